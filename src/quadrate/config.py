@@ -1,0 +1,208 @@
+"""What to train: frozen dataclasses that a recipe returns and that travel inside every model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from quadrate.errors import QuadrateError
+
+Mode = Literal["end-to-end", "universal", "refinement"]
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """One codec to train: `(rate, λ_d, λ_p, λ_c, seed)`.
+
+    `levels` holds the number of quantizer levels of each latent dimension, so `(3, 3, 3)` is the published (dim 3, L 3).
+    The weights multiply MSE per pixel on the [0, 1] scale, W1 in units of the Euclidean norm of an image, and cross-entropy in nats.
+    """
+
+    levels: tuple[int, ...] = (3, 3, 3)
+    lambda_d: float = 1.0
+    lambda_p: float = 0.0
+    lambda_c: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.levels or any(level < 2 for level in self.levels):
+            raise QuadrateError(f"an operating point needs at least one dimension and at least 2 levels in each; got levels={self.levels}")
+        for name in ("lambda_d", "lambda_p", "lambda_c"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise QuadrateError(f"{name} must be finite and not negative; got {getattr(self, name)}")
+        if self.lambda_d == self.lambda_p == self.lambda_c == 0:
+            raise QuadrateError("an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0")
+
+    @property
+    def rate_bound_bits(self) -> float:
+        """The rate bound, the sum of log2 L over the latent dimensions, in bits a sample."""
+        return sum(math.log2(level) for level in self.levels)
+
+    @property
+    def purpose(self) -> str:
+        """What a decoder of these weights is for, as its default name."""
+        return {
+            (False, False): "faithful",
+            (True, False): "realistic",
+            (False, True): "recognizable",
+            (True, True): "balanced",
+        }[self.lambda_p > 0, self.lambda_c > 0]
+
+    @property
+    def key(self) -> str:
+        """A name for the point that is unique and fit for a folder."""
+        if len(set(self.levels)) == 1:
+            rate = f"{len(self.levels)}x{self.levels[0]}"
+        else:
+            rate = "-".join(map(str, self.levels))
+        return f"{rate}_d{self.lambda_d:g}_p{self.lambda_p:g}_c{self.lambda_c:g}_s{self.seed}"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a list of operating points is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch: Images a step.
+        learning_rate: Peak of encoder's and decoder's one-cycle schedule (linear warm-up, cosine to zero).
+        betas: Adam's decay rates for encoder and decoder.
+        critic_learning_rate: The critic's, held constant for the first half and then falling to zero with the codec's.
+        critic_betas: Adam's decay rates for the critic.
+        critic_steps: Critic steps a codec step; only where lambda_p > 0 is there a critic at all.
+        gradient_penalty: Weight of the critic's gradient penalty.
+        warmup: Share of the steps over which the learning rate rises.
+        surrogate: "perturb", f(x) + u with the exact identity gradient, or "soft", the soft-to-hard surrogate of the papers.
+        anneal: Share of the steps over which lambda_p and lambda_c rise linearly from 0.
+        alternate: The published alternation: of two batches one trains only the critic, the other only the codec.
+        precision: "bfloat16" computes the networks in bfloat16 (parameters and losses stay float32); "auto" takes it where the processor has it.
+    """
+
+    epochs: int = 16
+    batch: int = 256
+    learning_rate: float = 1e-2
+    betas: tuple[float, float] = (0.5, 0.9)
+    critic_learning_rate: float = 1e-3
+    critic_betas: tuple[float, float] = (0.5, 0.9)
+    critic_steps: int = 1
+    gradient_penalty: float = 10.0
+    warmup: float = 0.1
+    surrogate: Literal["perturb", "soft"] = "perturb"
+    anneal: float = 0.0
+    alternate: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "critic_steps"):
+            if getattr(self, name) < 1:
+                raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("warmup", "anneal"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise QuadrateError(f"{name} is a share of the training and must lie in [0, 1]; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A list of operating points that are trained alike.
+
+    Attributes:
+        name: The stage's folder in a run.
+        points: What to train; its order is of no consequence.
+        mode: "end-to-end" trains encoder and decoder; "universal" trains decoders on the frozen encoder of `base`; "refinement" trains a second
+            encoder beside the frozen one of `base`, and a decoder on both.
+        base: The operating point whose encoder is frozen; each point takes the one of its own seed.
+        base_stage: The stage that trained `base`.
+        training: The settings.
+        noise_std: Standard deviation of the Gaussian noise that the encoder sees added to its input; the target stays clean.
+    """
+
+    name: str
+    points: tuple[OperatingPoint, ...]
+    mode: Mode = "end-to-end"
+    base: OperatingPoint | None = None
+    base_stage: str = ""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.mode == "end-to-end") != (self.base is None):
+            raise QuadrateError(f"stage {self.name!r}: mode {self.mode!r} " + ("takes no base point" if self.base else "needs a base point"))
+        if len({point.key for point in self.points}) != len(self.points):
+            raise QuadrateError(f"stage {self.name!r} names the same operating point twice")
+        if self.mode == "universal" and self.base and any(point.levels != self.base.levels for point in self.points):
+            raise QuadrateError(f"stage {self.name!r}: universal decoders read the codes of their base, so levels must be {self.base.levels}")
+
+    def base_of(self, point: OperatingPoint) -> OperatingPoint | None:
+        """The operating point whose frozen encoder `point` builds on: the stage's base, with the point's seed."""
+        return dataclasses.replace(self.base, seed=point.seed) if self.base else None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published experiment, or one of yours: everything that decides its numbers.
+
+    Attributes:
+        name: The recipe's name.
+        title: What it shows, in a line.
+        source: Name of a data set, or path of a folder of labelled images.
+        stages: What to train, in order; a later stage may build on an earlier one.
+        family: The networks, "compact" or "paper".
+        judge: The classifier in the loss: an architecture to train, or the path of a checkpoint, looked up in QUADRATE_DATA as well.
+        independent_judge: The classifier that no codec ever meets in training.
+    """
+
+    name: str
+    title: str
+    source: str
+    stages: tuple[Stage, ...]
+    family: str = "compact"
+    judge: str = "dense"
+    independent_judge: str = "conv"
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise QuadrateError(f"recipe {self.name!r} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+
+
+def to_json(config: Any) -> str:
+    """A dataclass as JSON text, with sorted keys, so that equal configurations give equal text."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def digest(*texts: str) -> str:
+    """The first 12 hexadecimal digits of a SHA-256 over texts."""
+    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:12]
+
+
+def from_json(cls: type, text: str) -> Any:
+    """The inverse of `to_json` for one of this module's dataclasses.
+
+    Raises:
+        QuadrateError: If the text is no such configuration.
+    """
+    try:
+        return _build(cls, json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise QuadrateError(f"not the configuration of a {cls.__name__}: {error}") from None
+
+
+def _build(kind: Any, value: Any) -> Any:
+    """A value of JSON as the type that a dataclass field declares."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
+    if typing.get_origin(kind) is tuple:
+        item_kind = typing.get_args(kind)[0]
+        return tuple(_build(item_kind, item) for item in value)
+    if isinstance(kind, types.UnionType):
+        return None if value is None else _build(typing.get_args(kind)[0], value)
+    return value
