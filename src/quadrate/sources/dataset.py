@@ -1,0 +1,70 @@
+"""A source from any `torch.utils.data.Dataset`."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset, IterableDataset
+
+from quadrate.errors import QuadrateError
+from quadrate.sources.images import image_to_array
+from quadrate.sources.source import Source, from_arrays
+
+
+def from_dataset(
+    name: str,
+    train: Dataset[Any],
+    test: Dataset[Any],
+    validation: Dataset[Any] | None = None,
+    classes: int | None = None,
+) -> Source:
+    """A source from data sets that yield (image, label); each is read once, into memory.
+
+    Args:
+        name: the source's name.
+        train: the training set. Images are PIL images, tensors or arrays, all of one shape (see `image_to_array`); labels are integers from 0.
+            Random augmentation is frozen at this one reading, so leave it out.
+        test: the test set.
+        validation: the validation set; split off the training set as in `from_arrays` if it is left out.
+        classes: the number of classes; one more than the largest label if it is left out.
+
+    Raises:
+        QuadrateError: naming the first sample that is not an image with an integer label, or whose shape differs from the first one's.
+    """
+    held_out = None if validation is None else _read(validation, f"{name}, validation")
+    return from_arrays(name, _read(train, f"{name}, train"), _read(test, f"{name}, test"), held_out, classes)
+
+
+def _read(dataset: Dataset[Any], where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images: list[NDArray[np.uint8]] = []
+    labels: list[int] = []
+    for index, sample in enumerate(_samples(dataset)):
+        here = f"{where}, sample {index}"
+        try:
+            image, label = sample
+            labels.append(operator.index(label))
+        except (TypeError, ValueError):
+            raise QuadrateError(f"{here}: expected a pair (image, integer label); got {_summary(sample)}") from None
+        images.append(image_to_array(image, here))
+        if images[-1].shape != images[0].shape:
+            raise QuadrateError(f"{here}: all images must have one shape (C, H, W); this one has {images[-1].shape}, the first {images[0].shape}")
+    if not images:
+        raise QuadrateError(f"{where}: the data set is empty")
+    return np.stack(images), np.array(labels, np.int64)
+
+
+def _samples(dataset: Any) -> Iterable[Any]:
+    if isinstance(dataset, IterableDataset):
+        return dataset
+    # Not `for sample in dataset`: that ends at the first IndexError, which many data sets never raise.
+    return (dataset[index] for index in range(len(dataset)))
+
+
+def _summary(sample: Any) -> str:
+    if isinstance(sample, tuple | list):
+        return f"({', '.join(type(part).__name__ for part in sample)})"
+    return type(sample).__name__
