@@ -1,0 +1,16 @@
+"""Networks: encoders, decoders, critics and classifiers."""
+
+from quadrate.networks.classifiers import CLASSIFIERS, ConvClassifier, DenseClassifier
+from quadrate.networks.family import FAMILIES, Family, find_family
+from quadrate.networks.published import load_published_classifier, load_published_codec
+
+__all__ = [
+    "CLASSIFIERS",
+    "FAMILIES",
+    "ConvClassifier",
+    "DenseClassifier",
+    "Family",
+    "find_family",
+    "load_published_classifier",
+    "load_published_codec",
+]

@@ -1,0 +1,52 @@
+"""A family of networks: what builds encoder, decoder and critic for a shape of image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from quadrate.errors import QuadrateError
+from quadrate.networks import compact, paper
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks by name.
+
+    Attributes:
+        name: The family's name.
+        encoder: From the shape (C, H, W) and the latent dimension to a network from images (N, C, H, W) in [0, 1] to latents (N, dim) in [-1, 1].
+        decoder: From the same to a network from received latents (N, dim) to images.
+        critic: From the shape to a network from images to scores (N,); no batch norm, as the gradient penalty holds for each sample.
+    """
+
+    name: str
+    encoder: Callable[[Shape, int], nn.Module]
+    decoder: Callable[[Shape, int], nn.Module]
+    critic: Callable[[Shape], nn.Module]
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("compact", compact.encoder, compact.decoder, compact.critic),
+        Family("paper", paper.encoder, paper.decoder, paper.critic),
+    )
+}
+
+
+def find_family(family: Family | str) -> Family:
+    """A family by its name, or as it is.
+
+    Raises:
+        QuadrateError: If no family has that name.
+    """
+    if isinstance(family, Family):
+        return family
+    if family not in FAMILIES:
+        raise QuadrateError(f"unknown network family {family!r}; known: {', '.join(FAMILIES)}")
+    return FAMILIES[family]

@@ -1,0 +1,273 @@
+"""Judges: frozen classifiers with a known accuracy on clean images, which score what a codec leaves readable.
+
+A codec learns to please the classifier in its loss, so it is scored by others that it never met: trained here on first use and kept in a folder.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quadrate import draws
+from quadrate.errors import QuadrateError
+from quadrate.files import write_atomically
+from quadrate.networks.classifiers import CLASSIFIERS, Classifier
+from quadrate.networks.published import load_published_classifier
+from quadrate.sources.source import Source, pixels
+
+_FORMAT = "quadrate-judge-1"
+_LEAST_STEPS = 600  # fewer leave a classifier of a small source half trained
+
+# By architecture: passes over a source as large as MNIST, and the peak learning rate.
+_SETTINGS = {"conv": (5, 5e-3), "dense": (8, 2e-3), "paper": (10, 1e-3)}
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A classifier that no longer changes, and how good it is.
+
+    Attributes:
+        name: What tables call it.
+        module: Images (N, C, H, W) in [0, 1] to logits (N, classes); put in evaluation mode and frozen here.
+        accuracy: Its accuracy on the clean test images.
+        cross_entropy_nats: Its mean cross-entropy on them, in nats.
+        provenance: Where it comes from: architecture, shape, classes, source, fingerprint, seed and epochs, as far as they are known.
+    """
+
+    name: str
+    module: nn.Module
+    accuracy: float
+    cross_entropy_nats: float
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.module.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to penultimate activations (N, F), for distances between sets of images.
+
+        Raises:
+            QuadrateError: If the module is not the kind that has features.
+        """
+        if not hasattr(self.module, "features"):
+            raise QuadrateError(f"judge {self.name!r} has no features; give its module a method features(x) -> (N, F)")
+        return self.module.features(x)  # type: ignore[operator]
+
+
+@torch.no_grad()
+def score(module: nn.Module, images: Tensor, labels: Tensor, batch: int = 2000) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy, in nats, of a classifier in evaluation mode; its mode is restored.
+
+    Args:
+        module: Images (N, C, H, W) in [0, 1] to logits or log-probabilities, on the images' device.
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,).
+        batch: Images at a time.
+    """
+    training = module.training
+    module.eval()
+    hits, nats = 0, 0.0
+    for x, y in zip(images.split(batch), labels.split(batch), strict=True):
+        logits = module(pixels(x)).float()
+        hits += int((logits.argmax(1) == y).sum())
+        nats += float(F.cross_entropy(logits, y, reduction="sum"))
+    module.train(training)
+    return hits / len(labels), nats / len(labels)
+
+
+def train_judge(
+    source: Source,
+    architecture: str = "conv",
+    seed: int = 0,
+    epochs: int | None = None,
+    batch: int = 128,
+    lr: float | None = None,
+    on_epoch: Callable[[int, int, float], object] | None = None,
+) -> Judge:
+    """Trains a classifier of the source's clean training images: Adam, one-cycle schedule, last weights; the test set is scored once, at the end.
+
+    The same seed gives the same judge, on one kind of device and with one number of threads. On MNIST and one core "conv" takes about 35 s (99.4 %)
+    and "dense" about 20 s (98.4 %); on digits both take a few seconds.
+
+    Args:
+        source: The images; training runs on the device they lie on.
+        architecture: A name in `quadrate.networks.CLASSIFIERS`.
+        seed: Decides the initial weights and the order of the images, and nothing else does.
+        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense") or 10 ("paper"), more where they would make fewer than 600 steps.
+        batch: Images a step, at most.
+        lr: Peak learning rate; by default what suits the architecture.
+        on_epoch: Called after each pass with its number from 1, the number of passes, and its mean cross-entropy in nats.
+
+    Raises:
+        QuadrateError: If there is no such architecture, it does not take the source's shape, or training diverges.
+    """
+    module = _build(architecture, source, seed)
+    usual_epochs, usual_lr = _SETTINGS.get(architecture, (5, 1e-3))
+    split = source.train
+    steps = math.ceil(len(split) / batch)
+    epochs = epochs or max(usual_epochs, math.ceil(_LEAST_STEPS / steps))
+    optimizer = torch.optim.Adam(module.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr or usual_lr, total_steps=epochs * steps)
+
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        for epoch in range(1, epochs + 1):
+            order = draws.permutation("judge", seed, architecture, epoch, n=len(split)).to(split.images.device)
+            total = torch.zeros((), device=order.device)
+            for chosen in order.tensor_split(steps):  # batches of equal size, give or take one: never a lone last image, which batch norm cannot take
+                loss = F.cross_entropy(module(pixels(split.images[chosen])), split.labels[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                total += loss.detach()
+            mean_nats = float(total) / steps
+            if not math.isfinite(mean_nats):
+                raise QuadrateError(f"training of the {architecture} judge on {source.name} diverged in epoch {epoch}; a smaller lr would be right")
+            if on_epoch:
+                on_epoch(epoch, epochs, mean_nats)
+
+    provenance = _provenance(architecture, source) | {"seed": str(seed), "epochs": str(epochs)}
+    return Judge(f"{architecture}-s{seed}", module, *score(module, source.test.images, source.test.labels), provenance)
+
+
+def save_judge(judge: Judge, path: Path | str) -> None:
+    """Writes a judge as safetensors, whole or not at all; the metadata say what it is and how good.
+
+    Raises:
+        QuadrateError: If the judge's architecture is unknown, so that nobody could read it again, or the file cannot be written.
+    """
+    if judge.provenance.get("architecture") not in CLASSIFIERS:
+        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture out of {', '.join(CLASSIFIERS)}")
+    metadata = {
+        **judge.provenance,
+        "format": _FORMAT,
+        "name": judge.name,
+        "accuracy": repr(judge.accuracy),
+        "cross_entropy_nats": repr(judge.cross_entropy_nats),
+    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in judge.module.state_dict().items()}
+    write_atomically(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+
+
+def load_judge(path: Path | str, source: Source | None = None) -> Judge:
+    """Reads a judge that `save_judge` wrote.
+
+    Args:
+        path: The file.
+        source: What it shall judge. Its shape and classes must be the judge's; if its contents are not what the judge was trained on, accuracy and
+            cross-entropy are measured anew on its test set. The judge lies on its device, or else on the CPU.
+
+    Raises:
+        QuadrateError: If the file is missing, damaged, no judge, or does not fit the source.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a safetensors handle is not iterable)
+    except FileNotFoundError:
+        raise QuadrateError(f"no such judge: {path}") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise QuadrateError(f"{path} is not a whole safetensors file ({error}); delete it to have the judge trained anew") from None
+    if metadata.pop("format", None) != _FORMAT:
+        raise QuadrateError(f"{path} is a safetensors file, but not a judge of Quadrate's")
+    try:
+        name, accuracy, nats = metadata.pop("name"), float(metadata.pop("accuracy")), float(metadata.pop("cross_entropy_nats"))
+        architecture, classes = metadata["architecture"], int(metadata["classes"])
+        channels, height, width = map(int, metadata["shape"].split("x"))
+        with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
+            module = CLASSIFIERS[architecture]((channels, height, width), classes)
+        wanted = {name: (slot.shape, slot.dtype) for name, slot in module.state_dict().items()}
+        if wanted != {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}:
+            raise ValueError(f"its tensors are not those of a {architecture} classifier for {metadata['shape']} and {classes} classes")
+        module.load_state_dict(tensors, assign=True)
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]  # PyTorch adds its call stack
+        raise QuadrateError(f"{path}: the judge is damaged ({reason}); delete it to have it trained anew") from None
+    if source is not None:
+        if (channels, height, width, classes) != (*source.shape, source.classes):
+            have, want = f"{metadata['shape']} in {classes} classes", f"{_size(source)} in {source.classes} classes"
+            raise QuadrateError(f"{path} judges images of {have}; {source.name} has {want}")
+        module = module.to(source.test.images.device)
+        if metadata.get("fingerprint") != source.fingerprint:
+            accuracy, nats = score(module, source.test.images, source.test.labels)
+    return Judge(name, module, accuracy, nats, metadata)
+
+
+def find_judge(
+    spec: str,
+    source: Source,
+    folder: Path | str,
+    seed: int = 0,
+    on_epoch: Callable[[int, int, float], object] | None = None,
+) -> Judge:
+    """The judge that a few words name, trained if need be.
+
+    Two processes may ask for the same judge at once: both train it, both get the same, and the file is whole at any time.
+
+    Args:
+        spec: An architecture ("conv", "dense", "paper"): trained on first use, kept in `folder`, read from there later. Or the path of a judge
+            (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up in the folder QUADRATE_DATA as well.
+        source: What it shall judge; the judge lies on its device.
+        folder: Where trained judges are kept.
+        seed: Seed of a judge that is trained.
+        on_epoch: As in `train_judge`.
+
+    Raises:
+        QuadrateError: If there is no such architecture or file, or the judge does not fit the source.
+    """
+    if spec in CLASSIFIERS:
+        name = re.sub(r"[^\w.-]+", "-", source.name)  # a source's name may be the path of a folder
+        path = Path(folder) / f"{name}-{source.fingerprint[:8]}-{spec}-s{seed}.safetensors"
+        if not path.exists():
+            save_judge(train_judge(source, spec, seed, on_epoch=on_epoch), path)
+        return load_judge(path, source)
+    path = Path(spec)
+    if not path.exists() and "QUADRATE_DATA" in os.environ:
+        path = Path(os.environ["QUADRATE_DATA"]) / spec
+    if not path.exists():
+        raise QuadrateError(f"no judge {spec!r}: neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA")
+    return load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
+
+
+def _load_published(path: Path, source: Source) -> Judge:
+    module = load_published_classifier(path)
+    with torch.device("meta"):
+        wanted = CLASSIFIERS["paper"](source.shape, source.classes).state_dict()
+    if {name: tensor.shape for name, tensor in wanted.items()} != {name: tensor.shape for name, tensor in module.state_dict().items()}:
+        raise QuadrateError(f"{path} does not classify images of {_size(source)} in {source.classes} classes, as {source.name} has them")
+    module = module.to(source.test.images.device)
+    return Judge(path.stem, module, *score(module, source.test.images, source.test.labels), _provenance("paper", source) | {"file": path.name})
+
+
+def _build(architecture: str, source: Source, seed: int) -> Classifier:
+    if architecture not in CLASSIFIERS:
+        raise QuadrateError(f"unknown classifier {architecture!r}; known: {', '.join(CLASSIFIERS)}")
+    with torch.random.fork_rng(devices=[]):  # PyTorch draws initial weights from its global generator only
+        torch.manual_seed(draws.key("judge", seed, architecture) >> 1)
+        module = CLASSIFIERS[architecture](source.shape, source.classes)
+    return module.to(source.train.images.device)
+
+
+def _provenance(architecture: str, source: Source) -> dict[str, str]:
+    return {
+        "architecture": architecture,
+        "shape": _size(source),
+        "classes": str(source.classes),
+        "source": source.name,
+        "fingerprint": source.fingerprint,
+    }
+
+
+def _size(source: Source) -> str:
+    return "x".join(map(str, source.shape))
