@@ -1,0 +1,6 @@
+"""Bottlenecks: latents to integer symbols and back, with a differentiable surrogate and a rate."""
+
+from quadrate.bottlenecks.dithered import DitheredQuantizer
+from quadrate.bottlenecks.entropy import EntropyEstimate, conditional_entropy_bits
+
+__all__ = ["DitheredQuantizer", "EntropyEstimate", "conditional_entropy_bits"]
