@@ -1,0 +1,8 @@
+"""Objectives: one file a term of the loss; a term of your own is a function from a `Batch` to one number a model."""
+
+from quadrate.objectives.classification import CrossEntropy
+from quadrate.objectives.distortion import squared_error
+from quadrate.objectives.perception import Wasserstein, critic_losses
+from quadrate.objectives.term import Batch, Term
+
+__all__ = ["Batch", "CrossEntropy", "Term", "Wasserstein", "critic_losses", "squared_error"]
