@@ -1,0 +1,21 @@
+"""Evaluation: one fixed protocol that scores any codec on held-out images; written down in docs/evaluation.md."""
+
+from quadrate.evaluation.critic import fresh_critic_w1, legacy_w1
+from quadrate.evaluation.intervals import interpolate_front, mean_interval
+from quadrate.evaluation.perception import kid, sliced_w2sq
+from quadrate.evaluation.protocol import Protocol
+from quadrate.evaluation.references import prepare
+from quadrate.evaluation.scores import Reconstruct, evaluate
+
+__all__ = [
+    "Protocol",
+    "Reconstruct",
+    "evaluate",
+    "fresh_critic_w1",
+    "interpolate_front",
+    "kid",
+    "legacy_w1",
+    "mean_interval",
+    "prepare",
+    "sliced_w2sq",
+]

@@ -1,0 +1,131 @@
+"""The protocol: every constant of the evaluation, and each measure on these terms."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from quadrate import draws
+from quadrate.errors import QuadrateError
+from quadrate.evaluation.classification import Recognition, recognition, retrain_judge
+from quadrate.evaluation.critic import CriticGap, fresh_critic_w1
+from quadrate.evaluation.estimate import Estimate
+from quadrate.evaluation.perception import crossed_kid, crossed_sliced_w2sq, random_directions
+from quadrate.evaluation.yardsticks import as_pixels
+from quadrate.sources.source import Source, Split
+
+if TYPE_CHECKING:
+    from quadrate.training.judges import Judge
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The terms of a comparison. Two scores compare only if these are equal; the defaults are the protocol of docs/evaluation.md.
+
+    Attributes:
+        seed: Keys everything drawn: which images, directions, initial weights, batches, and the codec's dither and noise.
+        batch: Images at a time through codec, judges and critics.
+        training_images: Training images, at most, that are reconstructed for the fresh critic and the retrained judge.
+        directions: Directions of sliced W2².
+        kid_blocks: Blocks of the kernel distance.
+        critic_steps: Steps of the fresh critic; on MNIST they reach 90 to 95 % of what five times as many reach.
+        critic_batch: Pictures a step, and as many reconstructions.
+        critic_learning_rate: Of its first step; it falls linearly to 0.
+        critic_penalty: Weight of the gradient penalty, as in WGAN-GP.
+        critic_widths: Hidden widths of the fresh critic.
+        judge_steps: Steps of the retrained judge.
+        judge_batch: Images a step.
+        judge_learning_rate: Of its first step; it falls linearly to 0.
+        judge_widths: Hidden widths of the retrained judge.
+    """
+
+    seed: int = 0
+    batch: int = 1000
+    training_images: int = 30_000
+    directions: int = 512
+    kid_blocks: int = 10
+    critic_steps: int = 800
+    critic_batch: int = 64
+    critic_learning_rate: float = 2e-3
+    critic_penalty: float = 10.0
+    critic_widths: tuple[int, ...] = (512, 256)
+    judge_steps: int = 1300
+    judge_batch: int = 128
+    judge_learning_rate: float = 5e-3
+    judge_widths: tuple[int, ...] = (256, 128)
+
+    def training_sample(self, source: Source, count: int) -> Split:
+        """At most `count` training images in the protocol's random order."""
+        return _shuffled(source.train, self.seed, "train", count)
+
+    def test_sample(self, source: Source) -> Split:
+        """All test images in the protocol's random order: their own order may mean something (MNIST's first half is the cleaner one).
+
+        Raises:
+            QuadrateError: If there are too few to fill the blocks of the kernel distance.
+        """
+        if len(source.test) < 4 * self.kid_blocks:
+            raise QuadrateError(f"{source.name}: evaluation takes at least {4 * self.kid_blocks} test images; got {len(source.test)}")
+        return _shuffled(source.test, self.seed, "test", len(source.test))
+
+    def fresh_critic_w1(self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> CriticGap:
+        """`quadrate.evaluation.critic.fresh_critic_w1` on the protocol's terms."""
+        return fresh_critic_w1(
+            train,
+            test,
+            steps=self.critic_steps,
+            batch=self.critic_batch,
+            learning_rate=self.critic_learning_rate,
+            penalty=self.critic_penalty,
+            widths=self.critic_widths,
+            seed=self.seed,
+        )
+
+    def sliced_w2sq(self, images: Tensor, reconstructions: Tensor) -> Estimate:
+        """Crossed sliced W2² between images (N, C, H, W) in the protocol's order and their reconstructions."""
+        real, fake = as_pixels(images).flatten(1), as_pixels(reconstructions).flatten(1)
+        generator = draws.generator("evaluation", self.seed, "directions")  # on the CPU: the same directions on every device
+        return crossed_sliced_w2sq(real, fake, random_directions(self.directions, real.shape[1], generator).to(real.device))
+
+    def kid(self, judge: Judge, images: Tensor, reconstructions: Tensor) -> Estimate:
+        """Crossed kernel distance in a judge's features between images (N, C, H, W) in the protocol's order and their reconstructions."""
+        real, fake = (
+            torch.cat([judge.features(as_pixels(chunk)).flatten(1) for chunk in stack.split(self.batch)]) for stack in (images, reconstructions)
+        )
+        return crossed_kid(real, fake, self.kid_blocks)
+
+    def retrained(self, train: Split, test: Split, train_images: Tensor, test_images: Tensor, classes: int) -> Recognition:
+        """How well a judge trained on `train_images` reads `test_images`; the labels are those of the splits."""
+        judge = retrain_judge(
+            train_images,
+            train.labels,
+            classes,
+            steps=self.judge_steps,
+            batch=self.judge_batch,
+            learning_rate=self.judge_learning_rate,
+            widths=self.judge_widths,
+            seed=self.seed,
+        )
+        return recognition(judge, test_images, test.labels, self.batch)
+
+
+@contextlib.contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """Single precision and repeatable kernels, whatever the caller has switched on; gradients only where they are asked for."""
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+    ):
+        yield
+
+
+def _shuffled(split: Split, seed: int, name: str, count: int) -> Split:
+    order = draws.permutation("evaluation", seed, name, n=len(split))[:count].to(split.images.device)
+    return Split(split.images[order], split.labels[order])

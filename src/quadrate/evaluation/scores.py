@@ -1,0 +1,107 @@
+"""Scoring a codec: everything the protocol measures, as one flat row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from quadrate import draws
+from quadrate.errors import QuadrateError
+from quadrate.evaluation.classification import Recognition, recognition
+from quadrate.evaluation.critic import legacy_w1
+from quadrate.evaluation.distortion import distortion_mse, psnr_db
+from quadrate.evaluation.estimate import Estimate
+from quadrate.evaluation.protocol import Protocol, exact_arithmetic
+from quadrate.evaluation.references import independent_judge, prepare
+from quadrate.sources.source import Source
+
+if TYPE_CHECKING:
+    from quadrate.training.judges import Judge
+
+Reconstruct = Callable[[Tensor, int], Tensor]
+"""The whole codec: images, uint8 (N, C, H, W), and a seed to reconstructions, float32 (N, C, H, W)."""
+
+
+def evaluate(
+    reconstruct: Reconstruct,
+    source: Source,
+    judges: Mapping[str, Judge | None],
+    protocol: Protocol | None = None,
+    legacy_critic: Callable[[Tensor], Tensor] | None = None,
+    cache_dir: Path | None = None,
+) -> dict[str, float]:
+    """Scores a codec on a source's test images. The same arguments give the same numbers, bit for bit on one kind of device and thread count.
+
+    Args:
+        reconstruct: The whole codec, with whatever noise and dither it has, drawn from the seed it is given. It is called with at most
+            `protocol.batch` images at a time, each time with another seed. The targets are the clean images.
+        source: Images on the device where everything shall run.
+        judges: "training", the classifier in the codec's loss, or None; "independent", one of another architecture and seed.
+        protocol: The terms; by default those of docs/evaluation.md.
+        legacy_critic: The critic that trained the codec, images (N, C, H, W) to N scores, for the figure that the papers report.
+        cache_dir: Where what does not depend on the codec (`prepare`) is kept from one process to the next.
+
+    Returns:
+        `distortion_mse`, `psnr_db`; for each judge (training, independent, retrained) `accuracy_…`, `accuracy_…_clean`, `cross_entropy_…_nats` and
+        `cross_entropy_…_clean_nats`; `w1_fresh` and `w1_fresh_gradient_norm`, `sliced_w2sq`, `kid`, each with `…_stderr` and `…_floor`; `w1_legacy`.
+        What was not asked for (a training judge, a legacy critic) has no keys.
+
+    Raises:
+        QuadrateError: If there is no independent judge, the source is too small, or the codec returns anything but finite float32 images.
+    """
+    protocol = protocol or Protocol()
+    reference = prepare(source, judges, protocol, cache_dir)
+    with exact_arithmetic(source.test.images.device):
+        train, test = protocol.training_sample(source, protocol.training_images), protocol.test_sample(source)
+        train_hat, test_hat = (_reconstructions(reconstruct, split.images, protocol, name) for split, name in ((train, "train"), (test, "test")))
+
+        distortion = distortion_mse(test.images, test_hat, protocol.batch)
+        scores = {"distortion_mse": distortion.value, "distortion_mse_stderr": distortion.stderr, "psnr_db": psnr_db(distortion.value)}
+        for role, judge in judges.items():
+            if judge is not None:
+                seen = recognition(judge.module, test_hat, test.labels, protocol.batch)
+                scores |= _recognition_columns(role, seen, Recognition(judge.accuracy, judge.cross_entropy_nats))
+        seen = protocol.retrained(train, test, train_hat, test_hat, source.classes)
+        scores |= _recognition_columns(
+            "retrained", seen, Recognition(reference["accuracy_retrained_clean"], reference["cross_entropy_retrained_clean_nats"])
+        )
+        critic = protocol.fresh_critic_w1((train.images, train_hat), (test.images, test_hat))
+        independent = independent_judge(judges)
+        for name, estimate in {
+            "w1_fresh": Estimate(critic.value, critic.stderr),
+            "sliced_w2sq": protocol.sliced_w2sq(test.images, test_hat),
+            "kid": protocol.kid(independent, test.images, test_hat),
+        }.items():
+            scores |= {name: estimate.value, f"{name}_stderr": estimate.stderr, f"{name}_floor": reference[f"{name}_floor"]}
+        scores["w1_fresh_gradient_norm"] = critic.gradient_norm
+        if legacy_critic is not None:
+            scores["w1_legacy"] = legacy_w1(legacy_critic, test.images, test_hat, protocol.batch)
+    return scores
+
+
+def _recognition_columns(role: str, seen: Recognition, clean: Recognition) -> dict[str, float]:
+    return {
+        f"accuracy_{role}": seen.accuracy,
+        f"accuracy_{role}_clean": clean.accuracy,
+        f"cross_entropy_{role}_nats": seen.cross_entropy_nats,
+        f"cross_entropy_{role}_clean_nats": clean.cross_entropy_nats,
+    }
+
+
+def _reconstructions(reconstruct: Reconstruct, images: Tensor, protocol: Protocol, split: str) -> Tensor:
+    """Reconstructions of all images, float32 (N, C, H, W), checked."""
+    chunks = []
+    for number, chunk in enumerate(images.split(protocol.batch)):
+        seed = draws.key("evaluation", protocol.seed, "codec", split, number) >> 33  # 31 bits, which every random generator takes
+        result = reconstruct(chunk, seed)
+        if result.shape != chunk.shape or result.dtype != torch.float32:
+            got = f"{str(result.dtype).removeprefix('torch.')} {tuple(result.shape)}"
+            raise QuadrateError(f"the codec must return float32 {tuple(chunk.shape)} for images of that shape; got {got}")
+        if not result.isfinite().all():
+            raise QuadrateError(f"the codec returned numbers that are not finite for {split} images; reconstructions must lie in [0, 1]")
+        chunks.append(result)
+    return torch.cat(chunks)

@@ -1,0 +1,262 @@
+"""Run folders: one recipe on one source, with everything that decides its numbers in the folder's name."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadrate import __version__, draws
+from quadrate.codec import Codec
+from quadrate.config import OperatingPoint, Recipe, Stage, digest, from_json, to_json
+from quadrate.errors import QuadrateError
+from quadrate.files import read_json, write_text
+from quadrate.networks.family import Family, find_family
+from quadrate.objectives import Term
+from quadrate.sources import Source, load_source, pixels
+from quadrate.training.judges import find_judge
+from quadrate.training.processes import Report, available_cores, run_jobs
+from quadrate.training.stages import Assignment, Execution, train_stage
+
+
+def _silent(message: dict[str, Any]) -> None:
+    """The default report: none."""
+
+
+class Run:
+    """A recipe at work: its source, its judges, its folder.
+
+    The folder is `root/NAME-DIGEST`; the digest covers the recipe with all its settings, the source's contents, the judge's weights, and the user's
+    own networks and terms by name. So the same command finds its own folder again, finished or not, and a changed one never meets another's files.
+
+    Args:
+        recipe: What to train.
+        root: Where run folders live.
+        device: "cpu" or "cuda".
+        source: A source of the user's own, in place of the recipe's.
+        family: Networks of the user's own, in place of the recipe's.
+        terms: The user's own terms of the loss.
+
+    Raises:
+        QuadrateError: If data, a judge or the device is missing.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        root: Path | str = "runs",
+        device: str = "cpu",
+        source: Source | None = None,
+        family: Family | None = None,
+        terms: Sequence[Term] = (),
+    ) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
+        self.recipe, self.root, self.device, self.terms = recipe, Path(root), device, tuple(terms)
+        self.source = (source or load_source(recipe.source)).to(device)
+        self.family = family or find_family(recipe.family)
+        if self.source.noise_std:
+            raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
+        self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
+        parts = [to_json(recipe), self.source.fingerprint, self.family.name, *(term.name for term in self.terms), _weights_digest(self.judge.module)]
+        self.folder = self.root / f"{recipe.name}-{digest(*parts)}"
+
+    def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
+        """Trains every stage in order, skipping what is trained and resuming what was interrupted; returns itself.
+
+        Raises:
+            QuadrateError: As `quadrate.training.train_stage`.
+        """
+        self._describe()
+        for stage in self.recipe.stages:
+            details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
+            assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
+            train_stage(assignment, execution, workers, report)
+        return self
+
+    def _describe(self) -> None:
+        """Writes the resolved configuration, once."""
+        path = self.folder / "config.json"
+        if not path.exists():
+            description = {
+                "recipe": json.loads(to_json(self.recipe)),
+                "source": {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape},
+                "family": self.family.name,
+                "terms": [term.name for term in self.terms],
+                "judge": {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats},
+                **machine(),
+            }
+            write_text(path, json.dumps(description, indent=1))
+
+    def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
+        """The folder of one point."""
+        return self.folder / (stage if isinstance(stage, str) else stage.name) / point.key
+
+    def codec(self, stage: str, point: OperatingPoint) -> Codec:
+        """A trained codec.
+
+        Raises:
+            QuadrateError: If it is not trained yet.
+        """
+        return Codec.load(self.place(stage, point) / "model.safetensors", self.family, self.device)
+
+    def universal_codec(self, stage: str, seed: int = 0) -> Codec:
+        """One encoder and all the decoders that a universal stage trained on it for a seed, by their purposes."""
+        points = [point for point in self.recipe.stage(stage).points if point.seed == seed]
+        codecs = [self.codec(stage, point) for point in points]
+        for other in codecs[1:]:
+            name = other.point.purpose if other.point.purpose not in codecs[0].decoders else other.point.key
+            codecs[0].add_decoder(other, name)
+        return codecs[0]
+
+    def evaluate(self, workers: int | None = None, report: Report = _silent) -> list[dict[str, Any]]:
+        """Scores every trained point that is not scored yet, by the fixed protocol on the test set.
+
+        Returns:
+            One row a point: stage, weights, seed, rates, scores and cost.
+
+        Raises:
+            QuadrateError: If no point is trained.
+        """
+        pairs = [(stage, point) for stage in self.recipe.stages for point in stage.points]
+        trained = [(stage, point) for stage, point in pairs if (self.place(stage, point) / "model.safetensors").exists()]
+        if not trained:
+            raise QuadrateError(f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}` first")
+        pending = [pair for pair in trained if not (self.place(*pair) / "evaluation.json").exists()]
+        if pending:
+            from quadrate.evaluation import prepare
+
+            judges = {"training": self.judge, "independent": find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)}
+            prepare(self.source, judges, cache_dir=self.root / "floors")
+            jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
+            on_cpu = self.device == "cpu"
+            shared = (self.source, self.family, judges, self.root / "floors", self.device)
+            run_jobs(_evaluate_point, shared, jobs, (workers or available_cores()) if on_cpu else 1, report)
+        _, results = read_results(self.folder)
+        write_text(self.folder / "results.csv", to_csv(results))
+        return results
+
+    @classmethod
+    def open(cls, folder: Path | str, device: str = "cpu") -> Run:
+        """A run by its folder.
+
+        Raises:
+            QuadrateError: If there is no run there, or its data are not what they were.
+        """
+        folder = Path(folder)
+        recipe = _read_recipe(folder)
+        run = cls(recipe, folder.parent, device)
+        if run.folder.name != folder.resolve().name:
+            raise QuadrateError(f"{folder} was trained on other data, judges or networks than are found now (now: {run.folder.name})")
+        return run
+
+
+def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
+    """The recipe's name and the scored rows of a run folder, without its data or judges.
+
+    Raises:
+        QuadrateError: If there is no run there, or none of its points is scored.
+    """
+    folder = Path(folder)
+    recipe = _read_recipe(folder)
+    rows = [
+        read_json(path) for stage in recipe.stages for point in stage.points if (path := folder / stage.name / point.key / "evaluation.json").exists()
+    ]
+    if not rows:
+        raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
+    return recipe.name, rows
+
+
+def _read_recipe(folder: Path) -> Recipe:
+    if not (folder / "config.json").exists():
+        raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
+    return from_json(Recipe, json.dumps(read_json(folder / "config.json").get("recipe")))
+
+
+def machine() -> dict[str, Any]:
+    """Where and when: versions, processor, date."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        processor = names[0] if names else processor
+    return {
+        "quadrate": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "processor": f"{processor}, {available_cores()} cores",
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def to_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as CSV text; the columns are all keys in the order in which they first appear."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _weights_digest(module: nn.Module) -> str:
+    return digest(*(name + tensor.cpu().numpy().tobytes().hex() for name, tensor in sorted(module.state_dict().items())))
+
+
+@dataclass(frozen=True)
+class _Reconstruction:
+    """A codec on what its encoder sees, as the evaluation calls it."""
+
+    codec: Codec
+    source: Source
+    decoder: str | None = None
+
+    def __call__(self, images: Tensor, seed: int) -> Tensor:
+        generator = draws.generator(seed, "evaluation noise", device=images.device)
+        observed = torch.cat([self.source.observe(pixels(chunk), generator) for chunk in images.split(5000)])
+        return self.codec.reconstruct(observed, seed, self.decoder)
+
+
+def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
+    """Scores one point and writes its row."""
+    from quadrate.bottlenecks import conditional_entropy_bits
+    from quadrate.evaluation import evaluate
+    from quadrate.reports.grids import save_grid
+
+    source, family, judges, floors, device = shared
+    stage, point, place = job
+    source = replace(source, noise_std=stage.noise_std)
+    codec = Codec.load(place / "model.safetensors", family, device)
+    reconstruct = _Reconstruction(codec, source)
+    latents = []
+    for split in (source.train, source.validation):
+        generator = draws.generator(point.seed, "entropy noise", device=device)
+        latents.append(torch.cat([codec.latents(source.observe(pixels(images), generator)) for images in split.images.split(5000)]))
+    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
+    row: dict[str, Any] = {
+        "stage": stage.name,
+        "levels": "x".join(map(str, codec.levels)),
+        "lambda_d": point.lambda_d,
+        "lambda_p": point.lambda_p,
+        "lambda_c": point.lambda_c,
+        "seed": point.seed,
+        "noise_std": stage.noise_std,
+        "rate_bound_bits": codec.rate_bound_bits,
+        "rate_entropy_bits": entropy.bits,
+        "rate_entropy_stderr": entropy.stderr,
+        "rate_entropy_method": entropy.method,
+    }
+    row |= evaluate(reconstruct, source, judges, legacy_critic=codec.critic, cache_dir=floors)
+    row |= {"train_cpu_seconds": codec.details["cpu_seconds"], "train_wall_seconds": codec.details["wall_seconds"]}
+    shown = source.test.images[:16]
+    save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])
+    write_text(place / "evaluation.json", json.dumps(row, indent=1))
+    report({"stage": stage.name, "point": point.key, **row})

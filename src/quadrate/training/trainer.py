@@ -1,0 +1,347 @@
+"""The training loop: K operating points of one latent shape, side by side, step by step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quadrate import draws
+from quadrate.bottlenecks.dithered import DitheredQuantizer
+from quadrate.config import OperatingPoint, TrainingConfig
+from quadrate.errors import QuadrateError
+from quadrate.networks.family import Family
+from quadrate.objectives import Batch, CrossEntropy, Term, Wasserstein, critic_losses, squared_error
+from quadrate.sources.source import Source, pixels
+from quadrate.training.stack import Stack
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a frozen encoder gives a point, computed once.
+
+    Attributes:
+        levels: The levels of its latent dimensions.
+        train: Its latents of the training images, (N, d).
+        validation: Its latents of the validation images.
+        critic: The state of a critic to start from, if any.
+    """
+
+    levels: tuple[int, ...]
+    train: Tensor
+    validation: Tensor
+    critic: dict[str, Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the points of a stage have in common: everything but their weights, their seed and what is frozen for them.
+
+    Attributes:
+        source: The images; `source.noise_std` is the noise that encoders see.
+        family: The networks.
+        classifier: The frozen classifier of the cross-entropy term; needed where a point has lambda_c > 0.
+        config: The settings.
+        own_encoder: Whether an encoder is trained (not in the universal mode).
+        terms: Terms of the user's own, added to the objective.
+    """
+
+    source: Source
+    family: Family
+    classifier: nn.Module | None
+    config: TrainingConfig
+    own_encoder: bool = True
+    terms: tuple[Term, ...] = ()
+
+
+class Trainer:
+    """Trains K points side by side; K is 1 where points are run one by one.
+
+    Every number it draws is a function of (seed, point, stream, epoch or step), so the result depends neither on the other points nor on
+    interruptions.
+
+    Args:
+        task: What the points have in common.
+        points: K operating points; levels, and whether lambda_p > 0, must be the same for all.
+        frozen: For each point, what its frozen encoder gives; empty for end-to-end training.
+
+    Raises:
+        QuadrateError: If the points do not fit together, or a classifier is missing.
+    """
+
+    def __init__(self, task: Task, points: Sequence[OperatingPoint], frozen: Sequence[Frozen] = ()) -> None:
+        self.task, self.points, self.config = task, list(points), task.config
+        self.device = task.source.train.images.device
+        levels = {(point.levels, point.lambda_p > 0) for point in points}
+        if len(levels) != 1:
+            raise QuadrateError("points that are stacked must have the same levels, and all or none of them lambda_p > 0")
+        own = points[0].levels
+        if task.classifier is None and any(point.lambda_c > 0 for point in points):
+            raise QuadrateError("an operating point with lambda_c > 0 needs a classifier; give the recipe a judge")
+        base_levels = frozen[0].levels if frozen else ()
+        all_levels = base_levels + own if task.own_encoder else base_levels
+        self.quantizer = DitheredQuantizer(all_levels, self.device)
+        self._frozen_train = torch.stack([f.train for f in frozen]).to(self.device) if frozen else None  # (K, N, d0)
+        self._frozen_validation = torch.stack([f.validation for f in frozen]).to(self.device) if frozen else None
+
+        shape = task.source.shape
+        self.encoder = self._build("encoder", lambda: task.family.encoder(shape, len(own))) if task.own_encoder else None
+        self.decoder = self._build("decoder", lambda: task.family.decoder(shape, len(all_levels)))
+        self.critic = self._build("critic", lambda: task.family.critic(shape)) if points[0].lambda_p > 0 else None
+        if self.critic and frozen and all(f.critic for f in frozen):
+            self.critic.load({name: torch.stack([f.critic[name] for f in frozen]) for name in frozen[0].critic or {}})  # type: ignore[index]
+
+        codec = [p for stack in (self.encoder, self.decoder) if stack for p in stack.parameters()]
+        self._codec_optimizer = _adam(codec, self.config.learning_rate, self.config.betas)
+        self._critic_optimizer = _adam(self.critic.parameters(), self.config.critic_learning_rate, self.config.critic_betas) if self.critic else None
+        self.terms = self._objective()
+
+        self.batch = min(self.config.batch, len(task.source.train))
+        self.steps_per_epoch = len(task.source.train) // self.batch
+        self.total_steps = self.steps_per_epoch * self.config.epochs
+        self.epoch = 0
+        self.seconds = [0.0] * len(points)  # processor time so far; K stacked points share it evenly
+        self._bfloat16 = precision(self.config, self.device) == "bfloat16"
+
+    def _build(self, stream: str, factory: Callable[[], nn.Module]) -> Stack:
+        """One network a point, each initialized from the point's own key and not from the global generator."""
+        modules = []
+        for point in self.points:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(draws.key(point.seed, point.key, stream) >> 1)
+                modules.append(factory().to(self.device))
+        return Stack(modules)
+
+    def _objective(self) -> list[Term]:
+        """The terms of L = λd·MSE + λp·W1 + λc·CE that any point uses, and the user's own."""
+        terms = [Term("mse", tuple(point.lambda_d for point in self.points), squared_error)]
+        if self.critic:
+            terms.append(Term("wasserstein", tuple(point.lambda_p for point in self.points), Wasserstein(self.critic), ramp=True))
+        if any(point.lambda_c > 0 for point in self.points):
+            assert self.task.classifier is not None
+            terms.append(Term("cross_entropy_nats", tuple(p.lambda_c for p in self.points), CrossEntropy(self.task.classifier), ramp=True))
+        return [*terms, *self.task.terms]
+
+    # One epoch ------------------------------------------------------------------------------------------------------------------------------
+
+    def train_epoch(self) -> list[dict[str, float]]:
+        """One pass over the training images; the mean losses and the validation scores after it, one dictionary a point.
+
+        Raises:
+            QuadrateError: If a loss is not finite; it names the point and the epoch.
+        """
+        started = time.process_time()
+        totals: dict[str, Tensor] = {}
+        for losses in self.steps():
+            for name, value in losses.items():
+                totals[name] = totals[name] + value if name in totals else value
+        rows = self._rows({name: total / self.steps_per_epoch for name, total in totals.items()})
+        for point, row in zip(self.points, rows, strict=True):
+            if not all(map(math.isfinite, row.values())):
+                raise QuadrateError(f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller learning rate would be right")
+        self.epoch += 1
+        rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
+        spent = (time.process_time() - started) / len(self.points)
+        self.seconds = [seconds + spent for seconds in self.seconds]
+        return rows
+
+    def steps(self) -> Iterator[dict[str, Tensor]]:
+        """The steps of the current epoch, one by one; yields the losses of each, detached, (K,)."""
+        for stack in (self.encoder, self.decoder, self.critic):
+            if stack:
+                stack.train()
+        images, labels = self.task.source.train.images, self.task.source.train.labels
+        used = self.steps_per_epoch * self.batch
+        order = self._draw(lambda *k: draws.permutation(*k, n=len(images))[:used].view(-1, self.batch), "order")  # (K, S, B)
+        dither = self._draw(lambda *k: draws.uniform(*k, shape=(self.steps_per_epoch, self.batch, len(self.quantizer.levels))), "dither")
+        for step in range(self.steps_per_epoch):
+            indices = order[:, step]  # (K, B)
+            clean = pixels(images[indices])  # (K, B, C, H, W)
+            yield self._step(self.epoch * self.steps_per_epoch + step, clean, labels[indices], indices, self.quantizer.dither(dither[:, step]))
+
+    def _draw(self, draw: Callable[..., Tensor], stream: str) -> Tensor:
+        """One draw a point for this epoch, stacked."""
+        return torch.stack([draw(point.seed, point.key, stream, self.epoch) for point in self.points]).to(self.device)
+
+    def _step(self, step: int, clean: Tensor, labels: Tensor, indices: Tensor, dither: Tensor) -> dict[str, Tensor]:
+        """One step of critic and codec on the same batch: the reconstructions serve both."""
+        self._set_learning_rates(step)
+        critic_turn = self.critic is not None
+        codec_turn = True
+        if self.config.alternate:  # the published way, in which the critic has its turn even where nothing depends on it
+            codec_turn = step % 2 == 1
+            critic_turn = critic_turn and not codec_turn
+            if not (critic_turn or codec_turn):
+                return {term.name: torch.zeros(len(self.points), device=self.device) for term in self.terms}
+        with self._autocast(), torch.set_grad_enabled(codec_turn):
+            reconstruction = self._reconstruct(step, clean, indices, dither)
+        losses: dict[str, Tensor] = {}
+        if critic_turn:
+            losses["critic_gap"] = self._critic_step(step, clean, reconstruction.detach())
+        if codec_turn:
+            batch = Batch(clean, reconstruction, labels, indices)
+            losses |= self._codec_step(step, batch)
+        return losses
+
+    def _reconstruct(self, step: int, clean: Tensor, indices: Tensor, dither: Tensor) -> Tensor:
+        """(K, B, C, H, W) to the same, through the surrogate of the quantizer."""
+        parts = []
+        if self._frozen_train is not None:
+            models = torch.arange(len(self.points), device=self.device)[:, None]
+            parts.append(self._frozen_train[models, indices])
+        if self.encoder:
+            parts.append(self.encoder(self._observe(clean, "noise", step)).float())
+        latent = torch.cat(parts, dim=-1)  # (K, B, d)
+        surrogate = self.quantizer.perturb if self.config.surrogate == "perturb" else self.quantizer.soft
+        return self.decoder(surrogate(latent, dither)).float()
+
+    def _observe(self, clean: Tensor, stream: str, counter: int) -> Tensor:
+        """What the encoders see of the targets."""
+        source = self.task.source
+        if not source.noise_std:
+            return clean
+        keys = [draws.generator(point.seed, point.key, stream, counter, device=self.device) for point in self.points]
+        return torch.stack([source.observe(x, key) for x, key in zip(clean, keys, strict=True)])
+
+    def _critic_step(self, step: int, clean: Tensor, reconstruction: Tensor) -> Tensor:
+        assert self.critic is not None and self._critic_optimizer is not None
+        self.critic.requires_grad_(True)
+        gap = torch.zeros(len(self.points), device=self.device)
+        for turn in range(self.config.critic_steps):
+            keys = [(point.seed, point.key, "mix", step, turn) for point in self.points]
+            mix = torch.stack([draws.uniform(*key, shape=(self.batch,)) for key in keys]).to(self.device)
+            with self._autocast():
+                losses, gap = critic_losses(self.critic, clean, reconstruction, mix, self.config.gradient_penalty)
+            self._critic_optimizer.zero_grad()
+            losses.sum().backward()
+            self._critic_optimizer.step()
+        self.critic.requires_grad_(False)
+        return gap.detach()
+
+    def _codec_step(self, step: int, batch: Batch) -> dict[str, Tensor]:
+        ramp = min(1.0, step / (self.config.anneal * self.total_steps)) if self.config.anneal else 1.0
+        losses, total = {}, torch.zeros(len(self.points), device=self.device)
+        with self._autocast():
+            for term in self.terms:
+                losses[term.name] = term.loss(batch)
+                weight = torch.as_tensor(term.weight, device=self.device, dtype=torch.float32) * (ramp if term.ramp else 1.0)
+                total = total + weight * losses[term.name]
+        self._codec_optimizer.zero_grad()
+        total.sum().backward()
+        self._codec_optimizer.step()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _set_learning_rates(self, step: int) -> None:
+        progress = (step + 0.5) / self.total_steps
+        warmup = self.config.warmup
+        if progress < warmup:
+            factor = progress / warmup
+        else:
+            factor = 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
+        for group in self._codec_optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * factor
+        if self._critic_optimizer:
+            for group in self._critic_optimizer.param_groups:
+                group["lr"] = self.config.critic_learning_rate * min(1.0, 2 * (1 - progress))
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
+            yield
+
+    # Between epochs -------------------------------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def validate(self) -> list[dict[str, float]]:
+        """MSE, and the cross-entropy and accuracy of the classifier in the loss, on the validation images; networks in evaluation mode."""
+        for stack in (self.encoder, self.decoder):
+            if stack:
+                stack.train(False)
+        split = self.task.source.validation
+        models, size = len(self.points), len(split)
+        clean = pixels(split.images).expand(models, -1, -1, -1, -1)
+        parts = [self._frozen_validation] if self._frozen_validation is not None else []
+        with self._autocast():
+            if self.encoder:
+                parts.append(self.encoder(self._observe(clean, "validation noise", 0)).float())
+            latent = torch.cat(parts, dim=-1)
+            keys = [(point.seed, point.key, "validation dither") for point in self.points]
+            dither = self.quantizer.dither(torch.stack([draws.uniform(*key, shape=tuple(latent.shape[1:])) for key in keys]).to(self.device))
+            reconstruction = self.decoder(self.quantizer.dequantize(self.quantizer.quantize(latent, dither), dither)).float()
+        indices = torch.arange(size, device=self.device).expand(models, -1)
+        columns = {"validation_mse": squared_error(Batch(clean, reconstruction, split.labels.expand(models, -1), indices))}
+        if self.task.classifier:
+            logits = self.task.classifier(reconstruction.flatten(0, 1)).float().view(models, size, -1)
+            labels = split.labels.expand(models, -1)
+            columns["validation_cross_entropy_nats"] = F.cross_entropy(logits.mT, labels, reduction="none").mean(1)
+            columns["validation_accuracy"] = (logits.argmax(-1) == labels).float().mean(1)
+        return self._rows(columns)
+
+    def _rows(self, columns: dict[str, Tensor]) -> list[dict[str, float]]:
+        """Columns (K,) as one dictionary a point."""
+        values = {name: column.tolist() for name, column in columns.items()}
+        return [{name: values[name][k] for name in values} for k in range(len(self.points))]
+
+    def networks(self, index: int) -> dict[str, dict[str, Tensor]]:
+        """The state dicts of one point's networks, by role, on the CPU."""
+        stacks = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
+        return {role: stack.member(index) for role, stack in stacks.items() if stack}
+
+    def state(self, index: int) -> dict[str, Tensor]:
+        """All that one point needs to go on later: networks and both optimizers, flat, on the CPU."""
+        flat = {f"{role}.{name}": tensor for role, state in self.networks(index).items() for name, tensor in state.items()}
+        flat |= self._optimizer_state(index)
+        flat["epoch"] = torch.tensor(self.epoch)
+        flat["seconds"] = torch.tensor(self.seconds[index], dtype=torch.float64)
+        return flat
+
+    @torch.no_grad()
+    def load(self, states: Sequence[dict[str, Tensor]]) -> None:
+        """Goes on from the states of the K points, which must stand at the same epoch."""
+        for role, stack in (("encoder", self.encoder), ("decoder", self.decoder), ("critic", self.critic)):
+            if stack:
+                stack.load({name: torch.stack([state[f"{role}.{name}"] for state in states]) for name in stack.state()})
+        self.epoch = int(states[0]["epoch"])
+        self.seconds = [float(state["seconds"]) for state in states]
+        for role, optimizer in self._optimizers():
+            if f"{role}.step" not in states[0]:
+                continue  # this optimizer had not taken a step yet
+            for i, p in enumerate(optimizer.param_groups[0]["params"]):
+                moments = {slot: torch.stack([state[f"{role}.{i}.{slot}"] for state in states]).view_as(p).to(p.device) for slot in _MOMENTS}
+                optimizer.state[p] = {"step": states[0][f"{role}.step"].to(p.device), **moments}
+
+    def _optimizers(self) -> list[tuple[str, torch.optim.Adam]]:
+        optimizers = [("codec_optimizer", self._codec_optimizer)]
+        return [*optimizers, ("critic_optimizer", self._critic_optimizer)] if self._critic_optimizer else optimizers
+
+    def _optimizer_state(self, index: int) -> dict[str, Tensor]:
+        """One point's share of the optimizers' moments, flat."""
+        flat: dict[str, Tensor] = {}
+        for role, optimizer in self._optimizers():
+            for i, p in enumerate(optimizer.param_groups[0]["params"]):
+                slots = optimizer.state.get(p)
+                if slots:
+                    flat[f"{role}.step"] = slots["step"].cpu()
+                    flat |= {f"{role}.{i}.{slot}": slots[slot].view(len(self.points), -1)[index].cpu().clone() for slot in _MOMENTS}
+        return flat
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def _adam(params: list[Tensor], learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    return torch.optim.Adam(params, lr=learning_rate, betas=betas, fused=True)
+
+
+def precision(config: TrainingConfig, device: torch.device) -> str:
+    """The precision that "auto" stands for here: bfloat16 on a GPU and on a CPU with bfloat16 instructions, where it halves the time."""
+    if config.precision != "auto":
+        return config.precision
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if native else "float32"
