@@ -1,0 +1,43 @@
+"""`quadrate demo`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from quadrate import recipes
+from quadrate.cli.progress import CONSOLE, Progress
+from quadrate.reports import demo_figure, results_table
+from quadrate.runs import Run
+from quadrate.sources import pixels
+
+
+def demo(data: str = "digits", runs: Path = Path("runs"), output: Path = Path("demo.png")) -> None:
+    """The whole way: a judge, an end-to-end sweep, a universal encoder with three decoders, a table and a figure.
+
+    Args:
+        data: digits (embedded, a few minutes), mnist or another data set (under ten minutes), or a folder of labelled images.
+        runs: Where run folders live.
+        output: The figure to write.
+    """
+    started = time.monotonic()
+    recipe = recipes.demo(data)
+    CONSOLE.print(f"[bold]1. A judge on {data}[/bold] (a classifier; the loss asks it what it still reads in a reconstruction)")
+    run = Run(recipe, runs)
+    CONSOLE.print(f"   {run.judge.name}: accuracy {run.judge.accuracy:.4f} on clean test images")
+    CONSOLE.print("[bold]2. Training[/bold]: six codecs for as many weights of the label, and one universal encoder with three decoders")
+    with Progress.of_training(run) as progress:
+        run.train(report=progress.report)
+    CONSOLE.print("[bold]3. Scores on the test set[/bold], by judges and critics that no codec has met")
+    with Progress.of_evaluation(run) as progress:
+        rows = run.evaluate(report=progress.report)
+    CONSOLE.print(results_table(rows))
+
+    codec = run.universal_codec("universal")
+    originals = run.source.test.images[:10]
+    symbols = codec.encode(originals)  # one code; each decoder reads the same
+    pictures = {name: codec.decode(symbols, decoder=name) for name in codec.decoders}
+    sweep = [row for row in rows if row["stage"] == "end-to-end"]
+    decoders = [row for row in rows if row["stage"] == "universal"]
+    demo_figure(sweep, decoders, pixels(originals), pictures, output)
+    CONSOLE.print(f"figure: {output}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all")

@@ -1,0 +1,30 @@
+"""`quadrate judge`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from quadrate.sources import load_source
+from quadrate.training import find_judge
+
+
+def judge(
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
+    /,
+    architecture: str = "conv",
+    seed: int = 0,
+    runs: Path = Path("runs"),
+) -> None:
+    """Trains a classifier that judges codecs on a data set, or scores a given one, and prints its clean accuracy.
+
+    Args:
+        data: A data set's name, or a folder of labelled images.
+        architecture: conv, dense or paper; or the path of a published checkpoint.
+        seed: The seed of the training.
+        runs: Its file goes into RUNS/judges, where training finds it.
+    """
+    found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
+    print(f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy {found.cross_entropy_nats:.4f} nats")

@@ -1,0 +1,37 @@
+"""Entry point: verbs, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from quadrate.cli.demo import demo
+from quadrate.cli.evaluate import evaluate
+from quadrate.cli.judge import judge
+from quadrate.cli.plot import plot
+from quadrate.cli.recipes import recipes
+from quadrate.cli.train import train
+from quadrate.errors import QuadrateError
+
+VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one verb; exits with 1 and one line on an error that the user can mend, with 130 when interrupted."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(VERBS, prog="quadrate", description="Lossy compression by purpose.", args=arguments)
+    except QuadrateError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away: not an error, but Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, status: int) -> None:
+    print(f"quadrate: {message}", file=sys.stderr)
+    sys.exit(status)
