@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from quadrate.errors import QuadrateError
-from quadrate.networks.classifiers import CLASSIFIERS, Classifier
+from quadrate.networks.classifiers import Classifier
+from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.paper import MNIST, classifier
 from quadrate.sources import Source, Split
 from quadrate.training import judges

@@ -12,7 +12,8 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from quadrate.errors import QuadrateError
 from quadrate.networks import paper
-from quadrate.networks.classifiers import CLASSIFIERS, ConvClassifier, DenseClassifier
+from quadrate.networks.classifiers import ConvClassifier, DenseClassifier
+from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.published import load_published_classifier, load_published_codec
 
 MNIST, SVHN = paper.MNIST, paper.SVHN

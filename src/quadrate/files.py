@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,22 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         QuadrateError: If the file cannot be written (no space, no permission).
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner may read, and results are to be shared
         os.replace(temporary, path)
-    except Exception as error:
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
         # safetensors reports a full disk as an error of its own, so the reason is read from the text too.
         if isinstance(error, OSError) or "No space left" in str(error) or "I/O error" in str(error):
             reason = getattr(error, "strerror", None) or str(error)
             raise QuadrateError(f"cannot write {path}: {reason}; what stood there before is untouched: make room or choose another folder") from None
         raise
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -51,16 +51,19 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Reads JSON Lines; no file is no rows.
 
     Raises:
-        QuadrateError: If a line is not JSON.
+        QuadrateError: If a line is not a JSON object, or the file cannot be read.
     """
     if not path.exists():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            raise QuadrateError(f"{path}, line {number}: not JSON; delete the file to have it written anew") from None
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise QuadrateError(f"{path}, line {number}: not a JSON object; delete the file to have it written anew")
+        rows.append(row)
     return rows
 
 
@@ -68,11 +71,19 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        QuadrateError: If it is missing or not JSON.
+        QuadrateError: If it is missing, cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_read_text(path))
+    except (ValueError, RecursionError):
+        raise QuadrateError(f"{path} is not JSON; delete it to have it written anew") from None
+
+
+def _read_text(path: Path) -> str:
+    """A text file; bytes that are no text become characters that are no JSON."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         raise QuadrateError(f"no such file: {path}") from None
-    except ValueError:
-        raise QuadrateError(f"{path} is not JSON; delete it to have it written anew") from None
+    except OSError as error:
+        raise QuadrateError(f"cannot read {path}: {error.strerror}") from None

@@ -1,7 +1,7 @@
 """Networks: encoders, decoders, critics and classifiers."""
 
-from quadrate.networks.classifiers import CLASSIFIERS, ConvClassifier, DenseClassifier
-from quadrate.networks.family import FAMILIES, Family, find_family
+from quadrate.networks.classifiers import ConvClassifier, DenseClassifier
+from quadrate.networks.family import CLASSIFIERS, FAMILIES, Family, find_family
 from quadrate.networks.published import load_published_classifier, load_published_codec
 
 __all__ = [

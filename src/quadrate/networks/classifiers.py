@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -63,12 +62,3 @@ class DenseClassifier(Classifier):
         for fan_in, fan_out in zip((math.prod(shape), *widths[:-1]), widths, strict=True):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
         super().__init__(nn.Sequential(*layers), nn.Linear(widths[-1], classes))
-
-
-def _paper(shape: Shape, classes: int) -> Classifier:
-    from quadrate.networks import paper  # here and not above, since the paper's classifiers are built from the classes of this file
-
-    return paper.classifier(shape, classes)
-
-
-CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {"conv": ConvClassifier, "dense": DenseClassifier, "paper": _paper}

@@ -1,4 +1,4 @@
-"""A family of networks: what builds encoder, decoder and critic for a shape of image."""
+"""Networks by name: families of encoder, decoder and critic, and classifiers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 
 from quadrate.errors import QuadrateError
 from quadrate.networks import compact, paper
+from quadrate.networks.classifiers import Classifier, ConvClassifier, DenseClassifier
 
 Shape = tuple[int, int, int]
 
@@ -37,6 +38,8 @@ FAMILIES = {
         Family("paper", paper.encoder, paper.decoder, paper.critic),
     )
 }
+
+CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {"conv": ConvClassifier, "dense": DenseClassifier, "paper": paper.classifier}
 
 
 def find_family(family: Family | str) -> Family:

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from quadrate import draws
 from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically
-from quadrate.networks.classifiers import CLASSIFIERS, Classifier
+from quadrate.networks.classifiers import Classifier
+from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.published import load_published_classifier
 from quadrate.sources.source import Source, pixels
 
