@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quadrate import draws
+from quadrate import __version__, draws
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.protocol import Protocol, exact_arithmetic
 from quadrate.files import write_text
@@ -40,7 +40,7 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
     protocol, judge = protocol or Protocol(), independent_judge(judges)
     # A judge's name says little about its weights; its two scores on the test set tell one from another.
     about_judge = [judge.name, judge.accuracy, judge.cross_entropy_nats]
-    terms = json.dumps({"source": source.fingerprint, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
+    terms = json.dumps({"quadrate": __version__, "source": source.fingerprint, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
     path = cache_dir / f"references-{draws.key(terms):016x}.json" if cache_dir else None
     if terms not in _computed:
         _computed[terms] = _read(path, terms) or _compute(source, judge, protocol)

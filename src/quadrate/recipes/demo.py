@@ -13,11 +13,11 @@ def demo(source: str = "digits") -> Recipe:
     """
     small = source == "digits"
     levels = (3, 3, 3)
-    plain = TrainingConfig(epochs=120 if small else 10, batch=64 if small else 256)
-    critic = TrainingConfig(epochs=120 if small else 8, batch=64 if small else 256)
-    p, c = (0.02, 0.05) if small else (0.015, 0.0144)
+    plain = TrainingConfig(epochs=60 if small else 10, batch=64 if small else 256)
+    critic = TrainingConfig(epochs=60 if small else 8, batch=64 if small else 256)
+    p, c = (0.05, 0.004) if small else (0.015, 0.0144)
     base = OperatingPoint(levels, 1.0, p, c)
-    sweep = tuple(OperatingPoint(levels, 1.0, 0.0, weight) for weight in (0.0, c / 8, c / 4, c / 2, c, 2 * c))
+    sweep = tuple(OperatingPoint(levels, 1.0, 0.0, weight) for weight in (0.0, c / 4, c / 2, c, 2 * c, 4 * c))
     decoders = (OperatingPoint(levels, 1.0, 0.0, 0.0), OperatingPoint(levels, 1.0, p, 0.0), OperatingPoint(levels, 1.0, 0.0, c))
     stages = (
         Stage("end-to-end", sweep, training=plain),

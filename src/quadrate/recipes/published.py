@@ -11,8 +11,8 @@ RDPC_MNIST_RATES = (RATE_3x3, (4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 4))  # 4.75,
 RDPC_JUDGE = "rdpc/q-mnist.ckpt"  # the classifier that trained and scored the published codecs
 
 _PLAIN = TrainingConfig(epochs=28)
-_SHORT = TrainingConfig(epochs=16)
-_CRITIC = TrainingConfig(epochs=10)
+_SHORT = TrainingConfig(epochs=14)
+_CRITIC = TrainingConfig(epochs=8)
 
 
 def rdc_mnist() -> Recipe:
