@@ -12,7 +12,7 @@ RDPC_JUDGE = "rdpc/q-mnist.ckpt"  # the classifier that trained and scored the p
 
 _PLAIN = TrainingConfig(epochs=28)
 _SHORT = TrainingConfig(epochs=14)
-_CRITIC = TrainingConfig(epochs=8)
+_CRITIC = TrainingConfig(epochs=8, critic_learning_rate=3e-3)
 
 
 def rdc_mnist() -> Recipe:
@@ -66,7 +66,7 @@ def refine_mnist() -> Recipe:
 
 def restore_mnist() -> Recipe:
     """Noisy input, clean target: does classification trade against perception once the source is noisy? (RDPC, "source noise")."""
-    weights = ((0.02, 0.002), (0.01, 0.005), (0.005, 0.01), (0.002, 0.02))
+    weights = ((0.02, 0.002), (0.01, 0.01), (0.002, 0.02))
     levels = RDPC_MNIST_RATES[-1]
     points = tuple(OperatingPoint(levels, 0.0, p, c, seed) for (p, c), seed in product(weights, range(2)))
     stages = tuple(Stage(f"noise-{std:g}", points, training=_CRITIC, noise_std=std) for std in (0.0, 0.5, 1.0))

@@ -30,6 +30,9 @@ class Stack:
             params, buffers = stack_module_state(list(modules))
             self._params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
             self._buffers = {name: b.detach().clone() for name, b in buffers.items()}
+            for module in self._module.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # under vmap it takes no bfloat16 beside its float32 statistics
+                    module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(K, B, …) to (K, B, …)."""
