@@ -7,6 +7,8 @@ import datetime
 import io
 import json
 import platform
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +95,7 @@ class Run:
                 "family": self.family.name,
                 "terms": [term.name for term in self.terms],
                 "judge": {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats},
+                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 **machine(),
             }
             write_text(path, json.dumps(description, indent=1))

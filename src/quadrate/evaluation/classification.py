@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from quadrate.evaluation.yardsticks import as_pixels, batches, fully_connected, minimize
 
 _BETAS = (0.9, 0.999)
+_SLOPE = 0.01
 
 
 class Recognition(NamedTuple):
@@ -38,7 +39,9 @@ def recognition(classifier: Callable[[Tensor], Tensor], images: Tensor, labels: 
 def retrain_judge(
     images: Tensor, labels: Tensor, classes: int, *, steps: int, batch: int, learning_rate: float, widths: Sequence[int], seed: int
 ) -> nn.Module:
-    """A fully connected classifier (ReLU) of the images that it is given: reconstructions, or clean ones for comparison.
+    """A fully connected classifier (LeakyReLU) of the images that it is given: reconstructions, or clean ones for comparison.
+
+    It sees each image less the mean of its training images. Without that it can stay at chance where images differ most in brightness, as SVHN's do.
 
     On reconstructions, its held-out cross-entropy is an upper estimate of H(S|X̂), the uncertainty in nats about the class that a codec leaves.
 
@@ -53,7 +56,9 @@ def retrain_judge(
         seed: Keys all that is drawn.
     """
     key = ("evaluation", seed, "retrained judge")
-    judge = fully_connected((images[0].numel(), *widths, classes), 0.0, *key, "weights", device=images.device)
+    network = fully_connected((images[0].numel(), *widths, classes), _SLOPE, *key, "weights", device=images.device)
+    mean = torch.stack([as_pixels(chunk).sum(0) for chunk in images.split(1000)]).sum(0) / len(images)
+    judge = nn.Sequential(_Centre(mean), network)
     chosen = batches(len(images), steps, batch, *key, "images", device=images.device)
 
     def loss(step: int) -> Tensor:
@@ -61,3 +66,14 @@ def retrain_judge(
 
     minimize(judge, loss, steps, learning_rate, _BETAS)
     return judge
+
+
+class _Centre(nn.Module):
+    """Subtracts a mean image (C, H, W)."""
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.mean = mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - self.mean

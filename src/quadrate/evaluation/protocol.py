@@ -56,7 +56,7 @@ class Protocol:
     critic_widths: tuple[int, ...] = (512, 256)
     judge_steps: int = 1300
     judge_batch: int = 128
-    judge_learning_rate: float = 5e-3
+    judge_learning_rate: float = 3e-3
     judge_widths: tuple[int, ...] = (256, 128)
 
     def training_sample(self, source: Source, count: int) -> Split:
