@@ -14,6 +14,19 @@ from typing import Any, Literal
 from quadrate.errors import QuadrateError
 
 Mode = Literal["end-to-end", "universal", "refinement"]
+Surrogate = Literal["perturb", "soft"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def _not_negative(name: str, value: float) -> float:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+        raise QuadrateError(f"{name} must be finite and not negative; got {value}")
+    return float(value)
+
+
+def _one_of(name: str, value: str, kind: Any) -> None:
+    if value not in typing.get_args(kind):
+        raise QuadrateError(f"{name} {value!r} is unknown; known: {', '.join(typing.get_args(kind))}")
 
 
 @dataclass(frozen=True)
@@ -31,11 +44,13 @@ class OperatingPoint:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.levels or any(level < 2 for level in self.levels):
+        if not self.levels or any(not isinstance(level, int) or level < 2 for level in self.levels):
             raise QuadrateError(f"an operating point needs at least one dimension and at least 2 levels in each; got levels={self.levels}")
+        if not isinstance(self.seed, int):
+            raise QuadrateError(f"a seed is a whole number; got {self.seed!r}")
         for name in ("lambda_d", "lambda_p", "lambda_c"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise QuadrateError(f"{name} must be finite and not negative; got {getattr(self, name)}")
+            value = _not_negative(name, getattr(self, name))
+            object.__setattr__(self, name, value)  # as a float, so that equal points have equal texts
         if self.lambda_d == self.lambda_p == self.lambda_c == 0:
             raise QuadrateError("an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0")
 
@@ -61,7 +76,13 @@ class OperatingPoint:
             rate = f"{len(self.levels)}x{self.levels[0]}"
         else:
             rate = "-".join(map(str, self.levels))
-        return f"{rate}_d{self.lambda_d:g}_p{self.lambda_p:g}_c{self.lambda_c:g}_s{self.seed}"
+        d, p, c = (_short(weight) for weight in (self.lambda_d, self.lambda_p, self.lambda_c))
+        return f"{rate}_d{d}_p{p}_c{c}_s{self.seed}"
+
+
+def _short(number: float) -> str:
+    """A number as text that gives it back exactly, without a needless ".0"."""
+    return short if float(short := f"{number:g}") == number else repr(float(number))
 
 
 @dataclass(frozen=True)
@@ -93,10 +114,10 @@ class TrainingConfig:
     critic_steps: int = 1
     gradient_penalty: float = 10.0
     warmup: float = 0.1
-    surrogate: Literal["perturb", "soft"] = "perturb"
+    surrogate: Surrogate = "perturb"
     anneal: float = 0.0
     alternate: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "critic_steps"):
@@ -105,6 +126,12 @@ class TrainingConfig:
         for name in ("warmup", "anneal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise QuadrateError(f"{name} is a share of the training and must lie in [0, 1]; got {getattr(self, name)}")
+        for name in ("learning_rate", "critic_learning_rate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise QuadrateError(f"{name} must be finite and above 0; got {getattr(self, name)}")
+        _not_negative("gradient_penalty", self.gradient_penalty)
+        _one_of("surrogate", self.surrogate, Surrogate)
+        _one_of("precision", self.precision, Precision)
 
 
 @dataclass(frozen=True)
@@ -131,6 +158,8 @@ class Stage:
     noise_std: float = 0.0
 
     def __post_init__(self) -> None:
+        _one_of(f"stage {self.name!r}: mode", self.mode, Mode)
+        _not_negative(f"stage {self.name!r}: noise_std", self.noise_std)
         if (self.mode == "end-to-end") != (self.base is None):
             raise QuadrateError(f"stage {self.name!r}: mode {self.mode!r} " + ("takes no base point" if self.base else "needs a base point"))
         if len({point.key for point in self.points}) != len(self.points):
@@ -165,6 +194,11 @@ class Recipe:
     judge: str = "dense"
     independent_judge: str = "conv"
 
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise QuadrateError(f"recipe {self.name!r} has two stages called {twice[0]!r}; they would share their folder")
+
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         for stage in self.stages:
@@ -191,7 +225,7 @@ def from_json(cls: type, text: str) -> Any:
     """
     try:
         return _build(cls, json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise QuadrateError(f"not the configuration of a {cls.__name__}: {error}") from None
 
 

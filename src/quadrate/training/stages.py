@@ -22,7 +22,7 @@ from quadrate.networks.family import Family
 from quadrate.objectives import Term
 from quadrate.sources.source import Source, pixels
 from quadrate.training.processes import Report, available_cores, run_jobs
-from quadrate.training.trainer import Frozen, Task, Trainer, precision
+from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 
 Execution = Literal["auto", "single", "spread", "stacked"]
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
@@ -92,11 +92,19 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
     histories: list[list[dict[str, Any]]] = [[] for _ in points]
     places = [assignment.place(point) for point in points]
     if _epoch_reached(assignment, points[0]):
-        trainer.load([_read_checkpoint(place) for place in places])
+        try:
+            trainer.load([_read_checkpoint(place) for place in places])
+        except (KeyError, RuntimeError) as error:
+            raise _damaged(places[0] / "checkpoint.safetensors", error) from None
         histories = [read_rows(place / "metrics.jsonl")[: trainer.epoch] for place in places]
     saved = time.monotonic()
     while trainer.epoch < stage.training.epochs:
-        rows = trainer.train_epoch()
+        try:
+            rows = trainer.train_epoch()
+        except Diverged as error:
+            if others := [point for point in points if point != error.point]:
+                _train_group(assignment, others, report)  # a stack goes on without the point that failed, from the checkpoints
+            raise
         for k, (point, row) in enumerate(zip(points, rows, strict=True)):
             histories[k].append({"epoch": trainer.epoch, **row, "cpu_seconds": round(trainer.seconds[k], 3)})
             report({"stage": stage.name, "point": point.key, "epochs": stage.training.epochs, **histories[k][-1]})
@@ -160,6 +168,13 @@ def _epoch_reached(assignment: Assignment, point: OperatingPoint) -> int:
 def _read_checkpoint(place: Path) -> dict[str, Tensor]:
     path = place / "checkpoint.safetensors"
     try:
-        return safetensors.torch.load_file(path)
+        state = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise QuadrateError(f"checkpoint {path} is damaged ({error}); delete it to train the point from the start") from None
+        raise _damaged(path, error) from None
+    if "epoch" not in state:
+        raise _damaged(path, "it holds no epoch")
+    return state
+
+
+def _damaged(path: Path, reason: object) -> QuadrateError:
+    return QuadrateError(f"checkpoint {path} is damaged ({reason}); delete it to train the point from the start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,18 @@ from quadrate.networks.family import Family
 from quadrate.objectives import Batch, CrossEntropy, Term, Wasserstein, critic_losses, squared_error
 from quadrate.sources.source import Source, pixels
 from quadrate.training.stack import Stack
+
+
+class Diverged(QuadrateError):
+    """The training of `point` came to a number that is not finite."""
+
+    def __init__(self, point: OperatingPoint, message: str) -> None:
+        super().__init__(message)
+        self.point = point
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[OperatingPoint, str]]:
+        """How it travels between processes."""
+        return Diverged, (self.point, str(self))
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,8 @@ class Trainer:
         own = points[0].levels
         if task.classifier is None and any(point.lambda_c > 0 for point in points):
             raise QuadrateError("an operating point with lambda_c > 0 needs a classifier; give the recipe a judge")
+        if task.classifier:
+            task.classifier.eval().requires_grad_(False)
         base_levels = frozen[0].levels if frozen else ()
         all_levels = base_levels + own if task.own_encoder else base_levels
         self.quantizer = DitheredQuantizer(all_levels, self.device)
@@ -134,19 +149,22 @@ class Trainer:
         """One pass over the training images; the mean losses and the validation scores after it, one dictionary a point.
 
         Raises:
-            QuadrateError: If a loss is not finite; it names the point and the epoch.
+            Diverged: If a loss or a score is not finite; it names the point and the epoch.
         """
         started = time.process_time()
         totals: dict[str, Tensor] = {}
+        counts: Counter[str] = Counter()  # with alternation not every step has every loss
         for losses in self.steps():
+            counts.update(losses.keys())
             for name, value in losses.items():
                 totals[name] = totals[name] + value if name in totals else value
-        rows = self._rows({name: total / self.steps_per_epoch for name, total in totals.items()})
+        rows = self._rows({name: total / counts[name] for name, total in totals.items()})
+        self.epoch += 1
+        # The last update shows in the validation only.
+        rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
         for point, row in zip(self.points, rows, strict=True):
             if not all(map(math.isfinite, row.values())):
-                raise QuadrateError(f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller learning rate would be right")
-        self.epoch += 1
-        rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
+                raise Diverged(point, f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller learning rate would be right")
         spent = (time.process_time() - started) / len(self.points)
         self.seconds = [seconds + spent for seconds in self.seconds]
         return rows
@@ -178,7 +196,7 @@ class Trainer:
             codec_turn = step % 2 == 1
             critic_turn = critic_turn and not codec_turn
             if not (critic_turn or codec_turn):
-                return {term.name: torch.zeros(len(self.points), device=self.device) for term in self.terms}
+                return {}
         with self._autocast(), torch.set_grad_enabled(codec_turn):
             reconstruction = self._reconstruct(step, clean, indices, dither)
         losses: dict[str, Tensor] = {}
@@ -229,13 +247,22 @@ class Trainer:
         losses, total = {}, torch.zeros(len(self.points), device=self.device)
         with self._autocast():
             for term in self.terms:
-                losses[term.name] = term.loss(batch)
+                losses[term.name] = self._checked(term, term.loss(batch))
                 weight = torch.as_tensor(term.weight, device=self.device, dtype=torch.float32) * (ramp if term.ramp else 1.0)
                 total = total + weight * losses[term.name]
         self._codec_optimizer.zero_grad()
         total.sum().backward()
         self._codec_optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
+
+    def _checked(self, term: Term, loss: Tensor) -> Tensor:
+        """The loss of a term, if it is one number a model and its weights are as many."""
+        models = len(self.points)
+        if loss.shape != (models,):
+            raise QuadrateError(f"the loss {term.name!r} must give one number a model, shape ({models},); got {tuple(loss.shape)}")
+        if isinstance(term.weight, tuple) and len(term.weight) != models:
+            raise QuadrateError(f"the loss {term.name!r} has {len(term.weight)} weights for {models} models; one weight for all would be right")
+        return loss
 
     def _set_learning_rates(self, step: int) -> None:
         progress = (step + 0.5) / self.total_steps
@@ -314,7 +341,7 @@ class Trainer:
                 continue  # this optimizer had not taken a step yet
             for i, p in enumerate(optimizer.param_groups[0]["params"]):
                 moments = {slot: torch.stack([state[f"{role}.{i}.{slot}"] for state in states]).view_as(p).to(p.device) for slot in _MOMENTS}
-                optimizer.state[p] = {"step": states[0][f"{role}.step"].to(p.device), **moments}
+                optimizer.state[p] = {"step": states[0][f"{role}.step"].clone().to(p.device), **moments}  # Adam counts it up in place
 
     def _optimizers(self) -> list[tuple[str, torch.optim.Adam]]:
         optimizers = [("codec_optimizer", self._codec_optimizer)]
@@ -327,7 +354,7 @@ class Trainer:
             for i, p in enumerate(optimizer.param_groups[0]["params"]):
                 slots = optimizer.state.get(p)
                 if slots:
-                    flat[f"{role}.step"] = slots["step"].cpu()
+                    flat[f"{role}.step"] = slots["step"].cpu().clone()
                     flat |= {f"{role}.{i}.{slot}": slots[slot].view(len(self.points), -1)[index].cpu().clone() for slot in _MOMENTS}
         return flat
 
