@@ -381,6 +381,17 @@ def test_restoration_tells_a_trade_off_from_none() -> None:
     assert {entry["judge"] for entry in found} == {"training", "independent", "retrained"}
 
 
+def test_restoration_price_of_the_best_classification() -> None:
+    base = restored(0.0, 0.0, 0.0)[0]
+    ends = [(0.1, 3.0, 0.01), (0.5, 1.5, 0.002), (2.0, 2.0, 0.001)]  # cross-entropy, W1, sliced W2²
+    rows = [
+        base | {"lambda_c": 0.01 * i, "seed": 0, "cross_entropy_training_nats": ce, "w1_fresh": w1, "sliced_w2sq": w2}
+        for i, (ce, w1, w2) in enumerate(ends)
+    ]
+    (entry,) = (found for found in restoration(rows) if found["judge"] == "training")
+    assert entry["price_w1_fresh"] == pytest.approx(2.0) and entry["price_sliced_w2sq"] == pytest.approx(10.0)
+
+
 def test_restoration_slope_is_that_of_least_squares() -> None:
     rows = [row for row in restored(-0.8, 0.5, 0.1) if row["seed"] == 0]
     entry = restoration(rows)[0]

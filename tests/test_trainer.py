@@ -167,6 +167,14 @@ def test_stacked_equals_single_left_alone_in_double_precision(digits, double_pre
 # --- what is trained, and what is not ---
 
 
+def test_each_point_starts_from_weights_of_its_own_that_are_always_the_same(digits):
+    points = (OperatingPoint((3,)), OperatingPoint((3,), lambda_d=2.0), OperatingPoint((3,), seed=1))
+    for role in ("encoder", "decoder"):
+        first, again = ([Trainer(task(digits), [point]).networks(0)[role] for point in points] for _ in range(2))
+        assert all(same(a, b) for a, b in zip(first, again, strict=True))
+        assert not any(same(first[i], first[j]) for i in range(3) for j in range(i))
+
+
 def test_training_lowers_the_loss_and_the_rows_say_so(digits, judge):
     trained = Trainer(task(digits, judge, epochs=12), [OperatingPoint((4, 4, 4), lambda_c=0.02)])
     rows = [trained.train_epoch()[0] for _ in range(12)]
@@ -293,7 +301,13 @@ def test_the_encoder_sees_the_noise_and_the_target_stays_clean(digits):
         return network
 
     targets: list[Tensor] = []
-    term = Term("spy", 0.0, lambda batch: targets.append(batch.clean[0]) or batch.reconstruction.flatten(1).mean(1))
+
+    def note(batch: Batch) -> Tensor:
+        assert torch.equal(batch.clean, pixels(digits.train.images[batch.indices]))
+        targets.append(batch.clean[0])
+        return batch.reconstruction.flatten(1).mean(1)
+
+    term = Term("note", 0.0, note)
     for std in (0.0, 0.5):
         inputs.clear(), targets.clear()
         source = dataclasses.replace(digits, noise_std=std)
@@ -485,11 +499,24 @@ class NotANumberBackwards(torch.autograd.Function):
         return gradient * math.nan
 
 
-def test_weights_that_the_last_step_spoilt_do_not_pass(digits):
-    """The loss of a step is known before its update, so the last update of all shows in nothing but the validation."""
-    hurt = Term("hurt", 1.0, lambda batch: NotANumberBackwards.apply(batch.reconstruction).flatten(1).mean(1))
+class Spoilt(nn.Module):
+    """A network whose gradient is not a number, as that of a root is at zero."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return NotANumberBackwards.apply(self.network(x))
+
+
+@pytest.mark.parametrize("role", ["encoder", "decoder"])
+def test_weights_that_the_last_step_spoilt_do_not_pass(digits, role):
+    """A loss is known before its update, so the last update of all shows in no loss; and symbols hide what has become of the encoder."""
+    build = getattr(COMPACT, role)
+    family = dataclasses.replace(COMPACT, name="spoilt", **{role: lambda shape, dim: Spoilt(build(shape, dim))})
     with pytest.raises(QuadrateError, match="training of 1x3_d1_p0_c0_s0 diverged"):
-        Trainer(task(digits, terms=[hurt], batch=256, epochs=1), [OperatingPoint((3,))]).train_epoch()
+        Trainer(task(digits, family=family, batch=256, epochs=1), [OperatingPoint((3,))]).train_epoch()
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (1, 32)], ids=str)

@@ -131,7 +131,8 @@ def restoration(rows: Sequence[Row]) -> list[dict[str, Any]]:
         One dict a noise level and judge: `noise_std`, `judge`; the lowest and highest mean over seeds of `accuracy`, `cross_entropy_nats`,
         `w1_fresh` and `sliced_w2sq` (`…_min`, `…_max`); for both perception scores `slope_…` in nats a unit, cross-entropy regressed on the score
         within seeds, with its 95 % interval, `rank_correlation_…` (Spearman, mean over seeds), and `trade_off_…`: "appears" if the slope is
-        surely negative (better perception goes with worse classification), "reversed" if surely positive, otherwise "not seen".
+        surely negative (better perception goes with worse classification), "reversed" if surely positive, otherwise "not seen". The slope is over
+        all weights, dominated ones too; `price_…` looks at the ends of the front: the score where classification is best, over the best score.
 
     Raises:
         QuadrateError: If there are no rows or a column is missing.
@@ -152,8 +153,11 @@ def restoration(rows: Sequence[Row]) -> list[dict[str, Any]]:
             for name, column in columns.items():
                 values = [row[column] for row in mean_over_seeds(own)]
                 entry |= {f"{name}_min": min(values), f"{name}_max": max(values)}
+            means = mean_over_seeds(own)
+            best = min(means, key=lambda row: row[columns["cross_entropy_nats"]])
             for score in ("w1_fresh", "sliced_w2sq"):
                 entry |= _trade_off(own, score, columns["cross_entropy_nats"])
+                entry[f"price_{score}"] = best[score] / min(row[score] for row in means)
             results.append(entry)
     return results
 

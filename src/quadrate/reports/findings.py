@@ -96,6 +96,8 @@ def _restore(rows: Sequence[Row]) -> str:
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
         ("noise σ", lambda found: f"{found['noise_std']:g}"),
         ("judge", lambda found: found["judge"]),
+        ("price of the best classification in W1", lambda found: f"× {number(found['price_w1_fresh'], 2)}"),
+        ("in sliced W2²", lambda found: f"× {number(found['price_sliced_w2sq'], 2)}"),
         *(
             (label, lambda found, name=name, digits=digits: f"{number(found[f'{name}_min'], digits)} to {number(found[f'{name}_max'], digits)}")
             for name, label, digits in _RESTORED
@@ -105,7 +107,10 @@ def _restore(rows: Sequence[Row]) -> str:
             for name, label, digits in (("w1_fresh", "nats a unit of W1", 3), ("sliced_w2sq", "nats a unit of sliced W2²", 1))
         ),
     ]
-    meaning = "Cross-entropy regressed on perception: where the slope is negative, better perception goes with worse classification."
+    meaning = (
+        "The price: perception where cross-entropy is lowest, over the best perception (1: one codec is best at both, so there is no trade-off).\n"
+        "The slopes: cross-entropy regressed on perception over all weights; negative where better perception goes with worse classification."
+    )
     return f"{meaning}\n\n{_table(restoration(rows), columns)}"
 
 
