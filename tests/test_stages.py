@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 import safetensors.torch
@@ -380,6 +380,9 @@ def test_a_frozen_encoder_sees_the_noise_of_the_stage(make, digits):
     base = make(PLAIN, name="base", noise_std=0.5)
     train_stage(base, "single")
     codec = load(base, PLAIN)
+    without = make(PLAIN, name="without")
+    train_stage(without, "single")
+    assert rows(base, PLAIN)[0]["mse"] > rows(without, PLAIN)[0]["mse"]  # so did the encoder while it was trained
     clean, noisy = stages._freeze(codec, digits, 0), stages._freeze(codec, dataclasses.replace(digits, noise_std=0.5), 0)
     assert not torch.allclose(clean.train, noisy.train, atol=1e-3)
     assert torch.equal(noisy.train, stages._freeze(codec, dataclasses.replace(digits, noise_std=0.5), 0).train)
@@ -402,13 +405,20 @@ def double(shared: int, job: int, report) -> int:
     return shared * job
 
 
+def chatter(shared: None, job: int, report) -> None:
+    """A job with more to say than a pipe holds."""
+    for _ in range(3000):
+        report({"words": "x" * 100})
+
+
 def fall(message: dict) -> None:
     """A report that fails."""
     raise ZeroDivisionError
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not_stop_the_others(workers):
+def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not_stop_the_others(workers, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a new process would take
     reports: list[dict] = []
     if workers == 1:
         assert run_jobs(double, 2, [1, 2, 3], 1, reports.append) == [2, 4, 6] and run_jobs(double, 2, [], 1, reports.append) == []
@@ -424,7 +434,7 @@ def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not
 @pytest.mark.slow
 def test_a_report_that_fails_is_not_lost_and_does_not_hang_the_workers():
     with pytest.raises(ZeroDivisionError):
-        run_jobs(double, 2, [1, 2], 2, fall)
+        run_jobs(chatter, None, [1, 2], 2, fall)
 
 
 def test_the_number_of_threads_is_restored():
@@ -455,8 +465,11 @@ def test_what_other_processes_cannot_read_is_one_line():
 
 
 SCRIPT = """
+import signal
 import time
 from quadrate.training.processes import run_jobs
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
 
 def wait(shared, job, report):
     report("ready")
@@ -466,18 +479,27 @@ def wait(shared, job, report):
 """
 
 
-def python(folder: Path, seconds: float, guard: str = "if __name__ == '__main__': ") -> subprocess.Popen:
-    """A script of a user's, in a group of processes of its own."""
-    script = folder / "script.py"
-    script.write_text(SCRIPT.format(guard=guard, seconds=seconds))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, str(script)], env=environment, text=True, start_new_session=True, **pipes)
+@pytest.fixture
+def python(tmp_path):
+    """Runs a script of a user's, in a group of processes of its own."""
+    started: list[subprocess.Popen] = []
+
+    def run(seconds: float, guard: str = "if __name__ == '__main__': ") -> subprocess.Popen:
+        script = tmp_path / "script.py"
+        script.write_text(SCRIPT.format(guard=guard, seconds=seconds))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen([sys.executable, str(script)], env=environment, text=True, start_new_session=True, **pipes))
+        return started[0]
+
+    yield run
+    with started[0], suppress(ProcessLookupError):
+        os.killpg(started[0].pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
-def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
-    errors = python(tmp_path, seconds=0, guard="").communicate(timeout=300)[1]
+def test_a_script_without_a_guard_is_told_what_it_lacks(python):
+    errors = python(seconds=0, guard="").communicate(timeout=300)[1]
     assert (
         errors.rstrip()
         .splitlines()[-1]
@@ -486,17 +508,17 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_a_run_that_is_killed(tmp_path):
+def test_workers_do_not_outlive_a_run_that_is_killed(python):
     """Without a parent they would wait for jobs for ever; their output stays open as long as they live."""
-    run = python(tmp_path, seconds=1000)
+    run = python(seconds=1000)
     assert [run.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
     run.send_signal(signal.SIGKILL)
     run.communicate(timeout=300)
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(tmp_path):
-    run = python(tmp_path, seconds=1000)
+def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(python):
+    run = python(seconds=1000)
     assert [run.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
     os.killpg(run.pid, signal.SIGINT)
     errors = run.communicate(timeout=300)[1]

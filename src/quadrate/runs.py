@@ -26,7 +26,7 @@ from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Term
 from quadrate.sources import Source, load_source, pixels
 from quadrate.training.judges import find_judge
-from quadrate.training.processes import Report, available_cores, run_jobs
+from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
 
 
@@ -68,7 +68,8 @@ class Run:
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
-        self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
+        with one_thread():  # a judge that is trained here must not depend on how many cores there are
+            self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
         parts = [to_json(recipe), self.source.fingerprint, self.family.name, *(term.name for term in self.terms), _weights_digest(self.judge.module)]
         self.folder = self.root / f"{recipe.name}-{digest(*parts)}"
 
@@ -138,8 +139,10 @@ class Run:
         if pending:
             from quadrate.evaluation import prepare
 
-            judges = {"training": self.judge, "independent": find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)}
-            prepare(self.source, judges, cache_dir=self.root / "floors")
+            with one_thread():
+                independent = find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
+                judges = {"training": self.judge, "independent": independent}
+                prepare(self.source, judges, cache_dir=self.root / "floors")
             jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
             on_cpu = self.device == "cpu"
             shared = (self.source, self.family, judges, self.root / "floors", self.device)

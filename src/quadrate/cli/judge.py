@@ -9,6 +9,7 @@ import tyro
 
 from quadrate.sources import load_source
 from quadrate.training import find_judge
+from quadrate.training.processes import one_thread
 
 
 def judge(
@@ -26,5 +27,6 @@ def judge(
         seed: The seed of the training.
         runs: Its file goes into RUNS/judges, where training finds it.
     """
-    found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
+    with one_thread():
+        found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
     print(f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy {found.cross_entropy_nats:.4f} nats")

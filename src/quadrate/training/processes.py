@@ -51,7 +51,7 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
     failures: list[QuadrateError] = []
     results: list[Any] = [None] * len(jobs)
     if workers <= 1:
-        with _one_thread():
+        with one_thread():
             for i, job in enumerate(jobs):
                 try:
                     results[i] = work(shared, job, report)
@@ -72,7 +72,7 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread for torch's operators: sums split over threads round otherwise, and two processes with two threads each stall each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
