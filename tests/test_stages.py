@@ -475,7 +475,7 @@ def wait(shared, job, report):
     report("ready")
     time.sleep(job)
 
-{guard}run_jobs(wait, None, [{seconds}, {seconds}], 2, lambda message: print(message, flush=True))
+{guard}run_jobs(wait, None, [0, {seconds}], 2, lambda message: print(message, flush=True))
 """
 
 
@@ -520,6 +520,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(python):
 def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(python):
     run = python(seconds=1000)
     assert [run.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
+    time.sleep(0.5)  # one works, the other waits for work
     os.killpg(run.pid, signal.SIGINT)
     errors = run.communicate(timeout=300)[1]
     assert run.returncode != 0 and errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")

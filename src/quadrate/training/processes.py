@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -59,7 +59,8 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
                     failures.append(error)
     else:
         with _workers(work, shared, workers, report) as pool:
-            futures: dict[Future[Any], int] = {pool.submit(_run, job): i for i, job in enumerate(jobs)}
+            with _uninterrupted():
+                futures: dict[Future[Any], int] = {pool.submit(_run, job): i for i, job in enumerate(jobs)}
             for future in as_completed(futures):
                 try:
                     results[futures[future]] = future.result()
@@ -80,6 +81,24 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back while processes are started, here until they are, and from them for good: a half-started one would end in a traceback."""
+    if current_thread() is not main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 @contextmanager
