@@ -92,7 +92,9 @@ def test_train_evaluate_plot(tmp_path):
 @pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     command = [sys.executable, "-c", "from quadrate.cli import main; main()", "train", "demo", "--epochs", "3000"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    # A shell starts background jobs with SIGINT ignored, and the tests may run in one.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/demo-*/config.json")) and time.monotonic() < deadline:
         time.sleep(0.2)

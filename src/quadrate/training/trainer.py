@@ -160,10 +160,9 @@ class Trainer:
                 totals[name] = totals[name] + value if name in totals else value
         rows = self._rows({name: total / counts[name] for name, total in totals.items()})
         self.epoch += 1
-        # The last update shows in the validation only.
         rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
-        for point, row in zip(self.points, rows, strict=True):
-            if not all(map(math.isfinite, row.values())):
+        for point, row, finite in zip(self.points, rows, self._finite(), strict=True):
+            if not (finite and all(map(math.isfinite, row.values()))):
                 raise Diverged(point, f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller learning rate would be right")
         spent = (time.process_time() - started) / len(self.points)
         self.seconds = [seconds + spent for seconds in self.seconds]
@@ -309,6 +308,14 @@ class Trainer:
             columns["validation_cross_entropy_nats"] = F.cross_entropy(logits.mT, labels, reduction="none").mean(1)
             columns["validation_accuracy"] = (logits.argmax(-1) == labels).float().mean(1)
         return self._rows(columns)
+
+    def _finite(self) -> list[bool]:
+        """Whether each point's weights are finite: what the last update did shows in no loss, and symbols hide what has become of an encoder."""
+        finite = torch.ones(len(self.points), dtype=torch.bool, device=self.device)
+        for stack in (self.encoder, self.decoder, self.critic):
+            for tensor in stack.state().values() if stack else ():
+                finite &= tensor.reshape(len(self.points), -1).isfinite().all(1)
+        return finite.tolist()
 
     def _rows(self, columns: dict[str, Tensor]) -> list[dict[str, float]]:
         """Columns (K,) as one dictionary a point."""
