@@ -50,7 +50,7 @@ class OperatingPoint:
             raise QuadrateError(f"a seed is a whole number; got {self.seed!r}")
         for name in ("lambda_d", "lambda_p", "lambda_c"):
             value = _not_negative(name, getattr(self, name))
-            object.__setattr__(self, name, value)  # as a float, so that equal points have equal texts
+            object.__setattr__(self, name, abs(value))  # a float, and never -0.0, so that equal points have equal texts
         if self.lambda_d == self.lambda_p == self.lambda_c == 0:
             raise QuadrateError("an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0")
 
