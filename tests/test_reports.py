@@ -15,6 +15,7 @@ from rich.console import Console
 from scipy.stats import linregress
 
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.intervals import pareto_set
 from quadrate.recipes import RECIPES
 from quadrate.reports import (
     against_published_front,
@@ -34,7 +35,6 @@ from quadrate.reports import (
     urdc_finding,
 )
 from quadrate.reports.grids import mosaic
-from quadrate.reports.published import pareto_set
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
 

@@ -20,10 +20,10 @@ from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically
+from quadrate.networks.compact import Shape
 from quadrate.networks.family import FAMILIES, Family, find_family
-from quadrate.sources.source import pixels
+from quadrate.sources.source import Source, pixels
 
-Shape = tuple[int, int, int]
 _CHUNK = 5000  # images in memory as floats at a time
 
 
@@ -121,6 +121,10 @@ class Codec:
             raise QuadrateError(f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(observed.shape[1:])}")
         observed = observed.to(self.device)
         return torch.cat([torch.cat([encoder(chunk) for encoder in self.encoders], dim=1) for chunk in observed.split(_CHUNK)])
+
+    def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
+        """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
+        return torch.cat([self.latents(source.observe(pixels(chunk), generator)) for chunk in images.split(_CHUNK)])
 
     def dither(self, count: int, seed: int) -> Tensor:
         """The dither of samples 0 .. count-1 under a seed, (count, d): sender and receiver draw the same.

@@ -223,12 +223,10 @@ class _Reconstruction:
 
     codec: Codec
     source: Source
-    decoder: str | None = None
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         generator = draws.generator(seed, "evaluation noise", device=images.device)
-        observed = torch.cat([self.source.observe(pixels(chunk), generator) for chunk in images.split(5000)])
-        return self.codec.reconstruct(observed, seed, self.decoder)
+        return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
 
 
 def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
@@ -245,7 +243,7 @@ def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, P
     latents = []
     for split in (source.train, source.validation):
         generator = draws.generator(point.seed, "entropy noise", device=device)
-        latents.append(torch.cat([codec.latents(source.observe(pixels(images), generator)) for images in split.images.split(5000)]))
+        latents.append(codec.source_latents(source, split.images, generator))
     entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
     row: dict[str, Any] = {
         "stage": stage.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +32,19 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
     return mean, mean - reach, mean + reach
 
 
+def pareto_set(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The (mse, accuracy) points that no other one beats or equals in both, by rising MSE and so by rising accuracy."""
+    front: list[tuple[float, float]] = []
+    for mse, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or accuracy > front[-1][1]:
+            front.append((mse, accuracy))
+    return front
+
+
 def interpolate_front(points: Sequence[tuple[float, float]], at: Sequence[float]) -> NDArray[np.float64]:
     """The MSE at which a front reaches given accuracies, by linear interpolation between its neighbouring points.
 
-    The front is the Pareto set: the points that no other point beats or equals in both lower MSE and higher accuracy.
+    The front is the Pareto set (`pareto_set`).
 
     Args:
         points: (mse, accuracy) pairs, in any order.
@@ -49,9 +58,5 @@ def interpolate_front(points: Sequence[tuple[float, float]], at: Sequence[float]
     """
     if len(points) == 0:
         raise QuadrateError("a front takes at least one (mse, accuracy) point; got none")
-    front: list[tuple[float, float]] = []
-    for mse, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((mse, accuracy))
-    mses, accuracies = zip(*front, strict=True)
+    mses, accuracies = zip(*pareto_set(points), strict=True)
     return np.interp(np.asarray(at, dtype=np.float64), accuracies, mses, left=math.nan, right=math.nan)

@@ -10,8 +10,7 @@ from torch import nn
 from quadrate.errors import QuadrateError
 from quadrate.networks import compact, paper
 from quadrate.networks.classifiers import Classifier, ConvClassifier, DenseClassifier
-
-Shape = tuple[int, int, int]
+from quadrate.networks.compact import Shape
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from quadrate.config import OperatingPoint
+from quadrate.evaluation.intervals import pareto_set
 from quadrate.reports.grids import mosaic
 from quadrate.reports.panels import (
     COLOURS,
@@ -23,7 +24,7 @@ from quadrate.reports.panels import (
     save_figure,
     stretch_accuracy,
 )
-from quadrate.reports.published import pareto_set, published_fig9a
+from quadrate.reports.published import published_fig9a
 from quadrate.reports.summary import POINT, Row, by_point, require
 
 if TYPE_CHECKING:

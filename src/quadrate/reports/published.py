@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from importlib import resources
 
 
@@ -14,12 +13,3 @@ def published_fig9a() -> list[dict[str, float]]:
     """
     text = (resources.files("quadrate.reports") / "published_rdpc_fig9a.csv").read_text(encoding="utf-8")
     return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text.splitlines())]
-
-
-def pareto_set(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (mse, accuracy) points that no other one beats or equals in both, by rising MSE and so by rising accuracy."""
-    front: list[tuple[float, float]] = []
-    for mse, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or accuracy > front[-1][1]:
-            front.append((mse, accuracy))
-    return front

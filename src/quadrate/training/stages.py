@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from quadrate import draws
@@ -20,7 +19,7 @@ from quadrate.errors import QuadrateError
 from quadrate.files import read_rows, write_atomically, write_rows
 from quadrate.networks.family import Family
 from quadrate.objectives import Term
-from quadrate.sources.source import Source, pixels
+from quadrate.sources.source import Source
 from quadrate.training.processes import Report, available_cores, run_jobs
 from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 
@@ -91,9 +90,10 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
     trainer = Trainer(task, points, [_freeze(base, source, point.seed) for base, point in zip(bases, points, strict=True)] if bases else [])
     histories: list[list[dict[str, Any]]] = [[] for _ in points]
     places = [assignment.place(point) for point in points]
-    if _epoch_reached(assignment, points[0]):
+    states = [state for state in map(_read_checkpoint, places) if state]
+    if len(states) == len(points):
         try:
-            trainer.load([_read_checkpoint(place) for place in places])
+            trainer.load(states)
         except (KeyError, RuntimeError) as error:
             raise _damaged(places[0] / "checkpoint.safetensors", error) from None
         histories = [read_rows(place / "metrics.jsonl")[: trainer.epoch] for place in places]
@@ -154,19 +154,21 @@ def _freeze(base: Codec, source: Source, seed: int) -> Frozen:
     latents: list[Tensor] = []
     for split in (source.train, source.validation):
         generator = draws.generator(seed, base.point.key, "frozen noise", len(latents), device=device)
-        latents.append(torch.cat([base.latents(source.observe(pixels(images), generator)) for images in split.images.split(5000)]))
+        latents.append(base.source_latents(source, split.images, generator))
     critic = {name: tensor.cpu() for name, tensor in base.critic.state_dict().items()} if base.critic else None
     return Frozen(base.levels, latents[0], latents[1], critic)
 
 
 def _epoch_reached(assignment: Assignment, point: OperatingPoint) -> int:
     """How far a point's checkpoint is; 0 without one."""
-    path = assignment.place(point) / "checkpoint.safetensors"
-    return int(_read_checkpoint(path.parent)["epoch"]) if path.exists() else 0
+    state = _read_checkpoint(assignment.place(point))
+    return int(state["epoch"]) if state else 0
 
 
-def _read_checkpoint(place: Path) -> dict[str, Tensor]:
+def _read_checkpoint(place: Path) -> dict[str, Tensor] | None:
     path = place / "checkpoint.safetensors"
+    if not path.exists():
+        return None
     try:
         state = safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:

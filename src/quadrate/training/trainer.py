@@ -112,7 +112,9 @@ class Trainer:
         if self.critic and frozen and all(f.critic for f in frozen):
             self.critic.load({name: torch.stack([f.critic[name] for f in frozen]) for name in frozen[0].critic or {}})  # type: ignore[index]
 
-        codec = [p for stack in (self.encoder, self.decoder) if stack for p in stack.parameters()]
+        stacks = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
+        self._stacks = {role: stack for role, stack in stacks.items() if stack}
+        codec = [p for role, stack in self._stacks.items() if role != "critic" for p in stack.parameters()]
         self._codec_optimizer = _adam(codec, self.config.learning_rate, self.config.betas)
         self._critic_optimizer = _adam(self.critic.parameters(), self.config.critic_learning_rate, self.config.critic_betas) if self.critic else None
         self.terms = self._objective()
@@ -170,9 +172,8 @@ class Trainer:
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
         """The steps of the current epoch, one by one; yields the losses of each, detached, (K,)."""
-        for stack in (self.encoder, self.decoder, self.critic):
-            if stack:
-                stack.train()
+        for stack in self._stacks.values():
+            stack.train()
         images, labels = self.task.source.train.images, self.task.source.train.labels
         used = self.steps_per_epoch * self.batch
         order = self._draw(lambda *k: draws.permutation(*k, n=len(images))[:used].view(-1, self.batch), "order")  # (K, S, B)
@@ -286,9 +287,8 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
         """MSE, and the cross-entropy and accuracy of the classifier in the loss, on the validation images; networks in evaluation mode."""
-        for stack in (self.encoder, self.decoder):
-            if stack:
-                stack.train(False)
+        for stack in self._stacks.values():
+            stack.train(False)
         split = self.task.source.validation
         models, size = len(self.points), len(split)
         clean = pixels(split.images).expand(models, -1, -1, -1, -1)
@@ -312,8 +312,8 @@ class Trainer:
     def _finite(self) -> list[bool]:
         """Whether each point's weights are finite: what the last update did shows in no loss, and symbols hide what has become of an encoder."""
         finite = torch.ones(len(self.points), dtype=torch.bool, device=self.device)
-        for stack in (self.encoder, self.decoder, self.critic):
-            for tensor in stack.state().values() if stack else ():
+        for stack in self._stacks.values():
+            for tensor in stack.state().values():
                 finite &= tensor.reshape(len(self.points), -1).isfinite().all(1)
         return finite.tolist()
 
@@ -324,8 +324,7 @@ class Trainer:
 
     def networks(self, index: int) -> dict[str, dict[str, Tensor]]:
         """The state dicts of one point's networks, by role, on the CPU."""
-        stacks = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
-        return {role: stack.member(index) for role, stack in stacks.items() if stack}
+        return {role: stack.member(index) for role, stack in self._stacks.items()}
 
     def state(self, index: int) -> dict[str, Tensor]:
         """All that one point needs to go on later: networks and both optimizers, flat, on the CPU."""
@@ -338,9 +337,8 @@ class Trainer:
     @torch.no_grad()
     def load(self, states: Sequence[dict[str, Tensor]]) -> None:
         """Goes on from the states of the K points, which must stand at the same epoch."""
-        for role, stack in (("encoder", self.encoder), ("decoder", self.decoder), ("critic", self.critic)):
-            if stack:
-                stack.load({name: torch.stack([state[f"{role}.{name}"] for state in states]) for name in stack.state()})
+        for role, stack in self._stacks.items():
+            stack.load({name: torch.stack([state[f"{role}.{name}"] for state in states]) for name in stack.state()})
         self.epoch = int(states[0]["epoch"])
         self.seconds = [float(state["seconds"]) for state in states]
         for role, optimizer in self._optimizers():
