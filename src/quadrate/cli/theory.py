@@ -1,0 +1,278 @@
+"""`quadrate theory`; its verbs are dataclasses, from which the flags are made."""
+
+from __future__ import annotations
+
+import math
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import numpy as np
+import tyro
+from numpy.typing import ArrayLike
+
+from quadrate.cli.theory_sources import Sources
+from quadrate.errors import QuadrateError
+from quadrate.files import write_text
+from quadrate.reports.theory import contours_figure, quantity_label, source_noise_figure, sweep_figure
+from quadrate.theory import ConvergenceWarning, Source, classification, distortion, rate
+from quadrate.theory.channels import FloatArray
+
+_Solvable = Literal["rate", "distortion", "classification"]
+_Constraint = Literal["rate", "distortion", "perception", "classification"]
+_SOLVERS: dict[str, Callable[..., float | FloatArray]] = {"rate": rate, "distortion": distortion, "classification": classification}
+_PICTURES = (".png", ".pdf", ".svg")
+
+
+_LargestRate = Annotated[float, tyro.conf.arg(help="The largest rate.")]
+_LargestDistortion = Annotated[float, tyro.conf.arg(help="The largest distortion: MSE, Hamming, or by the source's own matrix.")]
+_LargestPerception = Annotated[float, tyro.conf.arg(help="The largest divergence of the output's distribution from the source's.")]
+_LargestClassification = Annotated[float, tyro.conf.arg(help="The largest entropy of the label given the output.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """What is asked about a source.
+
+    Attributes:
+        source: What is coded.
+        divergence: Measure of perception: w2 (squared 2-Wasserstein), kl, tv, chi2 or hellinger, as far as the source has it.
+        unit: Of rates and of the classification, and of a KL divergence.
+        common_randomness: Rate of the randomness that encoder and decoder share; inf: enough of it.
+        classifier_sees_randomness: Whether the classifier is given that randomness as well.
+    """
+
+    source: Sources
+    divergence: str = "w2"
+    unit: Literal["bits", "nats"] = "bits"
+    common_randomness: float = math.inf
+    classifier_sees_randomness: bool = False
+
+    def _answer(self, source: Source, of: _Solvable, **constraints: ArrayLike) -> float | FloatArray:
+        options = {name: getattr(self, name) for name in ("divergence", "unit", "common_randomness", "classifier_sees_randomness")}
+        return _SOLVERS[of](source, **constraints, **options)
+
+    def _print(self, of: _Solvable, **constraints: float) -> None:
+        print(_digits(self._answer(self.source.make(), of, **constraints)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rate(_Question):
+    """Prints the least rate of any codec; inf where there is none."""
+
+    distortion: _LargestDistortion = math.inf
+    perception: _LargestPerception = math.inf
+    classification: _LargestClassification = math.inf
+
+    def run(self) -> None:
+        self._print("rate", distortion=self.distortion, perception=self.perception, classification=self.classification)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Distortion(_Question):
+    """Prints the least distortion of any codec of a rate; inf where there is none."""
+
+    rate: _LargestRate
+    perception: _LargestPerception = math.inf
+    classification: _LargestClassification = math.inf
+
+    def run(self) -> None:
+        self._print("distortion", rate=self.rate, perception=self.perception, classification=self.classification)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Classification(_Question):
+    """Prints the least entropy of the label given the output of any codec of a rate; inf where there is none."""
+
+    rate: _LargestRate
+    distortion: _LargestDistortion = math.inf
+    perception: _LargestPerception = math.inf
+
+    def run(self) -> None:
+        self._print("classification", rate=self.rate, distortion=self.distortion, perception=self.perception)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sweep(_Question):
+    """What a curve and a surface have in common.
+
+    Attributes:
+        of: What is minimized.
+        points: Values of what varies, evenly spaced.
+        output: A .csv file, or a picture that ends in .png, .pdf or .svg; None: CSV on the terminal.
+    """
+
+    of: _Solvable = "rate"
+    rate: _LargestRate = math.inf
+    distortion: _LargestDistortion = math.inf
+    perception: _LargestPerception = math.inf
+    classification: _LargestClassification = math.inf
+    points: int = 50
+    output: Path | None = None
+
+    def _sweep(self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]) -> None:
+        _check_ending(self.output, (".csv", *_PICTURES))
+        grids = [_grid(start, stop, self.points) for start, stop in zip(starts, stops, strict=True)]
+        fixed = self._fixed(names)
+        swept = dict(zip(names, np.meshgrid(*grids, indexing="ij"), strict=True))
+        source = self.source.make()
+        values = np.asarray(self._answer(source, self.of, **fixed, **swept))
+        quantities = (*names, self.of)
+        if self.output is not None and self.output.suffix in _PICTURES:
+            labels = [quantity_label(quantity, source, self.divergence, self.unit) for quantity in quantities]
+            under = " and ".join(f"{name}\N{NO-BREAK SPACE}≤\N{NO-BREAK SPACE}{value:g}" for name, value in fixed.items() if value < math.inf)
+            title = f"Least {labels[-1]} of any codec{' under ' + under if under else ''}."
+            sweep_figure(grids, values, labels, textwrap.fill(title, 62), self.output)
+            print(f"figure: {self.output}")
+        else:
+            header = [_column(quantity, self.divergence, self.unit) for quantity in quantities]
+            rows = zip(*(array.ravel() for array in (*swept.values(), values)), strict=True)
+            table = "".join(",".join(line) + "\n" for line in [header, *([_digits(number) for number in row] for row in rows)])
+            _write_table(table, self.output)
+
+    def _fixed(self, names: Sequence[_Constraint]) -> dict[str, float]:
+        """The constraints that neither vary nor are asked for."""
+        if len({self.of, *names}) < 1 + len(names):
+            raise ValueError(f"--vary must name quantities that differ, none of them {self.of}, which is asked for; got {' '.join(names)}")
+        constraints: dict[str, float] = {name: getattr(self, name) for name in get_args(_Constraint)}
+        for name in (self.of, *names):
+            if constraints.pop(name) != math.inf:
+                raise ValueError(f"--{name} must be left out where {name} {'is asked for' if name == self.of else 'varies'}")
+        return constraints
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Curve(_Sweep):
+    """Sweeps one constraint: a CSV or a figure.
+
+    Attributes:
+        vary: The constraint.
+        from_: Its first value.
+        to: Its last value.
+    """
+
+    vary: _Constraint
+    from_: Annotated[float, tyro.conf.arg(name="from")]
+    to: float
+
+    def run(self) -> None:
+        self._sweep([self.vary], [self.from_], [self.to])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Surface(_Sweep):
+    """Sweeps two constraints over a grid: a CSV or a figure of contours.
+
+    Attributes:
+        vary: The two constraints.
+        from_: Their first values.
+        to: Their last values.
+    """
+
+    vary: tuple[_Constraint, _Constraint]
+    from_: Annotated[tuple[float, float], tyro.conf.arg(name="from")]
+    to: tuple[float, float]
+
+    def run(self) -> None:
+        self._sweep(self.vary, self.from_, self.to)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contours:
+    """Draws the contours of R(D,C) and R(P,C) of a Gaussian source, as the RDPC paper does, and R(P,C) of a binary one.
+
+    Attributes:
+        output: The picture to write; PNG, PDF or SVG by its ending.
+    """
+
+    output: Path = Path("contours.png")
+
+    def run(self) -> None:
+        _check_ending(self.output, _PICTURES)
+        contours_figure(self.output)
+        print(f"figure: {self.output}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Noise:
+    """Draws what noise on a binary source makes of classification and perception at unlimited rate.
+
+    Attributes:
+        output: The picture to write; PNG, PDF or SVG by its ending.
+    """
+
+    output: Path = Path("source-noise.png")
+
+    def run(self) -> None:
+        _check_ending(self.output, _PICTURES)
+        source_noise_figure(self.output)
+        print(f"figure: {self.output}")
+
+
+_Verbs = (
+    Annotated[_Rate, tyro.conf.subcommand("rate")]
+    | Annotated[_Distortion, tyro.conf.subcommand("distortion")]
+    | Annotated[_Classification, tyro.conf.subcommand("classification")]
+    | Annotated[_Curve, tyro.conf.subcommand("curve")]
+    | Annotated[_Surface, tyro.conf.subcommand("surface")]
+    | Annotated[_Contours, tyro.conf.subcommand("contours")]
+    | Annotated[_Noise, tyro.conf.subcommand("noise")]
+)
+# The options of a question may follow the name of the source, and none has a prefix.
+_FLAT = (
+    tyro.conf.OmitSubcommandPrefixes,
+    tyro.conf.OmitArgPrefixes,
+    tyro.conf.CascadeSubcommandArgs,
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.arg(name=""),
+)
+
+
+def theory(verb: Annotated[_Verbs, *_FLAT]) -> None:
+    """What any codec needs at least: a number, a curve or a surface of the rate function, and two figures."""
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", ConvergenceWarning)
+        try:
+            verb.run()
+        except (ValueError, ArithmeticError) as error:
+            raise QuadrateError(str(error)) from None
+    if doubts:
+        more = f" (and {len(doubts) - 1} more such)" if len(doubts) > 1 else ""
+        print(f"quadrate: warning: {doubts[0].message}{more}", file=sys.stderr)
+
+
+def _grid(start: float, stop: float, points: int) -> FloatArray:
+    if not -math.inf < start < stop < math.inf:
+        raise ValueError(f"--from must be less than --to, both finite; got {start:g} and {stop:g}")
+    if points < 2:
+        raise ValueError(f"--points must be at least 2; got {points}")
+    return np.linspace(start, stop, points)
+
+
+def _check_ending(output: Path | None, endings: Sequence[str]) -> None:
+    if output is not None and output.suffix not in endings:
+        raise ValueError(f"cannot write {output}: its name must end in {', '.join(endings)}")
+
+
+def _column(quantity: _Constraint, divergence: str, unit: str) -> str:
+    """A column's name with its unit: perception_kl_bits."""
+    measure = f"_{divergence}" if quantity == "perception" else ""
+    in_units = quantity in ("rate", "classification") or (quantity == "perception" and divergence == "kl")
+    return f"{quantity}{measure}{f'_{unit}' if in_units else ''}"
+
+
+def _write_table(table: str, output: Path | None) -> None:
+    if output is None:
+        print(table, end="")
+    else:
+        write_text(output, table)
+        print(f"table: {output}")
+
+
+def _digits(number: float | FloatArray) -> str:
+    """The digits that mean something: rounding shows beyond the twelfth."""
+    return f"{number + 0.0:.12g}"

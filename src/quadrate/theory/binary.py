@@ -1,0 +1,126 @@
+"""Binary variables: entropies, and a source, what its encoder sees and its label as one model. In nats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.special import entr
+
+from quadrate.theory.channels import FloatArray
+
+
+def convolve(p: Any, flip: Any) -> Any:
+    """P(A xor B = 1) for independent A ~ Bern(p) and B ~ Bern(flip)."""
+    return p * (1 - flip) + (1 - p) * flip
+
+
+def entropy(p: Any) -> Any:
+    """H_b(p)."""
+    return entr(p) + entr(1 - p)
+
+
+def inverse_entropy(nats: FloatArray) -> FloatArray:
+    """The p in [0, 1/2] with H_b(p) = nats, elementwise; 0 and 1/2 below and above the range."""
+    return bisect(lambda p: entropy(p) >= nats, np.zeros_like(nats), np.full_like(nats, 0.5))
+
+
+def bisect(holds: Callable[[FloatArray], Any], outside: FloatArray, inside: FloatArray, steps: int = 52) -> FloatArray:
+    """The end of the interval at `inside` on which a test holds, elementwise, approached from within; either argument may be the larger."""
+    for _ in range(steps):
+        middle = (outside + inside) / 2
+        done = np.asarray(holds(middle))
+        outside, inside = np.where(done, outside, middle), np.where(done, middle, inside)
+    return inside
+
+
+def information(b: float, q: Any, m: Any) -> Any:
+    """I(Y;X̂) with P(Y=1) = b, P(X̂=1) = q, P(Y=1, X̂=1) = m: convex in (q, m), as the channel is affine in them, and 0 on m = bq."""
+    # Rounding may leave a probability below 0.
+    joint = sum(entr(np.maximum(cell, 0.0)) for cell in (m, b - m, q - m, 1 - b - q + m))
+    return np.maximum(entropy(b) + entropy(q) - joint, 0.0)
+
+
+def gradient(b: float, q: Any, m: Any) -> tuple[Any, Any]:
+    """Derivatives of `information` by q and by m; infinite or NaN where a probability is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        neither, false = np.log(1 - b - q + m), np.log(q - m)
+        return false - neither + np.log((1 - q) / q), np.log(m / (b - m)) + neither - false
+
+
+@dataclass(frozen=True)
+class BinaryModel:
+    """X ~ Bern(a), Y = X xor Bern(noise) at the encoder, label S = X xor Bern(flip), all three at most 1/2.
+
+    A channel from Y to X̂ is a pair (q, m): q = P(X̂=1), m = P(Y=1, X̂=1).
+
+    Attributes:
+        a: P(X=1).
+        noise: P(Y != X).
+        flip: P(S != X).
+    """
+
+    a: float
+    noise: float
+    flip: float
+
+    @cached_property
+    def b(self) -> float:
+        """P(Y=1)."""
+        return float(convolve(self.a, self.noise))
+
+    @cached_property
+    def s(self) -> float:
+        """P(S=1)."""
+        return float(convolve(self.a, self.flip))
+
+    @cached_property
+    def source_given_seen(self) -> tuple[float, float]:
+        """P(X=1|Y=0) and P(X=1|Y=1)."""
+        if self.a == 0:
+            return 0.0, 0.0
+        return self.a * self.noise / (1 - self.b), self.a * (1 - self.noise) / self.b
+
+    @cached_property
+    def label_given_seen(self) -> tuple[float, float]:
+        """P(S=1|Y=0) and P(S=1|Y=1)."""
+        zero, one = self.source_given_seen
+        return float(convolve(zero, self.flip)), float(convolve(one, self.flip))
+
+    @cached_property
+    def label_entropies(self) -> tuple[float, float]:
+        """H(S|Y) and H(S)."""
+        zero, one = self.label_given_seen
+        return float((1 - self.b) * entropy(zero) + self.b * entropy(one)), float(entropy(self.s))
+
+    def rate(self, q: Any, m: Any) -> Any:
+        """I(Y;X̂)."""
+        return information(self.b, q, m)
+
+    def rate_gradient(self, q: Any, m: Any) -> tuple[Any, Any]:
+        """Derivatives of I(Y;X̂) by q and by m; infinite or NaN as `gradient`."""
+        return gradient(self.b, q, m)
+
+    def label_information(self, q: Any, m: Any) -> Any:
+        """I(S;X̂)."""
+        zero, one = self.label_given_seen
+        return information(self.s, q, zero * q + (one - zero) * m)
+
+    def label_gradient(self, q: Any, m: Any) -> tuple[Any, Any]:
+        """Derivatives of I(S;X̂) by q and by m; infinite or NaN as `gradient`."""
+        zero, one = self.label_given_seen
+        by_output, by_joint = gradient(self.s, q, zero * q + (one - zero) * m)
+        with np.errstate(invalid="ignore"):
+            return by_output + zero * by_joint, (one - zero) * by_joint
+
+    def distortion(self, q: Any, m: Any) -> Any:
+        """P(X̂ != X)."""
+        zero, one = self.source_given_seen
+        return self.a + q - 2 * (zero * q + (one - zero) * m)
+
+    def transitions(self, q: FloatArray, m: FloatArray) -> FloatArray:
+        """P(X̂=1|Y=0) and P(X̂=1|Y=1), (..., 2)."""
+        return np.clip(np.stack([(q - m) / (1 - self.b), m / self.b if self.b else q], axis=-1), 0, 1)

@@ -1,0 +1,124 @@
+"""Rate-distortion-perception with an ideal classifier, H(S|X̂): a local method that reuses the convex one.
+
+H(S|X̂) = min_c E[−ln c(S|X̂)], reached by c = p(s|x̂) (Tishby, Pereira & Bialek 1999). With c frozen the problem is convex; its optimum has, for its
+own posterior as the next c, no larger a value and still meets all bounds. So the values fall monotonically, to a local optimum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from scipy.special import entr
+
+from quadrate.theory.channels import FloatArray
+from quadrate.theory.programs import Demand, Outcome, infeasible, solve_demand
+
+# Classifiers to start from: the nearest letters' posteriors, and random ones.
+_RANDOM_STARTS = 2
+_ROUNDS = 300
+
+
+def cross_entropies(label_channel: FloatArray, classifier: FloatArray) -> FloatArray:
+    """(n, m) E[−ln c(S|x̂) | X = x]: inf where the classifier rules out what occurs."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(classifier)
+    finite = -label_channel @ np.where(np.isfinite(logs), logs, 0.0).T
+    return np.asarray(np.where(label_channel @ np.isneginf(logs).T > 0, np.inf, finite))
+
+
+def posteriors(pmf: FloatArray, channel: FloatArray, label_channel: FloatArray, otherwise: FloatArray) -> FloatArray:
+    """(m, k) p(s|x̂) of a channel, and `otherwise` for letters that never occur."""
+    joint = (pmf[:, None] * channel).T @ label_channel
+    output = joint.sum(axis=1, keepdims=True)
+    return np.divide(joint, output, out=otherwise.copy(), where=output > 1e-200)
+
+
+def solve_ideal(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand, tolerance: float) -> Outcome:
+    """The best channel of several starts; arguments as `solve_demand`, tolerance on the last change of the value."""
+    relaxed = solve_demand(pmf, distortion, None, _without_label(demand), tolerance)
+    if not demand.asks(2) or math.isinf(relaxed.value) or _equivocation(pmf, relaxed.channel, label_channel) <= demand.bounds[2] < math.inf:
+        return relaxed
+    if demand.bounds[2] < pmf @ entr(label_channel).sum(axis=1) - 1e-12:
+        return infeasible(distortion.shape)
+    outcomes = [_descend(pmf, distortion, label_channel, start, demand, tolerance) for start in _starts(pmf, distortion, label_channel, demand)]
+    best = min(outcomes, key=lambda outcome: (not outcome.converged, outcome.value))
+    return replace(best, gap=math.nan, iterations=sum(outcome.iterations for outcome in outcomes))
+
+
+def _without_label(demand: Demand) -> Demand:
+    return replace(demand, prices=(*demand.prices[:2], 0.0), bounds=(*demand.bounds[:2], math.inf))
+
+
+def _equivocation(pmf: FloatArray, channel: FloatArray, label_channel: FloatArray) -> float:
+    """H(S|X̂)."""
+    joint = (pmf[:, None] * channel).T @ label_channel
+    return float(entr(joint).sum() - entr(joint.sum(axis=1)).sum())
+
+
+def _descend(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, classifier: FloatArray, demand: Demand, tolerance: float) -> Outcome:
+    """Alternates between the best channel for a classifier and the best classifier for a channel, until the value stands still."""
+    best = solve_demand(pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10)
+    iterations, change, reach = best.iterations, math.inf, GROW0
+    for k in range(_ROUNDS):
+        if math.isinf(best.value):
+            break
+        posterior = posteriors(pmf, best.channel, label_channel, classifier)
+        # Any classifier bounds H(S|X̂) from above, so one further in the direction of the last change may be tried first.
+        outcome = solve_demand(pmf, distortion, cross_entropies(label_channel, _beyond(classifier, posterior, reach)), demand, tolerance / 10)
+        iterations += outcome.iterations
+        change = best.value - outcome.value
+        if TRACE:
+            print(k, outcome.value, change, reach)
+        if change > 0 and (outcome.converged or not best.converged):
+            best, classifier, reach = outcome, posterior, GROW * reach
+        elif reach > 1:
+            reach = GROW0
+            continue
+        if change <= tolerance / 10:
+            break
+    return replace(best, residual=abs(change), iterations=iterations, converged=best.converged and abs(change) <= tolerance)
+
+
+TRACE = False
+GROW = 1.5
+GROW0 = 1.0
+
+
+def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
+    """The classifier `reach` times as far from `before` as `after` is, in the logarithm."""
+    ratios = np.divide(after, before, out=np.ones_like(after), where=(before > 0) & (after > 0))
+    moved = after * ratios ** (reach - 1)
+    return np.asarray(moved / moved.sum(axis=1, keepdims=True))
+
+
+def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> Iterator[FloatArray]:
+    """The label of the nearest input letter for each x̂; those of soft channels; and of random inputs, grouped by a few rounds of Lloyd's algorithm."""
+    nearest = label_channel[distortion.argmin(axis=0)]
+    yield nearest
+    yield posteriors(pmf, _soft_channel(pmf, distortion, label_channel, demand), label_channel, nearest)
+    generator = np.random.default_rng(0)
+    for _ in range(_RANDOM_STARTS):
+        classifier = label_channel[generator.choice(len(pmf), distortion.shape[1], p=pmf)]
+        for _ in range(10):
+            choices = np.eye(distortion.shape[1])[cross_entropies(label_channel, classifier).argmin(axis=1)]
+            classifier = posteriors(pmf, choices, label_channel, classifier)
+        yield classifier
+
+
+def _soft_channel(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> FloatArray:
+    """Of the channels that are best for the distortion alone, under the demand on perception, the one of least rate that meets the other bounds."""
+    least = 1 / max(float(pmf @ distortion.mean(axis=1)), 1e-12)
+    low, high, best = 0.0, 20.0, None
+    for _ in range(12):
+        middle = (low + high) / 2
+        priced = replace(demand, prices=(least * 2**middle, demand.prices[1], 0.0), bounds=(math.inf, demand.bounds[1], math.inf))
+        channel = solve_demand(pmf, distortion, None, priced, 1e-3).channel
+        average = float((pmf[:, None] * channel * distortion).sum())
+        if average <= demand.bounds[0] and _equivocation(pmf, channel, label_channel) <= demand.bounds[2]:
+            high, best = middle, channel
+        else:
+            low = middle
+    return channel if best is None else best

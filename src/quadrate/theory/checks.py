@@ -1,0 +1,117 @@
+"""Checks of arguments, each failing with a ValueError that names the argument and says what would be right."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from quadrate.theory.channels import FloatArray
+
+# How far from one a distribution may sum before it is refused: beyond the rounding of float32.
+_SUM_TOLERANCE = 1e-6
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> float:
+    """A finite real number within [low, high], or (low, high] if `open_low`.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    try:
+        checked = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number; got {value!r}") from None
+    if not math.isfinite(checked) or checked < low or checked > high or (open_low and checked == low):
+        bounds = [f"{'>' if open_low else '>='} {low:g}"] * (low > -math.inf) + [f"<= {high:g}"] * (high < math.inf)
+        raise ValueError(f"{name} must be a finite number{' ' if bounds else ''}{' and '.join(bounds)}; got {value!r}")
+    return checked
+
+
+def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None) -> FloatArray:
+    """A float64 array of finite numbers with one of the given numbers of dimensions.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    try:
+        checked = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers of one shape; got {value!r}") from None
+    if dimensions is not None and checked.ndim not in dimensions:
+        wanted = " or ".join(str(count) for count in dimensions)
+        raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
+    if checked.size == 0 or not np.isfinite(checked).all():
+        raise ValueError(f"{name} must hold at least one number, all finite; got {value!r}")
+    return checked
+
+
+def distributions(name: str, value: ArrayLike, shape: tuple[int | None, ...]) -> FloatArray:
+    """Probabilities along the last axis, renormalized to the last bit.
+
+    Args:
+        name: The argument's name in the message.
+        value: Non-negative numbers that sum to one along the last axis, up to 1e-6.
+        shape: Lengths of the axes, None for any.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    checked = array(name, value)
+    if checked.ndim != len(shape) or any(want is not None and have != want for have, want in zip(checked.shape, shape, strict=False)):
+        wanted = ", ".join("any" if length is None else str(length) for length in shape)
+        raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
+    sums = checked.sum(axis=-1, keepdims=True)
+    if (checked < 0).any() or (np.abs(sums - 1) > _SUM_TOLERANCE).any():
+        what = "a distribution" if checked.ndim == 1 else "a distribution in every row"
+        raise ValueError(f"{name} must be {what}: non-negative and summing to 1; the least entry is {checked.min():g}, a sum is {_worst(sums):g}")
+    return np.asarray(checked / sums)
+
+
+def count(name: str, value: Any) -> int:
+    """An integer of at least 1.
+
+    Raises:
+        ValueError: Otherwise.
+    """
+    try:
+        checked = operator.index(value)
+    except TypeError:
+        checked = 0
+    if checked < 1:
+        raise ValueError(f"{name} must be an integer >= 1; got {value!r}")
+    return checked
+
+
+def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
+    """Arrays of numbers as float64 arrays of their common shape; infinities allowed.
+
+    Raises:
+        ValueError: If one is no array of numbers, holds a NaN, or the shapes do not broadcast.
+    """
+    arrays = []
+    for name, value in arguments.items():
+        try:
+            values = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a number or an array of numbers; got {value!r}") from None
+        if np.isnan(values).any():
+            raise ValueError(f"{name} must not be NaN: a number, or inf for no constraint")
+        arrays.append(values)
+    try:
+        return tuple(np.array(values) for values in np.broadcast_arrays(*arrays))
+    except ValueError:
+        shapes = ", ".join(f"{name} {values.shape}" for name, values in zip(arguments, arrays, strict=True))
+        raise ValueError(f"constraints must broadcast to one shape; got {shapes}") from None
+
+
+def plain(values: FloatArray) -> float | FloatArray:
+    """An array without dimensions as a float, any other as it is."""
+    return float(values) if np.ndim(values) == 0 else np.asarray(values)
+
+
+def _worst(sums: FloatArray) -> float:
+    return float(sums.flat[np.argmax(np.abs(sums - 1))])

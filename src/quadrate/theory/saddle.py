@@ -1,0 +1,334 @@
+"""Newton's interior-point method for min I(X;X̂) under convex prices and bounds: rate-distortion-perception for any discrete source.
+
+By Lagrange duality, with prices β_k on the costs d_k and γ on a convex function Φ of the output law q,
+
+    min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],     s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
+
+(the sum over λ weighted by p), convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one more
+unknown. Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one, so that each solution proves how exact it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.special import logsumexp
+
+from quadrate.theory.channels import FloatArray
+from quadrate.theory.laws import Law, Step, longest_step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One linear term: E d at a price, or E d ≤ bound, with the price as a first guess.
+
+    Attributes:
+        matrix: (n, m) d(x,x̂).
+        price: nats per unit of d.
+        bound: inf for a fixed price.
+    """
+
+    matrix: FloatArray
+    price: float
+    bound: float = math.inf
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to solve.
+
+    Attributes:
+        pmf: (n,) all positive.
+        open: (n, m) whether x may become x̂; at least one each way.
+        costs: the linear terms.
+        law: where the output law starts.
+        law_price: γ, or a first guess of it.
+        law_bound: inf for a fixed γ.
+        ceiling: no less than the value of any channel that meets the bounds.
+    """
+
+    pmf: FloatArray
+    open: FloatArray
+    costs: tuple[Cost, ...]
+    law: Law
+    law_price: float = 0.0
+    law_bound: float = math.inf
+    ceiling: float = math.inf
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What came out.
+
+    Attributes:
+        channel: (n, m).
+        output: (m,) its output law.
+        prices: of the costs and of the law.
+        value: rate plus what has a fixed price, nats.
+        bound: no channel has a smaller value.
+        excess: the largest violation of a bound.
+        residual: the violation of the optimality conditions, nats.
+        iterations: Newton steps.
+        feasible: False if it is proven that no channel meets the bounds.
+    """
+
+    channel: FloatArray
+    output: FloatArray
+    prices: FloatArray
+    value: float
+    bound: float
+    excess: float
+    residual: float
+    iterations: int
+    feasible: bool
+
+    @property
+    def gap(self) -> float:
+        """How far the value may be from the least, nats."""
+        return max(self.value - self.bound, 0.0)
+
+    def solved(self, tolerance: float) -> bool:
+        """Whether the gap and all bounds are met."""
+        return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
+
+
+# A bound may be exceeded by this much, relative to the largest entry of its cost (or to one, for a law).
+FEASIBILITY = 1e-10
+# Instead of zero, where a logarithm or a quotient is taken.
+_TINY = 1e-300
+
+
+def solve_program(program: Program, tolerance: float, iterations: int = 200) -> Optimum:
+    """Solves it to a duality gap of `tolerance` nats, or as near as it comes: see the optimum's gap and excess."""
+    state = _State.start(program)
+    best: Optimum | None = None
+    stalled = False
+    for iteration in range(iterations):
+        bound = state.bound()
+        if bound > program.ceiling:
+            return state.optimum(bound, iteration, feasible=False)
+        if state.complementarity() * state.count() < 10 * tolerance or stalled:
+            now = state.optimum(bound, iteration, feasible=True)
+            if best is None or (max(now.excess, 0), now.gap) <= (max(best.excess, 0), best.gap) or now.excess <= FEASIBILITY and now.gap <= best.gap:
+                best = now
+            if (best.gap <= tolerance and best.excess <= FEASIBILITY) or stalled:
+                break
+        state, length = state.advance()
+        stalled = length < 1e-10
+    return best if best is not None else state.optimum(state.bound(), iterations, feasible=True)
+
+
+@dataclass(frozen=True)
+class _State:
+    """A point of the iteration: multipliers λ, prices, slacks of the bounds, and the law."""
+
+    program: Program
+    multipliers: FloatArray
+    prices: FloatArray
+    slacks: FloatArray
+    law: Law
+    scores: FloatArray
+    backward: FloatArray
+
+    @classmethod
+    def make(cls, program: Program, multipliers: FloatArray, prices: FloatArray, slacks: FloatArray, law: Law) -> _State:
+        """Adds what follows from λ and the prices: scores s(x̂), and the backward channel p(x|x̂) as (n, m)."""
+        exponents = (np.log(program.pmf) + multipliers)[:, None] - sum(
+            price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True)
+        )
+        exponents = np.where(program.open, exponents, -np.inf)
+        tops = exponents.max(axis=0)
+        backward = np.exp(exponents - tops)
+        sums = backward.sum(axis=0)
+        return cls(program, multipliers, prices, slacks, law, tops + np.log(sums), backward / sums)
+
+    @classmethod
+    def start(cls, program: Program) -> _State:
+        prices = np.array([cost.price for cost in program.costs] + [program.law_price])
+        slacks = np.array(
+            [min(_spread(cost.matrix) / 10, cost.bound / 2) for cost in program.costs]
+            + [program.law_bound / 2 if program.law_bound < math.inf else 1.0]
+        )
+        exponents = -sum(price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True))
+        # Multipliers of the channel that this output law and these prices make.
+        multipliers = -logsumexp(np.where(program.open, exponents, -np.inf), axis=1, b=program.law.output)
+        return cls.make(program, multipliers, prices, slacks, program.law)
+
+    @property
+    def free(self) -> FloatArray:
+        """Which prices are unknowns."""
+        return np.isfinite(self.bounds)
+
+    @property
+    def bounds(self) -> FloatArray:
+        return np.array([cost.bound for cost in self.program.costs] + [self.program.law_bound])
+
+    def _products(self) -> FloatArray:
+        return np.concatenate([self.law.products, (self.prices * self.slacks)[self.free]])
+
+    def complementarity(self) -> float:
+        return float(self._products().mean())
+
+    def count(self) -> int:
+        return len(self._products())
+
+    def bound(self) -> float:
+        paid = float((self.prices * np.where(self.free, self.bounds, 0))[self.free].sum())
+        return float(self.program.pmf @ self.multipliers) + self.law.bound(self.scores, float(self.prices[-1])) - paid
+
+    def _means(self) -> FloatArray:
+        """E[d_k | x̂] (K, m)."""
+        return np.array([(self.backward * cost.matrix).sum(axis=0) for cost in self.program.costs]).reshape(-1, len(self.scores))
+
+    def _overrun(self) -> FloatArray:
+        """E d_k and Φ less their bounds (zero where there is none)."""
+        values = np.append(self._means() @ self.law.output, self.law.perception())
+        return np.where(self.free, values - np.where(self.free, self.bounds, 0), 0.0)
+
+    def inputs(self) -> FloatArray:
+        """Σ_x̂ q(x̂) p(x|x̂): p at the optimum."""
+        return np.maximum(self.backward @ self.law.output, _TINY)
+
+    def residual(self, yardstick: _State) -> float:
+        """How far from optimal for any barrier, nats: a norm of what each step reduces in proportion to its length."""
+        rows = self.program.pmf @ np.abs(np.log(self.inputs() / self.program.pmf))
+        overruns = yardstick.prices * np.abs(self._overrun() + np.where(self.free, self.slacks, 0))
+        return float(rows + overruns[self.free].sum() + self.law.residual(self.scores, float(self.prices[-1]), yardstick.law.weights))
+
+    def advance(self) -> tuple[_State, float]:
+        """One step of Mehrotra's predictor and corrector (1992), damped while the scores bend too much, and its length."""
+        newton = _Newton(self)
+        mean, before = self.complementarity(), self.residual(self)
+        none = np.zeros_like(self.law.products)
+        predictor = newton.direction(none, 0.0 * self.prices)
+        after = self.moved(predictor, min(1.0, predictor.longest)).complementarity()
+        # Complementarity must not run ahead of the other conditions.
+        centre = max(mean * min(after / mean, 0.8) ** 3, 0.1 * before / self.count())
+        corrector = newton.direction(centre - predictor.law.products, centre - predictor.prices * predictor.slacks)
+        state, length = self._searched(corrector, before, halvings=4)
+        if length < 0.1:
+            other, further = self._searched(newton.direction(none + mean / 2, 0.0 * self.prices + mean / 2), before, halvings=40)
+            return (other, further) if further > length else (state, length)
+        return state, length
+
+    def _searched(self, direction: _Direction, before: float, halvings: int) -> tuple[_State, float]:
+        """The longest of the tried steps that is progress in residual and complementarity together; none if none is."""
+        length = min(1.0, 0.99 * direction.longest)
+        gap = self.complementarity() * self.count()
+        for _ in range(halvings):
+            moved = self.moved(direction, length)
+            if 3 * moved.residual(self) + moved.complementarity() * moved.count() <= (1 - 0.01 * length) * (3 * before + gap):
+                return moved, length
+            length /= 2
+        return self, 0.0
+
+    def moved(self, direction: _Direction, length: float) -> _State:
+        return self.make(
+            self.program,
+            self.multipliers + length * direction.multipliers,
+            self.prices + length * direction.prices,
+            self.slacks + length * direction.slacks,
+            self.law.moved(direction.law, length),
+        )
+
+    @property
+    def prices_or_one(self) -> FloatArray:
+        return np.where(self.free, self.prices, 1.0)
+
+    def optimum(self, bound: float, iteration: int, feasible: bool) -> Optimum:
+        pmf = self.program.pmf
+        joint = self.backward * self.law.output
+        channel = joint / joint.sum(axis=1, keepdims=True)
+        output = pmf @ channel
+        ratios = np.divide(channel, output, out=np.ones_like(channel), where=channel > 0)
+        rate = max(float((pmf[:, None] * channel * np.log(ratios)).sum()), 0.0)
+        averages = np.array([float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs])
+        perception = self.law.perception_of(output)
+        values = np.append(averages, perception)
+        scales = np.array([max(np.abs(cost.matrix).max(), _TINY) for cost in self.program.costs] + [1.0])
+        excess = float(np.max(np.where(self.free, (values - np.where(self.free, self.bounds, 0)) / scales, 0.0), initial=0.0))
+        value = rate + float((self.prices * values)[~self.free].sum())
+        return Optimum(channel, output, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
+
+
+@dataclass(frozen=True)
+class _Direction:
+    multipliers: FloatArray
+    prices: FloatArray
+    slacks: FloatArray
+    law: Step
+    longest: float
+
+
+class _Newton:
+    """The Newton system of a state, factored."""
+
+    def __init__(self, state: _State) -> None:
+        self.state = state
+        part = state.law.linearize(float(state.prices[-1]))
+        output, n = state.law.output, len(state.multipliers)
+        # The derivatives (n+K, m) of the scores by the multipliers and by the costs' prices.
+        self.features = features = np.vstack([state.backward, -state._means()])
+        joint = state.backward * output
+        size = n + len(state.prices)
+        system = np.zeros((size, size))
+        # The curvature of the scores: the covariance under each backward channel of (one-hot x, −d_1, …, −d_K). Its first block is a Laplacian,
+        # and all of it is computed from terms of one sign: what is left of nearly certain letters would drown in rounding.
+        links = joint @ state.backward.T
+        np.fill_diagonal(links, 0)
+        system[:n, :n] = np.diag(links.sum(axis=1)) - links
+        centred = [cost.matrix + mean for cost, mean in zip(state.program.costs, features[n:], strict=True)]
+        for k, first in enumerate(centred):
+            weighted = joint * first
+            system[n + k, :n] = system[:n, n + k] = -weighted.sum(axis=1)
+            for other, second in enumerate(centred):
+                system[n + k, n + other] = (weighted * second).sum()
+        system[:-1, :-1] += (features * part.matrix if part.matrix.ndim == 1 else features @ part.matrix) @ features.T
+        system[-1, :-1] = system[:-1, -1] = features @ part.cross
+        system[-1, -1] = part.stiffness
+        system[np.arange(n, size), np.arange(n, size)] += state.slacks / state.prices_or_one
+        self.keep = np.concatenate([np.full(n, True), state.free])
+        self.solve = _positive_solver(system[np.ix_(self.keep, self.keep)])
+        inputs = state.inputs()
+        # Newton's method for ln Σ_x̂ q(x̂) p(x|x̂) = ln p(x), not for the sums themselves: the multipliers stand in an exponential.
+        rows = inputs * np.log(state.program.pmf / inputs)
+        self.gradient = np.concatenate([rows, state._overrun()])
+
+    def direction(self, target: FloatArray, price_target: FloatArray) -> _Direction:
+        """The Newton step at whose end the law's products, and those of prices and slacks, were these if all was linear."""
+        state, n = self.state, len(self.state.multipliers)
+        price = float(state.prices[-1])
+        offset, drift = state.law.offset(state.scores, price, target)
+        right = self.gradient - np.append(self.features @ offset, -drift)
+        right[n:] += price_target / state.prices_or_one
+        change = np.zeros(len(right))
+        change[self.keep] = self.solve(right[self.keep])
+        score_step, price_step = self.features.T @ change[:-1], change[n:]
+        slack_step = np.where(state.free, (price_target - state.prices * state.slacks - state.slacks * price_step) / state.prices_or_one, 0.0)
+        law_step = state.law.step(state.scores, price, target, score_step, float(price_step[-1]))
+        longest = min(law_step.longest, longest_step((state.prices_or_one, price_step), (state.slacks, slack_step)))
+        # A multiplier stands in an exponential, of which a longer step knows nothing.
+        longest = min(longest, (10 + 0.5 * np.abs(state.multipliers).max()) / max(np.abs(change[:n]).max(), _TINY))
+        return _Direction(change[:n], price_step, slack_step, law_step, longest)
+
+
+def _spread(matrix: FloatArray) -> float:
+    return float(np.ptp(matrix)) or 1.0
+
+
+def _positive_solver(system: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Factors a positive semidefinite matrix, scaled to a unit diagonal so that rare letters keep their digits."""
+    scale = 1 / np.sqrt(np.maximum(np.diag(system), _TINY))
+    scaled = system * scale * scale[:, None]
+    ridge = 0.0
+    while True:
+        try:
+            factor = scipy.linalg.cho_factor(scaled + ridge * np.eye(len(scaled)), check_finite=False)
+        except np.linalg.LinAlgError:
+            ridge = max(100 * ridge, 1e-15)
+        else:
+            return lambda right: scale * scipy.linalg.cho_solve(factor, scale * right, check_finite=False)

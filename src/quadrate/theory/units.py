@@ -1,0 +1,25 @@
+"""Bits and nats. Inside, everything is in nats."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+Unit = Literal["bits", "nats"]
+_NATS = {"bits": math.log(2), "nats": 1.0}
+
+
+def nats_per(unit: Unit) -> float:
+    """What one unit is in nats.
+
+    Raises:
+        ValueError: If the unit is unknown.
+    """
+    if unit not in _NATS:
+        raise ValueError(f"unit must be 'bits' or 'nats'; got {unit!r}")
+    return _NATS[unit]
+
+
+def nats_per_perception(divergence: str, unit: Unit) -> float:
+    """What one unit of a perception constraint is inside: nats for "kl", which is an entropy; all others have no unit of information."""
+    return nats_per(unit) if divergence == "kl" else 1.0

@@ -1,0 +1,182 @@
+"""Rates of independent Gaussian components, each with a label of its own or none: all is diagonal, and convex in the logarithms of the errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from quadrate.theory.barrier import Barrier, Jet, below, minimize, outside
+from quadrate.theory.channels import FloatArray
+from quadrate.theory.vector_common import OUTPUT_FLOOR, constrained, decodable, multiplier
+
+
+@dataclass(frozen=True, eq=False)
+class Diagonal:
+    """X = basis · Y with independent Y_i ~ N(0, λ_i) and labels S_i = a_i Y_i + N(0, n_i); solutions are covariances of X.
+
+    Solutions are diagonal. Each constraint is convex and rising in the error covariance, or a log-determinant of a positive linear map of it: either
+    way convex along the geodesics of positive matrices. Flipping the sign of a component changes nothing. So the centre of a solution's flipped
+    copies is a solution, and has no correlations.
+
+    Attributes:
+        basis: (n, n), orthogonal.
+        variances: (n,) λ, positive.
+        gains: (n,) a; zeros without a label.
+        noises: (n,) n; ones without a label.
+    """
+
+    basis: FloatArray
+    variances: FloatArray
+    gains: FloatArray
+    noises: FloatArray
+
+    def error(self, distortion: float, classification: float) -> FloatArray:
+        """(n, n) error covariance of the least rate at a distortion and a classification, whatever the perception."""
+        return self._covariance(self._errors(distortion, classification))
+
+    def realistic_error(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> FloatArray:
+        """(n, n) error covariance of the least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
+        if len(distortions) == 1 and perceptions[0] == 0 and classification == math.inf:
+            return self._covariance(self._perfect_realism(distortions[0]))
+        barriers = [decodable(self._error, self._loss, distortions, perceptions)]
+        return self._covariance(self._program(barriers, classification, distortions.min(), 0)[0])
+
+    def realistic_error_kl(self, distortion: float, perception: float, classification: float) -> tuple[FloatArray, FloatArray]:
+        """(n, n) error and output covariances of the least rate at a distortion, a KL divergence and a classification."""
+        n = len(self.variances)
+        barriers = [Barrier(n, partial(_positive, n)), below(self._divergence, perception), below(self._distortion, distortion)]
+        errors, outputs = self._program(barriers, classification, distortion, n)
+        return self._covariance(errors), self._covariance(outputs)
+
+    def _covariance(self, variances: FloatArray) -> FloatArray:
+        return np.asarray((self.basis * variances) @ self.basis.T)
+
+    def _label_entropy(self, errors: FloatArray) -> float:
+        with np.errstate(divide="ignore"):
+            return float(np.log(2 * math.pi * math.e * (self.gains**2 * errors + self.noises)).sum() / 2)
+
+    def _errors(self, distortion: float, classification: float) -> FloatArray:
+        """(n,) errors of the least rate under distortion and classification."""
+        filled = self._multipliers(distortion, math.inf)
+        if self._label_entropy(filled) <= classification:
+            return filled
+        if not self.noises.all():
+            tied = self._noise_free(classification)
+            if tied.sum() <= distortion:
+                return tied
+        return self._multipliers(distortion, classification)
+
+    def _noise_free(self, classification: float) -> FloatArray:
+        """(n,) errors under classification when labels are without noise: a nat of rate then buys a nat of it, wherever spent: on the largest."""
+
+        def errors(ell: float) -> FloatArray:
+            return np.where((self.noises == 0) & (ell * self.variances > 1), 1 / max(ell, np.finfo(float).tiny), self.variances)
+
+        return errors(multiplier(lambda ell: self._label_entropy(errors(ell)) - classification, 1 / self.variances.max()))
+
+    def _multipliers(self, distortion: float, classification: float) -> FloatArray:
+        """(n,) errors under distortion and classification: reverse water-filling and its counterpart with labels."""
+        squares = self.gains**2
+
+        def response(ell: float, m: float) -> FloatArray:
+            # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, in the form that does not cancel.
+            a, b = 2 * ell * squares, 2 * ell * self.noises + (m - 1) * squares
+            root = np.sqrt(b**2 + 4 * a * self.noises)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                errors = np.where(b > 0, 2 * self.noises / (b + root), (root - b) / (2 * a))
+            return np.fmin(self.variances, errors)
+
+        return constrained(
+            response,
+            lambda errors: errors.sum() - distortion,
+            lambda errors: max(self._label_entropy(errors) - classification, -1.0),  # finite, for labels without noise
+            self.variances.max(),
+        )
+
+    def _perfect_realism(self, distortion: float) -> FloatArray:
+        """(n,) errors of the least rate at which the output has the source's law (Qian et al. 2024, arXiv 2406.18008)."""
+
+        def excess(ell: float) -> float:
+            tilt = 4 * ell * self.variances
+            s = np.sqrt(1 + tilt**2)
+            return float(2 * (self.variances * (1 + 1 / (s + tilt)) / (s + 1)).sum()) - distortion
+
+        ell = multiplier(excess, 1 / self.variances.max())
+        return np.asarray(2 * self.variances / (1 + np.sqrt(1 + (4 * ell * self.variances) ** 2)))
+
+    def _program(self, barriers: list[Barrier], classification: float, distortion: float, outputs: int) -> tuple[FloatArray, FloatArray]:
+        """The least rate over x = (τ, e), errors λ exp(τ) and output variances λ (1 + e), e of length `outputs`; (n,) of each."""
+        n = len(self.variances)
+        barriers = [Barrier(n, partial(_negative, n)), *barriers]
+        if classification < math.inf:
+            barriers.append(below(self._label, classification))
+        # Small fractions of the errors without perception meet every constraint that can be met.
+        fraction = min(0.5, distortion / (4 * self.variances.sum()))
+        start = np.concatenate([np.log(fraction * self._errors(distortion, classification) / self.variances), np.zeros(outputs)])
+        x = minimize(partial(_rate, n), barriers, start)
+        return self.variances * np.exp(x[:n]), self.variances[:outputs] * (1 + x[n:])
+
+    def _error(self, x: FloatArray) -> Jet:
+        """The distortion of X̃: tr Q."""
+        errors = self.variances * np.exp(x)
+        return _separable(x, errors, errors, errors)
+
+    def _loss(self, x: FloatArray) -> Jet:
+        """How far X̃ is from X's law: tr Σ − tr (Σ^½ (Σ − Q) Σ^½)^½ = Σ λ (1 − √(1 − g)), with g = exp(τ)."""
+        g = np.exp(x)
+        root = np.sqrt(1 - g)
+        slope = g / (2 * root)
+        return _separable(x, self.variances * g / (1 + root), self.variances * slope, self.variances * (slope + g**2 / (4 * root**3)))
+
+    def _label(self, x: FloatArray) -> Jet:
+        """h(S|Z) = ½ Σ ln(2πe (a² λ exp(τ) + n))."""
+        power = self.gains**2 * self.variances * np.exp(x[: len(self.variances)])
+        share = power / (power + self.noises)
+        return _separable(x, np.log(2 * math.pi * math.e * (power + self.noises)) / 2, share / 2, share * (1 - share) / 2)
+
+    def _distortion(self, x: FloatArray) -> Jet:
+        """Σ λ (2 + e − 2uv), with u = √(1 + e) and v = √(1 − g)."""
+        n = len(self.variances)
+        g, e = np.exp(x[:n]), x[n:]
+        u, v = np.sqrt(1 + e), np.sqrt(1 - g)
+        # In this form nothing cancels when both g and e are small.
+        value = (self.variances * (g + ((e + g) / (u + v)) ** 2)).sum()
+        gradient = np.concatenate([self.variances * u * g / v, self.variances * (e + g) / (u * (u + v))])
+        own = np.concatenate([self.variances * u * (g / v + g**2 / (2 * v**3)), self.variances * v / (2 * u**3)])
+        mixed = np.diag(self.variances * g / (2 * u * v), n)
+        return float(value), gradient, np.diag(own) + mixed + mixed.T
+
+    def _divergence(self, x: FloatArray) -> Jet:
+        """KL(p_X̂ ‖ p_X) = ½ Σ (e − ln(1 + e))."""
+        n = len(self.variances)
+        e = x[n:]
+        return _separable(x, (e - np.log1p(e)) / 2, e / (1 + e) / 2, 1 / (1 + e) ** 2 / 2, first=n)
+
+
+def _rate(n: int, x: FloatArray) -> Jet:
+    """−½ Σ τ, the first n variables."""
+    return _separable(x, -x[:n] / 2, np.full(n, -0.5), np.zeros(n))
+
+
+def _negative(n: int, x: FloatArray) -> Jet:
+    """−Σ ln(−τ), the first n variables: no error exceeds its variance."""
+    if not (x[:n] < 0).all():
+        return outside(x.size)
+    return _separable(x, -np.log(-x[:n]), -1 / x[:n], 1 / x[:n] ** 2)
+
+
+def _positive(n: int, x: FloatArray) -> Jet:
+    """−Σ ln(1 + e − floor), all but the first n variables: no output vanishes."""
+    room = x[n:] + (1 - OUTPUT_FLOOR)
+    if not (room > 0).all():
+        return outside(x.size)
+    return _separable(x, -np.log(room), -1 / room, 1 / room**2, first=n)
+
+
+def _separable(x: FloatArray, values: FloatArray, gradient: FloatArray, curvature: FloatArray, first: int = 0) -> Jet:
+    """The jet of a sum of functions of single variables, of those from `first` on that it has derivatives for."""
+    around = (first, x.size - first - len(gradient))
+    return float(values.sum()), np.pad(gradient, around), np.diag(np.pad(curvature, around))

@@ -1,0 +1,344 @@
+"""Gaussian vectors with aligned labels or one scalar label: reverse water-filling and its counterparts with perception and classification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from scipy.optimize import brentq
+
+from quadrate.theory import checks
+from quadrate.theory.channels import Channel, FloatArray, GaussianChannel, Point
+from quadrate.theory.source import Constraints, Source
+from quadrate.theory.vector_diagonal import Diagonal
+from quadrate.theory.vector_full import Full
+
+# Relative to the largest eigenvalue: what is below it is rounding.
+_ROUNDING = 1e-13
+# Nats by which the inverse functions may exceed the rate asked for: the convex programs' tolerance.
+_RATE_TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedLabels:
+    """A label for each component, S_i = gains_i X_i + N(0, noises_i); h(S|X̂) is that of all of them together.
+
+    Attributes:
+        gains: (n,).
+        noises: (n,) variances; zero only where the gain is not.
+
+    Raises:
+        ValueError: If the arrays are not that.
+    """
+
+    gains: FloatArray
+    noises: FloatArray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gains", checks.array("gains", self.gains, (1,)))
+        object.__setattr__(self, "noises", checks.array("noises", self.noises, (1,)))
+        if self.noises.shape != self.gains.shape:
+            raise ValueError(f"noises must have one entry for each of the {len(self.gains)} gains; got {len(self.noises)}")
+        if (self.noises < 0).any() or ((self.noises == 0) & (self.gains == 0)).any():
+            raise ValueError(f"noises must be >= 0, and > 0 where the gain is 0; got {self.noises.tolist()}")
+
+
+@dataclass(frozen=True, eq=False)
+class ScalarLabel:
+    """One label for the whole vector, S = weights · X + N(0, noise).
+
+    Attributes:
+        weights: (n,).
+        noise: variance.
+
+    Raises:
+        ValueError: If they are not that.
+    """
+
+    weights: FloatArray
+    noise: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", checks.array("weights", self.weights, (1,)))
+        object.__setattr__(self, "noise", checks.number("noise", self.noise, 0, open_low=not self.weights.any()))
+
+
+@dataclass(frozen=True, eq=False)
+class VectorGaussian(Source):
+    """X ~ N(0, covariance) with a Gaussian label, under E‖X − X̂‖²: the sum of the squared errors over the dimensions, not their mean.
+
+    A jointly Gaussian X̂ is optimal. Only the error covariance Q of X̃ = E[X|X̂] sets rate and h(S|X̂). With the squared Wasserstein distance the best
+    output is a linear interpolation between X̃ and its optimal transport to the law of X, so that all of R(D,P,C) is one convex program in Q; with the
+    KL divergence it is one in Q and the output's covariance. X̂ can be mapped invertibly to the law of X: R(P,C) = R(C) for every P >= 0. Encoder and
+    decoder are assumed to share enough randomness, which a bound on the perception takes.
+
+    Rate and distortion alone are reverse water-filling; with classification two multipliers are searched, with perfect realism one (Qian et al. 2024,
+    arXiv 2406.18008). What takes a convex program comes from above to 1e-8 nats of its optimum, and warns
+    (`ConvergenceWarning`) where it is not certain of 1e-6.
+
+    Attributes:
+        covariance: (n, n), positive definite; given as (n,), variances of independent components.
+        labels: `AlignedLabels`, for a diagonal covariance, or one `ScalarLabel`; None without a label.
+
+    Raises:
+        ValueError: If the covariance is not that, or the labels do not fit it.
+    """
+
+    divergences: ClassVar[tuple[str, ...]] = ("w2", "kl")
+
+    covariance: FloatArray
+    labels: AlignedLabels | ScalarLabel | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "covariance", _covariance(checks.array("covariance", self.covariance, (1, 2))))
+        n = len(self.covariance)
+        if isinstance(self.labels, AlignedLabels):
+            count, what = len(self.labels.gains), "gain and noise"
+            if not np.array_equal(self.covariance, np.diag(np.diag(self.covariance))):
+                raise ValueError("covariance must be diagonal for AlignedLabels: variances of independent components")
+        elif isinstance(self.labels, ScalarLabel):
+            count, what = len(self.labels.weights), "weight"
+        elif self.labels is not None:
+            raise ValueError(f"labels must be AlignedLabels, a ScalarLabel or None; got {self.labels!r}")
+        else:
+            return
+        if count != n:
+            raise ValueError(f"labels must have one {what} for each of the {n} dimensions; got {count}")
+
+    @property
+    def distortion_ceiling(self) -> float:
+        """2 tr(covariance): that of an X̂ with the law of X and independent of it."""
+        return 2 * float(np.trace(self.covariance))
+
+    @property
+    def label_entropies(self) -> tuple[float, float] | None:
+        """(h(S|X), h(S)) in nats; h(S|X) is -inf if X determines a label."""
+        if self.labels is None:
+            return None
+        return self._label_entropy(np.zeros_like(self.covariance)), self._label_entropy(self.covariance)
+
+    def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
+        """The least rate in nats, `inf` where infeasible, and a Gaussian channel with gain and noise (..., n, n) that attains it."""
+        _refuse_randomness(constraints)
+        rates = np.full(constraints.shape, np.inf)
+        gains, noises = np.full((2, *constraints.shape, *self.covariance.shape), np.nan)
+        for index, (distortion, perception, classification) in constraints.each():
+            if not self._feasible(distortion, perception, classification):
+                continue
+            solve = self._solve_kl if constraints.divergence == "kl" else self._solve_w2
+            rates[index], gains[index], noises[index] = solve(distortion, perception, classification)
+        return rates, GaussianChannel(gains, noises)
+
+    def solve_universal(self, constraints: Constraints) -> tuple[float, GaussianChannel]:
+        """The least I(X;Z) such that each triple of the constraints can be decoded from the same Z.
+
+        By invertible maps each decoder passes h(S|Z) on, so that of all classifications the least alone counts.
+
+        Args:
+            constraints: The set Θ of triples; its divergence is "w2".
+
+        Returns:
+            The rate in nats (`inf` if a triple is infeasible) and the channel from X to E[X|Z].
+
+        Raises:
+            ValueError: If the divergence is not "w2", or the common randomness is limited.
+        """
+        _refuse_randomness(constraints)
+        if constraints.divergence != "w2":
+            raise ValueError(f"divergence must be 'w2' for a universal rate; got {constraints.divergence!r}")
+        distortions, perceptions, classification = constraints.distortion.ravel(), constraints.perception.ravel(), constraints.classification.min()
+        if not self._feasible(distortions.min(), perceptions.min(), classification):
+            return math.inf, GaussianChannel(*np.full((2, *self.covariance.shape), np.nan))
+        error = self._error_w2(distortions, perceptions, classification)
+        rate, gain, noise = self._solution(error, self.covariance, 1.0)
+        return rate, GaussianChannel(gain, noise)
+
+    def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
+        """The least distortion at a rate of at most `rate` nats, by root finding on the rate function; `inf` where infeasible."""
+
+        def least(rate: float, one: Constraints) -> float:
+            # No direction's error falls by more than exp(-2 rate).
+            low = float(np.trace(self.covariance)) * math.exp(-2 * rate)
+            return _inverse(lambda value: self._rate(replace(one, distortion=np.array(value))), rate, low, self.distortion_ceiling)
+
+        return _each(least, rate, constraints)
+
+    def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
+        """The least h(S|X̂) in nats at a rate of at most `rate` nats, by root finding on the rate function; `inf` where infeasible."""
+
+        def least(rate: float, one: Constraints) -> float:
+            low, high = self._label_entropy(self.covariance * math.exp(-2 * rate)), self._label_entropy(self.covariance)
+            return _inverse(lambda value: self._rate(replace(one, classification=np.array(value))), rate, low, high)
+
+        return _each(least, rate, constraints)
+
+    def measure(self, channel: Channel, divergence: str) -> Point:
+        """Where a Gaussian channel with gain and noise (..., n, n) stands, from the covariance of (X, X̂); NaN where the channel is.
+
+        Raises:
+            ValueError: If the channel is not that.
+        """
+        n = len(self.covariance)
+        if not isinstance(channel, GaussianChannel):
+            raise ValueError(f"channel must be a GaussianChannel for a VectorGaussian; got a {type(channel).__name__}")
+        if channel.gain.shape[-2:] != (n, n) or channel.noise.shape != channel.gain.shape:
+            raise ValueError(f"channel must have a gain and a noise of one shape (..., {n}, {n}); got {channel.gain.shape} and {channel.noise.shape}")
+        shape = channel.gain.shape[:-2]
+        values = np.full((4, *shape), np.nan)
+        for index in np.ndindex(shape):
+            if np.isfinite(channel.gain[index]).all() and np.isfinite(channel.noise[index]).all():
+                values[:, *index] = self._measure_one(channel.gain[index], channel.noise[index], divergence)
+        return Point(*values)
+
+    def _measure_one(self, gain: FloatArray, noise: FloatArray, divergence: str) -> tuple[float, float, float, float]:
+        cross = gain @ self.covariance
+        output = cross @ gain.T + noise
+        values, vectors = np.linalg.eigh(output)
+        kept = values > _ROUNDING * max(values[-1], 0)
+        explained = (vectors[:, kept] / np.sqrt(values[kept])).T @ cross
+        error = self.covariance - explained.T @ explained
+        distortion = float(np.trace(self.covariance + output - 2 * cross))
+        perception = self._kl(output) if divergence == "kl" else self._wasserstein(output)
+        return self._information(error), distortion, perception, math.nan if self.labels is None else self._label_entropy(error)
+
+    def _feasible(self, distortion: float, perception: float, classification: float) -> bool:
+        entropies = self.label_entropies
+        return distortion > 0 and perception >= 0 and (entropies is None or classification > entropies[0] or classification >= entropies[1])
+
+    def _rate(self, one: Constraints) -> float:
+        return float(self.solve(one)[0])
+
+    def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[float, FloatArray, FloatArray]:
+        error = self._error_w2(np.array([distortion]), np.array([perception]), classification)
+        distance = math.sqrt(self._wasserstein(self.covariance - error))
+        return self._solution(error, self.covariance, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0)
+
+    def _error_w2(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> FloatArray:
+        """(n, n) error covariance of the least rate from which all pairs can be decoded."""
+        classification = self._binding(classification)
+        # What does not bind becomes a finite number, of which rounding cannot make a bound.
+        loose = 2 * self.distortion_ceiling
+        distortions, perceptions = np.where(distortions < self.distortion_ceiling, distortions, loose), np.minimum(perceptions, loose)
+        problem = self._problem(classification)
+        error = problem.error(distortions.min(), classification)
+        left = np.sqrt(np.maximum(distortions - np.trace(error), 0))
+        if (math.sqrt(self._wasserstein(self.covariance - error)) <= np.sqrt(perceptions) + left).all():
+            return error
+        return problem.realistic_error(distortions, perceptions, classification)
+
+    def _solve_kl(self, distortion: float, perception: float, classification: float) -> tuple[float, FloatArray, FloatArray]:
+        if perception == 0 or distortion >= self.distortion_ceiling:
+            return self._solve_w2(distortion, 0.0, classification)
+        classification = self._binding(classification)
+        problem = self._problem(classification)
+        error = problem.error(distortion, classification)
+        if self._kl(self.covariance - error) <= perception:
+            return self._solution(error, self.covariance, 1.0)
+        error, output = problem.realistic_error_kl(distortion, perception, classification)
+        return self._solution(error, output, 0.0)
+
+    def _solution(self, error: FloatArray, output: FloatArray, share: float) -> tuple[float, FloatArray, FloatArray]:
+        """Rate, gain and noise of X̂ = share · X̃ + (1 − share) · X', X̃ = E[X|Z] of the given error and X' its optimal transport to N(0, output)."""
+        mean = self.covariance - error
+        values, vectors = np.linalg.eigh(output)
+        root = (vectors * np.sqrt(values)) @ vectors.T
+        moved = root @ _root(root @ mean @ root) @ (vectors / np.sqrt(values)) @ vectors.T  # cov(X', X̃)
+        cross = share * mean + (1 - share) * moved
+        mixed = share**2 * mean + (1 - share) ** 2 * output + share * (1 - share) * (moved + moved.T)
+        gain = np.linalg.solve(self.covariance, cross.T).T
+        noise = mixed - gain @ cross.T
+        return self._information(error), gain, (noise + noise.T) / 2
+
+    def _binding(self, classification: float) -> float:
+        return math.inf if self.label_entropies is None or classification >= self.label_entropies[1] else classification
+
+    def _problem(self, classification: float) -> Diagonal | Full:
+        """The problem at a classification; without one that binds, solutions have the eigenvectors of the covariance."""
+        if isinstance(self.labels, AlignedLabels):
+            return Diagonal(np.eye(len(self.covariance)), np.diag(self.covariance), self.labels.gains, self.labels.noises)
+        if isinstance(self.labels, ScalarLabel) and classification < math.inf:
+            return Full(_root(self.covariance), self.labels.weights, self.labels.noise)
+        values, vectors = np.linalg.eigh(self.covariance)
+        return Diagonal(vectors, values, np.zeros(len(values)), np.ones(len(values)))
+
+    def _label_entropy(self, error: FloatArray) -> float:
+        """h(S|X̂) in nats when X has this (n, n) covariance given X̂."""
+        if isinstance(self.labels, ScalarLabel):
+            determinant = 2 * math.pi * math.e * (self.labels.weights @ error @ self.labels.weights + self.labels.noise)
+            return math.log(determinant) / 2 if determinant > 0 else -math.inf
+        assert self.labels is not None, "callers check for labels"
+        covariance = error * np.outer(self.labels.gains, self.labels.gains) + np.diag(self.labels.noises)
+        return float(np.linalg.slogdet(2 * math.pi * math.e * covariance)[1]) / 2
+
+    def _information(self, error: FloatArray) -> float:
+        """I(X;X̂) in nats when X has this (n, n) covariance given X̂."""
+        return max(0.0, -_log_det(self._whitened(error)) / 2)
+
+    def _wasserstein(self, output: FloatArray) -> float:
+        """The squared 2-Wasserstein distance of N(0, output) and N(0, covariance)."""
+        root = _root(self.covariance)
+        return max(0.0, float(np.trace(output + self.covariance - 2 * _root(root @ output @ root))))
+
+    def _kl(self, output: FloatArray) -> float:
+        """KL(N(0, output) ‖ N(0, covariance)) in nats."""
+        whitened = self._whitened(output)
+        return max(0.0, float(np.trace(whitened)) - len(whitened) - _log_det(whitened)) / 2
+
+    def _whitened(self, matrix: FloatArray) -> FloatArray:
+        factor = np.linalg.inv(np.linalg.cholesky(self.covariance))
+        return np.asarray(factor @ matrix @ factor.T)
+
+
+def _covariance(given: FloatArray) -> FloatArray:
+    """The covariance matrix that was given as one, or as variances."""
+    covariance = np.diag(given) if given.ndim == 1 else given
+    if covariance.shape[0] != covariance.shape[1] or not np.allclose(covariance, covariance.T, rtol=0, atol=1e-9 * np.abs(covariance).max()):
+        raise ValueError(f"covariance must be symmetric; got {given.tolist()}")
+    covariance = (covariance + covariance.T) / 2
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    if not eigenvalues[0] > _ROUNDING * eigenvalues[-1]:
+        raise ValueError(f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {eigenvalues.tolist()}")
+    return covariance
+
+
+def _refuse_randomness(constraints: Constraints) -> None:
+    if constraints.common_randomness < math.inf:
+        raise ValueError(f"common_randomness must be inf for a VectorGaussian: enough of it; got {constraints.common_randomness!r}")
+    if constraints.classifier_sees_randomness:
+        raise ValueError("classifier_sees_randomness must be False for a VectorGaussian: only binary sources have that variant")
+
+
+def _root(matrix: FloatArray) -> FloatArray:
+    """The symmetric square root of a positive semi-definite matrix, rounding below zero cut off."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
+
+
+def _log_det(whitened: FloatArray) -> float:
+    """The log-determinant of a matrix of order one; -inf if it is singular but for rounding."""
+    values = np.linalg.eigvalsh(whitened)
+    return float(np.log(values).sum()) if values[0] > _ROUNDING else -math.inf
+
+
+def _inverse(needed: Callable[[float], float], rate: float, low: float, high: float) -> float:
+    """The least value in [low, high] that needs no more than `rate`; `inf` if `high` needs more."""
+    target = rate + _RATE_TOLERANCE
+    least = needed(high)
+    if rate < 0 or least > target or least == math.inf:
+        return math.inf
+    if needed(low) <= target:
+        return low
+    # Rates are cut off at one nat too many, since `low` may need an infinite one.
+    return float(brentq(lambda value: min(needed(value) - target, 1.0), low, high, xtol=1e-12 * (high - low)))
+
+
+def _each(least: Callable[[float, Constraints], float], rates: FloatArray, constraints: Constraints) -> FloatArray:
+    """`least(rate, constraints of one point)` for all points."""
+    values = np.empty(constraints.shape)
+    for index, (distortion, perception, classification) in constraints.each():
+        one = replace(constraints, distortion=np.array(distortion), perception=np.array(perception), classification=np.array(classification))
+        values[index] = least(float(rates[index]), one)
+    return values
