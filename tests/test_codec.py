@@ -36,10 +36,11 @@ def make(levels=((3, 4),), seed=0, point=None, decoder_seed=None, critic=False) 
         images = torch.rand(64, *SHAPE)
         states = {f"encoder.{i}": weights(FAMILY.encoder(SHAPE, len(stage)), images) for i, stage in enumerate(levels)}
         torch.manual_seed(seed if decoder_seed is None else decoder_seed)
-        states["decoder"] = weights(FAMILY.decoder(SHAPE, dim), torch.rand(64, dim))
+        point = point or OperatingPoint(levels[-1])
+        states[f"decoder.{point.purpose}"] = weights(FAMILY.decoder(SHAPE, dim), torch.rand(64, dim))
         if critic:
             states["critic"] = weights(FAMILY.critic(SHAPE), images)
-    return Codec(FAMILY, SHAPE, levels, point or OperatingPoint(levels[-1]), states, {"recipe": "none"})
+    return Codec(FAMILY, SHAPE, levels, {point.purpose: point}, states, {"recipe": "none"})
 
 
 @pytest.fixture
@@ -81,7 +82,8 @@ def test_the_dither_of_a_sample_depends_on_seed_sample_and_dimension_only():
 
 def test_the_first_symbols_of_a_refined_codec_are_those_of_its_base(images):
     refined = make(levels=((3, 4), (3, 3, 3)), point=OperatingPoint((3, 3, 3)))
-    base = Codec(FAMILY, SHAPE, ((3, 4),), OperatingPoint((3, 4)), {"encoder.0": refined._states["encoder.0"], "decoder": make()._states["decoder"]})
+    states = {"encoder.0": refined.states["encoder.0"], "decoder.faithful": make().states["decoder.faithful"]}
+    base = Codec(FAMILY, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states)
     symbols = refined.encode(images, seed=3)
     assert symbols.shape == (64, 5) and refined.levels == (3, 4, 3, 3, 3)
     assert torch.equal(symbols[:, :2], base.encode(images, seed=3))
@@ -136,9 +138,9 @@ def test_decoders_go_by_their_purpose_or_a_name(images):
 
 def test_a_decoder_for_another_encoder_is_refused():
     codec = make()
-    statistics = make()._states
+    statistics = make().states
     statistics["encoder.0"]["2.running_mean"] += 1e-3  # one batch norm that went on learning
-    drifted = Codec(FAMILY, SHAPE, ((3, 4),), OperatingPoint((3, 4)), statistics)
+    drifted = Codec(FAMILY, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, statistics)
     for other in (make(seed=1), make(levels=((4, 3),)), drifted):
         with pytest.raises(
             QuadrateError, match=rf"decoder 'x' was trained on another encoder \({other.encoder_hash[:12]}, here {codec.encoder_hash[:12]}\)"
@@ -167,7 +169,7 @@ def test_a_file_gives_the_same_codec(tmp_path, images):
 
 def test_a_family_of_ones_own_is_named_in_the_file_and_given_to_read_it(tmp_path, images):
     own = Family("mine", FAMILY.encoder, FAMILY.decoder, FAMILY.critic)
-    Codec(own, SHAPE, ((3, 4),), OperatingPoint((3, 4)), make()._states).save(tmp_path / "m")
+    Codec(own, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, make().states).save(tmp_path / "m")
     with pytest.raises(QuadrateError, match="m: unknown network family 'mine'; known: compact, paper"):
         Codec.load(tmp_path / "m")
     assert torch.equal(Codec.load(tmp_path / "m", own).reconstruct(images), make().reconstruct(images))
@@ -215,8 +217,10 @@ def rewrite(path: Path, metadata: dict[str, str | None] | None = None, tensors: 
         {"levels": json.dumps([[3] * 300_000])},
         {"family": None},
         {"family": "nobody's"},
-        {"point": "{}}"},
-        {"point": '{"levels": [0]}'},
+        {"points": "{}}"},
+        {"points": "{}"},
+        {"points": "[]"},
+        {"points": '{"faithful": {"levels": [0]}}'},
         {"details": "[3]"},
         {"details": "[" * 100_000},
     ],
@@ -231,11 +235,13 @@ def test_a_damaged_description_is_one_line_with_the_files_name(tmp_path, metadat
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("tensors", [{"decoder/0.weight": None}, {"decoder/0.weight": torch.zeros(2, 2)}, {"decoder/more": torch.zeros(1)}])
+@pytest.mark.parametrize(
+    "tensors", [{"decoder.faithful/0.weight": None}, {"decoder.faithful/0.weight": torch.zeros(2, 2)}, {"decoder.faithful/more": torch.zeros(1)}]
+)
 def test_tensors_that_are_no_networks_are_one_line(tmp_path, tensors):
     make().save(tmp_path / "m")
     rewrite(tmp_path / "m", tensors=tensors)
-    with pytest.raises(QuadrateError, match="the codec's decoder is not that of family 'compact' for images of 1x8x8") as caught:
+    with pytest.raises(QuadrateError, match="the codec's decoder.faithful is not that of family 'compact' for images of 1x8x8") as caught:
         Codec.load(tmp_path / "m")
     assert "\n" not in str(caught.value)
 

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import draws
+from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
-from quadrate.config import OperatingPoint, from_json, to_json
+from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
 from quadrate.networks.compact import Shape
 from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources.source import Source, pixels
 
+Blend = str | Mapping[str, float] | None
 _CHUNK = 5000  # images in memory as floats at a time
 
 
+@dataclass(frozen=True)
+class Decoders:
+    """Decoders on their own, bound to the encoder that they were trained on.
+
+    Attributes:
+        encoder_hash: `Codec.encoder_hash` of that encoder.
+        points: The decoders' operating points by name.
+        states: Their state dicts by name.
+    """
+
+    encoder_hash: str
+    points: dict[str, OperatingPoint]
+    states: dict[str, dict[str, Tensor]]
+
+
 class Codec:
-    """Images to symbols and back, by the decoder of your choice.
+    """Images to symbols and back, by the decoder of your choice; once frozen, to files and back (`quadrate.quad`).
 
     Args:
         family: The networks' family.
         shape: The images' shape (C, H, W).
         levels: For each encoder the levels of its latent dimensions; the symbols of the encoders stand side by side.
-        point: The operating point that was trained.
-        networks: State dicts by role: "encoder.0", "encoder.1" …, "decoder", and "critic" if there is one.
+        points: The operating point of each decoder by the decoder's name; the first is the default.
+        networks: State dicts by role: "encoder.0", "encoder.1" …, "decoder.NAME" …, and "critic" if there is one.
         details: What else a file should say: recipe, source, versions.
         device: Where the networks live.
+        models: For each encoder the frozen tables its symbols are coded under; none before `freeze`.
 
     Raises:
-        QuadrateError: If there is no such family, or its networks are others than those given.
+        QuadrateError: If there is no such family, or its networks or the tables are others than those given.
     """
 
     def __init__(
@@ -48,25 +66,31 @@ class Codec:
         family: Family | str,
         shape: Shape,
         levels: Sequence[tuple[int, ...]],
-        point: OperatingPoint,
+        points: Mapping[str, OperatingPoint],
         networks: dict[str, dict[str, Tensor]],
         details: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
+        models: Sequence[ContextModel] = (),
     ) -> None:
-        self.family, self.shape, self.point, self.details = find_family(family), shape, point, details or {}
+        self.family, self.shape, self.points, self.details = find_family(family), shape, dict(points), details or {}
         self.stages = [tuple(level) for level in levels]
         self.levels = tuple(level for stage in self.stages for level in stage)
         self.device = torch.device(device)
         self.quantizer = DitheredQuantizer(self.levels, self.device)
-        self._states = networks
+        self.states = networks
         self.encoders = [self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage))) for i, stage in enumerate(self.stages)]
-        self.decoders = {point.purpose: self._network("decoder", partial(self.family.decoder, shape, len(self.levels)))}
+        build = partial(self.family.decoder, shape, len(self.levels))
+        self.decoders = {name: self._network(f"decoder.{name}", build) for name in self.points}
         self.critic = self._network("critic", partial(self.family.critic, shape)) if "critic" in networks else None
+        self.models = tuple(models)
+        ends = [sum(map(len, self.stages[: i + 1])) for i in range(len(self.stages))]
+        if models and [model.levels for model in models] != [self.levels[:end] for end in ends]:
+            raise QuadrateError(f"the codec's tables are not for levels {self.stages}")
 
     def _network(self, role: str, build: Callable[[], nn.Module]) -> nn.Module:
         """The network of a role with its state; building it draws nothing from the global generator."""
         try:
-            state = self._states[role]
+            state = self.states[role]
             if FAMILIES.get(self.family.name) is self.family:
                 with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
                     build().load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, assign=True)
@@ -79,6 +103,11 @@ class Codec:
         return module.to(self.device).eval().requires_grad_(False)
 
     @property
+    def point(self) -> OperatingPoint:
+        """The operating point of the default decoder."""
+        return next(iter(self.points.values()))
+
+    @property
     def rate_bound_bits(self) -> float:
         """The rate bound of all encoders together, the sum of log2 L, in bits a sample."""
         return sum(math.log2(level) for level in self.levels)
@@ -86,29 +115,129 @@ class Codec:
     @property
     def encoder_hash(self) -> str:
         """SHA-256 of the encoders' weights, hexadecimal: decoders with the same one read the same codes."""
-        sha = hashlib.sha256(repr(self.stages).encode())
-        for i in range(len(self.encoders)):
-            for name, tensor in sorted(self._states[f"encoder.{i}"].items()):
+        return self._hash_of(len(self.encoders))
+
+    def _hash_of(self, count: int) -> str:
+        """The hash of the first encoders alone."""
+        sha = hashlib.sha256(repr(self.stages[:count]).encode())
+        for i in range(count):
+            for name, tensor in sorted(self.states[f"encoder.{i}"].items()):
                 sha.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return sha.hexdigest()
 
-    def add_decoder(self, other: Codec, name: str | None = None) -> Codec:
-        """Takes over the decoder of a codec with the same encoder; returns itself.
-
-        Args:
-            other: The codec whose decoder is wanted.
-            name: What to call it; by default its purpose.
+    @property
+    def identities(self) -> tuple[bytes, ...]:
+        """What identifies the streams of each encoder: 16 bytes of hash over quantizer, tables and dither law.
 
         Raises:
-            QuadrateError: If the encoders differ, or the name is taken.
+            QuadrateError: If the codec is not frozen.
         """
-        name = name or other.point.purpose
-        if other.encoder_hash != self.encoder_hash:
-            raise QuadrateError(f"decoder {name!r} was trained on another encoder ({other.encoder_hash[:12]}, here {self.encoder_hash[:12]})")
-        if name in self.decoders:
-            raise QuadrateError(f"there is a decoder {name!r} already; give another name")
-        self.decoders[name] = next(iter(other.decoders.values()))
+        if not self.models:
+            raise QuadrateError("this codec has no tables yet, so it cannot write or read files; Codec.freeze(source) fits them")
+        return tuple(model.identity for model in self.models)
+
+    def pack(self, *names: str) -> Decoders:
+        """Some of the decoders, by default all, to be handed on without the encoder.
+
+        Raises:
+            QuadrateError: If there is no decoder of a name.
+        """
+        names = names or tuple(self.decoders)
+        states = {name: self.states[f"decoder.{name}"] for name in names if self.decoder_named(name)}
+        return Decoders(self.encoder_hash, {name: self.points[name] for name in names}, states)
+
+    def add_decoder(self, other: Codec | Decoders, name: str | None = None) -> Codec:
+        """Takes over the decoders of a codec with the same encoder, or of a pack; returns itself.
+
+        Args:
+            other: Whose decoders are wanted.
+            name: What to call the decoder, where there is one; by default its own name.
+
+        Raises:
+            QuadrateError: If the encoders differ, or a name is taken.
+        """
+        pack = other.pack() if isinstance(other, Codec) else other
+        if name and len(pack.points) > 1:
+            raise QuadrateError(f"one name, {name!r}, for {len(pack.points)} decoders: {', '.join(pack.points)}")
+        called = {own: name or own for own in pack.points}
+        for new in called.values():
+            if pack.encoder_hash != self.encoder_hash:
+                here = self.encoder_hash[:12]
+                raise QuadrateError(f"decoder {new!r} was trained on another encoder ({pack.encoder_hash[:12]}, here {here})")
+            if new in self.decoders:
+                raise QuadrateError(f"there is a decoder {new!r} already; give another name")
+        before = self.states
+        self.states = before | {f"decoder.{new}": pack.states[own] for own, new in called.items()}
+        build = partial(self.family.decoder, self.shape, len(self.levels))
+        try:
+            networks = {new: self._network(f"decoder.{new}", build) for new in called.values()}
+        except QuadrateError:
+            self.states = before
+            raise
+        self.decoders |= networks
+        self.points |= {new: pack.points[own] for own, new in called.items()}
         return self
+
+    def decoder_named(self, name: str) -> nn.Module:
+        """A decoder.
+
+        Raises:
+            QuadrateError: If there is none of that name.
+        """
+        if name not in self.decoders:
+            raise QuadrateError(f"no decoder {name!r}; this codec has {', '.join(self.decoders)}")
+        return self.decoders[name]
+
+    def weighted(self, decoder: Blend) -> list[tuple[nn.Module, float]]:
+        """The networks that a decoder's name or a blend stands for, with their weights, which sum to one.
+
+        Raises:
+            QuadrateError: If there is no decoder of a name, or a blend is none.
+        """
+        if decoder is None or isinstance(decoder, str):
+            return [(self.decoder_named(next(iter(self.decoders)) if decoder is None else decoder), 1.0)]
+        if not isinstance(decoder, Mapping):
+            raise QuadrateError(f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {', '.join(self.decoders)}")
+        try:
+            weights = [float(weight) for weight in decoder.values()]
+        except (TypeError, ValueError):
+            weights = [math.nan]
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
+            raise QuadrateError(f"the weights of a blend are not negative and sum to 1; got {dict(decoder)}")
+        return [(self.decoder_named(name), weight) for name, weight in zip(decoder, weights, strict=True)]
+
+    def half(self) -> Codec:
+        """The codec with its weight matrices rounded to float16 numbers, to be frozen and saved at half the size: a codec of its own, not frozen."""
+        states = {role: {name: _rounded(tensor) for name, tensor in state.items()} for role, state in self.states.items() if role != "critic"}
+        return Codec(self.family, self.shape, self.stages, self.points, states, self.details, self.device)
+
+    def freeze(self, source: Source, base: Codec | None = None) -> Codec:
+        """Fits the tables that the symbols are coded under to a source's training images; returns itself.
+
+        From then on the codec writes and reads files. Freezing again makes another stream; files of before then need the codec of before.
+
+        Args:
+            source: Where the images come from that the codec is for.
+            base: A frozen codec of the first encoders alone, whose tables are taken over, so that it reads the base layer of this one's files.
+
+        Raises:
+            QuadrateError: If the images have another shape, or the base is not this codec's.
+        """
+        latents = self.source_latents(source, source.train.images, draws.generator("freeze", device=self.device)).cpu().numpy()
+        models = list(base.models) if base else []
+        if base and (not models or len(models) > len(self.stages) or base.encoder_hash != self._hash_of(len(models))):
+            raise QuadrateError("the base must be a frozen codec with this one's first encoders")
+        for i in range(len(models), len(self.stages)):
+            first = sum(map(len, self.stages[:i]))
+            end = first + len(self.stages[i])
+            models.append(fit_contexts(latents[:, :end], self.levels[:end], first))
+        self.models = tuple(models)
+        return self
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raises a QuadrateError unless a shape (N, C, H, W) is that of images of this codec."""
+        if tuple(shape[1:]) != self.shape:
+            raise QuadrateError(f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(shape[1:])}")
 
     @torch.no_grad()
     def latents(self, observed: Tensor) -> Tensor:
@@ -117,8 +246,7 @@ class Codec:
         Raises:
             QuadrateError: If the images have another shape.
         """
-        if tuple(observed.shape[1:]) != self.shape:
-            raise QuadrateError(f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(observed.shape[1:])}")
+        self.check_shape(observed.shape)
         observed = observed.to(self.device)
         return torch.cat([torch.cat([encoder(chunk) for encoder in self.encoders], dim=1) for chunk in observed.split(_CHUNK)])
 
@@ -126,84 +254,119 @@ class Codec:
         """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
         return torch.cat([self.latents(source.observe(pixels(chunk), generator)) for chunk in images.split(_CHUNK)])
 
-    def dither(self, count: int, seed: int) -> Tensor:
-        """The dither of samples 0 .. count-1 under a seed, (count, d): sender and receiver draw the same.
+    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
+        """The dither of samples `first` to `first + count - 1` under a seed, in units of 2^-24 cell, (count, d): sender and receiver draw the same.
 
         Each dimension has a stream of its own, so that a refined codec's first symbols are those of the codec that it refines.
         """
-        columns = [draws.uniform("dither", seed, i, shape=(count,)) for i in range(len(self.levels))]
-        return self.quantizer.dither(torch.stack(columns, dim=1).to(self.device))
+        columns = [draws.words("dither", seed, i, count=count, first=first) for i in range(len(self.levels))]
+        return np.stack(columns, axis=1)
 
-    def encode(self, images: Tensor, seed: int = 0) -> Tensor:
-        """Images, uint8 or float in [0, 1], (N, C, H, W), to integer symbols, int64 (N, d)."""
+    def dither(self, count: int, seed: int, first: int = 0) -> Tensor:
+        """The same dither as numbers, float (count, d), on one cell each."""
+        uniform = self.dither_words(count, seed, first).astype(np.float32) * np.float32(2.0**-DITHER_BITS)
+        return self.quantizer.dither(torch.from_numpy(uniform).to(self.device))
+
+    def encode(self, images: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer symbols, int64 (N, d)."""
         latents = self.latents(pixels(images) if images.dtype == torch.uint8 else images)
-        return self.quantizer.quantize(latents, self.dither(len(latents), seed))
+        return self.quantizer.quantize(latents, self.dither(len(latents), seed, first))
 
-    @torch.no_grad()
-    def decode(self, symbols: Tensor, seed: int = 0, decoder: str | None = None) -> Tensor:
-        """Symbols, int64 (N, d), and the encoder's seed, to images, float32 (N, C, H, W) in [0, 1].
+    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """What the decoders read: symbols, int64 (N, d), and the encoder's seed and first number, to latents up to half a cell, float (N, d).
 
         Raises:
-            QuadrateError: If there is no decoder of that name, or the symbols are not this codec's.
+            QuadrateError: If the symbols are not this codec's.
         """
         symbols = symbols.to(self.device)
         if symbols.ndim != 2 or symbols.shape[1] != len(self.levels) or bool(((symbols < 0) | (symbols > self.quantizer.top)).any()):
             raise QuadrateError(f"this codec reads symbols (N, {len(self.levels)}) below {self.levels}; these are {tuple(symbols.shape)} or beyond")
-        if decoder is not None and decoder not in self.decoders:
-            raise QuadrateError(f"no decoder {decoder!r}; this codec has {', '.join(self.decoders)}")
-        network = self.decoders[decoder] if decoder else next(iter(self.decoders.values()))
-        received = self.quantizer.dequantize(symbols, self.dither(len(symbols), seed))
-        return torch.cat([network(chunk) for chunk in received.split(_CHUNK)])
+        return self.quantizer.dequantize(symbols, self.dither(len(symbols), seed, first))
 
-    def reconstruct(self, images: Tensor, seed: int = 0, decoder: str | None = None) -> Tensor:
+    def decode(self, symbols: Tensor, seed: int = 0, decoder: Blend = None, first: int = 0) -> Tensor:
+        """Symbols, int64 (N, d), and the encoder's seed and first number, to images, float32 (N, C, H, W) in [0, 1].
+
+        Args:
+            symbols: What `encode` gave.
+            seed: The seed it was given.
+            decoder: A decoder's name, or a blend, the decoders' weights by name, which sum to one; by default the first decoder.
+            first: The number of the first sample.
+
+        Raises:
+            QuadrateError: If there is no decoder of a name, a blend is none, or the symbols are not this codec's.
+        """
+        return self.decode_received(self.received(symbols, seed, first), decoder)
+
+    @torch.no_grad()
+    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
+        """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1]; `decoder` and errors as in `decode`."""
+        networks = self.weighted(decoder)
+        chunks = received.split(_CHUNK)
+        if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
+            return torch.cat([networks[0][0](chunk) for chunk in chunks])
+        return torch.cat([torch.stack([weight * network(chunk) for network, weight in networks]).sum(dim=0) for chunk in chunks])
+
+    def reconstruct(self, images: Tensor, seed: int = 0, decoder: Blend = None) -> Tensor:
         """Images through symbols and back: uint8 or float (N, C, H, W) to float32 (N, C, H, W) in [0, 1]."""
         return self.decode(self.encode(images, seed), seed, decoder)
 
-    def save(self, path: Path) -> None:
-        """Writes the codec, with the decoder it was trained with, as one safetensors file."""
-        tensors = {f"{role}/{name}": tensor.contiguous() for role, state in self._states.items() for name, tensor in state.items()}
-        metadata = {
-            "format": "quadrate-codec-1",
-            "family": self.family.name,
-            "shape": json.dumps(self.shape),
-            "levels": json.dumps(self.stages),
-            "point": to_json(self.point),
-            "details": json.dumps(self.details, sort_keys=True),
-        }
-        write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+    def compress(
+        self, images: Any, *, seed: int = 0, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None
+    ) -> bytes | None:
+        """Writes images as a .quad file; see `quadrate.quad` for images that come in batches.
+
+        Args:
+            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W).
+            seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
+            to: The file to write; by default none.
+            labels: Integers (N,) to store beside the images.
+            names: N texts to store beside the images.
+
+        Returns:
+            The file's bytes; None if they went into a file.
+
+        Raises:
+            QuadrateError: If the codec is not frozen, images do not fit it, or the file cannot be written.
+        """
+        from quadrate.quad import Batch, compress
+
+        target = io.BytesIO() if to is None else Path(to)
+        compress(self, [Batch(images, labels, names)], target, seed)
+        return target.getvalue() if isinstance(target, io.BytesIO) else None
+
+    def decompress(self, source: bytes | Path | str, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
+        """Reads a .quad file: see `quadrate.quad.decompress`."""
+        from quadrate.quad import decompress
+
+        return decompress(self, source, decoder, samples, dtype)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the codec as one safetensors file (`quadrate.codec_file`).
+
+        Raises:
+            QuadrateError: If it cannot be written.
+        """
+        from quadrate.codec_file import save_codec
+
+        save_codec(self, Path(path))
 
     @classmethod
     def load(cls, path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
-        """Reads a codec that `save` wrote.
+        """Reads a codec's file, or one of the codecs that come with the package.
 
         Args:
-            path: The file.
+            path: The file, or a name from the zoo, such as "mnist-6bit".
             family: The networks, where they are not of a family that Quadrate knows.
             device: Where the networks shall live.
 
         Raises:
             QuadrateError: If the file is missing, damaged, or no codec.
         """
-        networks: dict[str, dict[str, Tensor]] = {}
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                for name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
-                    role, _, tensor = name.partition("/")
-                    networks.setdefault(role, {})[tensor] = file.get_tensor(name)
-        except FileNotFoundError:
-            raise QuadrateError(f"no codec at {path}; `quadrate train RECIPE` makes one") from None
-        except (OSError, safetensors.SafetensorError) as error:
-            raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
-        if metadata.get("format") != "quadrate-codec-1":
-            raise QuadrateError(f"{path} is a safetensors file, but not a codec of Quadrate's")
-        try:
-            channels, height, width = map(int, json.loads(metadata["shape"]))
-            levels = [tuple(map(int, stage)) for stage in json.loads(metadata["levels"])]
-            details = dict(json.loads(metadata["details"]))
-            point = from_json(OperatingPoint, metadata["point"])
-            return cls(family or metadata["family"], (channels, height, width), levels, point, networks, details, device)
-        except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
-        except QuadrateError as error:
-            raise QuadrateError(f"{path}: {error}") from None
+        from quadrate.codec_file import load_codec
+
+        return load_codec(path, family, device)
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    """Matrices rounded to float16 numbers; vectors (biases, statistics) are few and of wide range, and stay as they are."""
+    return tensor.half().to(tensor.dtype) if tensor.ndim >= 2 and tensor.is_floating_point() else tensor

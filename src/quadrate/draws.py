@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -15,10 +16,16 @@ def key(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
+def words(*parts: object, count: int, first: int = 0) -> NDArray[np.int64]:
+    """The words numbered `first` to `first + count - 1` of the Philox counter generator under the key of `parts`: their upper 24 bits, (count,)."""
+    bits = np.random.Philox(key=key(*parts))
+    bits.advance(first // 4)  # a step of the counter gives four words
+    return (bits.random_raw(first % 4 + count)[first % 4 :] >> np.uint64(40)).astype(np.int64)
+
+
 def uniform(*parts: object, shape: tuple[int, ...]) -> Tensor:
-    """Uniform float32 numbers on [0, 1), of the Philox counter generator under the key of `parts`; the same on any machine."""
-    words = np.random.Philox(key=key(*parts)).random_raw(int(np.prod(shape)))
-    return torch.from_numpy((words >> np.uint64(40)).astype(np.float32) * np.float32(2**-24)).reshape(shape)
+    """Uniform float32 numbers on [0, 1), multiples of 2^-24, of the counter generator under the key of `parts`; the same on any machine."""
+    return torch.from_numpy(words(*parts, count=int(np.prod(shape))).astype(np.float32) * np.float32(2**-24)).reshape(shape)
 
 
 def permutation(*parts: object, n: int) -> Tensor:

@@ -127,7 +127,7 @@ def _codec(
     assignment: Assignment, point: OperatingPoint, networks: dict[str, dict[str, Tensor]], base: Codec | None, details: dict[str, Any]
 ) -> Codec:
     """The trained networks of one point, with the frozen ones they build on."""
-    states = {role: state for role, state in networks.items() if role != "encoder"}
+    states = {role: state for role, state in networks.items() if role == "critic"} | {f"decoder.{point.purpose}": networks["decoder"]}
     levels: list[tuple[int, ...]] = []
     if base:
         levels += base.stages
@@ -135,7 +135,7 @@ def _codec(
     if "encoder" in networks:
         states[f"encoder.{len(levels)}"] = networks["encoder"]
         levels.append(point.levels)
-    return Codec(assignment.family, assignment.source.shape, levels, point, states, details)
+    return Codec(assignment.family, assignment.source.shape, levels, {point.purpose: point}, states, details)
 
 
 def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:

@@ -1,0 +1,186 @@
+"""Files that are read at any place, and files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, cast
+
+from quadrate.errors import QuadrateError
+
+
+class InputFile:
+    """A regular file or bytes, read at any place; counts the bytes read."""
+
+    def __init__(self, source: Path | bytes) -> None:
+        self.bytes_read = 0
+        self._data: bytes | None = None
+        self._file: Any = None
+        if isinstance(source, bytes):
+            self._data, self.size, self.name = source, len(source), "the data"
+            return
+        self.name = str(source)
+        try:
+            status = os.stat(source)
+            if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting
+                raise QuadrateError(f"cannot read {source}: it is not a regular file")
+            self._file, self.size = open(source, "rb", buffering=0), status.st_size  # noqa: SIM115 (closed by close)
+        except FileNotFoundError:
+            raise QuadrateError(f"no such file: {source}") from None
+        except OSError as error:
+            raise QuadrateError(f"cannot read {source}: {error.strerror}") from None
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Exactly `count` bytes, which the caller knows to lie within `size`."""
+        self.bytes_read += count
+        if self._data is not None:
+            return self._data[offset : offset + count]
+        pieces = []
+        try:
+            while count:
+                piece = self._read_some(offset, count)
+                if not piece:
+                    raise QuadrateError(f"{self.name} became shorter while it was read: {count} bytes are missing at byte {offset}")
+                pieces.append(piece)
+                offset, count = offset + len(piece), count - len(piece)
+        except OSError as error:
+            raise QuadrateError(f"cannot read {self.name}: {error.strerror}") from None
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_some(self, offset: int, count: int) -> bytes:
+        if hasattr(os, "pread"):  # processes forked from one another, such as a DataLoader's, share the file's position
+            return os.pread(self._file.fileno(), count, offset)
+        self._file.seek(offset)
+        return bytes(self._file.read(count))
+
+    def close(self) -> None:
+        """Closes the file, if it is one."""
+        if self._file is not None:
+            self._file.close()
+
+    def __enter__(self) -> InputFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class OutputFile:
+    """A binary file that is written in one pass, and whose failures are one line.
+
+    Args:
+        file: The file, at its `position`.
+        name: What to call it in errors.
+        position: How many bytes stand before the first that is written.
+        cut: Whether what stands behind them goes with the first write: not before, since there may be none.
+
+    Attributes:
+        position: How many bytes stand in the file.
+        failed: Whether a write failed.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, position: int = 0, cut: bool = False) -> None:
+        self._file, self.name, self.position, self._cut = file, name, position, cut
+        self.failed = False
+
+    def write(self, *parts: bytes) -> None:
+        """Writes the parts one after another.
+
+        Raises:
+            QuadrateError: If the file does not take them; from then on it takes nothing.
+        """
+        with self._guarded():
+            if self._cut:
+                self._file.truncate(self.position)
+                self._cut = False
+            for part in parts:
+                rest = memoryview(part)
+                while rest:  # an unbuffered file may take less than it is given
+                    taken = self._file.write(rest)
+                    if not taken:
+                        raise OSError(f"the file took {taken} of {len(rest)} bytes")
+                    rest, self.position = rest[taken:], self.position + taken
+
+    def flush(self, to_disk: bool) -> None:
+        """Empties the buffers; if wanted, those of the operating system too."""
+        with self._guarded():
+            self._file.flush()
+            if to_disk:
+                os.fsync(self._file.fileno())
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        if self.failed:
+            raise QuadrateError(f"cannot write {self.name}: an earlier write failed, so the file would have a hole; begin again")
+        try:
+            yield
+        except BaseException as error:  # an interrupt leaves half a block, too
+            self.failed = True
+            if isinstance(error, OSError):
+                raise _cannot_write(self.name, error) from None
+            raise
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[OutputFile]:
+    """A file that stands under a temporary name beside `path`, and takes its name at the end; on any failure the old file stands.
+
+    Raises:
+        QuadrateError: If it cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise QuadrateError(f"cannot write {path}: it is not a regular file; give another name")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with _errors_of(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
+        with file:
+            output = OutputFile(file, str(path))
+            yield output
+            output.flush(to_disk=True)
+        with _errors_of(path):
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def grown_file(path: Path, end: int) -> Iterator[OutputFile]:
+    """A file to be written to from byte `end` on; on a failure, what was written is cut off again.
+
+    Raises:
+        QuadrateError: If it cannot be written.
+    """
+    with _errors_of(path):
+        file = cast(BinaryIO, open(path, "r+b", buffering=0))  # noqa: SIM115 (closed below)
+    with file:
+        file.seek(end)
+        output = OutputFile(file, str(path), end, cut=True)
+        try:
+            yield output
+            output.flush(to_disk=True)
+        except BaseException:
+            if output.position > end or output.failed:
+                with suppress(OSError):
+                    file.truncate(end)
+            raise
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _cannot_write(str(path), error) from None
+
+
+def _cannot_write(name: str, error: OSError) -> QuadrateError:
+    return QuadrateError(f"cannot write {name}: {error.strerror or error}; make room, or choose another place")

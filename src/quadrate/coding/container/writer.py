@@ -1,0 +1,101 @@
+"""Writing .quad files in one pass, and appending to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from quadrate.coding.container.blocks import Part, check_sizes, make_file_id, pack_chunk_body, pack_chunk_header, pack_trailer
+from quadrate.coding.container.file import InputFile, OutputFile, grown_file, new_file
+from quadrate.coding.container.layout import CHECKSUM, CHUNK, ENTRY, Header
+from quadrate.coding.container.reader import read_contents
+from quadrate.coding.container.side import ChunkData, pack_side
+from quadrate.errors import QuadrateError
+
+
+class Writer:
+    """A .quad file that is being written: `with Writer.create(...) as writer:`, or `Writer.append`; chunks go out at once.
+
+    Attributes:
+        header: What holds for the whole file.
+        samples: How many there are so far.
+    """
+
+    def __init__(self, output: OutputFile, header: Header, packed: bytes, samples: int = 0, entries: bytes = b"", file_id: bytes = b"") -> None:
+        self.header, self.samples = header, samples
+        self._output, self._packed, self._entries = output, packed, bytearray(entries)
+        self._file_id = file_id or make_file_id(packed)
+
+    @classmethod
+    @contextmanager
+    def create(cls, target: Path | BinaryIO, header: Header) -> Iterator[Writer]:
+        """A new file, finished when the `with` block ends without an exception.
+
+        Args:
+            target: A path, which gets the file when it is whole and not before; or an open binary file, which is written to at once
+                (what it holds after an exception is not finished, and readers say so).
+            header: What holds for the whole file.
+
+        Raises:
+            QuadrateError: If it cannot be written.
+        """
+        packed = header.pack()
+        with new_file(target) if isinstance(target, Path) else _given_file(target) as output:
+            output.write(packed)
+            writer = cls(output, header, packed)
+            yield writer
+            writer._write_trailer()
+
+    @classmethod
+    @contextmanager
+    def append(cls, path: Path) -> Iterator[Writer]:
+        """More chunks for a file, in place; they count when the `with` block ends without an exception, else the file is as before.
+
+        The caller compares the writer's `header` with what it means to append. Two programs must not append to a file at the same time.
+
+        Raises:
+            QuadrateError: If there is no such file, it is damaged, or it cannot be written.
+        """
+        with InputFile(path) as file:
+            contents = read_contents(file)
+        with grown_file(path, contents.end) as output:
+            writer = cls(output, contents.header, contents.packed, contents.samples, contents.entries, contents.file_id)
+            yield writer
+            if len(writer._entries) > len(contents.entries):
+                output.flush(to_disk=True)  # a trailer must not reach the disk before its chunks
+                writer._write_trailer()
+
+    def write(self, chunk: ChunkData) -> None:
+        """Writes a chunk.
+
+        Raises:
+            QuadrateError: If it is not as the header says, is beyond the format's limits, or cannot be written.
+        """
+        number = len(self._entries) // ENTRY.size
+        where = f"{self._output.name}: chunk {number}"
+        if len(chunk.payloads) != len(self.header.layers):
+            raise QuadrateError(f"{where}: there are {len(chunk.payloads)} payloads; the header announces {len(self.header.layers)} layers")
+        CHUNK.fields[-1].check(chunk.samples, where)
+        sizes: list[Part] = [(len(payload), 0) for payload in (*chunk.payloads, b"")]
+        check_sizes(self.header, chunk.samples, sizes, where)
+        side = pack_side(self.header.fields, chunk, where)
+        body = pack_chunk_body(number, self.samples, chunk.samples, (*chunk.payloads, side), where)
+        if number == 0:
+            self._file_id = make_file_id(self._packed, body, *chunk.payloads, side)
+        head = pack_chunk_header(self._file_id, body)
+        entry = ENTRY.pack(self._output.position, chunk.samples, head[-CHECKSUM.size :], where=where)
+        self._output.write(head, *chunk.payloads, side)
+        self._entries += entry
+        self.samples += chunk.samples
+
+    def _write_trailer(self) -> None:
+        self._output.write(pack_trailer(self._packed, self._file_id, self.samples, bytes(self._entries)))
+
+
+@contextmanager
+def _given_file(file: BinaryIO) -> Iterator[OutputFile]:
+    output = OutputFile(file, str(getattr(file, "name", "the output")))
+    yield output
+    output.flush(to_disk=False)

@@ -1,0 +1,375 @@
+"""Files: images to a .quad file and back, by a frozen codec; docs/format.md is the format's norm."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quadrate.codec import Blend, Codec
+from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
+from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
+from quadrate.coding.streams import Words, decode_layer, encode_layer
+from quadrate.errors import QuadrateError
+from quadrate.sources.source import pixels
+
+CHUNK_SAMPLES = 16384  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+Item = Literal["pixels", "latents", "labels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images and what is stored beside them.
+
+    Attributes:
+        images: uint8, or floating point in [0, 1], (n, C, H, W); a tensor or an array.
+        labels: Integers (n,), or None.
+        names: n texts without control characters, or None.
+    """
+
+    images: Any
+    labels: Any = None
+    names: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(self.images[part], *(None if side is None else side[part] for side in (self.labels, self.names)))
+
+
+def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int = CHUNK_SAMPLES) -> int:
+    """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
+
+    Args:
+        codec: A frozen codec.
+        batches: Images of the codec's shape, in batches of any size; all of them with labels or names, or none.
+        target: Where to write.
+        seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
+        chunk: Samples a chunk: what must be read to decode one of them.
+
+    Returns:
+        How many samples were written.
+
+    Raises:
+        QuadrateError: If the codec is not frozen, images do not fit it, or the file cannot be written.
+    """
+    layers = tuple(LayerHeader(identity, model.columns) for identity, model in zip(codec.identities, codec.models, strict=True))
+    chunks = _rechunked(codec, batches, chunk)
+    first = next(chunks, None)
+    fields = tuple(name for name in ("labels", "names") if getattr(first, name, None) is not None)
+    header = Header(codec.shape, seed, layers, fields)
+    seed = int(seed)  # which the header has checked: True and 1 are one seed, but would not print the same
+    with Writer.create(target, header) as writer:
+        if first is not None:
+            writer.write(_encoded(codec, first, seed, 0))
+        for batch in chunks:
+            writer.write(_encoded(codec, batch, seed, writer.samples))
+        return writer.samples
+
+
+def append(codec: Codec, batches: Iterable[Batch], path: Path, chunk: int = CHUNK_SAMPLES) -> int:
+    """Adds images to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`."""
+    with Writer.append(path) as writer:
+        _check_fit(codec, writer.header, str(path))
+        if len(codec.models) != len(writer.header.layers):
+            raise QuadrateError(
+                f"{path} has {len(writer.header.layers)} layers, this codec writes {len(codec.models)}; append with the codec of all layers"
+            )
+        before = writer.samples
+        for batch in _rechunked(codec, batches, chunk):
+            writer.write(_encoded(codec, batch, writer.header.seed, writer.samples))
+        return writer.samples - before
+
+
+class QuadFile:
+    """A .quad file with the codec that reads it; a context manager.
+
+    A codec of the first layers alone reads the base of a file with refinements, and nothing more of the file than it needs.
+
+    Args:
+        source: The file's path, or its bytes.
+        codec: The codec that wrote it, or one with the same encoders.
+
+    Raises:
+        QuadrateError: If the file cannot be read or is damaged, or was written by another codec.
+    """
+
+    def __init__(self, source: Path | str | bytes, codec: Codec) -> None:
+        self.codec, self.reader = codec, Reader(Path(source) if isinstance(source, str) else source)
+        try:
+            _check_fit(codec, self.reader.header, "the file" if isinstance(source, bytes) else str(source))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return self.reader.samples
+
+    def symbols(self, chunk: int) -> Words:
+        """A chunk's symbols, int64 (n, d).
+
+        Raises:
+            QuadrateError: If the chunk is damaged.
+        """
+        first, count = self.reader.index[chunk].tolist()
+        payloads = self.reader.read(chunk, layers=len(self.codec.models), side=False).payloads
+        dither = self.codec.dither_words(count, self.reader.header.seed, first)
+        symbols = np.empty((count, 0), dtype=np.int64)
+        for layer, (model, payload) in enumerate(zip(self.codec.models, payloads, strict=True)):
+            try:
+                symbols = decode_layer(model, payload, symbols, dither)
+            except QuadrateError as error:
+                raise QuadrateError(f"chunk {chunk}, layer {layer}: {error}") from None
+        return symbols
+
+    def received(self, chunk: int) -> Tensor:
+        """What decoders read of a chunk, float (n, d); errors as `symbols`."""
+        return self.codec.received(torch.from_numpy(self.symbols(chunk)), self.reader.header.seed, int(self.reader.index[chunk, 0]))
+
+    def side(self, chunk: int) -> ChunkData:
+        """A chunk's labels and names, without its symbols.
+
+        Raises:
+            QuadrateError: If the chunk is damaged.
+        """
+        return self.reader.read(chunk, layers=0)
+
+    def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
+        """The images of a slice of the samples, float32 in [0, 1], chunk by chunk, with their labels and names.
+
+        Raises:
+            QuadrateError: If there is no such decoder, or a chunk is damaged.
+        """
+        self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
+        wanted = range(*samples.indices(self.samples))
+        if not wanted:
+            return
+        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
+        chunks = self.reader.chunks_of(low, high)
+        for chunk in chunks if wanted.step > 0 else reversed(chunks):
+            inside = _within(wanted, *self.reader.index[chunk].tolist())
+            if len(inside):
+                images = self.codec.decode_received(self.received(chunk)[torch.from_numpy(inside)], decoder)
+                side = self.side(chunk)
+                labels = None if side.labels is None else side.labels[inside]
+                yield Batch(images.cpu(), labels, None if side.names is None else [side.names[i] for i in inside])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.reader.close()
+
+    def __enter__(self) -> QuadFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def decompress(codec: Codec, source: Path | str | bytes, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
+    """Reads the images of a .quad file, all in memory; `QuadFile.pieces` reads them chunk by chunk.
+
+    Args:
+        codec: The codec that wrote the file, or one with the same encoders.
+        source: The file's path, or its bytes.
+        decoder: A decoder's name, or the weights of several by name, which sum to one; by default the codec's first.
+        samples: Which samples; only their chunks are read.
+        dtype: "uint8", or a floating point type, whose numbers lie in [0, 1].
+
+    Returns:
+        Images (n, C, H, W).
+
+    Raises:
+        QuadrateError: If the file is damaged or another codec's, or the decoder or the type is unknown.
+    """
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = np.dtype("V")
+    if kind != np.uint8 and kind.kind != "f":
+        raise QuadrateError(f"images come as uint8 or a floating point type such as float32; got dtype {dtype!r}")
+    with QuadFile(source, codec) as file:
+        images = np.empty((len(range(*samples.indices(file.samples))), *codec.shape), kind)
+        done = 0
+        for batch in file.pieces(samples, decoder):
+            images[done : done + len(batch)] = (as_bytes(batch.images) if kind == np.uint8 else batch.images).numpy()
+            done += len(batch)
+    return images
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] to the nearest uint8."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+class QuadDataset(torch.utils.data.Dataset[Any]):
+    """The samples of a .quad file by number, for a PyTorch `DataLoader`.
+
+    Args:
+        source: The file.
+        codec: The codec that reads it.
+        item: "pixels", uint8 (C, H, W), or "latents", float (d,), each with its label where the file has labels; or "labels" alone.
+        decoder: Which decoder makes the pixels.
+
+    Raises:
+        QuadrateError: If the file is not this codec's, there is no such decoder, or there are no labels where they are asked for.
+    """
+
+    def __init__(self, source: Path | str | bytes, codec: Codec, item: Item = "pixels", decoder: Blend = None) -> None:
+        if item not in get_args(Item):
+            raise QuadrateError(f"an item is {', '.join(get_args(Item))}; got {item!r}")
+        codec.weighted(decoder)
+        self._source, self._codec, self._item, self._decoder = source, codec, item, decoder
+        self._open()
+        self._labelled = "labels" in self._file.reader.header.fields
+        if item == "labels" and not self._labelled:
+            raise QuadrateError("this file holds no labels")
+
+    def _open(self) -> None:
+        self._file = QuadFile(self._source, self._codec)
+        # Neighbours share a chunk, so the last one is kept; a shuffled loader decodes a chunk a sample.
+        self._chunk, self._content = -1, torch.empty(0)
+        self._labels: Any = None
+
+    def __len__(self) -> int:
+        return self._file.samples
+
+    def __getitem__(self, index: int) -> Any:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")  # what ends a for loop
+        index %= len(self)
+        (chunk,) = self._file.reader.chunks_of(index, index + 1)
+        if chunk != self._chunk:
+            self._load(chunk)
+        place = index - int(self._file.reader.index[chunk, 0])
+        if self._item == "labels":
+            return int(self._labels[place])
+        content = self._content[place]
+        if self._item == "pixels":
+            content = as_bytes(self._codec.decode_received(content[None], self._decoder)[0]).cpu()
+        return (content, int(self._labels[place])) if self._labelled else content
+
+    def _load(self, chunk: int) -> None:
+        self._content = torch.empty(0) if self._item == "labels" else self._file.received(chunk)
+        self._labels = self._file.side(chunk).labels
+        self._chunk = chunk
+
+    def __getstate__(self) -> dict[str, Any]:  # a worker process opens the file for itself
+        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._open()
+
+    def __del__(self) -> None:
+        if "_file" in self.__dict__:
+            self._file.close()
+
+
+def _check_fit(codec: Codec, header: Header, name: str) -> None:
+    """Raises a QuadrateError that says what is needed, unless the codec reads the layers from the base on."""
+    ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
+    if ours[: len(theirs)] != theirs[: len(ours)]:
+        number = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+        needed, given = theirs[number].hex(), ours[number].hex()
+        raise QuadrateError(
+            f"{name} was written by another codec: its layer {number} is {needed}, this codec's is {given}; use the codec that wrote it"
+        )
+    if len(theirs) < len(ours):
+        raise QuadrateError(f"{name} holds {len(theirs)} of this codec's {len(ours)} layers; read it with the codec of the base alone")
+    if tuple(header.shape) != tuple(codec.shape):
+        raise QuadrateError(f"{name} holds samples of shape {tuple(header.shape)}; this codec's are {tuple(codec.shape)}")
+
+
+def _rechunked(codec: Codec, batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+    """The same samples, checked, in batches of `size`, the last one smaller."""
+    if not 1 <= size <= MAX_CHUNK_SAMPLES:
+        raise QuadrateError(f"a chunk holds 1 to {MAX_CHUNK_SAMPLES} samples; got {size}")
+    waiting: list[Batch] = []
+    count = 0  # of the samples that wait; less than two chunks of them
+    for batch in map(_checked, batches):
+        codec.check_shape(batch.images.shape)
+        for start in range(0, len(batch), size):
+            waiting.append(batch[start : start + size])
+            count += len(waiting[-1])
+            if count >= size:
+                joined, count = _joined(waiting), count - size
+                yield joined[:size]
+                waiting = [joined[size:]] if count else []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _checked(batch: Batch) -> Batch:
+    """A batch with images as a tensor or an array of four dimensions, and with labels and names for each; nothing is copied."""
+    images, labels, names = batch.images, batch.labels, batch.names
+    if not isinstance(images, Tensor):
+        images = _array(images, "images come as (N, C, H, W)")
+    if images.ndim != 4:
+        raise QuadrateError(f"images come as (N, C, H, W); got shape {tuple(images.shape)}")
+    if labels is not None:
+        labels = _array(labels, "labels are integers")
+        if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and len(labels)):
+            raise QuadrateError(f"labels of {len(images)} images are {len(images)} integers; got {labels.dtype} {labels.shape}")
+    if names is not None and not (isinstance(names, Sequence) and len(names) == len(images) and all(isinstance(name, str) for name in names)):
+        raise QuadrateError(f"names of {len(images)} images are a sequence of {len(images)} texts; got something else, or another number")
+    return Batch(images, labels, names)
+
+
+def _array(values: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise QuadrateError(f"{what}; got no array: {error}") from None
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    if len({(batch.labels is None, batch.names is None) for batch in batches}) > 1:
+        raise QuadrateError("either all batches have labels (or names), or none")
+    first = batches[0]
+    labels = None if first.labels is None else np.concatenate([batch.labels for batch in batches])
+    names = None if first.names is None else [name for batch in batches for name in batch.names or ()]
+    images = [_images(batch.images) for batch in batches]
+    if len({part.dtype for part in images}) > 1:
+        images = [pixels(part) if part.dtype == torch.uint8 else part for part in images]
+    return Batch(torch.cat(images), labels, names)
+
+
+def _images(images: Any) -> Tensor:
+    """Images as the codec takes them: uint8, or float32 in [0, 1]."""
+    kind = images.dtype if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
+    if kind == "uint8":
+        return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f":  # of any width and byte order
+        images = torch.from_numpy(images.astype(np.float32 if images.itemsize <= 4 else np.float64))
+    # Numbers in float64 are compared as such; the comparison is false for NaN too.
+    if not isinstance(images, Tensor) or not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
+        raise QuadrateError(f"images are uint8, or floating point in [0, 1]; got {kind}, or values beyond")
+    return images.detach().float()
+
+
+def _encoded(codec: Codec, batch: Batch, seed: int, first: int) -> ChunkData:
+    """A chunk of samples numbered from `first` on."""
+    symbols = codec.encode(_images(batch.images), seed, first).cpu().numpy()
+    dither = codec.dither_words(len(symbols), seed, first)
+    payloads = tuple(encode_layer(model, symbols, dither) for model in codec.models)
+    return ChunkData(len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names))
+
+
+def _within(wanted: range, first: int, count: int) -> NDArray[np.int64]:
+    """Which of the wanted samples a chunk holds, counted from its first, in the order wanted."""
+    rising = wanted if wanted.step > 0 else wanted[::-1]
+    inside = np.array(rising[bisect_left(rising, first) : bisect_left(rising, first + count)], dtype=np.int64) - first
+    return inside if wanted.step > 0 else inside[::-1].copy()
