@@ -1,6 +1,25 @@
 """Quadrate: lossy compression by purpose. One bitstream; the reader picks the decoder that fits."""
 
+from typing import TYPE_CHECKING, Any
+
 from quadrate.errors import QuadrateError
 
+if TYPE_CHECKING:
+    from quadrate.codec import Codec
+    from quadrate.quad import QuadDataset
+
 __version__ = "0.1.0"
-__all__ = ["QuadrateError", "__version__"]
+__all__ = ["Codec", "QuadDataset", "QuadrateError", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that `import quadrate.theory` needs no torch.
+    if name == "Codec":
+        from quadrate.codec import Codec
+
+        return Codec
+    if name == "QuadDataset":
+        from quadrate.quad import QuadDataset
+
+        return QuadDataset
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,7 +26,8 @@ from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources.source import Source, pixels
 
 Blend = str | Mapping[str, float] | None
-_CHUNK = 5000  # images in memory as floats at a time
+_CHUNK = 5000  # images in memory as floats at a time, at most
+_CHUNK_PIXELS = 1 << 24  # and their pixels
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Codec:
         build = partial(self.family.decoder, shape, len(self.levels))
         self.decoders = {name: self._network(f"decoder.{name}", build) for name in self.points}
         self.critic = self._network("critic", partial(self.family.critic, shape)) if "critic" in networks else None
+        self._chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(shape)))
         self.models = tuple(models)
         ends = [sum(map(len, self.stages[: i + 1])) for i in range(len(self.stages))]
         if models and [model.levels for model in models] != [self.levels[:end] for end in ends]:
@@ -248,11 +250,11 @@ class Codec:
         """
         self.check_shape(observed.shape)
         observed = observed.to(self.device)
-        return torch.cat([torch.cat([encoder(chunk) for encoder in self.encoders], dim=1) for chunk in observed.split(_CHUNK)])
+        return torch.cat([torch.cat([encoder(chunk) for encoder in self.encoders], dim=1) for chunk in observed.split(self._chunk)])
 
     def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
         """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
-        return torch.cat([self.latents(source.observe(pixels(chunk), generator)) for chunk in images.split(_CHUNK)])
+        return torch.cat([self.latents(source.observe(pixels(chunk), generator)) for chunk in images.split(self._chunk)])
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """The dither of samples `first` to `first + count - 1` under a seed, in units of 2^-24 cell, (count, d): sender and receiver draw the same.
@@ -301,7 +303,7 @@ class Codec:
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
         """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1]; `decoder` and errors as in `decode`."""
         networks = self.weighted(decoder)
-        chunks = received.split(_CHUNK)
+        chunks = received.split(self._chunk)
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
             return torch.cat([networks[0][0](chunk) for chunk in chunks])
         return torch.cat([torch.stack([weight * network(chunk) for network, weight in networks]).sum(dim=0) for chunk in chunks])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from quadrate.coding.streams import Words, decode_layer, encode_layer
 from quadrate.errors import QuadrateError
 from quadrate.sources.source import pixels
 
-CHUNK_SAMPLES = 16384  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
 Item = Literal["pixels", "latents", "labels"]
 
 
@@ -46,7 +48,7 @@ class Batch:
         return Batch(self.images[part], *(None if side is None else side[part] for side in (self.labels, self.names)))
 
 
-def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int = CHUNK_SAMPLES) -> int:
+def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int | None = None) -> int:
     """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
 
     Args:
@@ -54,7 +56,7 @@ def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, se
         batches: Images of the codec's shape, in batches of any size; all of them with labels or names, or none.
         target: Where to write.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
-        chunk: Samples a chunk: what must be read to decode one of them.
+        chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer large ones.
 
     Returns:
         How many samples were written.
@@ -76,7 +78,7 @@ def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, se
         return writer.samples
 
 
-def append(codec: Codec, batches: Iterable[Batch], path: Path, chunk: int = CHUNK_SAMPLES) -> int:
+def append(codec: Codec, batches: Iterable[Batch], path: Path, chunk: int | None = None) -> int:
     """Adds images to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`."""
     with Writer.append(path) as writer:
         _check_fit(codec, writer.header, str(path))
@@ -146,7 +148,7 @@ class QuadFile:
         return self.reader.read(chunk, layers=0)
 
     def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
-        """The images of a slice of the samples, float32 in [0, 1], chunk by chunk, with their labels and names.
+        """The images of a slice of the samples, float32 in [0, 1], batch by batch, with their labels and names.
 
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
@@ -159,11 +161,14 @@ class QuadFile:
         chunks = self.reader.chunks_of(low, high)
         for chunk in chunks if wanted.step > 0 else reversed(chunks):
             inside = _within(wanted, *self.reader.index[chunk].tolist())
-            if len(inside):
-                images = self.codec.decode_received(self.received(chunk)[torch.from_numpy(inside)], decoder)
-                side = self.side(chunk)
-                labels = None if side.labels is None else side.labels[inside]
-                yield Batch(images.cpu(), labels, None if side.names is None else [side.names[i] for i in inside])
+            if not len(inside):
+                continue
+            received, side = self.received(chunk), self.side(chunk)
+            size = _chunk_samples(self.codec)  # a file may have chunks of more images than there is memory for
+            for part in (inside[start : start + size] for start in range(0, len(inside), size)):
+                images = self.codec.decode_received(received[torch.from_numpy(part)], decoder).cpu()
+                labels = None if side.labels is None else side.labels[part]
+                yield Batch(images, labels, None if side.names is None else [side.names[i] for i in part])
 
     def close(self) -> None:
         """Closes the file."""
@@ -291,8 +296,14 @@ def _check_fit(codec: Codec, header: Header, name: str) -> None:
         raise QuadrateError(f"{name} holds samples of shape {tuple(header.shape)}; this codec's are {tuple(codec.shape)}")
 
 
-def _rechunked(codec: Codec, batches: Iterable[Batch], size: int) -> Iterator[Batch]:
+def _chunk_samples(codec: Codec) -> int:
+    """The default number of samples a chunk."""
+    return max(1, min(CHUNK_SAMPLES, CHUNK_PIXELS // math.prod(codec.shape)))
+
+
+def _rechunked(codec: Codec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
     """The same samples, checked, in batches of `size`, the last one smaller."""
+    size = _chunk_samples(codec) if size is None else size
     if not 1 <= size <= MAX_CHUNK_SAMPLES:
         raise QuadrateError(f"a chunk holds 1 to {MAX_CHUNK_SAMPLES} samples; got {size}")
     waiting: list[Batch] = []

@@ -8,15 +8,20 @@ from collections.abc import Sequence
 
 import tyro
 
+from quadrate.cli.compress import compress
+from quadrate.cli.decompress import decompress
 from quadrate.cli.demo import demo
 from quadrate.cli.evaluate import evaluate
+from quadrate.cli.inspect_ import inspect
 from quadrate.cli.judge import judge
 from quadrate.cli.plot import plot
 from quadrate.cli.recipes import recipes
+from quadrate.cli.theory import theory
 from quadrate.cli.train import train
+from quadrate.cli.verify import verify
 from quadrate.errors import QuadrateError
 
-VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo)}
+VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo, theory, compress, decompress, inspect, verify)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         tyro.extras.subcommand_cli_from_dict(VERBS, prog="quadrate", description="Lossy compression by purpose.", args=arguments)
     except QuadrateError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except KeyboardInterrupt as interrupt:
+        _fail(f"interrupted; {str(interrupt) or 'the same command goes on from the last checkpoint'}", 130)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: not an error, but Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

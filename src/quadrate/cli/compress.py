@@ -1,0 +1,84 @@
+"""`quadrate compress`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from quadrate.cli.quads import rate_text, shown
+from quadrate.codec import Codec
+from quadrate.coding.container import Header, Reader
+from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.cli.inputs import Input
+    from quadrate.quad import Batch
+
+
+def compress(
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN")],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    codec: str,
+    seed: int | None = None,
+    chunk: int | None = None,
+    labels: bool = False,
+    append: bool = False,
+) -> None:
+    """Compresses images into one .quad file, which appears under its name when it is whole.
+
+    Args:
+        inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz arrays (N, C, H, W) or (N, H, W), or data sets with
+            their split, such as mnist:test.
+        output: The .quad file.
+        codec: A codec in the package, such as mnist-6bit, or a codec's file.
+        seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
+        chunk: Samples a chunk: what must be read to decode one of them; by default as many as make files small.
+        labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
+        append: Add to the file, under its seed, and store what it stores.
+    """
+    from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
+    from quadrate.cli.inputs import open_inputs
+
+    loaded = Codec.load(codec)
+    if not loaded.models:
+        raise QuadrateError(f"{codec} has no tables yet, so it cannot write files; Codec.freeze(source) fits them, Codec.save keeps them")
+    header = _header_to_append_to(output, seed, labels) if append else None
+    wanted = labels or (header is not None and "labels" in header.fields)
+    opened = open_inputs(inputs, loaded.shape, wanted)
+    if any(Path(text).expanduser().resolve() == output.resolve() for text in inputs):
+        raise QuadrateError(f"{output} is one of the inputs; give another output")
+    batches = _batches(opened, header)
+    try:
+        if header is not None:
+            added = quad.append(loaded, batches, output, chunk)
+        else:
+            added = quad.compress(loaded, batches, output, seed or 0, chunk)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{output} is as it was before") from None
+    with Reader(output) as reader:
+        samples = reader.samples
+    rate = rate_text(samples, output.stat().st_size, loaded.rate_bound_bits)
+    print(f"{output}: {f'{added} samples added; ' if append else ''}{rate}")
+
+
+def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
+    with Reader(path) as reader:
+        header = reader.header
+    if seed is not None and seed != header.seed:
+        raise QuadrateError(f"{path} has seed {header.seed}, which holds for what is appended too; leave --seed out")
+    if labels and "labels" not in header.fields:
+        raise QuadrateError(f"{path} holds no labels, so none can be appended; leave --labels out")
+    return header
+
+
+def _batches(inputs: list[Input], header: Header | None) -> Iterator[Batch]:
+    """The samples of all inputs, with names where the file to append to has some."""
+    pieces = (batch for each in inputs for batch in each.batches)
+    unnamed = header is not None and "names" not in header.fields
+    for batch in shown(pieces, "compressing", sum(each.count for each in inputs)):
+        yield replace(batch, names=None) if unnamed else batch

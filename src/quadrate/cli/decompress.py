@@ -1,0 +1,109 @@
+"""`quadrate decompress`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from quadrate.cli.pictures import PictureFolder, write_array
+from quadrate.cli.quads import codec_for, shown
+from quadrate.codec import Blend
+from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.quad import Batch
+
+
+def decompress(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
+    /,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
+    codec: str | None = None,
+    decoder: str | None = None,
+    blend: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=WEIGHT")] = (),
+    samples: str = ":",
+    dtype: Literal["uint8", "float32"] = "uint8",
+) -> None:
+    """Decodes a .quad file into an array or a folder of PNG files.
+
+    Args:
+        file: The .quad file.
+        output: A name that ends in .npy, or else a new folder, whose pictures get the stored names, or numbers.
+        codec: The codec that wrote the file: one in the package, or a file; by default the one in the package that fits.
+        decoder: Which of the codec's decoders; by default the first.
+        blend: Or several with their weights, which sum to 1, such as faithful=.3 realistic=.7.
+        samples: Which samples, as in Python: 10:20, ::100, 7.
+        dtype: Of an array; numbers lie in [0, 255] or [0, 1].
+    """
+    from quadrate import quad  # the entropy coder, which other verbs do not need
+
+    array = output.suffix.lower() == ".npy"
+    if dtype != "uint8" and not array:
+        raise QuadrateError(f"PNG files hold bytes; --dtype {dtype} needs an output that ends in .npy")
+    chosen = _blend(decoder, blend)
+    part = _slice(samples)
+    with quad.QuadFile(file, codec_for(file, codec)) as opened:
+        wanted = range(*part.indices(opened.samples))
+        if not wanted and opened.samples:
+            raise QuadrateError(f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is none of them")
+        opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
+        pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted))
+        try:
+            if array:
+                write_array(output, (len(wanted), *opened.codec.shape), dtype, _pixels(pieces, dtype))
+            else:
+                _write_pictures(PictureFolder(output, opened.codec.shape), pieces, wanted)
+        except KeyboardInterrupt:
+            state = "is as it was before" if array else "holds what was written so far"
+            raise KeyboardInterrupt(f"{output} {state}") from None
+    print(f"{output}: {len(wanted)} samples of {'x'.join(map(str, opened.codec.shape))}")
+
+
+def _pixels(pieces: Iterator[Batch], dtype: str) -> Iterator[Any]:
+    from quadrate.quad import as_bytes
+
+    for batch in pieces:
+        yield (as_bytes(batch.images) if dtype == "uint8" else batch.images).numpy()
+
+
+def _write_pictures(folder: PictureFolder, pieces: Iterator[Batch], numbers: range) -> None:
+    from quadrate.quad import as_bytes
+
+    places = iter(numbers)
+    for batch in pieces:
+        for i, image in enumerate(as_bytes(batch.images).numpy()):
+            folder.write(image, next(places), batch.names[i] if batch.names else None)
+
+
+def _blend(decoder: str | None, blend: tuple[str, ...]) -> Blend:
+    """A decoder or the weights of several, from the command line's words."""
+    if not blend:
+        return decoder
+    if decoder is not None:
+        raise QuadrateError("give --decoder or --blend, not both")
+    weights: dict[str, float] = {}
+    for text in blend:
+        name, _, number = text.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not name or name in weights or math.isnan(weight):
+            raise QuadrateError(f"a blend is decoders with their weights, each once, such as faithful=.3 realistic=.7; got {text!r}")
+        weights[name] = weight
+    return weights
+
+
+def _slice(text: str) -> slice:
+    """A slice or a single number, as Python writes them."""
+    numbers = [int(part) if part else None for part in text.split(":")] if re.fullmatch(r"-?\d{1,18}|(-?\d{0,18}:){1,2}-?\d{0,18}", text) else []
+    if len(numbers) == 1 and numbers[0] is not None:
+        return slice(numbers[0], numbers[0] + 1 or None)
+    if not numbers or len(numbers) == 3 and numbers[2] == 0:
+        raise QuadrateError(f"--samples takes start:stop, start:stop:step or a number, as in 10:20; got {text!r}")
+    return slice(*numbers)

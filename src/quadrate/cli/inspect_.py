@@ -1,0 +1,111 @@
+"""`quadrate inspect`; the file's name is not the standard library's."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from quadrate.cli.quads import find_codec, reads
+from quadrate.codec import Codec
+from quadrate.coding.container.blocks import chunk_header_size, unpack_chunk_header
+from quadrate.coding.container.file import InputFile
+from quadrate.coding.container.layout import ENTRY
+from quadrate.coding.container.reader import Contents, read_contents
+
+
+def inspect(
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
+    /,
+    codec: str | None = None,
+    json: bool = False,
+) -> None:
+    """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
+
+    Args:
+        file: The .quad file.
+        codec: A codec to hold against it; by default those in the package.
+        json: Print JSON in place of a table.
+    """
+    with InputFile(file) as opened:
+        contents = read_contents(opened)
+        facts = _facts(opened, contents)
+    if codec is None:
+        found = find_codec(contents.header)
+    else:
+        loaded = Codec.load(codec)
+        found = (codec, loaded) if reads(loaded, contents.header) else None
+    facts["codec"] = found and {
+        "name": found[0],
+        "layers": len(found[1].models),
+        "decoders": list(found[1].decoders),
+        "rate_bound_bits": found[1].rate_bound_bits,
+    }
+    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
+
+
+def _facts(file: InputFile, contents: Contents) -> dict[str, Any]:
+    """Everything there is to say without a codec."""
+    header = contents.header
+    head = chunk_header_size(len(header.layers))
+    parts, sizes, most = [0] * (len(header.layers) + 1), 0, 0
+    for start in range(0, len(contents.entries), ENTRY.size):
+        where = f"{file.name}: chunk {start // ENTRY.size}"
+        offset, samples, _ = ENTRY.unpack(contents.entries, start, where=where)
+        chunk = unpack_chunk_header(file.read(offset, head), header, f"{where} at byte {offset}")
+        parts = [total + size for total, (size, _) in zip(parts, chunk.parts, strict=True)]
+        sizes, most = sizes + chunk.length, max(most, samples)
+    count = len(contents.entries) // ENTRY.size
+    return {
+        "file": file.name,
+        "samples": contents.samples,
+        "shape": list(header.shape),
+        "seed": header.seed,
+        "side_data": list(header.fields),
+        "layers": [{"identity": layer.identity.hex(), "symbols_per_sample": layer.columns} for layer in header.layers],
+        "chunks": count,
+        "largest_chunk_samples": most,
+        "bytes": {
+            "header": len(contents.packed),
+            "chunk_headers": count * head,
+            "payloads": parts[:-1],
+            "side_data": parts[-1],
+            "trailers": contents.end - len(contents.packed) - sizes,  # appending leaves the old ones behind
+            "ignored": file.size - contents.end,
+            "total": file.size,
+        },
+        "rate_bits_per_sample": 8 * file.size / contents.samples if contents.samples else None,
+    }
+
+
+def _table(facts: dict[str, Any], asked: str | None) -> str:
+    size, samples = facts["bytes"], facts["samples"]
+    lines = [
+        f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed {facts['seed']}",
+        f"chunks: {facts['chunks']}, of up to {facts['largest_chunk_samples']} samples",
+        f"side data: {' and '.join(facts['side_data']) or 'none'}",
+    ]
+    for i, layer in enumerate(facts["layers"]):
+        lines.append(f"layer {i}: {layer['symbols_per_sample']} symbols a sample, identity {layer['identity']}")
+    codec = facts["codec"]
+    if codec:
+        layers = f"{codec['layers']} of {len(facts['layers'])} layers" if codec["layers"] < len(facts["layers"]) else "it"
+        bound = f"bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
+        lines.append(f"codec: {codec['name']} reads {layers}; {bound}; decoders {', '.join(codec['decoders'])}")
+    else:
+        lines.append(f"codec: {'none in the package reads it' if asked is None else f'{asked} does not read it'}")
+    parts = [
+        ("header", size["header"]),
+        ("chunk headers", size["chunk_headers"]),
+        *((f"payload of layer {i}", payload) for i, payload in enumerate(size["payloads"])),
+        ("side data", size["side_data"]),
+        ("trailers", size["trailers"]),
+        *([("ignored: an append that did not end", size["ignored"])] if size["ignored"] else []),
+        ("whole file", size["total"]),
+    ]
+    width = max(len(name) for name, _ in parts)
+    lines += [f"{'':{width}}  {'bytes':>12}{'bits a sample' if samples else '':>16}"]
+    lines += [f"{name:{width}}  {count:12d}" + (f"{8 * count / samples:16.4f}" if samples else "") for name, count in parts]
+    return "\n".join(lines)
