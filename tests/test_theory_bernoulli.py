@@ -8,7 +8,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize
 
-from quadrate.theory.bernoulli import Bernoulli
+from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.channels import DiscreteChannel, GaussianChannel, MixedChannel
 from quadrate.theory.functions import classification, distortion, measure, rate
 
@@ -376,10 +376,13 @@ def test_a_constant_source_needs_no_rate(p):
             assert check(source, (0.0, 0.0, float(hb(0.1))), divergence) == 0.0
 
 
-def test_the_best_classification_is_feasible_and_needs_all_the_information():
+def test_the_best_distortion_and_classification_are_feasible():
     for p, flip in ((0.3, 0.1), (0.45, 0.0), (0.2, 0.37)):
         source = Bernoulli(p, flip)
         assert check(source, (0.0, 0.0, source.label_entropies[0] * BITS)) == pytest.approx(float(hb(p)), abs=1e-9)
+    for noise in np.linspace(0.01, 0.29, 20):
+        bayes = check(Bernoulli(0.3, 0.1, noise), (noise, INF, INF))
+        assert rate(Bernoulli(0.3, 0.1, noise), noise + 1e-6) < bayes <= hb(0.3 * (1 - noise) + 0.7 * noise) + 1e-12
     noisy = Bernoulli(0.3, 0.1, 0.05)
     assert check(noisy, (INF, INF, noisy.label_entropies[0] * BITS)) == pytest.approx(float(hb(0.32)), abs=1e-9)
 

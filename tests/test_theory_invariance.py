@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, entropy, multinomial
 
-from quadrate.theory.invariance import (
+from quadrate.theory.invariance.groups import (
     PermutationGroup,
     cyclic_shifts,
     dihedral_images,

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from quadrate.theory.bernoulli import Bernoulli
+from quadrate.theory.binary.bernoulli import Bernoulli
+from quadrate.theory.binary.one_shot import OneShotBernoulli
 from quadrate.theory.channels import DiscreteChannel, MixedChannel
 from quadrate.theory.functions import classification, distortion, measure, rate
-from quadrate.theory.one_shot import OneShotBernoulli
 
 INF = math.inf
 many = settings(deadline=None, derandomize=True, max_examples=60)

@@ -14,7 +14,7 @@ from scipy.special import lambertw
 from scipy.stats import norm, skewnorm
 
 from quadrate.theory import DiscreteChannel, GaussianChannel, Source, classification, distortion, measure, rate
-from quadrate.theory.scalar_gaussian import ScalarGaussian
+from quadrate.theory.gaussian.scalar import ScalarGaussian
 from quadrate.theory.source import Constraints
 
 INF = math.inf

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize
 
 from quadrate.theory import classification, distortion, measure, rate
-from quadrate.theory.bernoulli import Bernoulli
+from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.channels import DiscreteChannel, GaussianChannel
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete import Discrete
-from quadrate.theory.representation import AlphabetRepresentation, SquaredErrorRepresentation, representation
-from quadrate.theory.scalar_gaussian import ScalarGaussian
+from quadrate.theory.gaussian.scalar import ScalarGaussian
+from quadrate.theory.gaussian.vector import AlignedLabels, ScalarLabel, VectorGaussian
 from quadrate.theory.source import Constraints
-from quadrate.theory.universality import mse_encoder_bounds, one_shot_bound, rate_penalty, universal_rate
-from quadrate.theory.vector_gaussian import AlignedLabels, ScalarLabel, VectorGaussian
+from quadrate.theory.universality.representation import AlphabetRepresentation, SquaredErrorRepresentation, representation
+from quadrate.theory.universality.universal import mse_encoder_bounds, one_shot_bound, rate_penalty, universal_rate
 
 INF = math.inf
 SEEDS = st.integers(0, 2**32 - 1)
@@ -561,7 +561,7 @@ def test_the_channel_of_an_infeasible_point_is_refused():
 
 
 def test_a_decoder_that_is_not_reached_is_warned_of(monkeypatch):
-    monkeypatch.setattr("quadrate.theory.decoders._TANGENTS", 1)
+    monkeypatch.setattr("quadrate.theory.universality.decoders._TANGENTS", 1)
     pmf, points, encoder, _, _ = random_letters(3)
     fixed = representation(Discrete(pmf, squares(points)), DiscreteChannel(encoder), divergence="kl")
     with pytest.warns(ConvergenceWarning, match="was not reached in 1 steps"):

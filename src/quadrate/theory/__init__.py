@@ -1,14 +1,15 @@
 """What is possible: rate functions of distortion, perception and classification, in closed form and by solvers. Needs numpy and scipy only."""
 
-from quadrate.theory import banana
-from quadrate.theory.bernoulli import Bernoulli
+from quadrate.theory.binary import Bernoulli, OneShotBernoulli
 from quadrate.theory.channels import Channel, DiscreteChannel, GaussianChannel, MixedChannel, Point
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete import Discrete, Solution, solve
 from quadrate.theory.functions import classification, distortion, measure, rate
+from quadrate.theory.gaussian import AlignedLabels, ScalarGaussian, ScalarLabel, VectorGaussian
 from quadrate.theory.invariance import (
     InvariantEntropies,
     PermutationGroup,
+    banana,
     cyclic_shifts,
     dihedral_images,
     equal_orbits,
@@ -17,12 +18,8 @@ from quadrate.theory.invariance import (
     multiset_entropies,
     orbit_entropies,
 )
-from quadrate.theory.one_shot import OneShotBernoulli
-from quadrate.theory.representation import Representation, representation
-from quadrate.theory.scalar_gaussian import ScalarGaussian
 from quadrate.theory.source import Source
-from quadrate.theory.universality import mse_encoder_bounds, one_shot_bound, rate_penalty, universal_rate
-from quadrate.theory.vector_gaussian import AlignedLabels, ScalarLabel, VectorGaussian
+from quadrate.theory.universality import Representation, mse_encoder_bounds, one_shot_bound, rate_penalty, representation, universal_rate
 
 __all__ = [
     "AlignedLabels",

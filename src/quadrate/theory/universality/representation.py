@@ -13,16 +13,16 @@ from scipy.optimize import brentq
 from scipy.special import entr, rel_entr, xlogy
 
 from quadrate.theory import checks
-from quadrate.theory.bernoulli import Bernoulli
+from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, GaussianChannel
-from quadrate.theory.decoders import DecoderProblem
 from quadrate.theory.discrete import Discrete
+from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.functions import check_names
-from quadrate.theory.scalar_gaussian import ScalarGaussian
+from quadrate.theory.gaussian.scalar import ScalarGaussian
+from quadrate.theory.gaussian.vector import VectorGaussian
 from quadrate.theory.source import Source
-from quadrate.theory.transport import transport_cost
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
-from quadrate.theory.vector_gaussian import VectorGaussian
+from quadrate.theory.universality.decoders import DecoderProblem
 
 # By how much a point may miss the region's edge, in parts of its size, for the rounding of points computed from it.
 _ROUNDING = 1e-9

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quadrate.theory.binary import BinaryModel, bisect, entropy, inverse_entropy
+from quadrate.theory.binary.joint import BinaryModel, bisect, entropy, inverse_entropy
 from quadrate.theory.channels import FloatArray
 
 # Rounding of probabilities and entropies: what misses a constraint by less meets it.
 SLACK = 1e-14
+# The same for the ends of a line of channels, which are quotients: the Bayes error is a distortion that can be met.
+_LINE_SLACK = 1e-12
 # Halvings to a minimum, around which the rate is flat: half its digits are enough.
 _MINIMUM_STEPS = 28
 
@@ -177,7 +179,7 @@ class _Line:
                 high = np.minimum(high, bound / factor)
             else:
                 low = np.where(bound <= 0, low, np.inf)
-        some = low <= high + SLACK
+        some = low <= high + _LINE_SLACK
         self.first, self.last = np.where(some, low, np.nan), np.where(some, high, np.nan)
 
     def joint(self, q: FloatArray) -> FloatArray:

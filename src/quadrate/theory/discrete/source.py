@@ -6,19 +6,23 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import entr
 
 from quadrate.theory import checks
-from quadrate.theory.bottleneck import cross_entropies, solve_ideal
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, Point
 from quadrate.theory.convergence import ConvergenceWarning
-from quadrate.theory.laws import DIVERGENCES
-from quadrate.theory.programs import Demand, Outcome, solve_demand
+from quadrate.theory.discrete.bottleneck import cross_entropies, solve_ideal
+from quadrate.theory.discrete.laws import DIVERGENCES
+from quadrate.theory.discrete.programs import Demand, Outcome, solve_demand
+from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.source import Constraints, Source
-from quadrate.theory.transport import transport_cost
+from quadrate.theory.units import Unit, nats_per, nats_per_perception
+
+# The duality gap of points of the rate function, nats.
+_TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +35,8 @@ class Discrete(Source):
     the squared Hellinger distance Σ (√q−√p)² without a factor of one half; p = p_X, q = p_X̂.
 
     Classification is H(S|X̂), what an ideal classifier of X̂ would have as log-loss; or, with a `classifier`, the cross-entropy
-    E[−ln c(S|X̂)] of that frozen one, then also where the facts say H(S|X̂). The cross-entropy makes a convex problem, solved to a certified
-    optimum. H(S|X̂) is not convex: the solver is a local one, restarted, and what it returns is feasible but maybe not the least.
+    E[−ln c(S|X̂)] of that frozen one. The cross-entropy makes a convex problem, solved to a certified optimum. H(S|X̂) is not convex: the
+    solver is a local one, restarted, and what it returns is feasible but maybe not the least.
 
     Attributes:
         pmf: (n,) probabilities, zeros allowed.
@@ -85,7 +89,7 @@ class Discrete(Source):
     @property
     def loss(self) -> FloatArray | None:
         """(n, m) E[−ln c(S|x̂) | X = x] of the frozen classifier, inf where it rules out what occurs; None without one."""
-        return None if self.classifier is None else cross_entropies(self.label_channel, self.classifier)
+        return None if self.classifier is None or self.label_channel is None else cross_entropies(self.label_channel, self.classifier)
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, DiscreteChannel]:
         """The least rates in nats, to a duality gap of 1e-7 nats (with an ideal classifier: locally), and channels that attain them.
@@ -174,7 +178,8 @@ class Discrete(Source):
         for index, bounds in constraints.each():
 
             def needed(value: float, bounds: tuple[float, float, float] = bounds) -> tuple[float, float]:
-                outcome = self._constrained((*bounds[:which], value, *bounds[which + 1 :]), constraints.divergence)
+                asked = value if which == 0 else bounds[0], bounds[1], value if which == 2 else bounds[2]
+                outcome = self._constrained(asked, constraints.divergence)
                 return outcome.value, outcome.prices[which]
 
             least[index] = _first_enough(needed, float(rate[index]), low, high)
@@ -216,7 +221,7 @@ def solve(
     perception_weight: float = 0.0,
     classification_weight: float = 0.0,
     divergence: str = "w2",
-    unit: Literal["bits", "nats"] = "bits",
+    unit: Unit = "bits",
     tolerance: float = 1e-7,
 ) -> Solution:
     """The channel that minimizes I(X;X̂) + β E Δ(X,X̂) + γ d(p_X̂,p_X) + κ C: a point of the rate function with these slopes.
@@ -244,19 +249,17 @@ def solve(
     checks.number("tolerance", tolerance, 0.0, open_low=True)
     if divergence not in source.divergences:
         raise ValueError(f"divergence must be one of {', '.join(source.divergences)}; got {divergence!r}")
-    if unit not in _NATS:
-        raise ValueError(f"unit must be 'bits' or 'nats'; got {unit!r}")
+    nats = nats_per(unit)
     if weights[1] > 0:
         source._need_one_alphabet("perception_weight")
     if weights[2] > 0 and source.label_channel is None:
         raise ValueError("classification_weight needs a source with a label_channel")
     outcome = _warned(source._optimize(Demand(prices=weights, divergence=divergence), tolerance))
     rate, distortion, perception, classification = source._measure(outcome.channel, divergence)
-    nats = _NATS[unit]
     return Solution(
         rate / nats,
         distortion,
-        perception / (nats if divergence == "kl" else 1.0),
+        perception / nats_per_perception(divergence, unit),
         classification / nats,
         DiscreteChannel(outcome.channel),
         outcome.value,
@@ -265,10 +268,6 @@ def solve(
         outcome.iterations,
         outcome.converged,
     )
-
-
-_TOLERANCE = 1e-7
-_NATS = {"bits": math.log(2), "nats": 1.0}
 
 
 def _warned(outcome: Outcome) -> Outcome:
@@ -295,17 +294,19 @@ def _first_enough(needed: Callable[[float], tuple[float, float]], rate: float, l
         high: As good as no constraint.
     """
     value, (found, slope) = high, needed(high)
-    if not found <= rate + _TOLERANCE:
+    allowed = rate + _TOLERANCE
+    if not found <= allowed:
         return math.inf
-    at_low, _ = needed(low)
-    if at_low <= rate + _TOLERANCE:
+    if needed(low)[0] <= allowed:
         return low
-    precision = 1e-8 * max(high - low, 1e-300)
-    for _ in range(60):
-        step = (found - rate) / slope if slope > 0 else math.inf
-        value = value + step if low < value + step < high else (low + high) / 2
+    precision, flat = 1e-7 * (high - low), 100 * _TOLERANCE / (high - low)
+    while high - low > precision:
+        step = (found - rate) / slope if slope > flat else math.inf
+        if found <= allowed and abs(step) <= 2 * precision:
+            return value
+        # A tangent of a convex curve meets the rate too early: a little beyond is enough as soon as the tangent is good.
+        target = value + step + precision
+        value = target if low < target < high else (low + high) / 2
         found, slope = needed(value)
-        low, high = (value, high) if found > rate else (low, value)
-        if abs(found - rate) <= _TOLERANCE or high - low <= precision:
-            return value if abs(found - rate) <= _TOLERANCE else high
+        low, high = (low, value) if found <= allowed else (value, high)
     return high

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from quadrate.theory import checks
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.functions import make_constraints
-from quadrate.theory.scalar_gaussian import ScalarGaussian
+from quadrate.theory.gaussian.scalar import ScalarGaussian
+from quadrate.theory.gaussian.vector import VectorGaussian
 from quadrate.theory.source import Constraints, Source
 from quadrate.theory.units import Unit, nats_per
-from quadrate.theory.vector_gaussian import VectorGaussian
 
 
 def universal_rate(

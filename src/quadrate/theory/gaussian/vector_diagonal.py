@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from quadrate.theory.barrier import Barrier, Jet, below, minimize, outside
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.vector_common import OUTPUT_FLOOR, constrained, decodable, multiplier
+from quadrate.theory.gaussian.barrier import Barrier, Jet, below, minimize, outside
+from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, constrained, decodable, multiplier
 
 
 @dataclass(frozen=True, eq=False)

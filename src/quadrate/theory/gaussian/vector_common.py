@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.optimize import brentq
 
-from quadrate.theory.barrier import Barrier, Jet, Smooth, outside
 from quadrate.theory.channels import FloatArray
+from quadrate.theory.gaussian.barrier import Barrier, Jet, Smooth, outside
 
 # The least variance of an output relative to the source's; less of it would save less than 1e-8 nats, and be lost in rounding.
 OUTPUT_FLOOR = 1e-9

@@ -2,10 +2,10 @@
 
 By Lagrange duality, with prices β_k on the costs d_k and γ on a convex function Φ of the output law q,
 
-    min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],     s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
+    min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x p(x) λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],     s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
 
-(the sum over λ weighted by p), convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one more
-unknown. Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one, so that each solution proves how exact it is.
+convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one more unknown.
+Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one, so that each solution proves how exact it is.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.laws import Law, Step, longest_step
+from quadrate.theory.discrete.laws import Law, Step, longest_step
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Program:
     """
 
     pmf: FloatArray
-    open: FloatArray
+    open: NDArray[np.bool_]
     costs: tuple[Cost, ...]
     law: Law
     law_price: float = 0.0
@@ -70,7 +71,7 @@ class Optimum:
         prices: of the costs and of the law.
         value: rate plus what has a fixed price, nats.
         bound: no channel has a smaller value.
-        excess: the largest violation of a bound.
+        excess: the largest violation of a bound, relative to it; negative if all are met.
         residual: the violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
@@ -96,30 +97,31 @@ class Optimum:
         return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
 
 
-# A bound may be exceeded by this much, relative to the largest entry of its cost (or to one, for a law).
-FEASIBILITY = 1e-10
+# A bound may be exceeded by this much of itself (and of a millionth of the cost's largest entry).
+FEASIBILITY = 1e-8
 # Instead of zero, where a logarithm or a quotient is taken.
 _TINY = 1e-300
 
 
 def solve_program(program: Program, tolerance: float, iterations: int = 200) -> Optimum:
     """Solves it to a duality gap of `tolerance` nats, or as near as it comes: see the optimum's gap and excess."""
-    state = _State.start(program)
+    state, length = _State.start(program), 1.0
     best: Optimum | None = None
-    stalled = False
     for iteration in range(iterations):
         bound = state.bound()
         if bound > program.ceiling:
             return state.optimum(bound, iteration, feasible=False)
-        if state.complementarity() * state.count() < 10 * tolerance or stalled:
+        if state.complementarity() * state.count() < 10 * tolerance or length < _STALLED:
             now = state.optimum(bound, iteration, feasible=True)
-            if best is None or (max(now.excess, 0), now.gap) <= (max(best.excess, 0), best.gap) or now.excess <= FEASIBILITY and now.gap <= best.gap:
-                best = now
-            if (best.gap <= tolerance and best.excess <= FEASIBILITY) or stalled:
-                break
+            best = now if best is None or (now.excess > FEASIBILITY, now.gap) <= (best.excess > FEASIBILITY, best.gap) else best
+            if best.solved(tolerance) or length < _STALLED:
+                return best
         state, length = state.advance()
-        stalled = length < 1e-10
-    return best if best is not None else state.optimum(state.bound(), iterations, feasible=True)
+    return best or state.optimum(state.bound(), iterations, feasible=True)
+
+
+# A step as short as this ends the iteration.
+_STALLED = 1e-10
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class _State:
         return cls.make(program, multipliers, prices, slacks, program.law)
 
     @property
-    def free(self) -> FloatArray:
+    def free(self) -> NDArray[np.bool_]:
         """Which prices are unknowns."""
         return np.isfinite(self.bounds)
 
@@ -249,8 +251,9 @@ class _State:
         averages = np.array([float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs])
         perception = self.law.perception_of(output)
         values = np.append(averages, perception)
-        scales = np.array([max(np.abs(cost.matrix).max(), _TINY) for cost in self.program.costs] + [1.0])
-        excess = float(np.max(np.where(self.free, (values - np.where(self.free, self.bounds, 0)) / scales, 0.0), initial=0.0))
+        largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
+        bounds = np.where(self.free, self.bounds, 1.0)
+        excess = float(np.max(np.where(self.free, (values - bounds) / (bounds + 1e-6 * largest), 0.0)))
         value = rate + float((self.prices * values)[~self.free].sum())
         return Optimum(channel, output, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
 

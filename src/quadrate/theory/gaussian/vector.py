@@ -12,9 +12,9 @@ from scipy.optimize import brentq
 
 from quadrate.theory import checks
 from quadrate.theory.channels import Channel, FloatArray, GaussianChannel, Point
+from quadrate.theory.gaussian.vector_diagonal import Diagonal
+from quadrate.theory.gaussian.vector_full import Full
 from quadrate.theory.source import Constraints, Source
-from quadrate.theory.vector_diagonal import Diagonal
-from quadrate.theory.vector_full import Full
 
 # Relative to the largest eigenvalue: what is below it is rounding.
 _ROUNDING = 1e-13

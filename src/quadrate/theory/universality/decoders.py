@@ -14,7 +14,7 @@ from scipy.optimize import brentq, linprog
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.convergence import ConvergenceWarning
-from quadrate.theory.laws import DIVERGENCES
+from quadrate.theory.discrete.laws import DIVERGENCES
 
 # The tightest that HiGHS takes: the default of 1e-7 would show in the distortion where the perception bound is small.
 _LINEAR_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from quadrate.theory.bernoulli import Bernoulli
-from quadrate.theory.binary import convolve, entropy
+from quadrate.theory.binary.bernoulli import Bernoulli
+from quadrate.theory.binary.joint import convolve, entropy
 from quadrate.theory.channels import Channel, FloatArray, MixedChannel, Point
 from quadrate.theory.checks import number
 from quadrate.theory.source import Constraints, Source

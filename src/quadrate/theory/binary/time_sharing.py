@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linprog
 
-from quadrate.theory.binary import BinaryModel
-from quadrate.theory.binary_rates import SLACK, Limits, classifiable, gerber_rates, least_rates
+from quadrate.theory.binary.joint import BinaryModel
+from quadrate.theory.binary.rates import SLACK, Limits, classifiable, gerber_rates, least_rates
 from quadrate.theory.channels import FloatArray
 
 # A mixture needs no more channels than it has tight constraints, the sum of the weights being one.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quadrate.theory.barrier import Barrier, Jet, Smooth, below, minimize, positive_definite
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.vector_common import OUTPUT_FLOOR, constrained, decodable
+from quadrate.theory.gaussian.barrier import Barrier, Jet, Smooth, below, minimize, positive_definite
+from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, constrained, decodable
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import rel_entr
+from scipy.special import kl_div
 
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.transport import rounded
+from quadrate.theory.discrete.transport import rounded
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def _hellinger_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
 
 def _kl_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
     with np.errstate(over="ignore"):
-        return p * np.exp(u - 1)
+        return p * np.expm1(u)
 
 
-# KL(q‖p) = Σ q ln(q/p); χ² = Σ (q−p)²/p; squared Hellinger = Σ (√q−√p)², without a factor of one half.
+# KL(q‖p) = Σ [q ln(q/p) − q + p], of terms ≥ 0; χ² = Σ (q−p)²/p; squared Hellinger = Σ (√q−√p)², without a factor of one half.
 DIVERGENCES = {
-    "kl": Divergence(rel_entr, lambda q, p: np.log(q / p) + 1, lambda q, p: 1 / q, _kl_conjugate),
+    "kl": Divergence(kl_div, lambda q, p: np.log(q / p), lambda q, p: 1 / q, _kl_conjugate),
     "chi2": Divergence(_chi2, lambda q, p: 2 * (q / p - 1), lambda q, p: 2 / p, _chi2_conjugate),
     "hellinger": Divergence(
         lambda q, p: (np.sqrt(q) - np.sqrt(p)) ** 2, lambda q, p: 1 - np.sqrt(p / q), lambda q, p: np.sqrt(p) * q**-1.5 / 2, _hellinger_conjugate
@@ -77,19 +77,51 @@ class Law(Protocol):
     """What `saddle` needs of a law."""
 
     @property
-    def output(self) -> FloatArray: ...
+    def output(self) -> FloatArray:
+        """(m,) q."""
+        ...
+
     @property
-    def products(self) -> FloatArray: ...
-    def perception(self) -> float: ...
+    def products(self) -> FloatArray:
+        """What the barrier holds equal: each positive unknown times its multiplier."""
+        ...
+
     @property
-    def weights(self) -> FloatArray: ...
-    def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float: ...
-    def linearize(self, price: float) -> Linearization: ...
-    def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]: ...
-    def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step: ...
-    def moved(self, step: Step, length: float) -> Law: ...
-    def bound(self, scores: FloatArray, price: float) -> float: ...
-    def perception_of(self, output: FloatArray) -> float: ...
+    def weights(self) -> FloatArray:
+        """How much each stationarity condition counts in a residual."""
+        ...
+
+    def perception(self) -> float:
+        """Φ of the unknowns."""
+        ...
+
+    def perception_of(self, output: FloatArray) -> float:
+        """Φ of any law, or something not below it."""
+        ...
+
+    def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
+        """How far the conditions other than complementarity are from being met, nats."""
+        ...
+
+    def linearize(self, price: float) -> Linearization:
+        """What a change of scores and price does to first order."""
+        ...
+
+    def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+        """The changes of q and Φ that lead to these products while scores and price stay."""
+        ...
+
+    def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+        """The changes of all unknowns that go with a change of scores and price."""
+        ...
+
+    def moved(self, step: Step, length: float) -> Law:
+        """The law after so much of a step."""
+        ...
+
+    def bound(self, scores: FloatArray, price: float) -> float:
+        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
+        ...
 
 
 def longest_step(*pairs: tuple[FloatArray, FloatArray]) -> float:
@@ -115,12 +147,15 @@ class Separable:
 
     @property
     def products(self) -> FloatArray:
+        """What the barrier holds equal: each positive unknown times its multiplier."""
         return self.output * self.slack
 
     def perception(self) -> float:
+        """Φ of the unknowns."""
         return self.perception_of(self.output)
 
     def perception_of(self, output: FloatArray) -> float:
+        """Φ of any law, or something not below it."""
         return float(self.divergence.value(output, self.reference).sum()) if self.divergence else 0.0
 
     def _slope(self) -> FloatArray:
@@ -128,9 +163,11 @@ class Separable:
 
     @property
     def weights(self) -> FloatArray:
+        """How much each stationarity condition counts in a residual."""
         return self.output
 
     def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
+        """How far the conditions other than complementarity are from being met, nats."""
         return float(weights @ np.abs(scores - price * self._slope() + self.slack))
 
     def _weights(self, price: float) -> FloatArray:
@@ -140,21 +177,25 @@ class Separable:
         return 1 / stiffness
 
     def linearize(self, price: float) -> Linearization:
+        """What a change of scores and price does to first order."""
         weights, slope = self._weights(price), self._slope()
         return Linearization(weights, -weights * slope, float(weights @ slope**2))
 
     def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+        """The changes of q and Φ that lead to these products while scores and price stay."""
         slope = self._slope()
         push = self._weights(price) * (scores - price * slope + target / self.output)
         return push, float(push @ slope)
 
     def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+        """The changes of all unknowns that go with a change of scores and price."""
         slope = self._slope()
         output = self._weights(price) * (score_step - slope * price_step + scores - price * slope + target / self.output)
         slack = (target - self.products - self.slack * output) / self.output
         return Step((output, slack), output * slack, longest_step((self.output, output), (self.slack, slack)))
 
     def moved(self, step: Step, length: float) -> Separable:
+        """The law after so much of a step."""
         output, slack = step.parts
         return Separable(self.reference, self.divergence, self.output + length * output, self.slack + length * slack)
 
@@ -188,10 +229,12 @@ class Transport:
 
     @property
     def output(self) -> FloatArray:
+        """(m,) q."""
         return self.coupling.sum(axis=1)
 
     @property
     def products(self) -> FloatArray:
+        """What the barrier holds equal: each positive unknown times its multiplier."""
         return (self.coupling * self.slack)[self._open]
 
     @property
@@ -203,6 +246,7 @@ class Transport:
         return np.where(self._open, self.cost, 0.0)
 
     def perception(self) -> float:
+        """Φ of the unknowns."""
         return float((self.coupling * self._finite_cost).sum())
 
     def perception_of(self, output: FloatArray) -> float:
@@ -215,13 +259,16 @@ class Transport:
 
     @property
     def weights(self) -> FloatArray:
+        """How much each stationarity condition counts in a residual."""
         return self.coupling
 
     def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
+        """How far the conditions other than complementarity are from being met, nats."""
         stationarity = (weights * np.abs(self._excess(scores, price) + self.slack))[self._open]
         return float(stationarity.sum() + np.abs(self.reference - self.coupling.sum(axis=0)).sum())
 
     def linearize(self, price: float) -> Linearization:
+        """What a change of scores and price does to first order."""
         weights = self.coupling / self.slack
         columns = weights.sum(axis=0)
         priced = weights * self._finite_cost
@@ -242,6 +289,7 @@ class Transport:
         return (self.coupling * self._excess(scores, price) + full) / self.slack
 
     def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+        """The changes of q and Φ that lead to these products while scores and price stay."""
         step = self._step(self._pushes(scores, price, target))[0]
         return step.sum(axis=1), float((step * self._finite_cost).sum())
 
@@ -253,6 +301,7 @@ class Transport:
         return free - weights * potential, potential
 
     def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+        """The changes of all unknowns that go with a change of scores and price."""
         weights = self.coupling / self.slack
         free = weights * (score_step[:, None] - price_step * self._finite_cost) + self._pushes(scores, price, target)
         coupling, potential = self._step(free)
@@ -263,11 +312,13 @@ class Transport:
         return Step((coupling, slack, potential), (coupling * slack)[opened], longest)
 
     def moved(self, step: Step, length: float) -> Transport:
+        """The law after so much of a step."""
         coupling, slack, potential = step.parts
         return Transport(
             self.reference, self.cost, self.coupling + length * coupling, self.slack + length * slack, self.potential + length * potential
         )
 
     def bound(self, scores: FloatArray, price: float) -> float:
+        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
         best = np.where(self._open, scores[:, None] - price * self._finite_cost, -np.inf).max(axis=0)
         return -float(self.reference @ best)

@@ -14,11 +14,13 @@ import numpy as np
 from scipy.special import entr
 
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.programs import Demand, Outcome, infeasible, solve_demand
+from quadrate.theory.discrete.programs import Demand, Outcome, infeasible, solve_demand
 
-# Classifiers to start from: the nearest letters' posteriors, and random ones.
 _RANDOM_STARTS = 2
+# At most this many classifiers from each start.
 _ROUNDS = 300
+# By how much a step that was progress is lengthened.
+_GROWTH = 1.5
 
 
 def cross_entropies(label_channel: FloatArray, classifier: FloatArray) -> FloatArray:
@@ -60,31 +62,28 @@ def _equivocation(pmf: FloatArray, channel: FloatArray, label_channel: FloatArra
 
 def _descend(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, classifier: FloatArray, demand: Demand, tolerance: float) -> Outcome:
     """Alternates between the best channel for a classifier and the best classifier for a channel, until the value stands still."""
-    best = solve_demand(pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10)
-    iterations, change, reach = best.iterations, math.inf, GROW0
-    for k in range(_ROUNDS):
+
+    def best_channel(classifier: FloatArray) -> Outcome:
+        return solve_demand(pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10)
+
+    best, change, reach = best_channel(classifier), math.inf, 1.0
+    iterations = best.iterations
+    for _ in range(_ROUNDS):
         if math.isinf(best.value):
             break
         posterior = posteriors(pmf, best.channel, label_channel, classifier)
         # Any classifier bounds H(S|X̂) from above, so one further in the direction of the last change may be tried first.
-        outcome = solve_demand(pmf, distortion, cross_entropies(label_channel, _beyond(classifier, posterior, reach)), demand, tolerance / 10)
+        outcome = best_channel(_beyond(classifier, posterior, reach))
         iterations += outcome.iterations
         change = best.value - outcome.value
-        if TRACE:
-            print(k, outcome.value, change, reach)
         if change > 0 and (outcome.converged or not best.converged):
-            best, classifier, reach = outcome, posterior, GROW * reach
+            best, classifier, reach = outcome, posterior, _GROWTH * reach
         elif reach > 1:
-            reach = GROW0
+            reach = 1.0
             continue
-        if change <= tolerance / 10:
+        if change <= tolerance:
             break
     return replace(best, residual=abs(change), iterations=iterations, converged=best.converged and abs(change) <= tolerance)
-
-
-TRACE = False
-GROW = 1.5
-GROW0 = 1.0
 
 
 def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
@@ -95,7 +94,7 @@ def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
 
 
 def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> Iterator[FloatArray]:
-    """The label of the nearest input letter for each x̂; those of soft channels; and of random inputs, grouped by a few rounds of Lloyd's algorithm."""
+    """The label of the nearest input letter for each x̂; that of a soft channel; those of random inputs after a few rounds of Lloyd's algorithm."""
     nearest = label_channel[distortion.argmin(axis=0)]
     yield nearest
     yield posteriors(pmf, _soft_channel(pmf, distortion, label_channel, demand), label_channel, nearest)

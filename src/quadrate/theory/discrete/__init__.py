@@ -1,0 +1,5 @@
+"""Any source with finitely many letters, by convex optimization."""
+
+from quadrate.theory.discrete.source import Discrete, Solution, solve
+
+__all__ = ["Discrete", "Solution", "solve"]

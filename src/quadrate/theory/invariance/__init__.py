@@ -1,0 +1,27 @@
+"""What invariance of the tasks saves: exact entropies of finite groups, and the banana."""
+
+from quadrate.theory.invariance import banana
+from quadrate.theory.invariance.groups import (
+    InvariantEntropies,
+    PermutationGroup,
+    cyclic_shifts,
+    dihedral_images,
+    equal_orbits,
+    image_rotations,
+    invariant_rate,
+    multiset_entropies,
+    orbit_entropies,
+)
+
+__all__ = [
+    "InvariantEntropies",
+    "PermutationGroup",
+    "banana",
+    "cyclic_shifts",
+    "dihedral_images",
+    "equal_orbits",
+    "image_rotations",
+    "invariant_rate",
+    "multiset_entropies",
+    "orbit_entropies",
+]
