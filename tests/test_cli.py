@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from quadrate.sources import load_source
 
 README = Path(__file__).parents[1] / "README.md"
 EXTENDING = Path(__file__).parents[1] / "docs" / "extending.md"
@@ -37,7 +40,10 @@ def test_recipes_are_listed(tmp_path):
 
 def test_help_names_the_verbs(tmp_path):
     text = quadrate("--help", folder=tmp_path).stdout
-    assert all(verb in text for verb in ("recipes", "train", "evaluate", "plot", "judge", "demo"))
+    assert all(
+        verb in text
+        for verb in ("recipes", "train", "evaluate", "plot", "judge", "demo", "theory", "export", "compress", "decompress", "inspect", "verify")
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,6 +90,14 @@ def test_train_evaluate_plot(tmp_path):
     assert len(rows) == 10 and {"distortion_mse", "rate_entropy_bits", "w1_fresh_floor", "accuracy_retrained"} <= set(header.split(","))
     plotted = quadrate("plot", folder, "--output", "front.png", folder=tmp_path)
     assert plotted.returncode == 0 and (tmp_path / "front.png").stat().st_size > 5000
+    # The trained codec goes on to files; without --stage the last one, one encoder with three decoders.
+    exported = quadrate("export", folder, "-o", "mine.safetensors", folder=tmp_path)
+    assert exported.returncode == 0 and "decoders faithful, realistic, recognizable" in exported.stdout, exported.stderr
+    np.save(tmp_path / "images.npy", load_source("digits").test.images[:50].numpy())
+    compressed = quadrate("compress", "images.npy", "--codec", "mine.safetensors", "-o", "images.quad", folder=tmp_path)
+    assert compressed.returncode == 0, compressed.stderr
+    fails_with_one_line(quadrate("export", folder, "-o", "x", "--stage", "end-to-end", folder=tmp_path), "name one with --point", "3x3_d1_p0_c0_s0")
+    fails_with_one_line(quadrate("export", folder, "-o", "x", "--stage", "nope", folder=tmp_path), "no stage 'nope'", "universal")
     before = (tmp_path / folder / "results.csv").read_bytes()
     again = quadrate("train", "demo", "--epochs", "2", folder=tmp_path)
     assert again.returncode == 0 and (tmp_path / folder / "results.csv").read_bytes() == before
@@ -109,11 +123,13 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [README, EXTENDING], ids=["README", "extending"])
 def test_python_in_the_documentation_runs(page, tmp_path):
-    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    script = tmp_path / "script.py"
-    script.write_text(block)
-    result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=500)
-    assert result.returncode == 0, result.stderr
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        script = tmp_path / "script.py"
+        script.write_text(block)
+        result = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=500)
+        assert result.returncode == 0, result.stderr
 
 
 def test_training_imports_torch_numpy_and_safetensors_only():
@@ -121,3 +137,10 @@ def test_training_imports_torch_numpy_and_safetensors_only():
     modules = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
     assert "torch" in modules
     assert not modules & {"scipy", "sklearn", "tyro", "rich", "matplotlib", "PIL", "pooch", "requests"}
+
+
+def test_theory_imports_numpy_and_scipy_only():
+    script = "import sys, quadrate.theory; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=100).stdout.split()
+    assert {"numpy", "scipy"} <= set(modules)
+    assert not {"torch", "sklearn", "matplotlib", "constriction", "safetensors", "cvxpy", "tyro"} & set(modules)

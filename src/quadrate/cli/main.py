@@ -12,6 +12,7 @@ from quadrate.cli.compress import compress
 from quadrate.cli.decompress import decompress
 from quadrate.cli.demo import demo
 from quadrate.cli.evaluate import evaluate
+from quadrate.cli.export import export
 from quadrate.cli.inspect_ import inspect
 from quadrate.cli.judge import judge
 from quadrate.cli.plot import plot
@@ -21,7 +22,7 @@ from quadrate.cli.train import train
 from quadrate.cli.verify import verify
 from quadrate.errors import QuadrateError
 
-VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo, theory, compress, decompress, inspect, verify)}
+VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo, theory, export, compress, decompress, inspect, verify)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
