@@ -167,7 +167,7 @@ def test_only_what_is_used_is_kept(make):
     assignment = make(PLAIN, OperatingPoint((3, 3), lambda_c=0.1))
     train_stage(assignment, "single")
     for point in assignment.stage.points:
-        assert {name.split("/")[0] for name in tensors(assignment, point)} == {"encoder.0", "decoder"}
+        assert {name.split("/")[0] for name in tensors(assignment, point)} == {"encoder.0", f"decoder.{point.purpose}"}
 
 
 # --- single, spread, stacked ---
@@ -327,7 +327,7 @@ def test_universal_decoders_share_the_frozen_encoder_of_the_base_of_their_seed(m
         assert encoder == {name for name in ours if name.startswith("encoder.")}
         assert all(torch.equal(ours[name], theirs[name]) for name in encoder)  # the statistics of its batch norms included
         assert trained.encoder_hash == base.encoder_hash and trained.point == point and (trained.critic is not None) == (point.lambda_p > 0)
-        assert not torch.equal(ours["decoder/0.weight"], theirs["decoder/0.weight"])
+        assert not torch.equal(ours[f"decoder.{point.purpose}/0.weight"], theirs[f"decoder.{base.point.purpose}/0.weight"])
         images = digits.test.images
         assert torch.equal(trained.encode(images), base.encode(images))
     first, second, third, fourth = (load(universal, point) for point in points)
@@ -370,7 +370,7 @@ def test_a_refinement_leaves_the_base_decodable_alone(make, digits):
     assert refined.stages == [(3, 3), (4, 2, 3)] and refined.rate_bound_bits == pytest.approx(base.rate_bound_bits + point.rate_bound_bits)
     ours, theirs = tensors(second, point), tensors(first, PLAIN)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("encoder.0/"))
-    assert ours["decoder/0.weight"].shape[1] == 5
+    assert ours[f"decoder.{point.purpose}/0.weight"].shape[1] == 5
     symbols = refined.encode(digits.test.images, seed=7)
     assert torch.equal(symbols[:, :2], base.encode(digits.test.images, seed=7))
     assert torch.equal(base.decode(symbols[:, :2], seed=7), base.reconstruct(digits.test.images, seed=7))

