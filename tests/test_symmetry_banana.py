@@ -49,13 +49,13 @@ def test_translations_are_uniform_between_the_exact_quantiles(invariance, free):
     x = group.sample(N, "quantiles")
     members = group.member(x, generator())
     assert torch.equal(members[:, 1 - free], x[:, 1 - free])
-    values = np.linspace(-40, 40, 80_001)  # the law of the free coordinate is that of the other translation's M
+    values = np.linspace(-30, 30, 12_001)  # the law of the free coordinate is that of the other translation's M
     density = theory.invariant_density("x_translation" if free else "y_translation", values)
     below = (density.cumsum() - density / 2) * (values[1] - values[0])
     low, high = np.interp([0.1, 0.9], below, values)
     assert kstest(members[:, free].numpy(), "uniform", args=(low, high - low)).pvalue > 0.001
     assert members[:, free].min() == pytest.approx(low, abs=0.002) and members[:, free].max() == pytest.approx(high, abs=0.002)
-    assert (_INNER_Y if free else _INNER_X) == pytest.approx((low, high), abs=1e-6)
+    assert (_INNER_Y if free else _INNER_X) == pytest.approx((low, high), abs=1e-5)
 
 
 def test_representatives():

@@ -1,7 +1,9 @@
 """What every group promises: closed orbits, one representative each, and draws that the generator alone decides."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,11 +89,14 @@ def test_samples_are_functions_of_their_key(name):
     splits, others = group.splits(30, 20, 10), group.splits(5, 20, 10)
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [30, 20, 10]
     assert torch.equal(splits.test.points, others.test.points) and splits.test.group is group
-    assert not torch.equal(splits.train.points[:10], splits.test.points) and not torch.equal(group.splits(30, 20, 10, seed=1).test.points, others.test.points)
+    assert not torch.equal(splits.train.points[:10], splits.test.points) and not torch.equal(
+        group.splits(30, 20, 10, seed=1).test.points, others.test.points
+    )
 
 
 def test_importing_them_needs_torch_and_numpy_only():
-    code = "import sys, quadrate.sources.symmetry; print(*{name.split('.')[0] for name in sys.modules} & {'scipy', 'PIL', 'sklearn', 'matplotlib', 'constriction'})"
+    unwanted = {"scipy", "PIL", "sklearn", "matplotlib", "constriction"}
+    code = f"import sys, quadrate.sources.symmetry; print(*{unwanted} & {{name.split('.')[0] for name in sys.modules}})"
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
@@ -181,7 +186,10 @@ X, GROUP = torch.zeros(3, 1, 2, 2), AUGMENTATIONS["mnist-aug"]
         (lambda: OrbitSet(X, GROUP, torch.zeros(2, dtype=torch.int64)), r"labels of 3 points must be int64 \(3,\); got torch.int64 \(2,\)"),
         (lambda: OrbitSet(X, GROUP, torch.zeros(3)), r"must be int64 \(3,\); got torch.float32"),
         (lambda: LabelOrbitSet(X, GROUP, prototypes=X), "only where there are labels; got none"),
-        (lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, 1, 3]), prototypes=X), r"shape \(1, 2, 2\); the labels are 0..3, the prototypes \(3, 1, 2, 2\)"),
+        (
+            lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, 1, 3]), prototypes=X),
+            r"shape \(1, 2, 2\); the labels are 0..3, the prototypes \(3, 1, 2, 2\)",
+        ),
         (lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, -1, 0]), prototypes=X), "the labels are -1..0"),
         (lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, 1, 2]), prototypes=X[:, 0]), "each label needs a prototype"),
         (lambda: prototypes(X, torch.tensor([0, 2, 2])), "each label from 0 to 2 needs a sample to be its prototype; label 1 has none"),
@@ -190,3 +198,15 @@ X, GROUP = torch.zeros(3, 1, 2, 2), AUGMENTATIONS["mnist-aug"]
 def test_sets_refuse(call, message):
     with pytest.raises(QuadrateError, match=message):
         call()
+
+
+# --- the page ---
+
+
+def test_the_code_of_the_page_runs():
+    page = (Path(__file__).parents[1] / "docs" / "symmetry.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 3 and all("assert" in block for block in blocks)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "symmetry.md", "exec"), names)

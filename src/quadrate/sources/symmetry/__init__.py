@@ -1,0 +1,34 @@
+"""Sources with symmetry: groups of transformations that no task sees, as objects that give orbit members, representatives and M(x)."""
+
+from quadrate.sources.symmetry.augment import Affine, Colour, ColourJitter, Geometry, HorizontalFlip, RandomGrey, ResizedCrop
+from quadrate.sources.symmetry.banana import Banana
+from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, OrbitSplits, Population, prototypes
+from quadrate.sources.symmetry.images import AUGMENTATIONS, Augmentation, orbit_splits, padded
+from quadrate.sources.symmetry.patterns import Multisets, Patterns, PermutedPatterns, cyclic_patterns, dihedral_patterns, multisets
+
+__all__ = [
+    "AUGMENTATIONS",
+    "Affine",
+    "Augmentation",
+    "Banana",
+    "Colour",
+    "ColourJitter",
+    "Geometry",
+    "Group",
+    "HorizontalFlip",
+    "LabelOrbitSet",
+    "Multisets",
+    "OrbitSet",
+    "OrbitSplits",
+    "Patterns",
+    "PermutedPatterns",
+    "Population",
+    "RandomGrey",
+    "ResizedCrop",
+    "cyclic_patterns",
+    "dihedral_patterns",
+    "multisets",
+    "orbit_splits",
+    "padded",
+    "prototypes",
+]
