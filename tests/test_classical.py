@@ -56,7 +56,7 @@ def test_more_bits_bring_less_distortion(codec, qualities, channels):
         coded = [code_images(images, codec, quality, grid) for quality in qualities]
         bits, errors = [one.bits_per_image for one in coded], [mse(one.images, images).mean().item() for one in coded]
         assert bits == sorted(bits) and errors == sorted(errors, reverse=True) and len(set(bits)) == 3
-        assert errors[-1] < 10
+        assert errors[-1] < 40  # 32 dB: at any quality these formats keep colour at half the resolution
         assert all(one.images.shape == images.shape and one.images.dtype == torch.uint8 for one in coded)
 
 

@@ -1,59 +1,78 @@
-"""Files: images to a .quad file and back, by a frozen codec; docs/format.md is the format's norm."""
+"""Files: images or features to a .quad file and back, by a frozen codec; docs/format.md is the format's norm."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, get_args
+from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.codec import Blend, Codec
+from quadrate.batches import Batch, checked, joined, of_images, tensor_of
+from quadrate.codec import Blend
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
-from quadrate.coding.streams import Words, decode_layer, encode_layer
+from quadrate.coding.streams import SymbolModel, Words, decode_layer, encode_layer
 from quadrate.errors import QuadrateError
-from quadrate.sources.source import pixels
 
 CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
 CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
-Item = Literal["pixels", "latents", "labels"]
+CHUNK_FEATURES = 1 << 21  # of features every number is a symbol, and the symbols of larger chunks leave the cache
+Item = Literal["pixels", "features", "latents", "labels"]
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Images and what is stored beside them.
+class SampleCodec(Protocol):
+    """What files need of a codec.
 
     Attributes:
-        images: uint8, or floating point in [0, 1], (n, C, H, W); a tensor or an array.
-        labels: Integers (n,), or None.
-        names: n texts without control characters, or None.
+        shape: A sample's: (C, H, W) of images, (D,) of features.
+        identities: What identifies each layer's stream, 16 bytes.
+        models: Each layer's frozen bottleneck.
     """
 
-    images: Any
-    labels: Any = None
-    names: Sequence[str] | None = None
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def identities(self) -> tuple[bytes, ...]: ...  # noqa: D102
+    @property
+    def models(self) -> Sequence[SymbolModel]: ...  # noqa: D102
 
-    def __len__(self) -> int:
-        return len(self.images)
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raises a QuadrateError unless a shape (n, …) is that of samples of this codec."""
 
-    def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.images[part], *(None if side is None else side[part] for side in (self.labels, self.names)))
+    def encode(self, samples: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Samples numbered from `first` on to symbols, int64 (n, d)."""
+        ...
+
+    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
+        """Their dithers, (n, d), or (n, 0) if there are none."""
+        ...
+
+    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """What decoders read, float (n, d)."""
+        ...
+
+    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
+        """What a decoder makes of it: samples, float (n, …)."""
+        ...
+
+    def weighted(self, decoder: Blend) -> Sequence[object]:
+        """Raises a QuadrateError unless there is such a decoder."""
+        ...
 
 
-def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int | None = None) -> int:
+def compress(codec: SampleCodec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int | None = None) -> int:
     """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
 
     Args:
         codec: A frozen codec.
-        batches: Images of the codec's shape, in batches of any size; all of them with labels or names, or none.
+        batches: Samples of the codec's shape, in batches of any size; all of them with labels or names, or none.
         target: Where to write.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
         chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer large ones.
@@ -62,7 +81,7 @@ def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, se
         How many samples were written.
 
     Raises:
-        QuadrateError: If the codec is not frozen, images do not fit it, or the file cannot be written.
+        QuadrateError: If the codec is not frozen, samples do not fit it, or the file cannot be written.
     """
     layers = tuple(LayerHeader(identity, model.columns) for identity, model in zip(codec.identities, codec.models, strict=True))
     chunks = _rechunked(codec, batches, chunk)
@@ -78,8 +97,8 @@ def compress(codec: Codec, batches: Iterable[Batch], target: Path | BinaryIO, se
         return writer.samples
 
 
-def append(codec: Codec, batches: Iterable[Batch], path: Path, chunk: int | None = None) -> int:
-    """Adds images to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`."""
+def append(codec: SampleCodec, batches: Iterable[Batch], path: Path, chunk: int | None = None) -> int:
+    """Adds samples to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`."""
     with Writer.append(path) as writer:
         _check_fit(codec, writer.header, str(path))
         if len(codec.models) != len(writer.header.layers):
@@ -105,7 +124,7 @@ class QuadFile:
         QuadrateError: If the file cannot be read or is damaged, or was written by another codec.
     """
 
-    def __init__(self, source: Path | str | bytes, codec: Codec) -> None:
+    def __init__(self, source: Path | str | bytes, codec: SampleCodec) -> None:
         self.codec, self.reader = codec, Reader(Path(source) if isinstance(source, str) else source)
         try:
             _check_fit(codec, self.reader.header, "the file" if isinstance(source, bytes) else str(source))
@@ -148,7 +167,7 @@ class QuadFile:
         return self.reader.read(chunk, layers=0)
 
     def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
-        """The images of a slice of the samples, float32 in [0, 1], batch by batch, with their labels and names.
+        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels and names.
 
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
@@ -181,18 +200,20 @@ class QuadFile:
         self.close()
 
 
-def decompress(codec: Codec, source: Path | str | bytes, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
-    """Reads the images of a .quad file, all in memory; `QuadFile.pieces` reads them chunk by chunk.
+def decompress(
+    codec: SampleCodec, source: Path | str | bytes, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8"
+) -> NDArray[Any]:
+    """Reads the samples of a .quad file, all in memory; `QuadFile.pieces` reads them chunk by chunk.
 
     Args:
         codec: The codec that wrote the file, or one with the same encoders.
         source: The file's path, or its bytes.
         decoder: A decoder's name, or the weights of several by name, which sum to one; by default the codec's first.
         samples: Which samples; only their chunks are read.
-        dtype: "uint8", or a floating point type, whose numbers lie in [0, 1].
+        dtype: "uint8", or a floating point type, whose numbers lie in [0, 1]; of features, a floating point type.
 
     Returns:
-        Images (n, C, H, W).
+        Images (n, C, H, W), or features (n, D).
 
     Raises:
         QuadrateError: If the file is damaged or another codec's, or the decoder or the type is unknown.
@@ -201,6 +222,8 @@ def decompress(codec: Codec, source: Path | str | bytes, decoder: Blend = None, 
         kind = np.dtype(dtype)
     except TypeError:
         kind = np.dtype("V")
+    if kind.kind != "f" and not of_images(codec.shape):
+        raise QuadrateError(f"features come as a floating point type such as float32; got dtype {dtype!r}")
     if kind != np.uint8 and kind.kind != "f":
         raise QuadrateError(f"images come as uint8 or a floating point type such as float32; got dtype {dtype!r}")
     with QuadFile(source, codec) as file:
@@ -223,16 +246,19 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
     Args:
         source: The file.
         codec: The codec that reads it.
-        item: "pixels", uint8 (C, H, W), or "latents", float (d,), each with its label where the file has labels; or "labels" alone.
+        item: What the codec's samples are, "pixels", uint8 (C, H, W), or "features", float (D,), which is the default; or "latents", float (d,); each
+            with its label where the file has labels. Or "labels" alone.
         decoder: Which decoder makes the pixels.
 
     Raises:
         QuadrateError: If the file is not this codec's, there is no such decoder, or there are no labels where they are asked for.
     """
 
-    def __init__(self, source: Path | str | bytes, codec: Codec, item: Item = "pixels", decoder: Blend = None) -> None:
-        if item not in get_args(Item):
-            raise QuadrateError(f"an item is {', '.join(get_args(Item))}; got {item!r}")
+    def __init__(self, source: Path | str | bytes, codec: SampleCodec, item: Item | None = None, decoder: Blend = None) -> None:
+        allowed: tuple[Item, ...] = ("pixels" if of_images(codec.shape) else "features", "latents", "labels")
+        item = item or allowed[0]
+        if item not in allowed:
+            raise QuadrateError(f"an item is {', '.join(allowed)}; got {item!r}")
         codec.weighted(decoder)
         self._source, self._codec, self._item, self._decoder = source, codec, item, decoder
         self._open()
@@ -260,8 +286,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         if self._item == "labels":
             return int(self._labels[place])
         content = self._content[place]
-        if self._item == "pixels":
-            content = as_bytes(self._codec.decode_received(content[None], self._decoder)[0]).cpu()
+        if self._item in ("pixels", "features"):
+            content = self._codec.decode_received(content[None], self._decoder)[0].cpu()
+            content = as_bytes(content) if self._item == "pixels" else content
         return (content, int(self._labels[place])) if self._labelled else content
 
     def _load(self, chunk: int) -> None:
@@ -281,7 +308,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             self._file.close()
 
 
-def _check_fit(codec: Codec, header: Header, name: str) -> None:
+def _check_fit(codec: SampleCodec, header: Header, name: str) -> None:
     """Raises a QuadrateError that says what is needed, unless the codec reads the layers from the base on."""
     ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
     if ours[: len(theirs)] != theirs[: len(ours)]:
@@ -296,84 +323,34 @@ def _check_fit(codec: Codec, header: Header, name: str) -> None:
         raise QuadrateError(f"{name} holds samples of shape {tuple(header.shape)}; this codec's are {tuple(codec.shape)}")
 
 
-def _chunk_samples(codec: Codec) -> int:
+def _chunk_samples(codec: SampleCodec) -> int:
     """The default number of samples a chunk."""
-    return max(1, min(CHUNK_SAMPLES, CHUNK_PIXELS // math.prod(codec.shape)))
+    return max(1, min(CHUNK_SAMPLES, (CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES) // math.prod(codec.shape)))
 
 
-def _rechunked(codec: Codec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
+def _rechunked(codec: SampleCodec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
     """The same samples, checked, in batches of `size`, the last one smaller."""
     size = _chunk_samples(codec) if size is None else size
     if not 1 <= size <= MAX_CHUNK_SAMPLES:
         raise QuadrateError(f"a chunk holds 1 to {MAX_CHUNK_SAMPLES} samples; got {size}")
     waiting: list[Batch] = []
     count = 0  # of the samples that wait; less than two chunks of them
-    for batch in map(_checked, batches):
+    for batch in (checked(batch, codec.shape) for batch in batches):
         codec.check_shape(batch.images.shape)
         for start in range(0, len(batch), size):
             waiting.append(batch[start : start + size])
             count += len(waiting[-1])
             if count >= size:
-                joined, count = _joined(waiting), count - size
-                yield joined[:size]
-                waiting = [joined[size:]] if count else []
+                whole, count = joined(waiting, codec.shape), count - size
+                yield whole[:size]
+                waiting = [whole[size:]] if count else []
     if waiting:
-        yield _joined(waiting)
+        yield joined(waiting, codec.shape)
 
 
-def _checked(batch: Batch) -> Batch:
-    """A batch with images as a tensor or an array of four dimensions, and with labels and names for each; nothing is copied."""
-    images, labels, names = batch.images, batch.labels, batch.names
-    if not isinstance(images, Tensor):
-        images = _array(images, "images come as (N, C, H, W)")
-    if images.ndim != 4:
-        raise QuadrateError(f"images come as (N, C, H, W); got shape {tuple(images.shape)}")
-    if labels is not None:
-        labels = _array(labels, "labels are integers")
-        if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and len(labels)):
-            raise QuadrateError(f"labels of {len(images)} images are {len(images)} integers; got {labels.dtype} {labels.shape}")
-    if names is not None and not (isinstance(names, Sequence) and len(names) == len(images) and all(isinstance(name, str) for name in names)):
-        raise QuadrateError(f"names of {len(images)} images are a sequence of {len(images)} texts; got something else, or another number")
-    return Batch(images, labels, names)
-
-
-def _array(values: Any, what: str) -> NDArray[Any]:
-    try:
-        return np.asarray(values)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise QuadrateError(f"{what}; got no array: {error}") from None
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    if len({(batch.labels is None, batch.names is None) for batch in batches}) > 1:
-        raise QuadrateError("either all batches have labels (or names), or none")
-    first = batches[0]
-    labels = None if first.labels is None else np.concatenate([batch.labels for batch in batches])
-    names = None if first.names is None else [name for batch in batches for name in batch.names or ()]
-    images = [_images(batch.images) for batch in batches]
-    if len({part.dtype for part in images}) > 1:
-        images = [pixels(part) if part.dtype == torch.uint8 else part for part in images]
-    return Batch(torch.cat(images), labels, names)
-
-
-def _images(images: Any) -> Tensor:
-    """Images as the codec takes them: uint8, or float32 in [0, 1]."""
-    kind = images.dtype if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
-    if kind == "uint8":
-        return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-    if isinstance(images, np.ndarray) and images.dtype.kind == "f":  # of any width and byte order
-        images = torch.from_numpy(images.astype(np.float32 if images.itemsize <= 4 else np.float64))
-    # Numbers in float64 are compared as such; the comparison is false for NaN too.
-    if not isinstance(images, Tensor) or not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
-        raise QuadrateError(f"images are uint8, or floating point in [0, 1]; got {kind}, or values beyond")
-    return images.detach().float()
-
-
-def _encoded(codec: Codec, batch: Batch, seed: int, first: int) -> ChunkData:
+def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int) -> ChunkData:
     """A chunk of samples numbered from `first` on."""
-    symbols = codec.encode(_images(batch.images), seed, first).cpu().numpy()
+    symbols = codec.encode(tensor_of(batch.images, codec.shape), seed, first).cpu().numpy()
     dither = codec.dither_words(len(symbols), seed, first)
     payloads = tuple(encode_layer(model, symbols, dither) for model in codec.models)
     return ChunkData(len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks import trees
+from quadrate.bottlenecks.trees import Words
 from quadrate.coding.tables import Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 
@@ -18,11 +20,7 @@ _POSITION_BITS = 16  # a received position is a whole number of 2^-16 of a cell
 _BINS = 16  # of the dither, for each dimension
 _CLASSES = 32  # of a latent's position, about, by which trees are grown
 _GRID_BITS = 4  # trees split at whole numbers of 2^-4 of a cell
-_WORTH_BITS = 2.5  # what a split must save over the training images
 _SAMPLES = 1 << 20  # received positions that a tree is grown on
-_PRIOR = 10.0  # weight of a node's parent, in images
-
-Words = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +58,16 @@ class ContextModel:
             raise QuadrateError(f"a context model of {count} dimensions needs cuts, roots and nodes for each")
         if (self.cuts[:, 1:] < self.cuts[:, :-1]).any():
             raise QuadrateError("a context model's cuts must rise")
-        borders = np.append(self.roots, len(self.nodes))  # the trees stand one after another, each from its root on
-        if borders[0] != 0 or (np.diff(borders) < 1).any():
-            raise QuadrateError("a context model's roots must rise from 0 to below the number of nodes")
-        numbers = np.arange(len(self.nodes))
-        own = np.searchsorted(self.roots, numbers, side="right") - 1  # each node's tree
-        leaf = self.nodes[:, 0] < 0
-        inner, parents = self.nodes[~leaf], numbers[~leaf, None]
-        # Children come after their parents, so that no tree has a loop; and what a tree asks for is known when its dimension is read.
-        if ((inner[:, 2:] <= parents) | (inner[:, 2:] >= borders[own[parents] + 1])).any() or (inner[:, 0] >= self.first + own[~leaf]).any():
-            raise QuadrateError("a context model's tree has a branch that leads nowhere, or that a decoder cannot follow")
         bins = self.cuts.shape[1] + 1
         leaves = len(self.tables.lows) // bins
-        if leaves * bins != len(self.tables.lows) or ((self.nodes[leaf, 1] < 0) | (self.nodes[leaf, 1] >= leaves)).any():
-            raise QuadrateError("a context model's tree ends in a table that is not there")
+        if leaves * bins != len(self.tables.lows):
+            raise QuadrateError(f"a context model needs {bins} tables a leaf; there are {len(self.tables.lows)}")
+        if fault := trees.faults(self.nodes, self.roots, self.first, leaves):
+            raise QuadrateError(f"a context model is damaged: {fault}")
+        leaf = self.nodes[:, 0] < 0
+        own = np.searchsorted(self.roots, np.flatnonzero(leaf), side="right") - 1  # each leaf's dimension
         sizes = self.tables.sizes.reshape(leaves, bins).max(axis=1)[self.nodes[leaf, 1]]
-        if self.tables.lows.any() or self.tables.escape or (sizes > np.array(self.levels)[self.first + own[leaf]]).any():
+        if self.tables.lows.any() or self.tables.escape or (sizes > np.array(self.levels)[self.first + own]).any():
             raise QuadrateError("a context model's tables hold more symbols than the quantizer has levels")
 
     @property
@@ -105,7 +97,7 @@ class ContextModel:
         own = dimension - self.first
         bins = np.searchsorted(self.cuts[own], dither[:, dimension], side="right")
         received = received_positions(symbols[:, :dimension], dither[:, :dimension])
-        leaves = self.nodes[_descend(self.nodes, int(self.roots[own]), received), 1].astype(np.int64)
+        leaves = self.nodes[trees.descend(self.nodes, int(self.roots[own]), received), 1].astype(np.int64)
         return leaves * (self.cuts.shape[1] + 1) + bins
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -131,17 +123,6 @@ class ContextModel:
 def received_positions(symbols: Words, dither: Words) -> Words:
     """Where the received values lie, in units of 2^-16 cell from the least value there is: (n, d) and (n, d) to (n, d), above 0."""
     return (symbols + 1 << _POSITION_BITS) - (dither >> DITHER_BITS - _POSITION_BITS)
-
-
-def _descend(nodes: NDArray[Any], root: int, received: Words) -> Words:
-    """The leaf that each sample reaches from a root by its received positions: (n, dimensions known) to (n,)."""
-    at = np.full(len(received), root, dtype=np.int64)
-    going = np.flatnonzero(nodes[at, 0] >= 0)
-    while len(going):
-        feature, threshold, left, right = nodes[at[going]].T
-        at[going] = np.where(received[going, feature] <= threshold, left, right)
-        going = going[nodes[at[going], 0] >= 0]
-    return at
 
 
 def fit_contexts(latents: NDArray[np.float32], levels: tuple[int, ...], first: int = 0, seed: int = 0) -> ContextModel:
@@ -173,10 +154,9 @@ def fit_contexts(latents: NDArray[np.float32], levels: tuple[int, ...], first: i
         own_cuts = _dither_cuts(positions[: len(latents), i])
         tree = _grow(received[:, :i], positions[:, i], levels[i], len(latents))
         counts = _counts(tree, received[:, :i], positions[:, i], own_cuts, levels[i]) / repeats
-        shares = _shrink(tree, counts)
+        shares = trees.shrink(tree, counts)
         leaf = tree[:, 0] < 0
-        tree[leaf, 1] = leaves + np.arange(leaf.sum())
-        tree[~leaf, 2:] += offset
+        trees.number_leaves(tree, leaves, offset)
         cuts.append(own_cuts)
         roots.append(offset)
         nodes.append(tree)
@@ -199,57 +179,17 @@ def _dither_cuts(positions: NDArray[np.float64]) -> NDArray[np.int32]:
 
 
 def _grow(received: Words, positions: NDArray[np.float64], level: int, images: int) -> NDArray[np.int64]:
-    """A tree from received positions to where the latent lies, as rows of `ContextModel.nodes`; leaves are not numbered yet.
-
-    Grown level by level on histograms: a node is split where that saves the most bits on the latents' classes of position, if it saves enough.
-    """
+    """A tree from received positions to where the latent lies."""
     fine = max(1, _CLASSES // (level - 1))
     count = fine * (level - 1)
     classes = np.minimum((positions * fine).astype(np.int64), count - 1)
-    bins = received >> _POSITION_BITS - _GRID_BITS  # borders that splits may take
-    width = int(bins.max(initial=0)) + 1
-    nodes = [[-1, 0, 0, 0]]
-    at = np.zeros(len(received), dtype=np.int64)  # each sample's node
-    level_nodes = np.zeros(1 if received.shape[1] else 0, dtype=np.int64)
-    while len(level_nodes):
-        inside = np.flatnonzero(at >= level_nodes[0])
-        place = at[inside] - level_nodes[0]
-        best = [_best_splits(place, bins[inside, f], classes[inside], (len(level_nodes), width, count)) for f in range(received.shape[1])]
-        feature = np.argmax([saved for saved, _ in best], axis=0)
-        saved, border = (np.choose(feature, column) for column in zip(*best, strict=True))
-        split = saved * (images / len(received)) > _WORTH_BITS
-        first = len(nodes)
-        children = first + 2 * (np.cumsum(split) - 1)
-        for node, f, edge, child in zip(level_nodes[split], feature[split], border[split], children[split], strict=True):
-            nodes[node] = [int(f), int((edge + 1 << _POSITION_BITS - _GRID_BITS) - 1), int(child), int(child) + 1]
-        nodes += [[-1, 0, 0, 0] for _ in range(2 * int(split.sum()))]
-        moving = split[place]
-        inside, place = inside[moving], place[moving]
-        at[inside] = children[place] + (bins[inside, feature[place]] > border[place])
-        level_nodes = np.arange(first, len(nodes))
-    return np.array(nodes)
-
-
-def _best_splits(place: Words, bins: Words, classes: Words, shape: tuple[int, int, int]) -> tuple[NDArray[np.float64], Words]:
-    """For each node of a level the split on one dimension that saves the most: (bits saved, the last bin that goes left)."""
-    nodes, width, count = shape
-    histogram = np.bincount((place * width + bins) * count + classes, minlength=nodes * width * count).reshape(shape)
-    left = np.cumsum(histogram, axis=1, dtype=np.float64)
-    whole = left[:, -1:]
-    saved = _code_bits(whole) - _code_bits(left) - _code_bits(whole - left)  # (nodes, bins)
-    border = np.argmax(saved, axis=1)
-    return np.take_along_axis(saved, border[:, None], axis=1)[:, 0], border
-
-
-def _code_bits(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The bits that classes with these counts (…, classes) cost under their own shares."""
-    totals = counts.sum(axis=-1)
-    return np.asarray(totals * np.log2(np.maximum(totals, 1)) - (counts * np.log2(np.maximum(counts, 1))).sum(axis=-1))
+    shift = _POSITION_BITS - _GRID_BITS
+    return trees.grow(received >> shift, classes, count, images, shift)
 
 
 def _counts(tree: NDArray[np.int64], received: Words, positions: NDArray[np.float64], cuts: NDArray[np.int32], level: int) -> NDArray[np.float64]:
     """How many latents of each node fall into each cell, averaged over the dithers of a bin: (nodes, bins, level)."""
-    at = _descend(tree, 0, received)
+    at = trees.descend(tree, 0, received)
     lower = np.minimum(np.floor(positions), level - 1).astype(np.int64)
     change = 1 - (positions - lower)  # the dither from which on the upper cell is taken
     borders = np.concatenate([[0], cuts, [1 << DITHER_BITS]]) / (1 << DITHER_BITS)
@@ -258,18 +198,5 @@ def _counts(tree: NDArray[np.int64], received: Words, positions: NDArray[np.floa
         stays = np.clip((change - low) / (high - low), 0, 1) if high > low else (change > low).astype(np.float64)
         for cell, share in ((lower, stays), (np.minimum(lower + 1, level - 1), 1 - stays)):
             counts[:, b] += np.bincount(at * level + cell, share, len(tree) * level).reshape(len(tree), level)
-    for node in range(len(tree) - 1, -1, -1):  # children come after their parents
-        if tree[node, 0] >= 0:
-            counts[node] = counts[tree[node, 2]] + counts[tree[node, 3]]
+    trees.gather(tree, counts)
     return counts
-
-
-def _shrink(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each node's shares with its parent's as a prior, from the root on: (nodes, bins, level) to the same."""
-    shares = np.empty_like(counts)
-    shares[0] = (counts[0] + 1 / counts.shape[2]) / (counts[0].sum(axis=1, keepdims=True) + 1)
-    for node in range(len(tree)):
-        if tree[node, 0] >= 0:
-            for child in tree[node, 2:]:
-                shares[child] = (counts[child] + _PRIOR * shares[node]) / (counts[child].sum(axis=1, keepdims=True) + _PRIOR)
-    return shares

@@ -1,0 +1,219 @@
+"""A rounding bottleneck in closed form: moments in one pass, order statistics for everything else, no gradient.
+
+Reverse water-filling: at one slope dD/dR all coefficients are rounded at one step, and one is not coded at all where its variance is below what
+coding it would cost, D + λR. So a single number, the step, is searched for, on sorted columns, where error and code length of any quantizer are
+differences of a few prefix sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quadrate.bottlenecks.klt import LinearTransform, mean_and_covariance, principal_axes
+from quadrate.bottlenecks.rounding import ESCAPE_BITS, RATE_WEIGHT, Reals, RoundingModel, best_borders, make_tables
+from quadrate.errors import QuadrateError
+
+ROWS = 1 << 14  # samples that steps and tables are fitted to; more would save a table of 30 entries less than 0.001 bits a symbol
+_THIN = 4  # of their order statistics, one in so many for the search
+_BLOCK = 64  # columns at a time, with symbols of one range: neighbours spread alike after a KLT
+_PRIORS = (1.0, 8.0, 64.0, 512.0, 4096.0, 1e9)  # samples that the Gaussian counts for; the last is the Gaussian itself
+_SWEEPS = 3  # of borders, given code lengths, given borders
+_REACH = 5.0  # standard deviations that tables hold at least
+_LIMIT = 8000  # symbols on either side of the median; the few values beyond escape
+_TOLERANCE = 2e-4  # of the target
+
+
+def fit_closed_form(
+    features: NDArray[np.floating], *, mse: float | None = None, rate_bits: float | None = None, klt: bool = True, optimize_rate: bool = True
+) -> tuple[LinearTransform, RoundingModel]:
+    """Fits transform, steps and tables to features.
+
+    Args:
+        features: Training features (n, D), finite.
+        mse: The mean squared error wanted, a mean over samples and coordinates; or
+        rate_bits: the rate wanted, in bits a sample.
+        klt: Whether the principal axes are coded rather than the coordinates.
+        optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since coefficients are coded independently).
+
+    Raises:
+        QuadrateError: If not one positive target is given, it is too fine for tables, or the features are not finite.
+    """
+    target = rate_bits if mse is None else mse
+    if target is None or (mse is not None and rate_bits is not None):
+        raise QuadrateError("give one target: mse, or rate_bits")
+    if not 0 < target < math.inf:
+        raise QuadrateError(f"the target is {target}; {'rate_bits' if mse is None else 'mse'} must be positive and finite")
+    if not np.isfinite(features).all():
+        raise QuadrateError("features must be finite; some are not")
+    size = features.shape[1]
+    rows = slice(None) if len(features) <= ROWS else np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])
+    chosen: NDArray[np.floating] = features[rows]
+    if klt:
+        mean, covariance = mean_and_covariance(features)
+        variances, axes = principal_axes(covariance)
+    else:
+        mean, variances, axes = features.mean(axis=0, dtype=np.float64), chosen.var(axis=0, dtype=np.float64), None
+    coefficients = LinearTransform(mean, np.arange(size, dtype=np.int32), axes).forward(chosen)
+    columns = _Columns(coefficients, variances, RATE_WEIGHT if optimize_rate else 0.0)
+    step = columns.step_for(mse=mse * size) if mse is not None else columns.step_for(rate_bits=target)
+    kept = columns.totals(step)[2]
+    kept[np.argmax(variances)] |= not kept.any()  # a file has one column at least
+    model = columns.model(step, kept)
+    return LinearTransform(mean, np.flatnonzero(kept).astype(np.int32), None if axes is None else np.ascontiguousarray(axes[:, kept])), model
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """What falls to each symbol, from `first` on, of each column of a block: (D, K) each."""
+
+    first: int
+    counts: Tensor
+    shares: Tensor  # of a Gaussian
+    sums: Tensor
+    squares: Tensor
+
+    def lengths(self, prior: Tensor | float, left_out: int = 0) -> Tensor:
+        """Bits of each symbol, counted from the samples, with a Gaussian that counts for `prior` more; or from all but one of its own samples."""
+        weights = self.counts - left_out + prior * self.shares
+        return -torch.log2(weights.clamp(min=1e-12) / (self.counts.sum(1, keepdim=True) - left_out + prior))
+
+    def prior(self) -> Tensor:
+        """What the Gaussian had best count for in each column, (D, 1): so that samples left out are coded best."""
+        costs = torch.stack([(self.counts * self.lengths(prior, left_out=1)).sum(1) for prior in _PRIORS])
+        return torch.tensor(_PRIORS, dtype=torch.float64)[costs.argmin(0)][:, None]
+
+
+class _Block:
+    """Some columns, sorted, with prefix sums: what any scalar quantizer does to them, without going through the samples."""
+
+    def __init__(self, coefficients: NDArray[np.float32], variances: Reals, weight: float) -> None:
+        columns = coefficients.T.copy(order="C")  # (D, n)
+        columns.sort(axis=1)
+        # Grids are aligned with the median, on which the spike of a sparse feature lies, and near which a symmetric law is the most probable.
+        self.offsets = columns[:, columns.shape[1] // 2].astype(np.float64)
+        self.all = torch.from_numpy(columns - self.offsets[:, None].astype(np.float32))
+        self.thin = self.all[:, _THIN // 2 :: _THIN].contiguous() if columns.shape[1] >= 1024 * _THIN else self.all
+        zero = torch.zeros(len(columns), 1, dtype=torch.float64)
+        self.sums = torch.cat([zero, self.thin.cumsum(1, dtype=torch.float64)], 1)  # (D, n + 1)
+        self.squares = torch.cat([zero, self.thin.double().square().cumsum(1)], 1)
+        self.variances, self.weight = variances, weight
+        self.centre = torch.from_numpy(-self.offsets)[:, None]  # of the Gaussian: coefficients are centred
+        self.sigma = torch.from_numpy(np.sqrt(variances)).clamp(min=1e-30)[:, None]
+        reach = self.centre.abs() + _REACH * self.sigma
+        self.low = min(float(self.all[:, 0].min()), -float(reach.max()))
+        self.high = max(float(self.all[:, -1].max()), float(reach.max()))
+        odd = self.all.shape[1] // 1000  # samples that may escape at either end
+        self.bulk = max(-float(self.all[:, odd].min()), float(self.all[:, -1 - odd].max()))
+
+    def design(self, step: float) -> tuple[_Cells, Tensor, _Cells]:
+        """The cells that tables are made of at a step, with their borders (D, K - 1), and the cells that a sender with these tables makes."""
+        first = max(math.floor(self.low / step) - 1, -_LIMIT)
+        symbols = torch.arange(first, min(math.ceil(self.high / step) + 1, _LIMIT) + 1, dtype=torch.float64)
+        borders = (symbols[1:] - 0.5).mul(step).repeat(len(self.thin), 1)
+        before = after = self.cells(first, borders)
+        prior = after.prior()
+        for _ in range(_SWEEPS if self.weight else 0):
+            before, old = after, borders
+            borders = (torch.from_numpy(best_borders(before.lengths(prior).numpy(), self.weight).copy()) + first) * step
+            after = self.cells(first, borders)
+        return before, old if self.weight else borders, after
+
+    def cells(self, first: int, borders: Tensor) -> _Cells:
+        """The cells between borders."""
+        places = torch.searchsorted(self.thin, borders.float())  # (D, K - 1)
+        sums, squares = (_between(prefix.gather(1, places), prefix[:, -1:]) for prefix in (self.sums, self.squares))
+        return _Cells(first, _between(places.double(), float(self.thin.shape[1])), self.mass(borders), sums, squares)
+
+    def mass(self, borders: Tensor) -> Tensor:
+        """The Gaussian's mass between borders, (D, K)."""
+        return _between(torch.special.ndtr((borders - self.centre) / self.sigma), 1.0)
+
+    def costs(self, step: float) -> tuple[Reals, Reals, NDArray[np.bool_]]:
+        """Squared error and bits a sample of each column, each sample coded by the others as held-out ones will be; and whether they are worth it."""
+        tables, _, cells = self.design(step)
+        points = torch.arange(cells.counts.shape[1]).add(cells.first) * step
+        count = self.thin.shape[1]
+        errors = cells.squares - 2 * points * cells.sums + points.square() * cells.counts
+        bits = cells.counts * tables.lengths(tables.prior(), left_out=1)
+        for end in (0, -1):  # nothing falls there but what is beyond all tables
+            errors[:, end] = step**2 / 12 * cells.counts[:, end]
+            bits[:, end] += ESCAPE_BITS * cells.counts[:, end]
+        errors, bits = errors.sum(1) / count, bits.sum(1) / count
+        spread = self.squares[:, -1] / count - (self.sums[:, -1] / count) ** 2  # of the very same samples
+        return errors.numpy(), bits.numpy(), (errors + RATE_WEIGHT * step**2 * bits < spread).numpy()
+
+    def shares(self, step: float) -> tuple[Reals, int]:
+        """What to make tables of: shares (D, K) with the first symbol."""
+        cells, borders, _ = self.design(step)
+        counts = _between(torch.searchsorted(self.all, borders.float()).double(), float(self.all.shape[1]))
+        whole = replace(cells, counts=counts)
+        return torch.exp2(-whole.lengths(whole.prior())).numpy(), cells.first
+
+
+def _between(sums: Tensor, total: Tensor | float) -> Tensor:
+    """Cumulative sums at borders (D, K - 1) and over all, to what lies between the borders, (D, K)."""
+    zero = torch.zeros_like(sums[:, :1])
+    return torch.diff(sums, dim=1, prepend=zero, append=zero + total)
+
+
+class _Columns:
+    """All columns, in blocks."""
+
+    def __init__(self, coefficients: NDArray[np.float32], variances: Reals, weight: float) -> None:
+        parts = [slice(i, i + _BLOCK) for i in range(0, len(variances), _BLOCK)]
+        self.variances, self.weight = variances, weight
+        self.blocks = [_Block(coefficients[:, part], variances[part], weight) for part in parts]
+
+    def totals(self, step: float) -> tuple[float, float, NDArray[np.bool_]]:
+        """Squared error and bits a sample, all columns together, and which columns are worth coding."""
+        errors, bits, kept = (np.concatenate(parts) for parts in zip(*(block.costs(step) for block in self.blocks), strict=True))
+        return float(np.where(kept, errors, self.variances).sum()), float(bits[kept].sum()), kept
+
+    def step_for(self, *, mse: float | None = None, rate_bits: float | None = None) -> float:
+        """The step for a squared error or a rate, a sample."""
+        total = float(self.variances.sum())
+        sigma = math.sqrt(total / len(self.variances)) or 1.0
+        if mse is not None:
+            if mse >= total:
+                return 16 * sigma * math.sqrt(len(self.variances))  # so that nothing is worth coding
+            return self._solve(lambda step: math.log(mse / self.totals(step)[0]), math.sqrt(12 * mse / len(self.variances)), -2.0)
+        rate = rate_bits or 0.0
+        start = 4 * sigma * 2.0 ** -(rate / len(self.variances))
+        return self._solve(lambda step: self.totals(step)[1] / rate - 1, start, -len(self.variances) / rate / math.log(2))
+
+    def _solve(self, excess: Callable[[float], float], start: float, slope: float) -> float:
+        """The step where `excess`, a function that falls with the step, is zero: secants in the logarithm of the step, within a bracket."""
+        least = math.log(max(1e-300, *(block.bulk / _LIMIT for block in self.blocks)))
+        low, high = -math.inf, math.inf
+        x, before = max(math.log(max(start, 1e-300)), least), (math.nan, math.nan)
+        for _ in range(40):
+            value = excess(math.exp(x))
+            low, high = (x, high) if value > 0 else (low, x)
+            if abs(value) < _TOLERANCE or high - low < 1e-4:
+                break
+            secant = (value - before[1]) / (x - before[0])
+            slope = secant if secant < 0 else slope
+            before = (x, value)
+            x += min(2.0, max(-2.0, -value / slope))
+            x = max(least, x if low < x < high else (low + high) / 2)
+            if x == high:
+                raise QuadrateError("so fine a target needs more than 12 bits a coefficient; ask for a larger mse, or fewer rate_bits")
+        return math.exp(x)
+
+    def model(self, step: float, kept: NDArray[np.bool_]) -> RoundingModel:
+        """The frozen bottleneck of some of the columns."""
+        parts = []
+        for i, block in enumerate(self.blocks):
+            inside = kept[i * _BLOCK : (i + 1) * _BLOCK]
+            if inside.any():
+                shares, first = block.shares(step)
+                parts.append((shares[inside], first))
+        offsets = np.concatenate([block.offsets for block in self.blocks])[kept]
+        return RoundingModel(np.full(len(offsets), step), offsets, make_tables(parts), self.weight)

@@ -1,0 +1,189 @@
+"""Rounding to a grid, frozen: steps, offsets and integer tables, a table a column."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrate.coding.streams import Words
+from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies
+from quadrate.errors import QuadrateError
+
+Reals = NDArray[np.float64]
+RATE_WEIGHT = math.log(2) / 6  # -dD/dR of a fine uniform quantizer, D = step^2/12 and R = h - log2(step), in squared steps a bit
+ESCAPE_BITS = 32  # that follow an escape
+_ENTRY_BITS = math.log2(math.e) / (1 << PRECISION_BITS)  # what an entry of a table costs every symbol, since it takes a unit of frequency at least
+
+
+@dataclass(frozen=True, eq=False)
+class RoundingModel:
+    """Columns of real numbers to integers and back: a receiver reads symbol·step + offset.
+
+    A sender takes the symbol with the least squared error + rate weight · step² · bits of its column's table. Columns are coded independently, so
+    this choice is exact rate-distortion-optimized quantization; a rate weight of 0 makes it plain rounding, round((z - offset)/step). Which choice
+    was made is the sender's affair: it changes neither tables nor identity.
+
+    Attributes:
+        steps: (d,) positive.
+        offsets: (d,)
+        tables: d tables with an escape.
+        rate_weight: What a bit is worth, in squared steps.
+
+    Raises:
+        QuadrateError: If the parts do not fit together.
+    """
+
+    steps: Reals
+    offsets: Reals
+    tables: Tables
+    rate_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        count = len(self.tables.lows)
+        if self.steps.shape != (count,) or self.offsets.shape != (count,) or not self.tables.escape:
+            raise QuadrateError(f"{count} columns need a step, an offset and a table with an escape each")
+        if not (np.isfinite(self.steps).all() and (self.steps > 0).all() and np.isfinite(self.offsets).all()):
+            raise QuadrateError("steps must be positive, steps and offsets finite")
+        if not 0 <= self.rate_weight < 100:
+            raise QuadrateError(f"the rate weight is {self.rate_weight}; it must be 0 or more squared steps a bit, and below 100")
+
+    @property
+    def first(self) -> int:
+        """The layer's first column: features have one layer."""
+        return 0
+
+    @property
+    def columns(self) -> int:
+        """Symbols a sample."""
+        return len(self.steps)
+
+    @cached_property
+    def identity(self) -> bytes:
+        """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
+        sha = hashlib.sha256(b"rounding" + self.tables.digest)
+        for array in (self.steps, self.offsets):
+            sha.update(np.ascontiguousarray(array, "<f8").tobytes())
+        return sha.digest()[:16]
+
+    def indices(self, column: int, symbols: Words, dither: Words) -> Words:
+        """The table of each sample's symbol in a column, (n,): the column's own."""
+        return np.full(len(symbols), column)
+
+    def quantize(self, values: NDArray[Any]) -> Words:
+        """Real numbers (n, d) to symbols, int64 (n, d), a column in one piece in memory.
+
+        Raises:
+            QuadrateError: If a value is not finite, or too far away to be coded.
+        """
+        scaled = (np.asarray(values.T, np.float64, order="C") - self.offsets[:, None]) / self.steps[:, None]  # (d, n)
+        if not (np.abs(scaled) < 2**31 - 1).all():  # false for NaN too
+            raise QuadrateError("a feature is not finite, or 2^31 steps or more from its column's offset: such numbers cannot be coded")
+        symbols = np.rint(scaled).astype(np.int64)
+        if self.rate_weight:
+            for column, own in enumerate(symbols):
+                self._weigh(column, scaled[column], own)
+        return symbols.T
+
+    def _weigh(self, column: int, scaled: Reals, symbols: Words) -> None:
+        """Replaces a column's rounded symbols by the best ones."""
+        low, bits = int(self.tables.lows[column]), self._bits[column]
+        entries = len(bits) - 1
+        best = low + np.searchsorted(self._borders[column], scaled, side="right")
+        outside = np.flatnonzero((symbols < low) | (symbols >= low + entries))
+        far = scaled[outside]
+        in_table = (far - best[outside]) ** 2 + self.rate_weight * bits[best[outside] - low]
+        escaped = (far - symbols[outside]) ** 2 + self.rate_weight * (bits[-1] + ESCAPE_BITS)
+        best[outside] = np.where(in_table <= escaped, best[outside], symbols[outside])
+        symbols[:] = best
+
+    @cached_property
+    def _bits(self) -> list[Reals]:
+        """The code length of each entry of each table, the escape's at last."""
+        sizes = self.tables.sizes
+        return [PRECISION_BITS - np.log2(row[:size]) for row, size in zip(self.tables.frequencies, sizes, strict=True)]
+
+    @cached_property
+    def _borders(self) -> list[Reals]:
+        """The borders between the symbols of each table."""
+        return [low + best_borders(bits[None, :-1], self.rate_weight)[0] for low, bits in zip(self.tables.lows.tolist(), self._bits, strict=True)]
+
+    def dequantize(self, symbols: Words) -> Reals:
+        """Symbols, int64 (n, d), to what a receiver reads, (n, d)."""
+        return np.asarray(symbols * self.steps + self.offsets)
+
+    def bits(self, symbols: Words) -> float:
+        """The ideal code length of symbols (n, d) under the tables, in bits."""
+        return sum(self.tables.bits(symbols[:, i], np.full(len(symbols), i)) for i in range(self.columns))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a codec's file."""
+        arrays: dict[str, NDArray[Any]] = {"frequencies": self.tables.frequencies, "lows": self.tables.lows}
+        return arrays | {"steps": self.steps, "offsets": self.offsets, "rate_weight": np.array([self.rate_weight])}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> RoundingModel:
+        """The inverse of `arrays`.
+
+        Raises:
+            QuadrateError: If the arrays are not those of a rounding bottleneck.
+        """
+        try:
+            kinds = {"steps": "f8", "offsets": "f8", "frequencies": "u2", "lows": "i4", "rate_weight": "f8"}
+            steps, offsets, frequencies, lows, weight = (np.asarray(arrays[name]).astype(kind, casting="safe") for name, kind in kinds.items())
+            return cls(steps, offsets, Tables(frequencies, lows, escape=True), float(weight[0]))
+        except (KeyError, TypeError, IndexError) as error:
+            raise QuadrateError(f"the tables are not those of a rounding bottleneck: {error}") from None
+
+
+def best_borders(bits: Reals, rate_weight: float) -> Reals:
+    """From where on each symbol but the first is the best: bits (d, K) of the symbols 0 … K-1, in squared steps a bit, to rising borders (d, K-1).
+
+    The cost (t - k)² + w·b_k is a parabola over t, the same for all k but for its place. So k beats j < k from one border on, which lies at
+    (j + k)/2 + w(b_k - b_j)/2(k - j), and begins where the last of these lies. A symbol that is never the best begins where the next one does.
+    """
+    numbers = np.arange(bits.shape[1])
+    starts = np.full(bits.shape, -np.inf)
+    # Beyond this distance the border against j lies before the one against k - 1, whatever their bits.
+    reach = math.ceil(2 + 2 * rate_weight * float(np.ptp(bits))) if bits.size else 0
+    for gap in range(1, min(reach, bits.shape[1] - 1) + 1):
+        border = numbers[gap:] - gap / 2 + rate_weight / (2 * gap) * (bits[:, gap:] - bits[:, :-gap])
+        starts[:, gap:] = np.maximum(starts[:, gap:], border)
+    return np.minimum.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
+
+
+def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
+    """Integer tables with an escape, from shares. A table ends where an entry more would cost all symbols more than it saves those that else escape.
+
+    Args:
+        parts: Shares, a row a column, of consecutive symbols, with the first of these symbols.
+
+    Raises:
+        QuadrateError: If a row has no weight, or its bulk takes too many symbols for a table.
+    """
+    rows: list[NDArray[np.uint16]] = []
+    lows: list[int] = []
+    for shares, first in parts:
+        for row in shares / shares.sum(axis=1, keepdims=True):
+            start, end = _spare(row), len(row) - _spare(row[::-1])
+            if end - start >= MAX_ENTRIES:
+                raise QuadrateError(f"a column takes {end - start} symbols; tables hold {MAX_ENTRIES - 1}: ask for a larger error, or fewer bits")
+            inside = row[start:end]
+            rows.append(integer_frequencies(np.append(inside, max(0.0, 1 - inside.sum()))[None])[0])
+            lows.append(first + start)
+    frequencies = np.zeros((len(rows), max(map(len, rows))), np.uint16)
+    for place, row in zip(frequencies, rows, strict=True):
+        place[: len(row)] = row
+    return Tables(frequencies, np.array(lows, np.int32), escape=True)
+
+
+def _spare(shares: Reals) -> int:
+    """How many entries, from the first on, had better escape."""
+    saved = _ENTRY_BITS * np.arange(len(shares)) - ESCAPE_BITS * np.concatenate([[0.0], np.cumsum(shares[:-1])])
+    return int(np.argmax(saved))

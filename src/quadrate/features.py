@@ -1,0 +1,272 @@
+"""Features to .quad files and back: a codec for vectors, fitted in closed form, and a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from quadrate import quad
+from quadrate.batches import Batch, checked, tensor_of
+from quadrate.bottlenecks.factorized import FactorizedBottleneck
+from quadrate.bottlenecks.gaussian import fit_closed_form
+from quadrate.bottlenecks.joint import JointModel, fit_joint
+from quadrate.bottlenecks.klt import LinearTransform
+from quadrate.bottlenecks.rounding import RoundingModel
+from quadrate.codec import Blend
+from quadrate.coding.streams import Words
+from quadrate.errors import QuadrateError
+from quadrate.files import write_atomically
+
+_FORMAT = "quadrate-features-1"
+_DEFAULT_ERROR = 0.01  # of the features' mean variance
+Features = NDArray[np.floating]
+
+
+class FeatureCodec(TransformerMixin, BaseEstimator):
+    """A codec for feature vectors: mean and principal axes, one step, integer tables, all of it in closed form (`quadrate.bottlenecks.gaussian`).
+
+    `fit`, then `compress` and `decompress`, or `transform`: what a receiver sees. Functions of `quadrate.quad` take it, too.
+
+    Args:
+        mse: The squared error wanted, a mean over samples and coordinates; or
+        rate_bits: the rate wanted, in bits a sample. By default the error is a hundredth of the features' mean variance.
+        klt: Whether principal axes are coded rather than coordinates.
+        optimize_rate: Whether symbols are chosen with regard to their bits, too.
+
+    Attributes:
+        transform_: The linear transform.
+        model_: The frozen bottleneck.
+        n_features_in_: D.
+    """
+
+    def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool = True, optimize_rate: bool = True) -> None:
+        self.mse, self.rate_bits, self.klt, self.optimize_rate = mse, rate_bits, klt, optimize_rate
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Fits transform, step and tables to features X, real numbers (n, D); y is ignored.
+
+        Raises:
+            ValueError: If features are not finite real numbers (n, D), as scikit-learn words it.
+            QuadrateError: If a target cannot be reached.
+        """
+        features = validate_data(self, _array(X), dtype=[np.float32, np.float64], ensure_min_samples=2)
+        mse = self.mse
+        if mse is None and self.rate_bits is None:
+            mse = max(_DEFAULT_ERROR * float(features.var(axis=0, dtype=np.float64).mean()), 1e-30)
+        self.model_: RoundingModel | JointModel
+        self.transform_, self.model_ = fit_closed_form(features, mse=mse, rate_bits=self.rate_bits, klt=self.klt, optimize_rate=self.optimize_rate)
+        return self
+
+    @classmethod
+    def from_factorized(
+        cls, bottleneck: FactorizedBottleneck, medians: Tensor | None = None, rate_weight: float = 0.0, latents: Tensor | None = None
+    ) -> Self:
+        """The codec of a learned bottleneck, frozen.
+
+        Args:
+            bottleneck: What was trained.
+            medians: As in `FactorizedBottleneck.freeze`.
+            rate_weight: Likewise.
+            latents: Training latents (n, d), to have each symbol coded given those before it: worth it where d is small.
+
+        Raises:
+            QuadrateError: If a table would be too long.
+        """
+        rounding = bottleneck.freeze(medians, rate_weight)
+        model = rounding if latents is None else fit_joint(rounding, latents.numpy())
+        return cls._of(LinearTransform.identity(model.columns), model, klt=False, optimize_rate=rate_weight > 0)
+
+    @classmethod
+    def _of(cls, transform: LinearTransform, model: RoundingModel | JointModel, **parameters: Any) -> Self:
+        if len(transform.kept) != model.columns:
+            raise QuadrateError(f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {model.columns}")
+        codec = cls(**parameters)
+        codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
+        return codec
+
+    def transform(self, X: Any) -> Features:
+        """What a receiver sees of features X, (n, D) to (n, D): quantized and put together again.
+
+        Raises:
+            ValueError: If X is not finite real numbers (n, D), as scikit-learn words it.
+        """
+        check_is_fitted(self)
+        features = validate_data(self, _array(X), reset=False, dtype=[np.float32, np.float64])
+        symbols = self.model_.quantize(self.transform_.forward(features))
+        return self.transform_.inverse(self.model_.dequantize(symbols).astype(features.dtype, copy=False))
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """The features' own names: what comes out is what went in, up to the error."""
+        from sklearn.utils.validation import _check_feature_names_in
+
+        check_is_fitted(self)
+        return np.asarray(_check_feature_names_in(self, input_features))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def compress(
+        self, features: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+    ) -> bytes | None:
+        """Writes features as a .quad file; `quadrate.quad.compress` takes them in batches.
+
+        Args:
+            features: A tensor or an array of real numbers (n, D).
+            to: The file to write; by default none.
+            labels: Integers (n,) to store beside them.
+            names: n texts to store beside them.
+            chunk: Samples a chunk; by default up to 16384, and fewer long vectors.
+
+        Returns:
+            The file's bytes; None if they went into a file.
+
+        Raises:
+            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, or the file cannot be written.
+        """
+        target = io.BytesIO() if to is None else Path(to)
+        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk)
+        return target.getvalue() if isinstance(target, io.BytesIO) else None
+
+    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
+        """Reads the features of a .quad file, (n, D).
+
+        Args:
+            data: The file's bytes, or its path.
+            samples: Which samples; only their chunks are read.
+            dtype: A floating point type.
+
+        Raises:
+            QuadrateError: If the file is damaged or another codec's, or the type is none.
+        """
+        return quad.decompress(self, data, samples=samples, dtype=dtype)
+
+    # What files need of a codec (`quadrate.quad.SampleCodec`).
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "model_"):
+            raise QuadrateError("this codec is not fitted yet, so it cannot write or read files; FeatureCodec.fit(features) fits it")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """A sample's, (D,)."""
+        self._check_fitted()
+        return (len(self.transform_.mean),)
+
+    @property
+    def models(self) -> tuple[RoundingModel | JointModel, ...]:
+        """The frozen bottleneck, the only layer."""
+        self._check_fitted()
+        return (self.model_,)
+
+    @property
+    def identities(self) -> tuple[bytes, ...]:
+        """What identifies streams, 16 bytes: bottleneck and transform, without either of which a stream says nothing."""
+        self._check_fitted()
+        return (hashlib.sha256(self.model_.identity + self.transform_.digest()).digest()[:16],)
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raises a QuadrateError unless a shape (n, D) is that of features of this codec."""
+        if tuple(shape[1:]) != self.shape:
+            raise QuadrateError(f"this codec takes features of {self.shape[0]} dimensions; got {tuple(shape[1:])}")
+
+    def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
+        """Features (n, D) to symbols, int64 (n, d); there is no dither, so seed and first number change nothing.
+
+        Raises:
+            QuadrateError: If features do not fit the codec, or are not finite.
+        """
+        samples = checked(Batch(samples), self.shape).images
+        self.check_shape(samples.shape)
+        return torch.from_numpy(self.model_.quantize(self.transform_.forward(tensor_of(samples, self.shape).numpy())))
+
+    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
+        """None: (count, 0)."""
+        return np.empty((count, 0), dtype=np.int64)
+
+    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Symbols, int64 (n, d), to coefficients, float32 (n, d).
+
+        Raises:
+            QuadrateError: If the symbols are not this codec's.
+        """
+        if symbols.ndim != 2 or symbols.shape[1] != self.model_.columns:
+            raise QuadrateError(f"this codec reads symbols (n, {self.model_.columns}); these are {tuple(symbols.shape)}")
+        return torch.from_numpy(self.model_.dequantize(symbols.numpy())).float()
+
+    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
+        """Coefficients, float32 (n, d), to features, float32 (n, D)."""
+        self.weighted(decoder)
+        return torch.from_numpy(self.transform_.inverse(received.numpy()))
+
+    def weighted(self, decoder: Blend) -> list[object]:
+        """Raises a QuadrateError if a decoder is asked for by name: there is one, without a name."""
+        if decoder is not None:
+            raise QuadrateError(f"a feature codec has one decoder, without a name; asked for {decoder!r}")
+        return []
+
+    # Codec files.
+
+    def save(self, path: Path | str) -> None:
+        """Writes the codec as one safetensors file.
+
+        Raises:
+            QuadrateError: If it is not fitted, or cannot be written.
+        """
+        self._check_fitted()
+        parameters = json.dumps(self.get_params(), default=float)
+        arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
+        arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
+        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        metadata = {"format": _FORMAT, "parameters": parameters}
+        write_atomically(Path(path), lambda temporary: safetensors.numpy.save_file(arrays, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            QuadrateError: If the file is missing, damaged, or no feature codec.
+        """
+        if not Path(path).exists():
+            raise QuadrateError(f"no codec at {path}; FeatureCodec.save writes one")
+        groups: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "transform": {}}
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise QuadrateError("it is a safetensors file, but not a feature codec of Quadrate's")
+                for full_name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
+                    group, _, name = full_name.partition("/")
+                    groups[group][name] = file.get_tensor(full_name)
+            parameters = json.loads(metadata["parameters"])
+            return cls._of(
+                LinearTransform.from_arrays(groups["transform"]),
+                (JointModel if "roots" in groups["model"] else RoundingModel).from_arrays(groups["model"]),
+                **parameters,
+            )
+        except (OSError, safetensors.SafetensorError) as error:
+            raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
+        except (KeyError, ValueError, TypeError, RecursionError) as error:
+            raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
+        except QuadrateError as error:
+            raise QuadrateError(f"{path}: {error}") from None
+
+
+def _array(features: Any) -> Any:
+    """Tensors as arrays, which scikit-learn checks."""
+    return features.detach().cpu().numpy() if isinstance(features, Tensor) else features

@@ -1,0 +1,60 @@
+"""CLIP's and DINOv2's image encoders, through `transformers` (the extra `backbones`), which is imported only here and only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from quadrate.errors import QuadrateError
+
+
+class HubNetwork(nn.Module):
+    """A vision model of transformers' whose output holds the features under one name.
+
+    Args:
+        model: the model, called with `pixel_values`.
+        output: "image_embeds" (CLIP: the projected class token) or "pooler_output" (DINOv2: the normalized class token).
+    """
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W), normalized, to (N, d)."""
+        return getattr(self.model(pixel_values=x), self.output)
+
+
+def load_hub_network(model_class: str, output: str, place: str | Path) -> HubNetwork:
+    """The network from the hub's cache, a folder, or else the network.
+
+    Args:
+        model_class: its class in transformers, e.g. "CLIPVisionModelWithProjection".
+        output: where its features stand; see `HubNetwork`.
+        place: the model's name on the hub ("openai/clip-vit-base-patch32"), or a folder as `save_pretrained` writes it.
+
+    Raises:
+        QuadrateError: when transformers is not installed, or the model can be had neither from the cache nor from the network.
+    """
+    loader = _find(model_class)
+    try:
+        model = loader.from_pretrained(str(place))
+    except (OSError, ValueError) as error:  # what it raises without a network, for an unknown name, and for a folder of another model
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise QuadrateError(
+            f"{place}: the model cannot be had ({reason}); connect to huggingface.co, or copy the model's folder here and pass its path as weights"
+        ) from None
+    return HubNetwork(model, output)
+
+
+def _find(model_class: str) -> Any:
+    try:
+        return getattr(importlib.import_module("transformers"), model_class)  # its classes are imported only when they are named
+    except ImportError as error:
+        raise QuadrateError(
+            f"CLIP and DINOv2 need transformers, which cannot be imported ({error}): pip install 'quadrate[backbones]' -c constraints.txt"
+        ) from None

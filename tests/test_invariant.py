@@ -1,0 +1,136 @@
+"""Invariant compressors: their objectives, and their training on sources whose bounds are exact."""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from quadrate.errors import QuadrateError
+from quadrate.features import FeatureCodec
+from quadrate.objectives.invariance import Contrast, Reconstruction, information_bound_bits
+from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
+from quadrate.training.invariant import InvariantConfig, multilayer_perceptron, train_invariant
+
+QUICK = InvariantConfig(dims=2, steps=400, batch=256, likelihood="bernoulli", beta=0.05)
+SOURCE = dihedral_patterns(2, [0.5, 0.5])  # 2×2 binary: H[X] = 4 bits, H[M] = 2.375
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = multilayer_perceptron(4, 2, (64, 64))
+
+    def forward(self, x):
+        return self.body(x.flatten(1).float() * 2 - 1)
+
+
+def decoder() -> nn.Module:
+    return nn.Sequential(multilayer_perceptron(2, 4, (64, 64)), nn.Unflatten(1, (1, 2, 2)))
+
+
+def disk_bits(trained, count=20_000) -> float:
+    generator = torch.Generator().manual_seed(0)
+    fit, test = (SOURCE.member(SOURCE.sample(count, name), generator) for name in ("fit", "test"))
+    codec = FeatureCodec.from_factorized(trained.bottleneck, latents=trained.encoder(fit))
+    return 8 * len(codec.compress(trained.encoder(test))) / count
+
+
+def test_reconstructions_are_measured_as_they_say():
+    keep = nn.Identity()
+    received, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 4.0]])
+    assert Reconstruction(keep)(received, target).tolist() == [2.5, 8.0]
+    nats = Reconstruction(keep, "bernoulli")(received, torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8))
+    expected = [math.log1p(math.exp(-1)) + math.log1p(math.exp(2)), 2 * math.log(2)]
+    assert nats.tolist() == pytest.approx(expected)
+    with pytest.raises(QuadrateError, match="likelihood must be one of gaussian, bernoulli; got 'laplace'"):
+        Reconstruction(keep, "laplace")
+
+
+def test_a_critic_that_knows_nothing_bounds_by_nothing_and_one_that_knows_all_by_log_n():
+    contrast = Contrast(4)
+    with torch.no_grad():
+        contrast.project = nn.Identity()
+        contrast.log_scale.fill_(math.log(100.0))
+    codes = torch.eye(4).repeat(2, 1)
+    bound, error = information_bound_bits(contrast, codes, codes, 4)
+    assert bound == pytest.approx(2.0, abs=1e-6) and error == pytest.approx(0.0, abs=1e-6)
+    same = torch.ones(8, 4)
+    assert information_bound_bits(contrast, same, same, 4)[0] == pytest.approx(0.0, abs=1e-6)
+    # Two candidates of the same orbit are told apart by nobody: the bound is a bit lower, never too high.
+    assert information_bound_bits(contrast, codes, codes, 8 // 2)[0] <= 2.0
+    for count, batch in ((8, 3), (4, 4), (0, 4)):
+        with pytest.raises(QuadrateError, match="two or more batches"):
+            information_bound_bits(contrast, codes[:count], codes[:count], batch)
+
+
+def test_invariance_saves_what_the_theorem_says():
+    exact = SOURCE.entropies()
+    assert (exact.source, exact.invariant) == pytest.approx((4.0, 2.375))
+    invariant = train_invariant(SOURCE, replace(QUICK, objective="vic", steps=800), Encoder, decoder)
+    plain = train_invariant(SOURCE, replace(QUICK, objective="vc", steps=800), Encoder, decoder)
+    generator = torch.Generator().manual_seed(1)
+    x = SOURCE.sample(2000, "check")
+    members = SOURCE.member(x, generator)
+    for trained, target in ((invariant, SOURCE.representative(x)), (plain, members)):
+        received, _ = trained.bottleneck(trained.encoder(members))
+        wrong = ((trained.head.decoder(received) > 0) != (target > 0)).flatten(1).any(dim=1).float().mean()
+        assert wrong < 0.01
+    assert exact.invariant - 0.05 < disk_bits(invariant) < 3.2 < 3.9 < disk_bits(plain)
+
+
+def test_training_is_deterministic_and_leaves_the_global_generator_alone():
+    config = replace(QUICK, objective="bince", steps=20)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    reports: list = []  # the last tenth of the steps, on the head alone, reports nothing
+    first = train_invariant(SOURCE, config, Encoder, report=reports.append)
+    assert torch.equal(torch.get_rng_state(), before)
+    second = train_invariant(SOURCE, config, Encoder)
+    other = train_invariant(SOURCE, replace(config, seed=1), Encoder)
+    weights = [torch.cat([p.flatten() for p in trained.encoder.parameters()]) for trained in (first, second, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert len(reports) == 18 and {"step", "distortion", "rate_bits"} == set(reports[0])
+
+
+def test_contrast_learns_the_orbit():
+    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=600), Encoder)
+    generator = torch.Generator().manual_seed(2)
+    x = SOURCE.sample(4096, "held out")
+    received = [trained.bottleneck(trained.encoder(SOURCE.member(x, generator)))[0] for _ in range(2)]
+    bound, error = information_bound_bits(trained.head, *received, 1024)
+    assert 1.8 < bound <= 2.375 + 3 * error
+
+
+def test_sets_of_orbits_are_trained_on_too():
+    source = Banana("rotation")
+    data = OrbitSet(source.sample(500, "set"), source)
+    config = InvariantConfig(dims=1, steps=30, batch=64)
+    trained = train_invariant(data, config, partial(multilayer_perceptron, 2, 1), partial(multilayer_perceptron, 1, 2))
+    assert np.isfinite(float(trained.head(trained.bottleneck(trained.encoder(data.points))[0], data.representatives(torch.arange(500))).mean()))
+
+
+def test_settings_that_make_no_sense_are_refused():
+    for settings in ({"beta": 0.0}, {"beta": math.nan}, {"dims": 0}, {"steps": 0}, {"learning_rate": -1.0}):
+        with pytest.raises(QuadrateError, match=f"{next(iter(settings))} must be"):
+            InvariantConfig(**settings)
+    with pytest.raises(QuadrateError, match="'vic' takes a decoder"):
+        train_invariant(SOURCE, replace(QUICK, objective="vic"), Encoder)
+    with pytest.raises(QuadrateError, match="'bince' takes no decoder"):
+        train_invariant(SOURCE, replace(QUICK, objective="bince"), Encoder, decoder)
+    with pytest.raises(QuadrateError, match="diverged at step"):
+        train_invariant(SOURCE, replace(QUICK, objective="vic", steps=5, learning_rate=1e30, anneal=0.0), Encoder, decoder)
+
+
+def test_a_joint_codec_survives_its_file(tmp_path):
+    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=20), Encoder)
+    latents = trained.encoder(SOURCE.sample(2000, "file"))
+    codec = FeatureCodec.from_factorized(trained.bottleneck, latents=latents)
+    codec.save(tmp_path / "joint")
+    again = FeatureCodec.load(tmp_path / "joint")
+    assert again.identities == codec.identities != FeatureCodec.from_factorized(trained.bottleneck).identities
+    data = codec.compress(latents)
+    assert again.compress(latents) == data and np.array_equal(again.decompress(data), codec.decompress(data))
