@@ -114,14 +114,16 @@ def _tiles(picture: _Pixels, shape: tuple[int, ...], grid: int) -> _Pixels:
 
 
 def _pillow(form: str, lossless: bool = False, **settings: Any) -> tuple[Callable[[_Pixels, float], bytes], Callable[[bytes], _Pixels]]:
-    from PIL import Image
-
     def encode(pixels: _Pixels, quality: float) -> bytes:
+        from PIL import Image
+
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, form, **settings, **({} if lossless else {"quality": round(quality)}))
         return file.getvalue()
 
     def decode(file: bytes) -> _Pixels:
+        from PIL import Image
+
         with Image.open(io.BytesIO(file)) as image:
             return np.array(image)
 

@@ -29,7 +29,7 @@ _MLP_WIDTH, _MLP_BATCH, _MLP_EPOCHS, _MLP_LEARNING_RATE = 512, 256, 20, 1e-3
 # By rising complexity: the inverse of the penalty for the linear ones, the penalty for the MLP. Ties go to the simpler one.
 GRIDS: dict[ReceiverName, tuple[float, ...]] = {
     "linear": (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1),
-    "svm": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "svm": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     "mlp": (1e-1, 1e-2, 1e-3, 1e-4),
 }
 
