@@ -21,10 +21,12 @@ from torch import Tensor
 from quadrate import quad
 from quadrate.batches import Batch, checked, tensor_of
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
+from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.gaussian import fit_closed_form
-from quadrate.bottlenecks.joint import JointModel, fit_joint
+from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
+from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
-from quadrate.bottlenecks.rounding import RoundingModel
+from quadrate.bottlenecks.spatial import SpatialBottleneck
 from quadrate.codec import Blend
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
@@ -66,7 +68,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         mse = self.mse
         if mse is None and self.rate_bits is None:
             mse = max(_DEFAULT_ERROR * float(features.var(axis=0, dtype=np.float64).mean()), 1e-30)
-        self.model_: RoundingModel | JointModel
+        self.model_: FrozenBottleneck
         self.transform_, self.model_ = fit_closed_form(features, mse=mse, rate_bits=self.rate_bits, klt=self.klt, optimize_rate=self.optimize_rate)
         return self
 
@@ -87,12 +89,22 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         """
         rounding = bottleneck.freeze(medians, rate_weight)
         model = rounding if latents is None else fit_joint(rounding, latents.numpy())
-        return cls._of(LinearTransform.identity(model.columns), model, klt=False, optimize_rate=rate_weight > 0)
+        return cls._of(LinearTransform.identity(model.dims), model, klt=False, optimize_rate=rate_weight > 0)
 
     @classmethod
-    def _of(cls, transform: LinearTransform, model: RoundingModel | JointModel, **parameters: Any) -> Self:
-        if len(transform.kept) != model.columns:
-            raise QuadrateError(f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {model.columns}")
+    def from_hyperprior(cls, bottleneck: HyperpriorBottleneck | SpatialBottleneck) -> Self:
+        """The codec of a learned hyperprior, frozen; that of maps takes them flat, (n, c·h·w).
+
+        Raises:
+            QuadrateError: If a table would be too long, or a weight too large for exact integers.
+        """
+        model = bottleneck.freeze()
+        return cls._of(LinearTransform.identity(model.dims), model, klt=False, optimize_rate=False)
+
+    @classmethod
+    def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
+        if len(transform.kept) != model.dims:
+            raise QuadrateError(f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {model.dims}")
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
         return codec
@@ -168,7 +180,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return (len(self.transform_.mean),)
 
     @property
-    def models(self) -> tuple[RoundingModel | JointModel, ...]:
+    def models(self) -> tuple[FrozenBottleneck, ...]:
         """The frozen bottleneck, the only layer."""
         self._check_fitted()
         return (self.model_,)
@@ -185,7 +197,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             raise QuadrateError(f"this codec takes features of {self.shape[0]} dimensions; got {tuple(shape[1:])}")
 
     def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
-        """Features (n, D) to symbols, int64 (n, d); there is no dither, so seed and first number change nothing.
+        """Features (n, D) to symbols, int64 (n, columns); there is no dither, so seed and first number change nothing.
 
         Raises:
             QuadrateError: If features do not fit the codec, or are not finite.
@@ -199,7 +211,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return np.empty((count, 0), dtype=np.int64)
 
     def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Symbols, int64 (n, d), to coefficients, float32 (n, d).
+        """Symbols, int64 (n, columns), to coefficients, float32 (n, d).
 
         Raises:
             QuadrateError: If the symbols are not this codec's.
@@ -256,7 +268,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             parameters = json.loads(metadata["parameters"])
             return cls._of(
                 LinearTransform.from_arrays(groups["transform"]),
-                (JointModel if "roots" in groups["model"] else RoundingModel).from_arrays(groups["model"]),
+                from_arrays(groups["model"]),
                 **parameters,
             )
         except (OSError, safetensors.SafetensorError) as error:

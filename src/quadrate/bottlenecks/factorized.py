@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from quadrate import draws
 from quadrate.bottlenecks.rounding import RoundingModel, make_tables
 from quadrate.coding.tables import MAX_ENTRIES
 from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 
 _TAIL = 1e-9  # mass beyond either end of what tables are made from
 _LEAST_MASS = 1e-9  # of a cell, so that no value has an infinite rate
@@ -113,6 +117,11 @@ class FactorizedBottleneck(nn.Module):
         self.log_step = nn.Parameter(torch.zeros_like(centre) if log_step is None else log_step.clone())
 
     @property
+    def noise_columns(self) -> int:
+        """Columns of the noise that training takes, d."""
+        return len(self.centre)
+
+    @property
     def step(self) -> Tensor:
         """The width of a cell, (d,)."""
         return self.scale * torch.exp(self.log_step)
@@ -199,10 +208,7 @@ def fit_factorized(
     Raises:
         QuadrateError: If there are no features, or beta is not positive.
     """
-    if features.ndim != 2 or not len(features) or not bool(torch.isfinite(features).all()):
-        raise QuadrateError(f"a bottleneck is trained on finite features (n, d); got shape {tuple(features.shape)}, or some that are not finite")
-    if not beta > 0:
-        raise QuadrateError(f"beta is {beta}; it must be positive")
+    check_fit(features, beta)
     spread = features.std(0, correction=0).clamp(min=1e-6)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draws.key(seed, "bottleneck"))
@@ -210,7 +216,29 @@ def fit_factorized(
     # dD/dR = -step^2 / 6 a nat where cells are small, so the step that beta asks for is known to begin with.
     start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
     bottleneck = FactorizedBottleneck(model, features.mean(0), spread, start)
-    optimizer = torch.optim.Adam(bottleneck.parameters(), lr=learning_rate)
+    descend(bottleneck, features, beta, torch.optim.Adam(bottleneck.parameters(), lr=learning_rate), epochs, batch, annealing, seed)
+    return bottleneck.requires_grad_(False)
+
+
+def check_fit(features: Tensor, beta: float) -> None:
+    """Raises a QuadrateError unless features and beta are such that a bottleneck can be trained."""
+    if features.ndim != 2 or not len(features) or not bool(torch.isfinite(features).all()):
+        raise QuadrateError(f"a bottleneck is trained on finite features (n, d); got shape {tuple(features.shape)}, or some that are not finite")
+    if not beta > 0:
+        raise QuadrateError(f"beta is {beta}; it must be positive")
+
+
+def descend(
+    bottleneck: FactorizedBottleneck | HyperpriorBottleneck,
+    features: Tensor,
+    beta: float,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    batch: int,
+    annealing: float,
+    seed: int,
+) -> None:
+    """Minimizes squared error + beta · nats a sample, the learning rates a third every two epochs; arguments as in `fit_factorized`."""
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=1 / 3)
     steps, done = epochs * math.ceil(len(features) / batch), 0
     generator = draws.generator(seed, "bottleneck noise")
@@ -218,11 +246,10 @@ def fit_factorized(
         for part in draws.permutation(seed, "order", epoch, n=len(features)).split(batch):
             latent = features[part]
             weight = beta * min(1.0, done / (annealing * steps)) if annealing else beta
-            received, rate_nats = bottleneck(latent, torch.rand(latent.shape, generator=generator) - 0.5)
+            received, rate_nats = bottleneck(latent, torch.rand((len(latent), bottleneck.noise_columns), generator=generator) - 0.5)
             loss = ((received - latent).square().sum(1) + weight * rate_nats).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             done += 1
         schedule.step()
-    return bottleneck.requires_grad_(False)

@@ -53,6 +53,11 @@ class JointModel:
         return 0
 
     @property
+    def dims(self) -> int:
+        """Real numbers a sample."""
+        return self.rounding.dims
+
+    @property
     def columns(self) -> int:
         """Symbols a sample."""
         return self.rounding.columns

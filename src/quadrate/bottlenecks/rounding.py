@@ -60,6 +60,11 @@ class RoundingModel:
         return 0
 
     @property
+    def dims(self) -> int:
+        """Real numbers a sample."""
+        return len(self.steps)
+
+    @property
     def columns(self) -> int:
         """Symbols a sample."""
         return len(self.steps)

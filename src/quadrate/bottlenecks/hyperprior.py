@@ -1,0 +1,184 @@
+"""A learned bottleneck with side information: a few symbols are sent first, which say how far the others spread, and about what."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quadrate import draws
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, check_fit, descend
+from quadrate.bottlenecks.hyperprior_model import LEAST_SCALE, LEVELS, MOST_SCALE, HyperpriorModel, gaussian_tables
+from quadrate.bottlenecks.integers import IntegerNetwork
+
+_LEAST, _MOST = math.log(LEAST_SCALE), math.log(MOST_SCALE)
+
+
+class HyperpriorBottleneck(nn.Module):
+    """Rounds each dimension at a learned step about a predicted mean, and prices it by a Gaussian of a predicted scale.
+
+    The mean-scale hyperprior of Minnen, Ballé & Toderici (2018) for vectors, as Dubois et al. (2021) use it: a network makes k side latents of the
+    latent; these are rounded under a factorized density; from them, as they are received, another network predicts means and scales.
+
+    Args:
+        dims: d.
+        side_dims: k; by default d/5, and 10 at least.
+        width: Of the two hidden layers of either network.
+        centre: About where the latents lie, (d,); by default 0.
+        scale: About how far they spread, (d,); by default 1.
+        log_step: Where the learned steps start: log(step/scale), (d,); by default 0.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        side_dims: int | None = None,
+        width: int = 128,
+        centre: Tensor | None = None,
+        scale: Tensor | None = None,
+        log_step: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.dims, self.side_dims = dims, max(10, dims // 5) if side_dims is None else side_dims
+        self.register_buffer("centre", torch.zeros(dims) if centre is None else centre.clone())
+        self.register_buffer("scale", torch.ones(dims) if scale is None else scale.clone())
+        self.centre: Tensor
+        self.scale: Tensor
+        self.log_step = nn.Parameter(torch.zeros(dims) if log_step is None else log_step.clone())
+        about = torch.zeros(self.side_dims), torch.full((self.side_dims,), 0.25)  # what a fresh linear layer gives
+        # The first steps are small, so that side symbols tell something from the start: else their price drives them to zero before they are used.
+        self.side = FactorizedBottleneck(LogisticMixture(self.side_dims), *about, torch.full((self.side_dims,), -2.0))
+        self.analysis = _rectified(dims, width, self.side_dims)
+        self.synthesis = _rectified(self.side_dims, width, 2 * dims)
+
+    @property
+    def noise_columns(self) -> int:
+        """Columns of the noise that training takes, d + k."""
+        return self.dims + self.side_dims
+
+    @property
+    def step(self) -> Tensor:
+        """The width of a cell, (d,)."""
+        return self.scale * torch.exp(self.log_step)
+
+    def forward(self, latent: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Latents to what is received, and the rate.
+
+        Args:
+            latent: (n, d).
+            noise: Uniform on [-1/2, 1/2), (n, d + k), for training; by default everything is rounded, as the frozen model does it.
+
+        Returns:
+            (n, d), and nats a sample (n,), the side symbols' among them.
+        """
+        centred = (latent - self.centre) / self.scale
+        side = self.analysis(centred)
+        in_cells = side / self.side.step
+        received_side, side_nats = self.side(side, torch.round(in_cells) - in_cells if noise is None else noise[:, self.dims :])
+        log_scale, mean = self.synthesis(received_side / self.side.step).chunk(2, dim=1)
+        x = (centred - mean) * torch.exp(-self.log_step)  # in steps
+        error = torch.round(x) - x if noise is None else noise[:, : self.dims]
+        log_mass = _log_mass(x + error, torch.exp(_Bounded.apply(log_scale - self.log_step)))
+        return latent + error * self.step, side_nats - log_mass.sum(1)
+
+    @torch.no_grad()
+    def freeze(self) -> HyperpriorModel:
+        """Integer tables and an integer network; nothing is trained for them.
+
+        Raises:
+            QuadrateError: If a side table would be too long, or a weight too large for exact integers.
+        """
+        analysis = _layers(self.analysis)
+        analysis[0] = (analysis[0][0] / self.scale.double(), analysis[0][1])
+        synthesis = _layers(self.synthesis)
+        log_step = self.log_step.double()
+        spacing = (_MOST - _LEAST) / (LEVELS - 1)
+        gain = torch.cat([torch.full_like(log_step, 1 / spacing), torch.exp(-log_step)])  # to table indices, and to means in steps
+        shift = torch.cat([(-log_step - _LEAST) / spacing, torch.zeros_like(log_step)])
+        weight, bias = synthesis[-1]
+        synthesis[-1] = (gain[:, None] * weight, gain * bias + shift)
+        return HyperpriorModel(
+            tuple((weight.float().numpy(), bias.float().numpy()) for weight, bias in analysis),
+            self.side.freeze(torch.zeros(self.side_dims)),  # the grid of the side symbols goes through 0, as in `forward`
+            IntegerNetwork.quantized([(weight.numpy(), bias.numpy()) for weight, bias in synthesis]),
+            gaussian_tables(),
+            self.step.double().numpy(),
+            self.centre.double().numpy(),
+        )
+
+
+def _rectified(fan_in: int, width: int, fan_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(fan_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, fan_out))
+
+
+def _layers(network: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases in float64."""
+    return [(layer.weight.double(), layer.bias.double()) for layer in network if isinstance(layer, nn.Linear)]
+
+
+def _log_mass(x: Tensor, scale: Tensor) -> Tensor:
+    """The log of a zero-mean Gaussian's mass on (x - 1/2, x + 1/2); in logs throughout, so that far away it still has a gradient."""
+    distance = x.abs()  # the side where both CDFs are small
+    upper, lower = torch.special.log_ndtr((0.5 - distance) / scale), torch.special.log_ndtr((-0.5 - distance) / scale)
+    return upper + torch.log(-torch.expm1(lower - upper))
+
+
+class _Bounded(torch.autograd.Function):
+    """Log scales clamped to those that there are tables for; gradients pass unless they lead further out."""
+
+    @staticmethod
+    def forward(context: Any, log_scale: Tensor) -> Tensor:
+        context.save_for_backward(log_scale)
+        return log_scale.clamp(_LEAST, _MOST)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (log_scale,), (gradient,) = context.saved_tensors, gradients
+        leads_out = ((log_scale < _LEAST) & (gradient > 0)) | ((log_scale > _MOST) & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0.0)
+
+
+def fit_hyperprior(
+    features: Tensor,
+    beta: float,
+    *,
+    side_dims: int | None = None,
+    width: int = 128,
+    epochs: int = 10,
+    batch: int = 128,
+    learning_rate: float = 2e-3,
+    step_learning_rate: float = 0.03,
+    annealing: float = 0.3,
+    seed: int = 0,
+) -> HyperpriorBottleneck:
+    """Trains a hyperprior on cached features as `fit_factorized` does its bottleneck: squared error + beta · nats a sample.
+
+    Args:
+        features: Training features, float32 (n, d).
+        beta: The trade-off.
+        side_dims: As `HyperpriorBottleneck`; `width` likewise.
+        width: Of the hidden layers.
+        epochs: Passes over the features.
+        batch: Samples a step.
+        learning_rate: Of the networks, at first.
+        step_learning_rate: Of steps and of the side density, at first.
+        annealing: The share of the steps in which beta grows linearly from 0 to its value.
+        seed: Of initial weights, order and noise.
+
+    Raises:
+        QuadrateError: If there are no features, or beta is not positive.
+    """
+    check_fit(features, beta)
+    spread = features.std(0, correction=0).clamp(min=1e-6)
+    start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.key(seed, "bottleneck"))
+        bottleneck = HyperpriorBottleneck(features.shape[1], side_dims, width, features.mean(0), spread, start)
+    networks = itertools.chain(bottleneck.analysis.parameters(), bottleneck.synthesis.parameters())
+    others = itertools.chain([bottleneck.log_step], bottleneck.side.parameters())
+    optimizer = torch.optim.Adam([{"params": list(networks), "lr": learning_rate}, {"params": list(others), "lr": step_learning_rate}])
+    descend(bottleneck, features, beta, optimizer, epochs, batch, annealing, seed)
+    return bottleneck.requires_grad_(False)

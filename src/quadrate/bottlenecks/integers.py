@@ -1,0 +1,142 @@
+"""A small network whose every number is an integer, so that sender and receiver agree on what it says, on any machine."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrate.errors import QuadrateError
+
+Words = NDArray[np.int64]
+Reals = NDArray[np.float64]
+FRACTION_BITS = 12  # of whatever a layer gives
+INPUT_LIMIT = 1 << 15  # inputs are clipped to it
+_MOST = 1 << 28  # what a layer takes in, as an integer
+_EXACT = 1 << 53  # up to here float64 holds all integers
+_WEIGHT_BITS = 16  # of fraction, where sums leave room for them
+_ROWS = 4096  # samples at a time
+_KINDS = {"weights": "i4", "biases": "i8", "shifts": "i4"}
+
+
+@dataclass(frozen=True, eq=False)
+class IntegerNetwork:
+    """Linear layers with rectifiers between them, in integers.
+
+    A layer takes numbers in units of 2^-12 and gives (W h + b) >> s in the same units; hidden ones are clipped to 0 … 2^28 - 1. The products are
+    carried in float64, where all sums stay below 2^53 whatever the inputs: they are exact, so neither the order of summation nor the machine changes
+    a bit.
+
+    Attributes:
+        weights: Of each layer, (out, in) int32.
+        biases: (out,) int64.
+        shifts: (out,) int32, from 0 to 52.
+
+    Raises:
+        QuadrateError: If layers do not fit together, or a sum could exceed 2^53.
+    """
+
+    weights: tuple[NDArray[np.int32], ...]
+    biases: tuple[Words, ...]
+    shifts: tuple[NDArray[np.int32], ...]
+
+    def __post_init__(self) -> None:
+        if not self.weights or not len(self.weights) == len(self.biases) == len(self.shifts):
+            raise QuadrateError("an integer network has as many weights as biases and shifts, and one layer at least")
+        for layer, (weight, bias, shift) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
+            fan_in = len(self.weights[layer - 1]) if layer else weight.shape[-1]
+            if weight.ndim != 2 or 0 in weight.shape or weight.shape[1] != fan_in or not bias.shape == shift.shape == weight.shape[:1]:
+                raise QuadrateError(f"layer {layer} of an integer network does not fit: weights {weight.shape} after {fan_in} outputs")
+            if not ((shift >= 0) & (shift <= 52)).all():
+                raise QuadrateError(f"layer {layer} of an integer network has shifts outside 0 to 52")
+            reach = np.abs(weight.astype(np.float64)).sum(axis=1) * _MOST + np.abs(bias.astype(np.float64))
+            if not (reach < _EXACT).all():
+                raise QuadrateError(f"layer {layer} of an integer network could reach 2^53, beyond which sums are not exact")
+
+    @classmethod
+    def quantized(cls, layers: Sequence[tuple[Reals, Reals]]) -> IntegerNetwork:
+        """The nearest one to a network of real weights (out, in) and biases (out,) with rectifiers between.
+
+        Raises:
+            QuadrateError: If weights are not finite, or too large to be carried exactly.
+        """
+        weights, biases, shifts = [], [], []
+        for weight, bias in layers:
+            reach = np.abs(weight).sum(axis=1) * _MOST + np.abs(bias) * 2.0**FRACTION_BITS
+            if not (reach < _EXACT / 2).all():  # false for NaN too
+                raise QuadrateError("the network's weights are not finite, or too large for exact integers: train with a smaller learning rate")
+            room = np.floor(math.log2(_EXACT / 2) - np.log2(np.maximum(reach, 1.0)))
+            shift = np.minimum(room, _WEIGHT_BITS)
+            scale = 2.0**shift
+            weights.append(np.rint(weight * scale[:, None]).astype(np.int32))
+            biases.append(np.floor((bias * 2.0**FRACTION_BITS + 0.5) * scale).astype(np.int64))  # with the half that makes the shift round
+            shifts.append(shift.astype(np.int32))
+        return cls(tuple(weights), tuple(biases), tuple(shifts))
+
+    @property
+    def inputs(self) -> int:
+        """Numbers that it takes."""
+        return self.weights[0].shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that it gives."""
+        return len(self.weights[-1])
+
+    def __call__(self, inputs: Words) -> Words:
+        """Integers (n, in), clipped to ±2^15, to numbers in units of 2^-12, int64 (n, out)."""
+        given = np.empty((len(inputs), self.outputs), np.int64)
+        for start in range(0, len(inputs), _ROWS):
+            h = np.clip(inputs[start : start + _ROWS], -INPUT_LIMIT, INPUT_LIMIT).astype(np.float64) * 2.0**FRACTION_BITS
+            for layer, (weight, bias, scale) in enumerate(self._carried):
+                if layer:
+                    np.clip(h, 0, _MOST - 1, out=h)
+                h = h @ weight
+                h += bias
+                h *= scale
+                np.floor(h, out=h)
+            given[start : start + _ROWS] = h
+        return given
+
+    @cached_property
+    def _carried(self) -> list[tuple[Reals, Reals, Reals]]:
+        """The same numbers in float64: weights (in, out), biases, and what a shift multiplies by."""
+        layers = zip(self.weights, self.biases, self.shifts, strict=True)
+        return [
+            (np.ascontiguousarray(weight.T, np.float64), bias.astype(np.float64), 2.0 ** -shift.astype(np.float64)) for weight, bias, shift in layers
+        ]
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of everything."""
+        sha = hashlib.sha256()
+        for name, array in self.arrays().items():
+            sha.update(repr((name, array.shape)).encode() + np.ascontiguousarray(array, f"<{_KINDS[name.rstrip('0123456789')]}").tobytes())
+        return sha.digest()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a codec's file: `weights0`, `biases0`, `shifts0`, `weights1` and so on."""
+        layers = enumerate(zip(self.weights, self.biases, self.shifts, strict=True))
+        return {f"{name}{layer}": part[i] for layer, part in layers for i, name in enumerate(_KINDS)}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> IntegerNetwork:
+        """The inverse of `arrays`.
+
+        Raises:
+            QuadrateError: If the arrays are not those of an integer network.
+        """
+        depth = sum(name.startswith("weights") for name in arrays)
+        try:
+            weights, biases, shifts = (
+                tuple(np.asarray(arrays[f"{name}{layer}"]).astype(kind, casting="safe") for layer in range(depth)) for name, kind in _KINDS.items()
+            )
+        except (KeyError, TypeError) as error:
+            raise QuadrateError(f"the arrays are not those of an integer network: {error}") from None
+        return cls(weights, biases, shifts)
