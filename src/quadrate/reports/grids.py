@@ -53,3 +53,18 @@ def mosaic(rows: Sequence[Tensor]) -> NDArray[np.uint8]:
         for j, image in enumerate(enlarged):
             grid[i * down : i * down + height * factor, j * right : j * right + width * factor] = image
     return grid
+
+
+def cut_mosaic(grid: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """The images in a grid that `mosaic` made, uint8 (rows, N, height, width, 3).
+
+    Raises:
+        QuadrateError: If it is no grid of images of that size.
+    """
+    factor = max(1, -(-_LEGIBLE // max(height, width)))
+    down, right = height * factor + _SEPARATOR, width * factor + _SEPARATOR
+    rows, count = (grid.shape[0] + _SEPARATOR) // down, (grid.shape[1] + _SEPARATOR) // right
+    if grid.shape != (rows * down - _SEPARATOR, count * right - _SEPARATOR, 3) or rows * count == 0:
+        raise QuadrateError(f"a picture of {grid.shape[1]}x{grid.shape[0]} is no grid of images of {width}x{height}")
+    tiles = np.pad(grid, ((0, _SEPARATOR), (0, _SEPARATOR), (0, 0))).reshape(rows, down, count, right, 3).transpose(0, 2, 1, 3, 4)
+    return tiles[:, :, : height * factor : factor, : width * factor : factor]

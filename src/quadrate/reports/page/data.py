@@ -1,0 +1,165 @@
+"""What a run folder holds for a report; neither the data set nor the networks are opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quadrate.config import OperatingPoint, Recipe, Stage, from_json
+from quadrate.errors import QuadrateError
+from quadrate.files import read_json
+from quadrate.reports.summary import JUDGES, POINT, Row, require
+from quadrate.runs import read_results
+
+SCORES = {
+    "distortion_mse": "MSE per pixel",
+    "psnr_db": "PSNR, dB",
+    "w1_fresh": "W1, fresh critic",
+    "sliced_w2sq": "sliced W2²",
+    "kid": "KID",
+    **{f"accuracy_{judge}": f"accuracy, {judge} judge" for judge in JUDGES},
+    **{f"cross_entropy_{judge}_nats": f"cross-entropy, {judge} judge, nats" for judge in JUDGES},
+    "rate_bound_bits": "rate bound, bits an image",
+    "rate_entropy_bits": "entropy H(Z|U), bits an image",
+}
+"""The columns that a chart can show, and what its axes call them."""
+
+WEIGHTS = {"lambda_d": "λd", "lambda_p": "λp", "lambda_c": "λc"}
+
+
+@dataclass(frozen=True)
+class ScoredPoint:
+    """A trained and scored codec: its identifier in the page, its scores, and its folder."""
+
+    identifier: str
+    row: Row
+    place: Path
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """A run as a report needs it.
+
+    Attributes:
+        folder: The run's folder.
+        config: What `config.json` says.
+        recipe: The recipe in it.
+        points: The scored points, in the recipe's order.
+        unscored: The points that are trained but not scored, as "stage/point".
+        untrained: Those that are not trained.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    recipe: Recipe
+    points: list[ScoredPoint]
+    unscored: list[str]
+    untrained: list[str]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The scores alone."""
+        return [point.row for point in self.points]
+
+    @property
+    def fingerprint(self) -> str:
+        """What the source's contents hash to: scores of runs of equal fingerprints compare."""
+        return str(self.config["source"]["fingerprint"])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The images' shape (C, H, W)."""
+        channels, height, width = self.config["source"]["shape"]
+        return channels, height, width
+
+
+def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
+    """Reads a run folder.
+
+    Args:
+        folder: The run's folder.
+        number: Tells the points of several runs in one page apart.
+
+    Raises:
+        QuadrateError: If there is no run there, none of its points is scored, or a file is damaged.
+    """
+    folder = Path(folder)
+    _, rows = read_results(folder)
+    config = _checked_config(folder)
+    recipe: Recipe = from_json(Recipe, json.dumps(config["recipe"]))
+    points: list[ScoredPoint] = []
+    waiting: dict[bool, list[str]] = {True: [], False: []}
+    for stage, point in _pairs(recipe):
+        place = folder / stage.name / point.key
+        if (place / "evaluation.json").exists():
+            points.append(ScoredPoint(f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place))
+        else:
+            waiting[(place / "model.safetensors").exists()].append(f"{stage.name}/{point.key}")
+    return ReportedRun(folder, config, recipe, points, waiting[True], waiting[False])
+
+
+def model_hashes(run: ReportedRun) -> list[tuple[str, str]]:
+    """The run's model files, as "stage/point", and the SHA-256 of each, hexadecimal.
+
+    Raises:
+        QuadrateError: If a file cannot be read.
+    """
+    hashes = []
+    for stage, point in _pairs(run.recipe):
+        path = run.folder / stage.name / point.key / "model.safetensors"
+        if path.exists():
+            hashes.append((f"{stage.name}/{point.key}", _sha256(path)))
+    return hashes
+
+
+def weights_text(row: Row) -> str:
+    """The weights of a point for a reader: "λp 0.01, λc 0", and λd where it is not 1."""
+    shown = [f"{label} {row[name]:g}" for name, label in WEIGHTS.items() if name != "lambda_d" or row[name] != 1]
+    return ", ".join(shown)
+
+
+def varied(rows: Sequence[Row], name: str) -> bool:
+    """Whether a column has more than one value."""
+    return len({row[name] for row in rows}) > 1
+
+
+def _pairs(recipe: Recipe) -> Iterator[tuple[Stage, OperatingPoint]]:
+    return ((stage, point) for stage in recipe.stages for point in stage.points)
+
+
+def _checked_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    config: dict[str, Any] = read_json(path)
+    try:
+        sizes = list(config["source"]["shape"])
+        whole = len(sizes) == 3 and all(isinstance(size, int) and size > 0 for size in sizes) and sizes[0] in (1, 3)
+        whole = whole and all(isinstance(config["source"][name], str) for name in ("name", "fingerprint")) and isinstance(config["judge"], dict)
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise QuadrateError(f"{path} lacks the source's name, fingerprint and shape (C, H, W), or the judge; `quadrate train` writes them")
+    return config
+
+
+def _checked_row(row: Row, place: Path) -> Row:
+    advice = f"delete {place / 'evaluation.json'} and run `quadrate evaluate` again"
+    if not isinstance(row, dict):
+        raise QuadrateError(f"{place / 'evaluation.json'} holds no scores; {advice}")
+    require([row], *POINT, "seed")
+    for name, value in row.items():
+        if name.startswith(tuple(SCORES)) and not (isinstance(value, int | float) and math.isfinite(value)) and not name.endswith("_method"):
+            raise QuadrateError(f"{place / 'evaluation.json'}: {name} is {value!r}, not a finite number; {advice}")
+    return row
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise QuadrateError(f"cannot read {path}: {error.strerror}") from None

@@ -1,0 +1,33 @@
+"""The little Markdown that tables and findings are written in, as HTML: paragraphs, tables and `code`."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+
+def to_html(text: str) -> str:
+    """Markdown as HTML; whatever else it holds is shown as it is, escaped."""
+    blocks = [block for block in re.split(r"\n\s*\n", text) if block.strip()]
+    return "\n".join(_table(block.splitlines()) if re.match(r"\|.*\n\|[ :|-]+(\n|$)", block) else f"<p>{_inline(block)}</p>" for block in blocks)
+
+
+def table(headings: list[str], lines: list[list[str]]) -> str:
+    """A table from plain texts; it scrolls sideways where it is too wide."""
+    head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in headings)
+    body = "\n".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    whole = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="scroller" tabindex="0" role="group" aria-label="table">{whole}</div>'
+
+
+def _table(lines: list[str]) -> str:
+    head, _, *body = [_cells(line) for line in lines]
+    return table(head, body)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def _inline(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,93 @@
+"""How a run was made: settings, judges, commands, machine, cost, and the hashes of data and models."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from html import escape
+from typing import Any
+
+from quadrate.config import Stage
+from quadrate.recipes import RECIPES
+from quadrate.reports.page.data import ReportedRun, model_hashes
+from quadrate.reports.page.markdown import table
+
+_STAGE_COLUMNS = ["stage", "mode", "codecs", "epochs", "batch", "learning rate", "critic's rate", "surrogate", "input noise σ"]
+
+
+def origin(run: ReportedRun) -> str:
+    """The section as HTML.
+
+    Raises:
+        QuadrateError: If a model file cannot be read.
+    """
+    facts = "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in _facts(run).items() if value)
+    stages = table(_STAGE_COLUMNS, [_stage(stage) for stage in run.recipe.stages])
+    hashes = model_hashes(run)
+    lines = escape("\n".join(f"{digest}  {name}/model.safetensors" for name, digest in hashes))
+    # The innermost objects (a point, a stage's training) on a line each.
+    settings = re.sub(r"\{[^{}]*\}", lambda found: " ".join(found[0].split()), json.dumps(run.config, indent=1, ensure_ascii=False))
+    return f"""<dl>{facts}</dl>
+{stages}
+<details><summary>all settings, resolved (config.json)</summary><pre tabindex="0">{escape(settings)}</pre></details>
+<details><summary>SHA-256 of the {len(hashes)} model files</summary><pre tabindex="0">{lines}</pre></details>"""
+
+
+def _facts(run: ReportedRun) -> dict[str, str]:
+    """Names and what stands beside them, as HTML."""
+    config, rows = run.config, run.rows
+    source, shape = config["source"], "×".join(map(str, run.shape))
+    plain = {
+        "data": f"{source['name']}, images of {shape} (channels, height, width)",
+        "networks": _text(config.get("family")) + "".join(f", own term {_text(term)}" for term in config.get("terms", [])),
+        "judge in the loss": _judge(config["judge"], run.recipe.judge),
+        "independent judge": _independent(run),
+        "machine": _text(config.get("processor")),
+        "software": ", ".join(f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config),
+        "trained on": _text(config.get("date")),
+        "training took": f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the scored codecs together",
+    }
+    facts = {name: escape(text) for name, text in plain.items()}
+    facts["fingerprint of the data"] = f"<code>{escape(run.fingerprint)}</code>"
+    facts["made by"] = f"<code>{escape(_text(config['command']))}</code>" if config.get("command") else ""
+    facts["to make it again"] = "<br>".join(_remake(run))
+    return facts
+
+
+def _remake(run: ReportedRun) -> list[str]:
+    """The commands that make the run anew, as HTML; a sentence where flags or a program of the user's own decided it."""
+    name, command = run.recipe.name, _text(run.config.get("command"))
+    place = f"runs/{run.folder.resolve().name}"
+    after = [f"<code>quadrate evaluate {escape(place)}</code>", f"<code>quadrate report {escape(place)} -o report.html</code>"]
+    if name in RECIPES and RECIPES[name]() == run.recipe and not run.config.get("terms"):
+        return [f"<code>quadrate train {escape(name)}</code>", *after]
+    if command.startswith("quadrate train "):
+        return [f"<code>{escape(command)}</code>", *after]
+    return ["these settings are not those of a recipe that comes with Quadrate; they stand below in full", *after]
+
+
+def _judge(judge: dict[str, Any], name: str) -> str:
+    scores = [f"accuracy {judge['accuracy']:.4f}"] if isinstance(judge.get("accuracy"), float) else []
+    scores += [f"cross-entropy {judge['cross_entropy_nats']:.4f} nats"] if isinstance(judge.get("cross_entropy_nats"), float) else []
+    return f"{_text(judge.get('name', name))}" + (f"; on clean images {', '.join(scores)}" if scores else "")
+
+
+def _independent(run: ReportedRun) -> str:
+    clean = {row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row}
+    return run.recipe.independent_judge + "".join(f"; on clean images accuracy {value:.4f}" for value in sorted(clean))
+
+
+def _stage(stage: Stage) -> list[str]:
+    training = stage.training
+    base = f" on {stage.base_stage}/{stage.base.key}, each seed on its own" if stage.base else ""
+    critic = f"{training.critic_learning_rate:g}" if any(point.lambda_p > 0 for point in stage.points) else "no critic"
+    settings = [f"{training.epochs}", f"{training.batch}", f"{training.learning_rate:g}", critic, training.surrogate, f"{stage.noise_std:g}"]
+    return [stage.name, stage.mode + base, f"{len(stage.points)}", *settings]
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+_VERSIONS = {"quadrate": "Quadrate", "torch": "PyTorch", "python": "Python"}
