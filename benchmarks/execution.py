@@ -24,8 +24,7 @@ from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, read_rows, write_text
 from quadrate.networks import find_family
-from quadrate.recipes import RATE_3x3, find_recipe
-from quadrate.recipes.published import RDPC_JUDGE
+from quadrate.recipes import RDPC_JUDGE, RATE_3x3, find_recipe
 from quadrate.runs import machine
 from quadrate.sources import Source, Split, from_arrays, load_source
 from quadrate.training import Assignment, Execution, find_judge, train_stage

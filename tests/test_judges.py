@@ -254,7 +254,7 @@ def test_a_judge_is_found_by_path_here_or_with_the_data(judge, tmp_path, monkeyp
     save_judge(judge, tmp_path / "kept" / "judge.safetensors")
     assert equal(judge, find_judge(str(tmp_path / "kept" / "judge.safetensors"), stripes(), tmp_path))
     monkeypatch.delenv("QUADRATE_DATA", raising=False)
-    with pytest.raises(QuadrateError, match="no judge 'kept/judge.safetensors': neither an architecture .conv, dense, paper. nor a file"):
+    with pytest.raises(QuadrateError, match="no judge 'kept/judge.safetensors': neither an architecture .conv, dense, paper, residual. nor a file"):
         find_judge("kept/judge.safetensors", stripes(), tmp_path)
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path))
     assert equal(judge, find_judge("kept/judge.safetensors", stripes(), tmp_path))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from quadrate.errors import QuadrateError
-from quadrate.networks import compact, paper
-from quadrate.networks.classifiers import Classifier, ConvClassifier, DenseClassifier
+from quadrate.networks import compact, compact_colour, paper
+from quadrate.networks.classifiers import Classifier, ConvClassifier, DenseClassifier, ResidualClassifier
 from quadrate.networks.compact import Shape
 
 
@@ -35,10 +35,16 @@ FAMILIES = {
     for family in (
         Family("compact", compact.encoder, compact.decoder, compact.critic),
         Family("paper", paper.encoder, paper.decoder, paper.critic),
+        Family("compact-colour", compact_colour.encoder, compact_colour.decoder, compact_colour.critic),
     )
 }
 
-CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {"conv": ConvClassifier, "dense": DenseClassifier, "paper": paper.classifier}
+CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {
+    "conv": ConvClassifier,
+    "dense": DenseClassifier,
+    "paper": paper.classifier,
+    "residual": ResidualClassifier,
+}
 
 
 def find_family(family: Family | str) -> Family:

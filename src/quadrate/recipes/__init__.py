@@ -2,22 +2,43 @@
 
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
+from quadrate.recipes.catalogue import CATALOGUE, LOSSLESS_PREDICTION, TRADE_OFFS, Experiment
+from quadrate.recipes.changes import with_epochs, with_seeds
 from quadrate.recipes.demo import demo
-from quadrate.recipes.published import RATE_3x3, rdc_mnist, rdp_mnist, refine_mnist, restore_mnist, urdc_mnist
-from quadrate.recipes.zoo import zoo_mnist
+from quadrate.recipes.settings import RDPC_JUDGE, Grid, RATE_3x3, choose
 
-RECIPES = {recipe.__name__.replace("_", "-"): recipe for recipe in (demo, rdc_mnist, rdp_mnist, urdc_mnist, refine_mnist, restore_mnist, zoo_mnist)}
+RECIPES = {experiment.name: experiment.recipe for experiment in TRADE_OFFS if experiment.recipe}
+POINT_RECIPES = {experiment.name: experiment.recipe for experiment in LOSSLESS_PREDICTION if experiment.recipe}
+"""Those whose points stand alone; `quadrate.kinds.run_of` makes their runs."""
 
 
-def find_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+def find_recipe(name: str, grid: Grid = "thin") -> Recipe:
+    """The recipe of that name, with weights and settings that two cores finish ("thin") or with the paper's ("published").
 
     Raises:
-        QuadrateError: If there is none.
+        QuadrateError: If there is none, or it has no such grid.
     """
+    experiments = {experiment.name: experiment for experiment in TRADE_OFFS}
+    if name not in experiments:
+        raise QuadrateError(f"unknown recipe {name!r}; known: {', '.join((*RECIPES, *POINT_RECIPES))}")
     if name not in RECIPES:
-        raise QuadrateError(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}")
-    return RECIPES[name]()
+        raise QuadrateError(f"{name} has no recipe: it needs {experiments[name].needs}")
+    choose(grid, thin=None, published=None)
+    if grid not in experiments[name].grids:
+        raise QuadrateError(f"{name} has one grid only, thin; there is no {grid} one")
+    return RECIPES[name](grid) if grid != "thin" else RECIPES[name]()
 
 
-__all__ = ["RATE_3x3", "RECIPES", "demo", "find_recipe", "rdc_mnist", "rdp_mnist", "refine_mnist", "restore_mnist", "urdc_mnist", "zoo_mnist"]
+__all__ = [
+    "CATALOGUE",
+    "POINT_RECIPES",
+    "RATE_3x3",
+    "RDPC_JUDGE",
+    "RECIPES",
+    "Experiment",
+    "Grid",
+    "demo",
+    "find_recipe",
+    "with_epochs",
+    "with_seeds",
+]

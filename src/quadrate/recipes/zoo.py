@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
-from quadrate.recipes.published import RDPC_JUDGE, RDPC_MNIST_RATES
+from quadrate.recipes.settings import MNIST_RATES, RDPC_JUDGE
 
 # A little weight on the label while the encoder learns costs 2 to 5 % of MSE and saves what the recognizable decoder could not bring back.
 _ENCODER_WEIGHT = 0.0072
@@ -12,7 +12,7 @@ _ENCODER_WEIGHT = 0.0072
 def zoo_mnist() -> Recipe:
     """For each published rate on MNIST one encoder with a faithful, a realistic and a recognizable decoder."""
     stages: list[Stage] = []
-    for levels in RDPC_MNIST_RATES:
+    for levels in MNIST_RATES:
         base = OperatingPoint(levels, 1.0, 0.0, _ENCODER_WEIGHT)
         decoders = (OperatingPoint(levels), OperatingPoint(levels, 1.0, 0.015, 0.0), OperatingPoint(levels, 1.0, 0.0, 0.0217))
         training = TrainingConfig(epochs=16, critic_learning_rate=3e-3)

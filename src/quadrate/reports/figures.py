@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,13 +25,15 @@ from quadrate.reports.panels import (
     save_figure,
     stretch_accuracy,
 )
-from quadrate.reports.published import published_fig9a
+from quadrate.reports.published import published_figure
 from quadrate.reports.summary import POINT, Row, by_point, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHOWN = 6  # images in the demo's figure, large enough to see
+_PUBLISHED_MSE = {"rdc-mnist": "RDPC 9a", "rdpc-mnist": "RDPC 10a"}  # accuracies by the judge that ours are trained with
+_PUBLISHED_W1 = {"rpc-mnist": "RDPC 9b", "rdpc-mnist": "RDPC 11a", "rdpc-svhn": "RDPC 11b"}
 
 Runs = Sequence[tuple[str, Sequence[Row]]]
 
@@ -48,9 +51,14 @@ def plot_runs(runs: Runs, path: Path) -> None:
     * several noise levels: accuracy and cross-entropy against perception;
     * a refined stage: distortion and perception against rate;
     * λp alone: perception against distortion;
-    * λc alone, one stage: accuracy against distortion, and for `rdc-mnist` the published points with their front;
+    * λc alone, one stage: accuracy against distortion;
     * λc, several stages: accuracy and cross-entropy against distortion, one column of panels a λp;
+    * λp and λc, one stage without a distortion term: accuracy against perception, points without curves;
+    * λp and λc, one stage: accuracy against distortion and against perception, one curve a λp;
     * anything else: accuracy and perception against distortion, points without curves.
+
+    Where a recipe has published points of MSE and accuracy, these lie under ours, with their front. Published W1 is by each run's own critic and does
+    not compare with ours, so it has a panel to itself.
 
     Args:
         runs: Pairs of a recipe's name and its scored points; equal names are numbered.
@@ -66,9 +74,9 @@ def plot_runs(runs: Runs, path: Path) -> None:
     grid = _panels(runs, [row for _, own in runs for row in own])
     figure, axes = draw_figure(grid)
     for panel, axis in ((panel, axis) for panels, row in zip(grid, axes, strict=True) for panel, axis in zip(panels, row, strict=True)):
-        if (panel.x, panel.y) == ("distortion_mse", "accuracy_training") and any(name.startswith("rdc-mnist") for name, _ in runs):
-            _draw_published(axis, panel.series)
-        if panel.y.startswith("accuracy"):
+        if (panel.x, panel.y) == ("distortion_mse", "accuracy_training") and (published := _published(runs, _PUBLISHED_MSE)):
+            _draw_published(axis, panel.series, published)
+        if "accuracy" in panel.y:
             stretch_accuracy(axis)
     legend_below(figure)
     save_figure(figure, path)
@@ -134,8 +142,38 @@ def _panels(runs: Runs, rows: Sequence[Row]) -> list[list[Panel]]:
             others = ("independent",) if judge == "training" else ()
             return [[Panel(mse, f"accuracy_{name}", _series(runs)) for name in (judge, *others)]]
         return _by_lambda_p(runs, rows, (accuracy, cross_entropy))
+    if len({row["stage"] for row in rows}) == 1 and _varied(rows, "lambda_p"):
+        return _grid(runs, rows, judge)
     series = _series(runs, joined=False)
     return [[Panel(mse, y, series) for y in (accuracy, "w1_fresh")]]
+
+
+def _grid(runs: Runs, rows: Sequence[Row], judge: str) -> list[list[Panel]]:
+    """Panels of a stage in which λp and λc both vary."""
+    mse, w1 = "distortion_mse", "w1_fresh"
+    accuracies = [f"accuracy_{name}" for name in dict.fromkeys((judge, "independent"))]
+    figure = _published(runs, _PUBLISHED_W1)
+    if not any(row["lambda_d"] for row in rows):
+        series = _series(runs, joined=False)
+        return [[Panel(w1, accuracy, series) for accuracy in accuracies] + ([_published_w1(figure, series)] if figure else [])]
+    series = _series(runs, curve_a_perception=True)
+    panels = [[Panel(x, accuracy, series) for x in (mse, w1)] for accuracy in accuracies]
+    return [*panels[:1], [panels[1][1], _published_w1(figure, series)]] if figure and len(panels) > 1 else panels
+
+
+def _published_w1(figure: str, ours: Sequence[Series]) -> Panel:
+    """A published figure's points on axes of their own; a rate that we have too takes its colour."""
+    colours = {round(series.points[0][0]["rate_bound_bits"], 1): series.colour for series in ours}
+    groups: dict[float, list[list[Row]]] = {}
+    for point in published_figure(figure):
+        rate = 0.0 if math.isnan(point["rate_bits"]) else point["rate_bits"]
+        groups.setdefault(rate, []).append([{"published_w1": point["w1"], "published_accuracy": point["accuracy"]}])
+    free = iter(range(len(colours), len(colours) + len(groups)))
+    series = []
+    for rate, points in sorted(groups.items()):
+        colour = colours[round(rate, 1)] if round(rate, 1) in colours else next(free)
+        series.append(Series(f"published, {rate:.3g} bits" if rate else "published, rate unknown", points, colour, 1, joined=False))
+    return Panel("published_w1", "published_accuracy", series, f"published ({figure.replace(' ', ', Fig. ')})")
 
 
 def _by_lambda_p(runs: Runs, rows: Sequence[Row], scores: Sequence[str]) -> list[list[Panel]]:
@@ -148,8 +186,8 @@ def _by_lambda_p(runs: Runs, rows: Sequence[Row], scores: Sequence[str]) -> list
     return [list(panels) for panels in zip(*columns, strict=True)]
 
 
-def _series(runs: Runs, joined: bool = True) -> list[Series]:
-    """A curve for each run, stage, rate and noise level; its label says what of these differs between curves."""
+def _series(runs: Runs, joined: bool = True, curve_a_perception: bool = False) -> list[Series]:
+    """A curve for each run, stage (or λp), rate and noise level; its label says what of these differs between curves."""
     groups: dict[tuple[str, ...], list[list[Row]]] = {}
     rows = [row for _, own in runs for row in own]
     noisy, rates, end = bool(_varied(rows, "noise_std")), bool(_varied(rows, "levels")), _common_end({row["stage"] for row in rows})
@@ -157,9 +195,17 @@ def _series(runs: Runs, joined: bool = True) -> list[Series]:
         for point in by_point(own) if own else []:
             row = point[0]
             kind = f"noise σ = {row['noise_std']:g}" if noisy else str(row["stage"]).removesuffix(end)
+            kind = f"λp = {row['lambda_p']:g}" if curve_a_perception else kind
             rate = f"{row['rate_bound_bits']:.3g} bits" if rates else ""
             groups.setdefault((name, kind, rate), []).append(point)
     differing = [i for i in range(3) if len({key[i] for key in groups}) > 1] or [1]
+    joined = joined and not _varied(rows, "lambda_d")
+    if curve_a_perception:  # colours for rates, lines and markers for λp
+        kinds, bits = (list(dict.fromkeys(key[i] for key in groups)) for i in (1, 2))
+        return [
+            Series(", ".join(key[i] for i in differing), _ordered(points), bits.index(key[2]), kinds.index(key[1]), kinds.index(key[1]), joined)
+            for key, points in groups.items()
+        ]
     what = list(dict.fromkeys(key[1:] for key in groups))
     names = [name for name, _ in runs]
     return [
@@ -183,15 +229,29 @@ def _refinement_series(runs: Runs) -> list[Series]:
     return series
 
 
-def _draw_published(axes: Axes, curves: Sequence[Series]) -> None:
+def _published(runs: Runs, figures: Mapping[str, str]) -> str:
+    """The figure that published what one of the runs reproduces; empty if there is none."""
+    return next((figures[name] for label, _ in runs if (name := label.split(" (")[0]) in figures), "")
+
+
+def _draw_published(axes: Axes, curves: Sequence[Series], figure: str) -> None:
     """The published points of each curve's rate in the curve's colour, and their Pareto front."""
-    for bits, colour in {(series.points[0][0]["rate_bound_bits"], series.colour) for series in curves}:
-        points = [(point["mse"], point["accuracy"]) for point in published_fig9a() if abs(point["rate_bits"] - bits) < 0.05]
+    for bits, colour in sorted({(series.points[0][0]["rate_bound_bits"], series.colour) for series in curves}):
+        points = [(point["mse"], point["accuracy"]) for point in published_figure(figure) if abs(point["rate_bits"] - bits) < 0.05]
         if points:
             style: dict[str, Any] = {"color": COLOURS[colour % len(COLOURS)], "zorder": 2}
             axes.plot(*zip(*points, strict=True), linestyle="none", marker="x", markersize=3.5, markeredgewidth=0.7, alpha=0.6, **style)
             axes.plot(*zip(*pareto_set(points), strict=True), linestyle="--", linewidth=1, **style)
-    axes.plot([], [], linestyle="none", marker="x", markersize=3.5, markeredgewidth=0.7, color="#555555", label="published points (RDPC, Fig. 9a)")
+    axes.plot(
+        [],
+        [],
+        linestyle="none",
+        marker="x",
+        markersize=3.5,
+        markeredgewidth=0.7,
+        color="#555555",
+        label=f"published points ({figure.replace(' ', ', Fig. ')})",
+    )
     axes.plot([], [], linestyle="--", linewidth=1, color="#555555", label="their Pareto front")
 
 

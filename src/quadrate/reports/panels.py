@@ -28,6 +28,8 @@ _AXES = {
     "rate_bound_bits": "rate bound (bits per image)",
     "w1_fresh": "perception (W1 by a fresh critic, image norm)",
     "sliced_w2sq": "perception (sliced W2², squared image norm)",
+    "published_w1": "published W1 (each run's own critic): not comparable",
+    "published_accuracy": "published accuracy",
     **{f"accuracy_{judge}": f"accuracy ({judge} judge)" for judge in ("training", "independent", "retrained")},
     **{f"cross_entropy_{judge}_nats": f"cross-entropy ({judge} judge, nats)" for judge in ("training", "independent", "retrained")},
 }

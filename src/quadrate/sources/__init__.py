@@ -1,9 +1,9 @@
 """Where samples come from: data sets known by name, folders of labelled images, PyTorch data sets, arrays. All in memory, as uint8."""
 
-from quadrate.sources.catalog import SOURCE_NAMES
+from quadrate.sources.catalog import ALIASES, SOURCE_NAMES
 from quadrate.sources.dataset import from_dataset
 from quadrate.sources.folder import from_folder
 from quadrate.sources.load import load_source
 from quadrate.sources.source import Source, Split, from_arrays, pixels
 
-__all__ = ["SOURCE_NAMES", "Source", "Split", "from_arrays", "from_dataset", "from_folder", "load_source", "pixels"]
+__all__ = ["ALIASES", "SOURCE_NAMES", "Source", "Split", "from_arrays", "from_dataset", "from_folder", "load_source", "pixels"]

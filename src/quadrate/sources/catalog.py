@@ -98,6 +98,7 @@ DOWNLOADS = {
     ),
 }
 SOURCE_NAMES = ("digits", *DOWNLOADS)
+ALIASES = {"cifar10": "cifar-10", "fashionmnist": "fashion-mnist"}
 
 
 def load_named(name: str, data_dir: Path | str | None = None) -> Source:

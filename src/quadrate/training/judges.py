@@ -30,7 +30,7 @@ _FORMAT = "quadrate-judge-1"
 _LEAST_STEPS = 600  # fewer leave a classifier of a small source half trained
 
 # By architecture: passes over a source as large as MNIST, and the peak learning rate.
-_SETTINGS = {"conv": (5, 5e-3), "dense": (8, 2e-3), "paper": (10, 1e-3)}
+_SETTINGS = {"conv": (5, 5e-3), "dense": (8, 2e-3), "paper": (10, 1e-3), "residual": (6, 5e-3)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def train_judge(
         source: The images; training runs on the device they lie on.
         architecture: A name in `quadrate.networks.CLASSIFIERS`.
         seed: Decides the initial weights and the order of the images, and nothing else does.
-        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense") or 10 ("paper"), more where they would make fewer than 600 steps.
+        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or 6 ("residual"), more where they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
         on_epoch: Called after each pass with its number from 1, the number of passes, and its mean cross-entropy in nats.
@@ -217,7 +217,7 @@ def find_judge(
     Two processes may ask for the same judge at once: both train it, both get the same, and the file is whole at any time.
 
     Args:
-        spec: An architecture ("conv", "dense", "paper"): trained on first use, kept in `folder`, read from there later. Or the path of a judge
+        spec: An architecture ("conv", "dense", "paper", "residual"): trained on first use, kept in `folder`, read from there later. Or the path of a judge
             (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up in the folder QUADRATE_DATA as well.
         source: What it shall judge; the judge lies on its device.
         folder: Where trained judges are kept.

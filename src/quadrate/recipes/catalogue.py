@@ -1,0 +1,110 @@
+"""Every experiment by name: which paper and figure, on which data, what it cost where it was run, and what it still needs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from quadrate.config import Recipe
+from quadrate.recipes.demo import demo
+from quadrate.recipes.features import cifar_features, lossyless_clip
+from quadrate.recipes.invariant import (
+    banana_rotation,
+    banana_x_translation,
+    banana_y_translation,
+    group_exact,
+    mnist_invariant_bince,
+    mnist_invariant_vc,
+    mnist_invariant_vic,
+)
+from quadrate.recipes.rdpc import rdc_mnist, rdc_svhn, rdpc_mnist, rdpc_svhn, restore_mnist, rpc_mnist
+from quadrate.recipes.settings import Grid
+from quadrate.recipes.urdc import urdc_mnist, urdc_mnist_6bit, urdc_mnist_rates
+from quadrate.recipes.urdp import rdp_mnist, rdp_svhn, refine_mnist, refine_svhn
+from quadrate.recipes.zoo import zoo_mnist
+
+OWN, URDP, RDPC, URDC = "Quadrate", "uRDP, Zhang et al. 2021", "RDPC, Wang et al. 2025", "URDC, Nguyen et al. 2025"
+LOSSLESS = "lossyless, Dubois et al. 2021"
+_SVHN = "SVHN, not had here"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One line of the catalogue.
+
+    Attributes:
+        name: The recipe's name.
+        paper: Whose experiment it is.
+        figures: Where the paper shows it.
+        data: Its data set.
+        recipe: The function that returns its configuration, from the name of a grid where it has several; None where too little is known for one.
+            What it returns has `stages`, as a `Recipe`, or else `points`.
+        cpu_minutes: What training the thin grid took of one core (results/NAME); None where it was not run.
+        needs: What stands in its way, if something does.
+    """
+
+    name: str
+    paper: str
+    figures: str
+    data: str
+    recipe: Callable[..., Any] | None
+    cpu_minutes: float | None = None
+    needs: str = ""
+
+    @property
+    def state(self) -> str:
+        """Whether it was run, or what that takes."""
+        return "run here" if self.cpu_minutes is not None else f"needs {self.needs}" if self.needs else "no results yet"
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """The grids it has, thin first."""
+        if self.recipe is None:
+            return ()
+        return get_args(Grid) if "grid" in inspect.signature(self.recipe).parameters else ("thin",)
+
+    def points(self, grid: Grid) -> int | None:
+        """How many points a grid has; None where there is no such grid."""
+        if self.recipe is None or grid not in self.grids:
+            return None
+        made = self.recipe(grid=grid) if len(self.grids) > 1 else self.recipe()
+        return sum(len(stage.points) for stage in made.stages) if isinstance(made, Recipe) else len(made.points)
+
+
+TRADE_OFFS = (
+    Experiment("demo", OWN, "the whole way in minutes", "digits", demo),
+    Experiment("zoo-mnist", OWN, "the codecs in the package", "mnist", zoo_mnist, 10.2),
+    Experiment("rdp-mnist", URDP, "Fig. 4a; URDC, Fig. 5", "mnist", rdp_mnist, 8.9),
+    Experiment("rdp-svhn", URDP, "Fig. 4c", "svhn", rdp_svhn, needs=_SVHN),
+    Experiment("refine-mnist", URDP, "Fig. 6a", "mnist", refine_mnist, 3.5),
+    Experiment("refine-svhn", URDP, "Fig. 6c", "svhn", refine_svhn, needs=_SVHN),
+    Experiment("rdc-mnist", RDPC, "Fig. 9a", "mnist", rdc_mnist, 68.0),
+    Experiment("rdc-svhn", RDPC, "its weights; no figure", "svhn", rdc_svhn, needs=_SVHN),
+    Experiment("rpc-mnist", RDPC, "Fig. 9b", "mnist", rpc_mnist),
+    Experiment("rdpc-mnist", RDPC, "Figs. 10a, 11a", "mnist", rdpc_mnist),
+    Experiment("rdpc-svhn", RDPC, "Figs. 10b, 11b", "svhn", rdpc_svhn, needs=_SVHN),
+    Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", None, needs="its dimensions and levels"),
+    Experiment("restore-mnist", RDPC, "source noise", "mnist", restore_mnist, 11.1),
+    Experiment("urdc-mnist", URDC, "Fig. 6", "mnist", urdc_mnist, 14.1),
+    Experiment("urdc-mnist-6bit", URDC, "Fig. 6, at 6 bits", "mnist", urdc_mnist_6bit),
+    Experiment("urdc-mnist-rates", URDC, "Fig. 4; poster", "mnist", urdc_mnist_rates),
+)
+"""The experiments whose recipe is a `Recipe`."""
+
+LOSSLESS_PREDICTION = (
+    Experiment("banana-rotation", LOSSLESS, "banana", "fresh samples", banana_rotation),
+    Experiment("banana-x-translation", LOSSLESS, "banana", "fresh samples", banana_x_translation),
+    Experiment("banana-y-translation", LOSSLESS, "banana", "fresh samples", banana_y_translation),
+    Experiment("group-exact", LOSSLESS, "its theorem", "fresh samples", group_exact),
+    Experiment("mnist-invariant-vic", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vic),
+    Experiment("mnist-invariant-vc", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vc),
+    Experiment("mnist-invariant-bince", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_bince),
+    Experiment("cifar-features", LOSSLESS, "its table, another backbone", "cifar-10", cifar_features),
+    Experiment("lossyless-clip", LOSSLESS, "its published bottlenecks", "lossyless", lossyless_clip),
+)
+"""The experiments of invariant compressors and of features."""
+
+CATALOGUE: tuple[Experiment, ...] = (*TRADE_OFFS, *LOSSLESS_PREDICTION)
+"""All experiments."""
