@@ -109,7 +109,8 @@ def test_table_cuts_nothing_off(name: str, width: int) -> None:
     assert "…" not in text and max(map(len, text.splitlines())) <= width
     words = text.split()
     for mean in mean_over_seeds(rows):
-        for word in (f"{1000 * mean['distortion_mse']:.2f}", f"{100 * mean['accuracy_independent']:.2f}", f"{mean['rate_bound_bits']:.2f}"):
+        assert any(f"{1000 * mean['distortion_mse']:.{digits}f}" in words for digits in (2, 3))  # three where all are below 10
+        for word in (f"{100 * mean['accuracy_independent']:.2f}", f"{mean['rate_bound_bits']:.2f}"):
             assert word in words
     for stage in {row["stage"] for row in rows}:
         assert stage in text or all(part in text for part in (f"{stage[: stage.rindex('-')]}-", stage[stage.rindex("-") + 1 :]))
@@ -182,6 +183,9 @@ def test_what_varies_decides_what_is_drawn() -> None:
     assert axes("refine-mnist") == [[("rate_bound_bits", mse), ("rate_bound_bits", w1)]]
     assert axes("restore-mnist") == [[(w1, accuracy), (sliced, accuracy)], [(w1, nats), (sliced, nats)]]
     assert axes("demo") == [[(mse, accuracy), (mse, w1)]]
+    own_critic = ("published_w1", "published_accuracy")
+    assert axes("rpc-mnist") == [[(w1, accuracy), (w1, "accuracy_independent"), own_critic]]
+    assert axes("rdpc-mnist") == [[(mse, accuracy), (w1, accuracy)], [(w1, "accuracy_independent"), own_critic]]
 
 
 def test_curves_are_labelled_by_what_differs() -> None:
@@ -199,12 +203,26 @@ def test_curves_are_labelled_by_what_differs() -> None:
     assert labels(("restore-mnist", scored_recipe("restore-mnist")))[0] == ["noise σ = 0", "noise σ = 0.5", "noise σ = 1"]
 
 
-def test_published_points_stand_beside_rdc_mnist_only(tmp_path: Path) -> None:
-    rows = scored_recipe("rdc-mnist")
-    plot_run("rdc-mnist", rows, tmp_path / "with.svg")
-    plot_run("mine", rows, tmp_path / "without.svg")
-    sizes = [(tmp_path / name).read_text().count("<use ") for name in ("with.svg", "without.svg")]  # a use a marker
-    assert sizes[0] - sizes[1] >= 124
+@pytest.mark.parametrize(("name", "more"), [("rdc-mnist", 124), ("rdpc-mnist", 16 + 36 - 18), ("rpc-mnist", 132)])
+def test_published_points_stand_beside_their_own_recipe_only(name: str, more: int, tmp_path: Path) -> None:
+    rows = scored_recipe(name)
+    plot_run(name, rows, tmp_path / "with.svg")
+    plot_run(f"cifar-10-{name}", rows, tmp_path / "without.svg")
+    sizes = [(tmp_path / file).read_text().count("<use ") for file in ("with.svg", "without.svg")]  # a use a marker
+    assert sizes[0] - sizes[1] >= more  # without them `rdpc-mnist` has another panel of ours, with 18 points
+    assert "not comparable" in (tmp_path / "with.svg").read_text() or name == "rdc-mnist"
+    assert "published" not in (tmp_path / "without.svg").read_text()
+
+
+def test_one_curve_a_perception_weight_and_rate() -> None:
+    from quadrate.reports.figures import _panels
+
+    rows = scored_recipe("rdpc-mnist")
+    series = _panels([("rdpc-mnist", rows)], rows)[0][0].series
+    assert [one.label for one in series[:2]] == ["λp = 0.0025, 4.75 bits", "λp = 0.0075, 4.75 bits"] and len(series) == 6
+    for one in series:
+        assert len({group[0]["lambda_p"] for group in one.points}) == len({group[0]["levels"] for group in one.points}) == 1
+        assert [group[0]["lambda_c"] for group in one.points] == [0, 0.0072, 0.0217] and all(len(group) == 2 for group in one.points)
 
 
 def test_runs_can_be_overlaid_and_equal_names_are_numbered(tmp_path: Path) -> None:
@@ -418,7 +436,7 @@ def test_urdc_finding() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_findings_as_markdown(name: str) -> None:
     text = findings_markdown(name, scored_recipe(name))
-    assert (text == "") == (name in ("demo", "zoo-mnist"))  # which claim nothing
+    assert (text == "") == (name in ("demo", "zoo-mnist", "rdc-svhn", "urdc-mnist-rates"))  # which have none
     if text:
         tables = [line for line in text.splitlines() if line.startswith("|")]
         assert len(tables) >= 3 and "nan" not in text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from quadrate.cli.quads import rate_text, shown
-from quadrate.codec import Codec
+from quadrate.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
@@ -29,11 +29,11 @@ def compress(
     labels: bool = False,
     append: bool = False,
 ) -> None:
-    """Compresses images into one .quad file, which appears under its name when it is whole.
+    """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
 
     Args:
         inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz arrays (N, C, H, W) or (N, H, W), or data sets with
-            their split, such as mnist:test.
+            their split, such as mnist:test; features as .npy or .npz arrays (N, D).
         output: The .quad file.
         codec: A codec in the package, such as mnist-6bit, or a codec's file.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
@@ -44,9 +44,7 @@ def compress(
     from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
 
-    loaded = Codec.load(codec)
-    if not loaded.models:
-        raise QuadrateError(f"{codec} has no tables yet, so it cannot write files; Codec.freeze(source) fits them, Codec.save keeps them")
+    loaded = open_codec(codec)
     header = _header_to_append_to(output, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
@@ -62,7 +60,7 @@ def compress(
         raise KeyboardInterrupt(f"{output} is as it was before") from None
     with Reader(output) as reader:
         samples = reader.samples
-    rate = rate_text(samples, output.stat().st_size, loaded.rate_bound_bits)
+    rate = rate_text(samples, output.stat().st_size, getattr(loaded, "rate_bound_bits", None))
     print(f"{output}: {f'{added} samples added; ' if append else ''}{rate}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from torch import Tensor
 
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
@@ -27,9 +28,10 @@ def decompress(
     decoder: str | None = None,
     blend: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=WEIGHT")] = (),
     samples: str = ":",
-    dtype: Literal["uint8", "float32"] = "uint8",
+    dtype: Literal["uint8", "float32"] | None = None,
+    latents: bool = False,
 ) -> None:
-    """Decodes a .quad file into an array or a folder of PNG files.
+    """Decodes a .quad file into an array or a folder of PNG files; features, and what models read without a decoder, into an array.
 
     Args:
         file: The .quad file.
@@ -38,30 +40,46 @@ def decompress(
         decoder: Which of the codec's decoders; by default the first.
         blend: Or several with their weights, which sum to 1, such as faithful=.3 realistic=.7.
         samples: Which samples, as in Python: 10:20, ::100, 7.
-        dtype: Of an array; numbers lie in [0, 255] or [0, 1].
+        dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
+        latents: Write what decoders would read, float32 (N, d), in place of samples.
     """
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
     array = output.suffix.lower() == ".npy"
-    if dtype != "uint8" and not array:
-        raise QuadrateError(f"PNG files hold bytes; --dtype {dtype} needs an output that ends in .npy")
+    if not array and (latents or dtype == "float32"):
+        asked = "--latents" if latents else f"PNG files hold bytes; --dtype {dtype}"
+        raise QuadrateError(f"{asked} needs an output that ends in .npy")
     chosen = _blend(decoder, blend)
+    if latents and (dtype or chosen):
+        raise QuadrateError("--latents are what decoders read, as float32; leave --dtype, --decoder and --blend out")
     part = _slice(samples)
     with quad.QuadFile(file, codec_for(file, codec)) as opened:
         wanted = range(*part.indices(opened.samples))
         if not wanted and opened.samples:
             raise QuadrateError(f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is none of them")
-        opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
-        pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted))
+        shape = (opened.latent_dims,) if latents else opened.codec.shape
+        if not latents:
+            opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
+        if len(shape) != 3 and (not array or dtype == "uint8"):
+            raise QuadrateError(f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy, and no --dtype uint8")
+        kind = dtype or ("uint8" if len(shape) == 3 else "float32")
         try:
-            if array:
-                write_array(output, (len(wanted), *opened.codec.shape), dtype, _pixels(pieces, dtype))
+            if latents:
+                write_array(output, (len(wanted), *shape), kind, _numbers(shown(opened.received_pieces(part), "reading", len(wanted))))
+            elif array:
+                write_array(output, (len(wanted), *shape), kind, _pixels(shown(opened.pieces(part, chosen), "decompressing", len(wanted)), kind))
             else:
+                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted))
                 _write_pictures(PictureFolder(output, opened.codec.shape), pieces, wanted)
         except KeyboardInterrupt:
             state = "is as it was before" if array else "holds what was written so far"
             raise KeyboardInterrupt(f"{output} {state}") from None
-    print(f"{output}: {len(wanted)} samples of {'x'.join(map(str, opened.codec.shape))}")
+    print(f"{output}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
+
+
+def _numbers(pieces: Iterator[Tensor]) -> Iterator[Any]:
+    for piece in pieces:
+        yield piece.numpy()
 
 
 def _pixels(pieces: Iterator[Batch], dtype: str) -> Iterator[Any]:

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from quadrate.cli.progress import CONSOLE, Progress
-from quadrate.files import write_text
-from quadrate.reports import findings_markdown, plot_run, results_table
+from quadrate.cli.steps import evaluate_points, evaluate_run
+from quadrate.kinds import open_run
 from quadrate.runs import Run
 
 
@@ -21,13 +20,8 @@ def evaluate(run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="R
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
     """
-    opened = Run.open(run, device=device)
-    with Progress.of_evaluation(opened) as progress:
-        rows = opened.evaluate(workers, progress.report)
-    CONSOLE.print(results_table(rows))
-    figure = opened.folder / "trade-off.png"
-    plot_run(opened.recipe.name, rows, figure)
-    complete = len(rows) == sum(len(stage.points) for stage in opened.recipe.stages)
-    findings = findings_markdown(opened.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
-    write_text(opened.folder / "findings.md", findings)
-    print(f"{findings}\ntable:    {opened.folder / 'results.csv'}\nfindings: {opened.folder / 'findings.md'}\nfigure:   {figure}")
+    opened = open_run(run, device)
+    if isinstance(opened, Run):
+        evaluate_run(opened, workers)
+    else:
+        evaluate_points(opened, workers)

@@ -48,19 +48,19 @@ class Input:
     batches: Iterator[Batch]
 
 
-def open_inputs(texts: Sequence[str], shape: Shape, labels: bool) -> list[Input]:
+def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> list[Input]:
     """What the texts of a command line name.
 
     Args:
-        texts: Folders, images, .npy and .npz files, and data sets with their split such as "mnist:test".
-        shape: The images' shape (C, H, W) that the codec takes.
+        texts: Folders, images, .npy and .npz files, and data sets with their split such as "mnist:test"; of features arrays only.
+        shape: A sample's shape that the codec takes: (C, H, W) of images, (D,) of features.
         labels: Whether labels are wanted.
 
     Raises:
         QuadrateError: If something is missing, damaged, of another shape, or without labels where they are wanted; images are only looked at
             when the batches are.
     """
-    inputs = [_open(text, shape, labels) for text in texts]
+    inputs = [_open(text, tuple(shape), labels) for text in texts]
     if not inputs:
         raise QuadrateError("name at least one folder of images, image, .npy or .npz file, or data set such as mnist:test")
     other = next((each for each in inputs if each.named != inputs[0].named), None)
@@ -75,7 +75,10 @@ def open_inputs(texts: Sequence[str], shape: Shape, labels: bool) -> list[Input]
     return inputs
 
 
-def _open(text: str, shape: Shape, labels: bool) -> Input:
+def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
+    if len(shape) != 3:
+        return _features(text, shape, labels)
+    shape = (shape[0], shape[1], shape[2])
     if text.partition(":")[0] in SOURCE_NAMES:
         return _data_set(text, shape, labels)
     path = Path(text).expanduser()
@@ -92,14 +95,21 @@ def _open(text: str, shape: Shape, labels: bool) -> Input:
     return Input(str(path), 1, True, None, _image_batches(path.parent, iter([path.name]), shape, None))
 
 
-def _fit(name: str, found: tuple[int, ...], shape: Shape, what: str = "its images are") -> None:
+def _fit(name: str, found: tuple[int, ...], shape: tuple[int, ...], what: str = "its images are") -> None:
     if found != tuple(shape):
         raise QuadrateError(f"{name}: {what} {found} (C, H, W); the codec takes {tuple(shape)}: resize or convert them first")
 
 
-def _size(shape: Shape) -> int:
-    """How many images make a batch."""
+def _size(shape: tuple[int, ...]) -> int:
+    """How many samples make a batch."""
     return max(1, _BATCH_PIXELS // math.prod(shape))
+
+
+def _features(text: str, shape: tuple[int, ...], labels: bool) -> Input:
+    path = Path(text).expanduser()
+    if path.suffix.lower() not in _ARRAYS or not path.exists():
+        raise QuadrateError(f"{text}: this codec takes features (N, {shape[0]}), from an .npy or .npz file that is there")
+    return _array_file(path, shape, labels)
 
 
 # --- data sets ---
@@ -174,7 +184,7 @@ def _read_image(path: Path, shape: Shape) -> NDArray[np.uint8]:
 # --- arrays ---
 
 
-def _array_file(path: Path, shape: Shape, labels: bool) -> Input:
+def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
     if labels and path.suffix.lower() == ".npy":
         raise QuadrateError(f"{path}: an .npy file holds no labels; an .npz file with the arrays images and labels does")
     try:
@@ -183,12 +193,16 @@ def _array_file(path: Path, shape: Shape, labels: bool) -> Input:
             whole, kind = _array_header(file)
     except _BAD_ARRAY as error:
         raise QuadrateError(f"{path}: not a readable array file ({error})") from None
-    if kind != np.uint8 and kind.kind != "f":
-        raise QuadrateError(f"{path}: images are uint8, or floating point in [0, 1]; it holds {kind}")
-    if len(whole) not in (3, 4):
+    images = len(shape) == 3
+    if kind.kind != "f" and (images and kind != np.uint8 or not images and kind.kind not in "iu"):
+        raise QuadrateError(f"{path}: {'images are uint8, or floating point in [0, 1]' if images else 'features are real numbers'}; it holds {kind}")
+    if not images and whole[1:] != shape:
+        raise QuadrateError(f"{path}: it holds an array {whole}; this codec takes features (N, {shape[0]})")
+    if images and len(whole) not in (3, 4):
         raise QuadrateError(f"{path}: expected images (N, C, H, W) or (N, H, W); it holds an array {whole}")
     count = whole[0]
-    _fit(str(path), (1, *whole[1:]) if len(whole) == 3 else whole[1:], shape)
+    if images:
+        _fit(str(path), (1, *whole[1:]) if len(whole) == 3 else whole[1:], shape)
     if numbers is not None and (numbers.shape != (count,) or numbers.dtype.kind not in "iu"):
         raise QuadrateError(f"{path}: its labels are {numbers.dtype} {numbers.shape}; {count} images take {count} integers")
     return Input(str(path), count, False, None, _array_batches(path, name, kind, count, shape, numbers))
@@ -227,7 +241,9 @@ def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, kind
 
 
-def _array_batches(path: Path, member: str | None, kind: np.dtype[Any], count: int, shape: Shape, labels: NDArray[Any] | None) -> Iterator[Batch]:
+def _array_batches(
+    path: Path, member: str | None, kind: np.dtype[Any], count: int, shape: tuple[int, ...], labels: NDArray[Any] | None
+) -> Iterator[Batch]:
     size = _size(shape)
     try:
         with _opened(path, member) as file:
@@ -239,7 +255,7 @@ def _array_batches(path: Path, member: str | None, kind: np.dtype[Any], count: i
                 if len(data) < wanted:
                     raise ValueError(f"it is cut short: image {start + len(data) * some // wanted} of {count} is not whole")
                 images = np.frombuffer(data, kind).reshape(some, *shape).astype(kind.newbyteorder("="))
-                if kind.kind == "f" and not ((images >= 0) & (images <= 1)).all():  # false for NaN too
+                if len(shape) == 3 and kind.kind == "f" and not ((images >= 0) & (images <= 1)).all():  # false for NaN too
                     raise ValueError(f"floating-point images lie in [0, 1]; images {start} to {start + some - 1} reach beyond, or are not numbers")
                 yield Batch(images, None if labels is None else labels[start : start + some])
     except _BAD_ARRAY as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from quadrate.cli.quads import find_codec, reads
-from quadrate.codec import Codec
+from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container.blocks import chunk_header_size, unpack_chunk_header
 from quadrate.coding.container.file import InputFile
 from quadrate.coding.container.layout import ENTRY
@@ -32,16 +32,17 @@ def inspect(
     with InputFile(file) as opened:
         contents = read_contents(opened)
         facts = _facts(opened, contents)
+    found: tuple[str, AnyCodec] | None
     if codec is None:
         found = find_codec(contents.header)
     else:
-        loaded = Codec.load(codec)
+        loaded = open_codec(codec)
         found = (codec, loaded) if reads(loaded, contents.header) else None
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
-        "decoders": list(found[1].decoders),
-        "rate_bound_bits": found[1].rate_bound_bits,
+        "decoders": list(getattr(found[1], "decoders", ())),
+        "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
     }
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
 
@@ -92,8 +93,9 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
     codec = facts["codec"]
     if codec:
         layers = f"{codec['layers']} of {len(facts['layers'])} layers" if codec["layers"] < len(facts["layers"]) else "it"
-        bound = f"bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
-        lines.append(f"codec: {codec['name']} reads {layers}; {bound}; decoders {', '.join(codec['decoders'])}")
+        bound = "" if codec["rate_bound_bits"] is None else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
+        decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
+        lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
     else:
         lines.append(f"codec: {'none in the package reads it' if asked is None else f'{asked} does not read it'}")
     parts = [

@@ -23,7 +23,7 @@ def judge(
 
     Args:
         data: A data set's name, or a folder of labelled images.
-        architecture: conv, dense or paper; or the path of a published checkpoint.
+        architecture: conv, dense, residual or paper; or the path of a published checkpoint.
         seed: The seed of the training.
         runs: Its file goes into RUNS/judges, where training finds it.
     """

@@ -17,12 +17,15 @@ from quadrate.cli.inspect_ import inspect
 from quadrate.cli.judge import judge
 from quadrate.cli.plot import plot
 from quadrate.cli.recipes import recipes
+from quadrate.cli.report import report
+from quadrate.cli.reproduce import reproduce
 from quadrate.cli.theory import theory
 from quadrate.cli.train import train
 from quadrate.cli.verify import verify
 from quadrate.errors import QuadrateError
 
-VERBS = {verb.__name__: verb for verb in (recipes, train, evaluate, plot, judge, demo, theory, export, compress, decompress, inspect, verify)}
+_FILES = (export, compress, decompress, inspect, verify)
+VERBS = {verb.__name__: verb for verb in (recipes, reproduce, train, evaluate, plot, report, judge, demo, theory, *_FILES)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

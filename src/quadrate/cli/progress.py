@@ -16,7 +16,11 @@ from quadrate.runs import Run
 # Off a terminal rich would assume 80 columns and cut tables.
 CONSOLE = Console(width=max(110, Console().width))
 
-_SHOWN = {"mse": "MSE", "cross_entropy_nats": "CE", "critic_gap": "W1", "validation_accuracy": "acc", "distortion_mse": "MSE", "w1_fresh": "W1"}
+_SHOWN = {
+    **{"mse": "MSE", "cross_entropy_nats": "CE", "critic_gap": "W1", "validation_accuracy": "acc", "distortion_mse": "MSE", "w1_fresh": "W1"},
+    **{"distortion": "D", "rate_bits": "bits", "disk_bits": "bits on disk", "bits_per_image": "bits an image", "accuracy": "acc"},
+    **{"accuracy_reconstructions": "acc", "accuracy_latents": "acc of latents", "prediction_error": "errors"},
+}
 
 
 class Progress:
@@ -72,6 +76,18 @@ class Progress:
             self._console.print(
                 f"{message['stage']}/{message['point']}: {losses} [{elapsed:.0f} s, {left:.0f} s left]", highlight=False, soft_wrap=True
             )
+
+
+class PointProgress(Progress):
+    """A bar over points that stand alone, each of which may report on its way."""
+
+    def report(self, message: dict[str, Any]) -> None:
+        """Shows one report; it counts if it is the point's last."""
+        whole = message.get("epoch") == message.get("epochs")
+        self._done -= not whole
+        super().report(message)
+        if not whole and self._bar and self._task is not None:
+            self._bar.update(self._task, advance=-1)
 
 
 def _places(run: Run) -> list[tuple[Stage, Path]]:

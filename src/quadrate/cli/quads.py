@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from quadrate import codec_file
 from quadrate.codec import Codec
+from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
@@ -32,20 +33,20 @@ def find_codec(header: Header) -> tuple[str, Codec] | None:
     return found
 
 
-def reads(codec: Codec, header: Header) -> bool:
+def reads(codec: AnyCodec, header: Header) -> bool:
     """Whether a codec reads a file's layers, or the first of them."""
     theirs = tuple(layer.identity for layer in header.layers)
     return bool(codec.models) and codec.identities == theirs[: len(codec.models)] and tuple(codec.shape) == tuple(header.shape)
 
 
-def codec_for(file: Path, name: str | None) -> Codec:
+def codec_for(file: Path, name: str | None) -> AnyCodec:
     """The codec of a name, or else the one in the package that reads a file.
 
     Raises:
         QuadrateError: If there is none, or the file is none.
     """
     if name is not None:
-        return Codec.load(name)
+        return open_codec(name)
     with Reader(file) as reader:
         header = reader.header
     found = find_codec(header)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from quadrate.cli.progress import Progress
-from quadrate.config import Recipe
-from quadrate.recipes import find_recipe
+from quadrate.cli.steps import adapted, adapted_points, train_points, train_run
+from quadrate.errors import QuadrateError
+from quadrate.kinds import run_of
+from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
 from quadrate.runs import Run
 
 
 def train(
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
+    grid: Grid = "thin",
     data: str | None = None,
-    family: Literal["compact", "paper"] | None = None,
+    family: Literal["compact", "compact-colour", "paper"] | None = None,
     judge: str | None = None,
+    seeds: int | None = None,
     epochs: int | None = None,
     runs: Path = Path("runs"),
     device: str = "cpu",
@@ -30,27 +32,26 @@ def train(
 
     Args:
         recipe: A name that `quadrate recipes` lists.
+        grid: Weights and settings that two cores finish (thin), or the paper's (published).
         data: Another data set, or a folder of labelled images, in place of the recipe's.
-        family: Other networks: ours, or the published ones.
-        judge: Another classifier in the loss: conv, dense, paper, or the path of a checkpoint.
+        family: Other networks: ours, ours for colour, or the published ones.
+        judge: Another classifier in the loss: conv, dense, residual, paper, or the path of a checkpoint.
+        seeds: Seeds for each point, in place of the recipe's.
         epochs: Passes over the data, for a quick look.
         runs: Where run folders live.
         device: cpu or cuda.
         execution: How points run: stacked as one program (the default on a GPU), spread over processes (the default on a CPU), or one by one.
         workers: Processes at most; by default one a core.
     """
-    chosen = find_recipe(recipe)
-    if data is not None and data != chosen.source:
-        # Another name: what is published for the recipe does not speak of other data.
-        chosen = replace(chosen, source=data, name=f"{Path(data).name}-{chosen.name}")
-    chosen = replace(chosen, family=family or chosen.family, judge=judge or chosen.judge)
-    if epochs is not None:
-        chosen = _with_epochs(chosen, epochs)
+    if recipe in POINT_RECIPES:
+        if family or judge or execution != "auto":
+            raise QuadrateError(f"{recipe} has its own networks, no judge, and runs a point a process; leave --family, --judge and --execution out")
+        points = run_of(adapted_points(recipe, data, seeds, grid, epochs=epochs), runs, device)
+        train_points(points, workers)
+        print(f"trained: {points.folder}\nnext:    quadrate evaluate {points.folder}")
+        return
+    chosen = adapted(find_recipe(recipe, grid), data, family, judge, epochs)
+    chosen = chosen if seeds is None else with_seeds(chosen, seeds)
     run = Run(chosen, runs, device=device)
-    with Progress.of_training(run) as progress:
-        run.train(execution, workers, progress.report)
+    train_run(run, execution, workers)
     print(f"trained: {run.folder}\nnext:    quadrate evaluate {run.folder}")
-
-
-def _with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    return replace(recipe, stages=tuple(replace(stage, training=replace(stage.training, epochs=epochs)) for stage in recipe.stages))

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.quads import find_codec, shown
-from quadrate.codec import Codec
+from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
 
 
@@ -25,7 +25,7 @@ def verify(
     """
     with Reader(file) as reader:
         reader.verify()
-        found = (codec, Codec.load(codec)) if codec is not None else find_codec(reader.header)
+        found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
         holds = f"{reader.samples} samples in {len(reader.index)} chunks"
         layers, ignored = len(reader.header.layers), reader.ignored_bytes
     if found is None:
@@ -38,7 +38,7 @@ def verify(
     print(f"{file}: whole: {holds}; {checked}{rest}")
 
 
-def _decode_all(file: Path, codec: Codec) -> None:
+def _decode_all(file: Path, codec: AnyCodec) -> None:
     from quadrate.quad import QuadFile  # the entropy coder, which other verbs do not need
 
     with QuadFile(file, codec) as opened:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError
-from quadrate.evaluation.intervals import interpolate_front
+from quadrate.evaluation.intervals import interpolate_front, pareto_set
 from quadrate.reports.published import published_fig9a
-from quadrate.reports.summary import JUDGES, POINT, Row, interval, mean_over_seeds, require
+from quadrate.reports.summary import POINT, Row, interval, mean_over_seeds, require
 
 ACCURACIES = (0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.975)
-_SAME_RATE_BITS = 0.05  # published rates are rounded
+SAME_RATE_BITS = 0.05  # published rates are rounded
 
 
 def against_published_front(rows: Sequence[Row], published: Sequence[Row] | None = None) -> dict[str, Any]:
@@ -49,6 +49,37 @@ def against_published_front(rows: Sequence[Row], published: Sequence[Row] | None
     return {"points": points, "mean_percent_lower": _mean(lower), "min_percent_lower": min(lower), **spread}
 
 
+def along_published_front(rows: Sequence[Row], published: Sequence[Row] | None = None) -> list[dict[str, Any]]:
+    """How much lower our MSE is at each point of the published front, a curve for each seed, by the training judge.
+
+    Args:
+        rows: Scored points of one stage.
+        published: `rate_bits`, `mse`, `accuracy`; by default RDPC's Fig. 9(a).
+
+    Returns:
+        One dict for each point of the Pareto set of each published rate that we have: `rate_bits`, `accuracy`, `mse_published`, and `percent_lower`
+        with its interval over seeds; -∞ without one where a seed does not reach the accuracy.
+
+    Raises:
+        QuadrateError: If a column is missing, or no rate is a published one.
+    """
+    require(rows, *POINT, "seed", "rate_bound_bits", "distortion_mse", "accuracy_training")
+    published = published_fig9a() if published is None else published
+    points = []
+    for bits in sorted({row["rate_bits"] for row in published}):
+        front = pareto_set((row["mse"], row["accuracy"]) for row in published if row["rate_bits"] == bits)
+        ours = [row for row in rows if abs(row["rate_bound_bits"] - bits) < SAME_RATE_BITS]
+        curves = [[(row["distortion_mse"], row["accuracy_training"]) for row in ours if row["seed"] == seed] for seed in _seeds(ours)]
+        for mse, accuracy in front if ours else []:
+            lower = [100 * (1 - _mse_at(curve, [accuracy])[0] / mse) for curve in curves]
+            reached = all(map(math.isfinite, lower))
+            found = interval("percent_lower", lower) if reached else {"percent_lower": -math.inf}
+            points.append({"rate_bits": bits, "accuracy": accuracy, "mse_published": mse, **found})
+    if not points:
+        raise QuadrateError(f"none of our rates {sorted({row['rate_bound_bits'] for row in rows})} is a published one")
+    return points
+
+
 def perception_price(rows: Sequence[Row], stage: str = "end-to-end") -> dict[str, float]:
     """What the largest λp of a stage costs and buys: MSE, fresh-critic W1 and sliced W2² as ratios to those at the smallest, with intervals.
 
@@ -62,7 +93,7 @@ def perception_price(rows: Sequence[Row], stage: str = "end-to-end") -> dict[str
     price: dict[str, float] = {"lambda_p_low": low, "lambda_p_high": high}
     for score in ("distortion_mse", "w1_fresh", "sliced_w2sq"):
         base, top = (_by_seed([row for row in own if row["lambda_p"] == weight], score) for weight in (low, high))
-        price |= interval(f"{score}_ratio", [top[seed] / base[seed] for seed in _shared(base, top)])
+        price |= interval(f"{score}_ratio", [top[seed] / base[seed] for seed in shared_seeds(base, top)])
     return price
 
 
@@ -118,60 +149,17 @@ def refinement(rows: Sequence[Row], first: str = "first", refined: str = "refine
             scores = {name: _by_seed(part, score) for name, part in own.items()}
             entry |= {f"{name}_{short}": _mean(values.values()) for name, values in scores.items()}
             for other in ("first", "single") if short == "mse" else ("single",):
-                shared = _shared(scores["refined"], scores[other])
+                shared = shared_seeds(scores["refined"], scores[other])
                 entry |= interval(f"refined_to_{other}_{short}", [scores["refined"][seed] / scores[other][seed] for seed in shared])
         results.append(entry)
     return results
 
 
-def restoration(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Does classification trade against perception? For each noise level and judge, over the grid of weights.
+def urdc_mses(rows: Sequence[Row]) -> dict[float, dict[str, dict[int, float]]]:
+    """The MSEs that URDC's claim is about, by seed: for each λp those of `encoder`, `best`, `lowest` and `highest`.
 
-    Returns:
-        One dict a noise level and judge: `noise_std`, `judge`; the lowest and highest mean over seeds of `accuracy`, `cross_entropy_nats`,
-        `w1_fresh` and `sliced_w2sq` (`…_min`, `…_max`); for both perception scores `slope_…` in nats a unit, cross-entropy regressed on the score
-        within seeds, with its 95 % interval, `rank_correlation_…` (Spearman, mean over seeds), and `trade_off_…`: "appears" if the slope is
-        surely negative (better perception goes with worse classification), "reversed" if surely positive, otherwise "not seen". The slope is over
-        all weights, dominated ones too; `price_…` looks at the ends of the front: the score where classification is best, over the best score.
-
-    Raises:
-        QuadrateError: If there are no rows or a column is missing.
-    """
-    require(rows, *POINT, "seed", "w1_fresh", "sliced_w2sq")
-    results = []
-    for noise in sorted({row["noise_std"] for row in rows}):
-        own = [row for row in rows if row["noise_std"] == noise]
-        for judge in (judge for judge in JUDGES if f"accuracy_{judge}" in own[0]):
-            columns = {
-                "accuracy": f"accuracy_{judge}",
-                "cross_entropy_nats": f"cross_entropy_{judge}_nats",
-                "w1_fresh": "w1_fresh",
-                "sliced_w2sq": "sliced_w2sq",
-            }
-            require(own, *columns.values())
-            entry: dict[str, Any] = {"noise_std": noise, "judge": judge}
-            for name, column in columns.items():
-                values = [row[column] for row in mean_over_seeds(own)]
-                entry |= {f"{name}_min": min(values), f"{name}_max": max(values)}
-            means = mean_over_seeds(own)
-            best = min(means, key=lambda row: row[columns["cross_entropy_nats"]])
-            for score in ("w1_fresh", "sliced_w2sq"):
-                entry |= _trade_off(own, score, columns["cross_entropy_nats"])
-                entry[f"price_{score}"] = best[score] / min(row[score] for row in means)
-            results.append(entry)
-    return results
-
-
-def urdc_finding(rows: Sequence[Row]) -> list[dict[str, float]]:
-    """How near universal decoders stay to their encoder's MSE, and how far above the best end-to-end one (URDC, Nguyen et al. 2025, Fig. 6).
-
-    The encoder's is the end-to-end MSE at the largest λc, the best the lowest mean of all λc. Published: universal decoders of .0519 to .0522, which
-    cannot leave their encoder's .052 or so, 11 % above the best, .0467.
-
-    Returns:
-        One dict a λp, without (0) and with the Wasserstein term: `lambda_p`; means over seeds, `encoder_mse`, `best_end_to_end_mse`,
-        `universal_mse_min` and `…_max`; how far the lowest and the highest universal decoder lie above the encoder's and above the best, with
-        intervals: `lowest_above_encoder_percent`, `highest_above_encoder_percent`, `lowest_above_best_percent`, `highest_above_best_percent`.
+    The encoder's is the end-to-end MSE at the largest λc, the best that of the end-to-end λc with the lowest mean; lowest and highest are those of
+    the universal decoders with the lowest and the highest mean.
 
     Raises:
         QuadrateError: If no stage `end-to-end…` has a partner `universal…`, or a column is missing.
@@ -182,17 +170,42 @@ def urdc_finding(rows: Sequence[Row]) -> list[dict[str, float]]:
     ends = [end for end in ends if f"universal{end}" in stages]
     if not ends:
         raise QuadrateError(f"no stage 'end-to-end…' with a partner 'universal…'; there are {', '.join(sorted(stages))}")
-    results = []
+    mses = {}
     for end in ends:
         single, shared = (_of_stage(rows, f"{kind}{end}") for kind in ("end-to-end", "universal"))
-        encoder = _by_seed([row for row in single if row["lambda_c"] == max(row["lambda_c"] for row in single)], "distortion_mse")
-        best = _by_seed(_extreme(single, min), "distortion_mse")
-        entry = {"lambda_p": float(single[0]["lambda_p"]), "encoder_mse": _mean(encoder.values()), "best_end_to_end_mse": _mean(best.values())}
-        for word, name, choose in (("lowest", "min", min), ("highest", "max", max)):
-            decoder = _by_seed(_extreme(shared, choose), "distortion_mse")
+        largest = max(row["lambda_c"] for row in single)
+        chosen = {
+            "encoder": [row for row in single if row["lambda_c"] == largest],
+            "best": _extreme(single, min),
+            "lowest": _extreme(shared, min),
+            "highest": _extreme(shared, max),
+        }
+        mses[float(single[0]["lambda_p"])] = {name: _by_seed(own, "distortion_mse") for name, own in chosen.items()}
+    return mses
+
+
+def urdc_finding(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """How near universal decoders stay to their encoder's MSE, and how far above the best end-to-end one (URDC, Nguyen et al. 2025, Fig. 6).
+
+    Published: universal decoders of .0519 to .0522, which cannot leave their encoder's .052 or so, 11 % above the best, .0467.
+
+    Returns:
+        One dict a λp, without (0) and with the Wasserstein term: `lambda_p`; means over seeds, `encoder_mse`, `best_end_to_end_mse`,
+        `universal_mse_min` and `…_max`; how far the lowest and the highest universal decoder lie above the encoder's and above the best, with
+        intervals: `lowest_above_encoder_percent`, `highest_above_encoder_percent`, `lowest_above_best_percent`, `highest_above_best_percent`.
+
+    Raises:
+        QuadrateError: As `urdc_mses`.
+    """
+    results = []
+    for weight, mses in urdc_mses(rows).items():
+        entry = {"lambda_p": weight, "encoder_mse": _mean(mses["encoder"].values()), "best_end_to_end_mse": _mean(mses["best"].values())}
+        for word, name in (("lowest", "min"), ("highest", "max")):
+            decoder = mses[word]
             entry[f"universal_mse_{name}"] = _mean(decoder.values())
-            for other, base in (("encoder", encoder), ("best", best)):
-                entry |= interval(f"{word}_above_{other}_percent", [100 * (decoder[seed] / base[seed] - 1) for seed in _shared(decoder, base)])
+            for other in ("encoder", "best"):
+                percent = [100 * (decoder[seed] / mses[other][seed] - 1) for seed in shared_seeds(decoder, mses[other])]
+                entry |= interval(f"{word}_above_{other}_percent", percent)
         results.append(entry)
     return results
 
@@ -201,7 +214,7 @@ def _against(rows: Iterable[Row], published: Sequence[Row]) -> list[dict[str, fl
     rows, points = list(rows), []
     for bits in sorted({row["rate_bits"] for row in published}):
         theirs = [(row["mse"], row["accuracy"]) for row in published if row["rate_bits"] == bits]
-        ours = [(row["distortion_mse"], row["accuracy_training"]) for row in rows if abs(row["rate_bound_bits"] - bits) < _SAME_RATE_BITS]
+        ours = [(row["distortion_mse"], row["accuracy_training"]) for row in rows if abs(row["rate_bound_bits"] - bits) < SAME_RATE_BITS]
         reached = [accuracy for _, accuracy in theirs]
         levels = [accuracy for accuracy in ACCURACIES if min(reached) <= accuracy <= max(reached)]
         if ours and levels:
@@ -236,27 +249,6 @@ def _compare(end_to_end: Row, universal: Row, score: str) -> dict[str, float]:
     }
 
 
-def _trade_off(rows: Sequence[Row], score: str, cross_entropy: str) -> dict[str, Any]:
-    """Least squares of cross-entropy on a score with a level for each seed, and Spearman's correlation."""
-    from scipy.stats import rankdata, t
-
-    groups = [[row for row in rows if row["seed"] == seed] for seed in _seeds(rows)]
-    x, y = (np.concatenate([_centred([row[name] for row in group]) for group in groups]) for name in (score, cross_entropy))
-    freedom, spread = len(x) - len(groups) - 1, float(x @ x)
-    slope = float(x @ y) / spread if spread else math.nan
-    reach = float(t.ppf(0.975, freedom)) * math.sqrt(float(np.sum((y - slope * x) ** 2)) / freedom / spread) if freedom > 0 and spread else math.nan
-    ranks = [[_centred(rankdata([row[name] for row in group])) for name in (score, cross_entropy)] for group in groups]
-    correlations = [float(a @ b) / math.sqrt(float((a @ a) * (b @ b))) if (a @ a) * (b @ b) else math.nan for a, b in ranks]
-    verdict = "appears" if slope + reach < 0 else "reversed" if slope - reach > 0 else "not seen"
-    interval_ends = {f"slope_{score}": slope, f"slope_{score}_low": slope - reach, f"slope_{score}_high": slope + reach}
-    return interval_ends | {f"rank_correlation_{score}": _mean(correlations), f"trade_off_{score}": verdict}
-
-
-def _centred(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    return array - array.mean()
-
-
 def _of_stage(rows: Sequence[Row], stage: str) -> list[Row]:
     """A stage's rows, each with the columns that every finding reads."""
     require(rows, *POINT, "seed", "rate_bound_bits", "distortion_mse")
@@ -271,7 +263,12 @@ def _by_seed(rows: Sequence[Row], score: str) -> dict[int, float]:
     return {row["seed"]: float(row[score]) for row in rows}
 
 
-def _shared(one: dict[int, float], other: dict[int, float]) -> list[int]:
+def shared_seeds(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
+    """The seeds that both have.
+
+    Raises:
+        QuadrateError: If there are none.
+    """
     seeds = sorted(one.keys() & other.keys())
     if not seeds:
         raise QuadrateError(f"points to compare have no seed in common: {sorted(one)} and {sorted(other)}")

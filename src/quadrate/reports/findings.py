@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from quadrate.reports.analysis import against_published_front, perception_price, refinement, restoration, universal_penalty, urdc_finding
-from quadrate.reports.summary import Row
+from quadrate.reports.analysis import against_published_front, perception_price, refinement, universal_penalty, urdc_finding
+from quadrate.reports.summary import JUDGES, Row
 from quadrate.reports.tables import markdown, number
+from quadrate.reports.tradeoffs import accuracy_against_perception, accuracy_price, restoration
 
 _SCORES = {
     "distortion_mse": "MSE",
@@ -23,7 +24,7 @@ def findings_markdown(recipe_name: str, rows: Sequence[Row]) -> str:
     """The findings of a recipe as Markdown; empty for a recipe that claims nothing.
 
     Args:
-        recipe_name: `rdc-mnist`, `rdp-mnist`, `urdc-mnist`, `refine-mnist`, `restore-mnist` or any other.
+        recipe_name: A recipe's name, as `quadrate recipes` lists it.
         rows: Scored points of a run of it.
 
     Raises:
@@ -73,7 +74,7 @@ def _urdc(rows: Sequence[Row]) -> str:
     judge = "training" if all("cross_entropy_training_nats" in row for row in rows) else "independent"
     ends = dict.fromkeys(str(row["stage"]).removeprefix("universal") for row in rows if str(row["stage"]).startswith("universal"))
     penalties = [_penalty(rows, f"end-to-end{end}", f"universal{end}", f"cross_entropy_{judge}_nats") for end in ends]
-    published = "Published (URDC, Fig. 6, no Wasserstein term): universal decoders .0519 to .0522, near their encoder's, 11 % above the best, .0467."
+    published = "Published (URDC, Fig. 6, 4.75 bits, λp = 0): universal decoders .0519 to .0522, near their encoder's, 11 % above the best, .0467."
     return "\n\n".join([published, _table(urdc_finding(rows), columns), *penalties])
 
 
@@ -92,6 +93,42 @@ def _refine(rows: Sequence[Row]) -> str:
     return f"{bits}; the first stage is decoded alone.\n\n{_table(found, columns)}"
 
 
+def _rpc(rows: Sequence[Row]) -> str:
+    columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
+        ("rate bits", lambda found: f"{found['rate_bits']:g}"),
+        ("judge", lambda found: found["judge"]),
+        *((label, lambda found, name=name, digits=digits: _ends(found, name, digits)) for name, label, digits in (_ACCURACY, _W1)),
+        ("accuracy a unit of W1", lambda found: _span(found, "slope", 4)),
+        ("from the lowest W1 to the highest, points", lambda found: _span(found, "change", 2)),
+        ("rank correlation", lambda found: number(found["rank_correlation"], 2)),
+    ]
+    meaning = "Accuracy regressed on W1 over all weights, within seeds; positive where better perception goes with less accuracy."
+    return f"{meaning}\n\n{_table(accuracy_against_perception(rows), columns)}"
+
+
+def _rdpc(rows: Sequence[Row]) -> str:
+    return "\n\n".join([_price(rows, "w1_fresh", "distortion_mse", "Fig. 10a"), _price(rows, "distortion_mse", "w1_fresh", "Fig. 11a")])
+
+
+def _price(rows: Sequence[Row], given: str, paid: str, figure: str) -> str:
+    found = accuracy_price(rows, given, paid)
+    entries = [{"rate_bits": rate["rate_bits"], "given": rate["given"], **weight} for rate in found for weight in rate["weights"]]
+    title = f"Accuracy at a given {_SCORES[given]} (RDPC, {figure}), linearly interpolated along λp:"
+    lost = "".join(f"\nAt {rate['rate_bits']:g} bits no {_SCORES[given]} is reached by all λc." for rate in found if not rate["weights"])
+    columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
+        ("rate bits", lambda entry: f"{entry['rate_bits']:g}"),
+        (f"given {_SCORES[given]}", lambda entry: number(entry["given"], _DIGITS[given])),
+        ("λc", lambda entry: f"{entry['lambda_c']:g}"),
+        (_SCORES[paid], lambda entry: _span(entry, paid, _DIGITS[paid])),
+        *(
+            (f"accuracy, {judge} judge", lambda entry, name=f"accuracy_{judge}": _span(entry, name, 4))
+            for judge in JUDGES
+            if entries and f"accuracy_{judge}" in entries[0]
+        ),
+    ]
+    return f"{title}{lost}" + (f"\n\n{_table(entries, columns)}" if entries else "")
+
+
 def _restore(rows: Sequence[Row]) -> str:
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
         ("noise σ", lambda found: f"{found['noise_std']:g}"),
@@ -99,8 +136,8 @@ def _restore(rows: Sequence[Row]) -> str:
         ("price of the best classification in W1", lambda found: f"× {number(found['price_w1_fresh'], 2)}"),
         ("in sliced W2²", lambda found: f"× {number(found['price_sliced_w2sq'], 2)}"),
         *(
-            (label, lambda found, name=name, digits=digits: f"{number(found[f'{name}_min'], digits)} to {number(found[f'{name}_max'], digits)}")
-            for name, label, digits in _RESTORED
+            (label, lambda found, name=name, digits=digits: _ends(found, name, digits))
+            for name, label, digits in (_ACCURACY, ("cross_entropy_nats", "cross-entropy, nats", 3), _W1, ("sliced_w2sq", "sliced W2²", 5))
         ),
         *(
             (label, lambda found, name=name, digits=digits: f"{_span(found, f'slope_{name}', digits)}: {found[f'trade_off_{name}']}")
@@ -138,6 +175,23 @@ def _span(values: Mapping[str, Any], name: str, decimals: int = 3) -> str:
     return number(values[name], decimals) + ends
 
 
+def _ends(values: Mapping[str, Any], name: str, decimals: int) -> str:
+    return f"{number(values[f'{name}_min'], decimals)} to {number(values[f'{name}_max'], decimals)}"
+
+
 _REFINED = (("mse", "MSE", "first"), ("mse", "MSE", "single"), ("w1", "W1", "single"))
-_RESTORED = (("accuracy", "accuracy", 4), ("cross_entropy_nats", "cross-entropy, nats", 3), ("w1_fresh", "W1", 3), ("sliced_w2sq", "sliced W2²", 5))
-_RECIPES = {"rdc-mnist": _rdc, "rdp-mnist": _rdp, "urdc-mnist": _urdc, "refine-mnist": _refine, "restore-mnist": _restore}
+_ACCURACY, _W1 = ("accuracy", "accuracy", 4), ("w1_fresh", "W1", 3)
+_DIGITS = {"distortion_mse": 5, "w1_fresh": 3}
+_RECIPES = {
+    "rdc-mnist": _rdc,
+    "rdp-mnist": _rdp,
+    "rdp-svhn": _rdp,
+    "rpc-mnist": _rpc,
+    "rdpc-mnist": _rdpc,
+    "rdpc-svhn": _rdpc,
+    "urdc-mnist": _urdc,
+    "urdc-mnist-6bit": _urdc,
+    "refine-mnist": _refine,
+    "refine-svhn": _refine,
+    "restore-mnist": _restore,
+}

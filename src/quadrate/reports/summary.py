@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from quadrate.errors import QuadrateError
@@ -42,6 +44,31 @@ def require(rows: Sequence[Row], *names: str) -> None:
             if row.get(name) is None:
                 which = ", ".join(f"{key} {row[key]}" for key in (*POINT, "seed") if key in row)
                 raise QuadrateError(f"no column {name!r} in the results of {which or 'a point'}; `quadrate evaluate RUN` writes all columns")
+
+
+def read_table(path: Path | str) -> list[dict[str, Any]]:
+    """The rows of a results.csv: numbers where cells are numbers, no key where a cell is empty.
+
+    Raises:
+        QuadrateError: If there is no such file, or it is no table.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise QuadrateError(f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}") from None
+    if any(None in row or None in row.values() for row in rows):
+        raise QuadrateError(f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate evaluate` has equally many")
+    return [{name: _cell(text) for name, text in row.items() if text} for row in rows]
+
+
+def _cell(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def by_point(rows: Iterable[Row]) -> list[list[Row]]:

@@ -1,0 +1,57 @@
+"""`quadrate reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from quadrate.cli.reproduction import Options, find_reproduction
+from quadrate.files import write_text
+from quadrate.recipes import Grid
+from quadrate.reports.claims import verdicts_markdown
+
+
+def reproduce(
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
+    /,
+    networks: Literal["default", "paper"] = "default",
+    grid: Grid = "thin",
+    seeds: int | None = None,
+    epochs: int | None = None,
+    data: str | None = None,
+    device: str = "cpu",
+    runs: Path = Path("runs"),
+    workers: int | None = None,
+) -> None:
+    """Reproduces a published experiment from end to end: trains, evaluates, and says which of the paper's claims hold.
+
+    Into the run's folder go the table, the findings, the figure and the verdicts. The same command goes on where it was interrupted.
+
+    Args:
+        name: An experiment that `quadrate recipes` lists.
+        networks: The recipe's own, or the published ones.
+        grid: Weights and settings that two cores finish (thin), or the paper's (published).
+        seeds: Seeds for each point, in place of the recipe's; an interval takes two at least.
+        epochs: Passes over the data, for a quick look.
+        data: Another data set, or a folder of labelled images, in place of the recipe's.
+        device: cpu or cuda.
+        runs: Where run folders live.
+        workers: Processes at most; by default one a core.
+    """
+    options = Options(networks, grid, seeds, epochs, data, device, runs)
+    reproduction = find_reproduction(name, options)
+    reproduction.train(workers)
+    reproduction.evaluate(workers)
+    command = options.command(name)
+    verdicts = reproduction.verdicts(command)
+    if not verdicts:
+        print(f"\n{name} decides no published claim.")
+        return
+    path = reproduction.folder / "verdicts.md"
+    write_text(path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n")
+    print()
+    for verdict in verdicts:
+        print(verdict.line)
+    print(f"verdicts: {path}")

@@ -1,0 +1,119 @@
+"""What `quadrate reproduce` runs: an experiment of any kind, by its name and the options that change it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal, Protocol
+
+from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, train_points, train_run
+from quadrate.kinds import run_of
+from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.reports.claims import Verdict, decide
+from quadrate.runs import Run, read_results
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an experiment is run; `quadrate.cli.reproduce` says what each means."""
+
+    networks: Literal["default", "paper"] = "default"
+    grid: Grid = "thin"
+    seeds: int | None = None
+    epochs: int | None = None
+    data: str | None = None
+    device: str = "cpu"
+    runs: Path = Path("runs")
+
+    def command(self, name: str) -> str:
+        """The command that measures the same again, without what says only where."""
+        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs")}
+        words = [word for option, value in chosen.items() if value != getattr(Options, option) for word in (f"--{option}", str(value))]
+        return shlex.join(["quadrate", "reproduce", name, *words])
+
+
+class Reproduction(Protocol):
+    """An experiment in its folder; training and evaluation go on where they were interrupted, and show what they do."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        ...
+
+    def train(self, workers: int | None) -> None:
+        """Trains what is not trained yet."""
+        ...
+
+    def evaluate(self, workers: int | None) -> None:
+        """Scores what is not scored yet; writes results.csv and what else there is to see into the folder."""
+        ...
+
+    def verdicts(self, command: str) -> list[Verdict]:
+        """What the scores say about the paper's claims."""
+        ...
+
+
+class RecipeReproduction:
+    """A recipe of codecs."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        recipe = find_recipe(name, options.grid)
+        family = None if options.networks == "default" else options.networks
+        changed = adapted(recipe, options.data, family, epochs=options.epochs)
+        changed = changed if options.seeds is None else with_seeds(changed, options.seeds)
+        self._name, self._other_data = name, "" if changed.source == recipe.source else changed.source
+        self._run = Run(changed, options.runs, device=options.device)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._run.folder
+
+    def train(self, workers: int | None) -> None:
+        """As `quadrate train`."""
+        train_run(self._run, workers=workers)
+
+    def evaluate(self, workers: int | None) -> None:
+        """As `quadrate evaluate`."""
+        evaluate_run(self._run, workers)
+
+    def verdicts(self, command: str) -> list[Verdict]:
+        """By the claims of the recipe, whatever the data; on other data than the paper's, those about published numbers are left out."""
+        _, rows = read_results(self.folder)
+        return decide(self._name, rows, command, Path(self._other_data).name)
+
+
+class PointReproduction:
+    """A recipe whose points stand alone: invariant compressors, features."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        recipe = adapted_points(name, options.data, options.seeds, options.grid, options.networks, options.epochs)
+        self._name, self._other_data = name, "" if recipe.name == name else Path(options.data or "").name
+        self._run = run_of(recipe, options.runs, options.device)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._run.folder
+
+    def train(self, workers: int | None) -> None:
+        """As `quadrate train`."""
+        train_points(self._run, workers)
+
+    def evaluate(self, workers: int | None) -> None:
+        """As `quadrate evaluate`."""
+        evaluate_points(self._run, workers)
+
+    def verdicts(self, command: str) -> list[Verdict]:
+        """By the claims of the recipe."""
+        return decide(self._name, self._run.results(), command, self._other_data)
+
+
+def find_reproduction(name: str, options: Options) -> Reproduction:
+    """The experiment of that name.
+
+    Raises:
+        QuadrateError: If there is none, an option does not fit it, or data, a judge or the device are missing.
+    """
+    return PointReproduction(name, options) if name in POINT_RECIPES else RecipeReproduction(name, options)

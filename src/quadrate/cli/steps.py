@@ -1,0 +1,94 @@
+"""What `train`, `evaluate` and `reproduce` have in common: a recipe as the options change it, and the two steps of a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from quadrate.cli.progress import CONSOLE, PointProgress, Progress
+from quadrate.config import Recipe
+from quadrate.errors import QuadrateError
+from quadrate.files import write_text
+from quadrate.kinds import PointRecipe
+from quadrate.point_runs import PointRun
+from quadrate.recipes import POINT_RECIPES, with_epochs
+from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.reports import findings_markdown, plot_run, results_table
+from quadrate.runs import Run
+from quadrate.sources import ALIASES
+from quadrate.training.stages import Execution
+
+
+def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, judge: str | None = None, epochs: int | None = None) -> Recipe:
+    """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
+    if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
+        # Another name: what is published for the recipe does not speak of other data.
+        recipe = replace(recipe, source=data, name=f"{Path(data).name}-{recipe.name}")
+    recipe = replace(recipe, family=family or recipe.family, judge=judge or recipe.judge)
+    return recipe if epochs is None else with_epochs(recipe, epochs)
+
+
+def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
+    """Trains what is not trained yet, under a progress bar."""
+    with Progress.of_training(run) as progress:
+        run.train(execution, workers, progress.report)
+
+
+def adapted_points(
+    name: str, data: str | None = None, seeds: int | None = None, grid: str = "thin", networks: str = "default", epochs: int | None = None
+) -> PointRecipe:
+    """A recipe whose points stand alone, with other images or seeds; None changes nothing.
+
+    Raises:
+        QuadrateError: If an option says nothing to it.
+    """
+    recipe = POINT_RECIPES[name]()
+    if (grid, networks, epochs) != ("thin", "default", None):
+        raise QuadrateError(f"{name} has one grid and its own networks and steps; leave --grid, --networks and --epochs out")
+    if seeds is not None:
+        if not isinstance(recipe, InvariantRecipe) or seeds < 1:
+            raise QuadrateError(f"{name} takes no other seeds" if seeds >= 1 else f"seeds must be at least 1; got {seeds}")
+        once = dict.fromkeys(replace(point, seed=0) for point in recipe.points)
+        recipe = replace(recipe, points=tuple(replace(point, seed=seed) for point in once for seed in range(seeds)))
+    if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
+        if getattr(recipe, "source", "banana") in ("banana", "patterns"):
+            raise QuadrateError(f"{name} has data of its own; leave --data out")
+        recipe = replace(recipe, source=data, name=f"{Path(data).name}-{recipe.name}")
+    return recipe
+
+
+def train_points(run: PointRun, workers: int | None = None) -> None:
+    """Makes what is not made yet, under a progress bar over points."""
+    with PointProgress("training", len(run.recipe.points)) as progress:
+        run.train(workers, progress.report)
+
+
+def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str, Any]]:
+    """Scores what is not scored yet, prints the table, writes it and the pictures into the run's folder, and returns the rows."""
+    with PointProgress("scoring", len(run.recipe.points)) as progress:
+        rows = run.evaluate(workers, progress.report)
+    pictures: list[Path] = []
+    if isinstance(run.recipe, InvariantRecipe):
+        from quadrate.reports.invariant import draw_run, table_markdown
+
+        findings = table_markdown(rows)
+        write_text(run.folder / "findings.md", findings + "\n")
+        pictures = draw_run(run, rows)  # type: ignore[arg-type]
+        print(findings)
+    print(f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures), sep="\n")
+    return rows
+
+
+def evaluate_run(run: Run, workers: int | None = None) -> list[dict[str, Any]]:
+    """Scores what is not scored yet, prints the table and the findings, writes them and the figure into the run's folder, and returns the rows."""
+    with Progress.of_evaluation(run) as progress:
+        rows = run.evaluate(workers, progress.report)
+    CONSOLE.print(results_table(rows))
+    figure = run.folder / "trade-off.png"
+    plot_run(run.recipe.name, rows, figure)
+    complete = len(rows) == sum(len(stage.points) for stage in run.recipe.stages)
+    findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+    write_text(run.folder / "findings.md", findings)
+    print(f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings: {run.folder / 'findings.md'}\nfigure:   {figure}")
+    return rows

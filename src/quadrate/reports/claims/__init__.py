@@ -1,0 +1,57 @@
+"""The papers' claims as a checklist: what was published, what is measured here, and whether that holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from quadrate.errors import QuadrateError
+from quadrate.reports.claims import lossyless, rdpc, urdc, urdp
+from quadrate.reports.claims.claim import Answer, Check, Claim, Verdict
+from quadrate.reports.summary import Row, require
+from quadrate.reports.tables import markdown
+
+CHECKS: dict[str, tuple[Check, ...]] = urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | lossyless.CHECKS
+"""The claims that a recipe, or a table of results, decides; by its name."""
+
+
+def decide(name: str, rows: Sequence[Row], command: str, other_data: str = "") -> list[Verdict]:
+    """A verdict on each claim that a recipe decides; none for a recipe without claims.
+
+    Args:
+        name: The recipe's name, as `quadrate recipes` lists it, or that of a folder of results.
+        rows: Its scored points.
+        command: What measures them again.
+        other_data: What was measured on, where that is not the paper's data; claims about published numbers are then left out.
+
+    Raises:
+        QuadrateError: If there are no rows.
+    """
+    checks = [check for check in CHECKS.get(name, ()) if not (other_data and check.claim.of_published_data)]
+    if not checks:
+        return []
+    require(rows, "seed")
+    seeds = len({row["seed"] for row in rows})
+    return [Verdict(check.claim, *_decided(check, rows), seeds, command, other_data) for check in checks]
+
+
+def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
+    """What a check finds; rows that lack what it reads leave its claim undecided, and others' not."""
+    try:
+        return check.decide(rows)
+    except QuadrateError as error:
+        return f"not measured: {error}", "undecided"
+
+
+def verdicts_markdown(verdicts: Sequence[Verdict]) -> str:
+    """Verdicts as a Markdown table, and below it the rule that decided each."""
+    columns = [
+        ("claim", [f"{verdict.claim.paper}: {verdict.claim.text}" for verdict in verdicts]),
+        ("published", [verdict.claim.published for verdict in verdicts]),
+        ("here, with 95 % interval", [verdict.here for verdict in verdicts]),
+        ("verdict", [verdict.word for verdict in verdicts]),
+    ]
+    rules = "\n".join(f"- {verdict.claim.text}: {verdict.claim.rule}." for verdict in verdicts)
+    return f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns])}\n\nA claim holds if:\n\n{rules}"
+
+
+__all__ = ["CHECKS", "Answer", "Check", "Claim", "Verdict", "decide", "verdicts_markdown"]

@@ -1,0 +1,64 @@
+"""docs/gallery.md is what tools/gallery.py makes of the committed results, and what it says follows from them."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from quadrate.reports.summary import read_table
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "tools" / "gallery.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(tool: ModuleType) -> str:
+    return str(tool.gallery())
+
+
+def test_the_committed_page_is_up_to_date(page: str) -> None:
+    committed = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert committed == page, "results changed; make the page again: python tools/gallery.py"
+
+
+def test_all_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert len(links) > 20
+    for link in links:
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_costs_are_those_of_the_tables(page: str) -> None:
+    rows = read_table(ROOT / "results" / "rdp-mnist" / "results.csv")
+    minutes = sum(row["train_cpu_seconds"] for row in rows) / 60
+    assert re.search(rf"^\| rdp-mnist \| {len(rows)} \| {minutes:.1f} \|", page, re.MULTILINE)
+
+
+def test_a_changed_number_changes_the_page(tool: ModuleType, page: str, tmp_path: Path) -> None:
+    for name in ("results/banana-rotation", "benchmarks/results"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "results" / "rdp-mnist", tmp_path / "results" / "rdp-mnist")
+    table = tmp_path / "results" / "banana-rotation" / "results.csv"
+    before = tool.gallery(tmp_path)
+    assert "| vic | 0.07 | 3 | 2.323 ±0.005 |" in before and "| vic | 0.07 | 3 | 2.323 ±0.005 |" in page
+    table.write_text(table.read_text().replace("2.32448", "2.22448"))
+    assert "| vic | 0.07 | 3 | 2.323 ±0.005 |" not in tool.gallery(tmp_path)
+
+
+def test_claims_without_results_are_listed(tool: ModuleType, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "results" / "rdp-mnist", tmp_path / "results" / "rdp-mnist")
+    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
+    page = tool.gallery(tmp_path)
+    assert page.count("`quadrate reproduce rdp-mnist` |") == 3
+    assert re.search(r"Claims without committed results: .*`rdc-mnist` \(6\)", page)
