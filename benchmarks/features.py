@@ -1,7 +1,6 @@
-"""Features on disk: lossyless's published bottlenecks, the closed form beside the learned bottleneck, and samples a second.
+"""Features on disk: samples a second, and the closed form beside the learned bottleneck.
 
     export QUADRATE_DATA=…                                      # a folder with mnist/ and lossyless/
-    OMP_NUM_THREADS=1 python benchmarks/features.py published   # writes results/features/published.json
     OMP_NUM_THREADS=1 python benchmarks/features.py speed       # writes results/features/speed.json
     OMP_NUM_THREADS=1 python benchmarks/features.py fit         # writes results/features/fit.json, in about half an hour
     python benchmarks/features.py fit --features my.npz         # of other features: float arrays `train` and `test`, (n, D) each
@@ -28,6 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
+from quadrate.clip_runs import draw_symbols
 from quadrate.errors import QuadrateError
 from quadrate.features import FeatureCodec
 from quadrate.files import write_text
@@ -37,8 +37,6 @@ from quadrate.sources import load_source
 
 Array = NDArray[Any]
 FOLDER = Path(__file__).parent.parent / "results" / "features"
-PUBLISHED = ("1e-01", "5e-02", "1e-02")
-SAMPLES = 10_000
 RELATIVE_ERRORS = (0.01, 0.1)  # of the features' mean variance, about: what the learned bottleneck's beta is set for
 REPEATS = 5
 
@@ -58,37 +56,6 @@ def processor_seconds(work: Callable[[], Any], repeats: int = 1) -> tuple[float,
         result = work()
         seconds.append(time.process_time() - start)
     return min(seconds), result
-
-
-def draw_symbols(published: PublishedBottleneck, count: int, seed: int) -> tuple[Array, float]:
-    """Symbols (count, d) under the density's own masses, and their entropy in bits a sample, in float64 and without tables."""
-    bottleneck, medians = published.bottleneck, published.quantiles[:, 1].double()
-    symbols = torch.arange(-400, 401, dtype=torch.float64)[:, None]
-    density = bottleneck.density.double()
-    masses = density.mass(medians + symbols - 0.5, medians + symbols + 0.5).T.numpy()  # (d, K)
-    density.float()
-    entropy = -(masses * np.log2(np.maximum(masses, 1e-300))).sum()
-    draw = np.random.default_rng(seed)
-    columns = [np.searchsorted(np.cumsum(row) / row.sum(), draw.random(count), side="right") - 400 for row in masses]
-    return np.stack(columns, axis=1), float(entropy)
-
-
-def measure_published() -> list[dict[str, Any]]:
-    """Bits on disk of symbols drawn from each published bottleneck's own model."""
-    rows = []
-    for name in PUBLISHED:
-        published = PublishedBottleneck.load(_data() / "lossyless" / f"beta{name}-factorized_rate.pt")
-        codec = published.codec()
-        symbols, entropy = draw_symbols(published, SAMPLES, seed=0)
-        features = codec.decode_received(codec.received(torch.from_numpy(symbols))).numpy()
-        data = codec.compress(features)
-        assert isinstance(data, bytes)
-        if not np.array_equal(codec.decompress(data), features):
-            raise AssertionError("the file gives other features than went in")
-        bits = 8 * len(data) / SAMPLES
-        rows.append({"beta": name, "samples": SAMPLES, "seed": 0, "model_entropy_bits": round(entropy, 2), "disk_bits": round(bits, 2)})
-        rows[-1] |= {"over_entropy_percent": round(100 * (bits / entropy - 1), 3), "codec_file_bytes": codec_bytes(codec)}
-    return rows
 
 
 def measure_speed() -> list[dict[str, Any]]:
@@ -200,7 +167,7 @@ def _data() -> Path:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("published", "speed", "fit"))
+    parser.add_argument("what", choices=("speed", "fit"))
     parser.add_argument("--features", type=Path, metavar="NPZ", help="fit: features of your own")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="fit: only these")
     parser.add_argument("--results", type=Path, help="by default results/features/WHAT.json")
@@ -208,7 +175,7 @@ def main() -> None:
     torch.set_num_threads(1)
     try:
         where = machine() | {"numpy": np.__version__, "load_average_before": round(os.getloadavg()[0], 2)}
-        measures = {"published": measure_published, "speed": measure_speed, "fit": lambda: measure_fit(options.features, options.sets)}
+        measures = {"speed": measure_speed, "fit": lambda: measure_fit(options.features, options.sets)}
         rows = measures[options.what]()
         result = {"command": shlex.join(["python", *sys.argv]), "machine": where, "rows": rows}
         write_text(options.results or FOLDER / f"{options.what}.json", json.dumps(result, indent=1) + "\n")

@@ -1,0 +1,116 @@
+"""Run folders of recipes whose points stand alone: what `FeatureRun` and `ClipRun` have in common."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+from quadrate.config import digest, from_json, to_json
+from quadrate.errors import QuadrateError
+from quadrate.files import read_json, write_text
+from quadrate.runs import machine, to_csv
+from quadrate.training.processes import Report, available_cores
+
+
+class PointRun(ABC):
+    """A recipe at work, in the folder `root/NAME-DIGEST`; the digest covers the recipe and the contents of its data.
+
+    Args:
+        recipe: What to do, with `name` and `points`, of which each has a `key`.
+        source: The data's name and fingerprint.
+        root: Where run folders live.
+        device: "cpu" or "cuda".
+
+    Raises:
+        QuadrateError: If the device is missing.
+    """
+
+    recipe_class: ClassVar[type[Any]]
+
+    def __init__(self, recipe: Any, source: tuple[str, str], root: Path | str, device: str) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
+        self.recipe, self.device, self._source = recipe, device, source
+        self.folder = Path(root) / f"{recipe.name}-{digest(to_json(recipe), source[1])}"
+
+    @classmethod
+    def open(cls, folder: Path | str, device: str = "cpu") -> Self:
+        """A run by its folder.
+
+        Raises:
+            QuadrateError: If there is no such run there, or its data are missing or not what they were.
+        """
+        folder = Path(folder)
+        if not (folder / "config.json").exists():
+            raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
+        described = read_json(folder / "config.json")
+        recipe = from_json(cls.recipe_class, json.dumps(described.get("recipe") if isinstance(described, dict) else None))
+        run = cls(recipe, folder.parent, device)  # type: ignore[call-arg]
+        if run.folder.name != folder.resolve().name:
+            raise QuadrateError(f"{folder} was made of other data than are found now (now: {run.folder.name})")
+        return run
+
+    def train(self, workers: int | None = None, report: Report = lambda message: None) -> Self:
+        """Makes what is to be scored, skipping what is there; returns itself.
+
+        Raises:
+            QuadrateError: If something cannot be made or written; the rest is made first.
+        """
+        path = self.folder / "config.json"
+        if not path.exists():
+            source = dict(zip(("name", "fingerprint"), self._source, strict=True))
+            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            write_text(path, json.dumps({"recipe": json.loads(to_json(self.recipe)), "source": source, "command": command, **machine()}, indent=1))
+        self._make(self._processes(workers), report)
+        return self
+
+    def evaluate(self, workers: int | None = None, report: Report = lambda message: None) -> list[dict[str, Any]]:
+        """Scores every point that is not scored yet; returns one row a point, and writes results.csv, after an interruption too.
+
+        Raises:
+            QuadrateError: If training is not finished, or a point cannot be scored; the others are scored first.
+        """
+        if missing := [path for path in self._needed() if not path.exists()]:
+            lacking = missing[0].relative_to(self.folder)
+            raise QuadrateError(f"training is not finished in {self.folder}: no {lacking}; run `quadrate train {self.recipe.name}` first")
+        try:
+            self._score([point for point in self.recipe.points if not self._row_file(point).exists()], self._processes(workers), report)
+        finally:
+            if rows := self.results():
+                write_text(self.folder / "results.csv", to_csv(rows))
+        return rows
+
+    def results(self) -> list[dict[str, Any]]:
+        """The rows of all scored points."""
+        places = [self._row_file(point) for point in self.recipe.points]
+        return [read_json(path) for path in places if path.exists()]
+
+    def keep(self, point: Any, row: dict[str, Any], report: Report) -> None:
+        """Writes a point's row and reports it."""
+        write_text(self._row_file(point), json.dumps(row, indent=1))
+        report({"stage": self.recipe.name, "point": point.key, **row})
+
+    def _row_file(self, point: Any) -> Path:
+        return self.folder / "rows" / f"{point.key}.json"
+
+    def _processes(self, workers: int | None) -> int:
+        return (workers or available_cores()) if self.device == "cpu" else 1
+
+    @abstractmethod
+    def _needed(self) -> list[Path]:
+        """The files that training makes."""
+
+    @abstractmethod
+    def _make(self, workers: int, report: Report) -> None:
+        """Makes those that are not there."""
+
+    @abstractmethod
+    def _score(self, points: Sequence[Any], workers: int, report: Report) -> None:
+        """Scores points and keeps their rows."""
