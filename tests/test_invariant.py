@@ -2,34 +2,21 @@
 
 import math
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.features import FeatureCodec
 from quadrate.objectives.invariance import Contrast, Reconstruction, information_bound_bits
 from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
-from quadrate.training.invariant import InvariantConfig, multilayer_perceptron, train_invariant
+from quadrate.training.invariant import train_invariant
 
 QUICK = InvariantConfig(dims=2, steps=400, batch=256, likelihood="bernoulli", beta=0.05)
 SOURCE = dihedral_patterns(2, [0.5, 0.5])  # 2×2 binary: H[X] = 4 bits, H[M] = 2.375
-
-
-class Encoder(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = multilayer_perceptron(4, 2, (64, 64))
-
-    def forward(self, x):
-        return self.body(x.flatten(1).float() * 2 - 1)
-
-
-def decoder() -> nn.Module:
-    return nn.Sequential(multilayer_perceptron(2, 4, (64, 64)), nn.Unflatten(1, (1, 2, 2)))
 
 
 def disk_bits(trained, count=20_000) -> float:
@@ -70,8 +57,8 @@ def test_a_critic_that_knows_nothing_bounds_by_nothing_and_one_that_knows_all_by
 def test_invariance_saves_what_the_theorem_says():
     exact = SOURCE.entropies()
     assert (exact.source, exact.invariant) == pytest.approx((4.0, 2.375))
-    invariant = train_invariant(SOURCE, replace(QUICK, objective="vic", steps=800), Encoder, decoder)
-    plain = train_invariant(SOURCE, replace(QUICK, objective="vc", steps=800), Encoder, decoder)
+    invariant = train_invariant(SOURCE, replace(QUICK, objective="vic", steps=800))
+    plain = train_invariant(SOURCE, replace(QUICK, objective="vc", steps=800))
     generator = torch.Generator().manual_seed(1)
     x = SOURCE.sample(2000, "check")
     members = SOURCE.member(x, generator)
@@ -87,17 +74,51 @@ def test_training_is_deterministic_and_leaves_the_global_generator_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
     reports: list = []  # the last tenth of the steps, on the head alone, reports nothing
-    first = train_invariant(SOURCE, config, Encoder, report=reports.append)
+    first = train_invariant(SOURCE, config, reports.append)
     assert torch.equal(torch.get_rng_state(), before)
-    second = train_invariant(SOURCE, config, Encoder)
-    other = train_invariant(SOURCE, replace(config, seed=1), Encoder)
+    second = train_invariant(SOURCE, config)
+    other = train_invariant(SOURCE, replace(config, seed=1))
     weights = [torch.cat([p.flatten() for p in trained.encoder.parameters()]) for trained in (first, second, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
-    assert len(reports) == 18 and {"step", "distortion", "rate_bits"} == set(reports[0])
+    assert len(reports) == 18 and {"step", "steps", "distortion", "rate_bits"} == set(reports[0])
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
+    config = replace(QUICK, objective="vic", steps=60)
+    whole = train_invariant(SOURCE, config)
+
+    def interrupt(row):
+        if row["step"] == 30:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quadrate.training.invariant._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            train_invariant(SOURCE, config, interrupt, checkpoint)
+    reports: list = []
+    resumed = train_invariant(SOURCE, config, reports.append, checkpoint)
+    assert reports[0]["step"] == 30  # the step that was not saved is done again, nothing before
+    for name in ("encoder", "head", "bottleneck"):
+        ours, theirs = (getattr(trained, name).state_dict() for trained in (resumed, whole))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    with pytest.raises(QuadrateError, match="of another configuration; delete it"):
+        train_invariant(SOURCE, replace(config, beta=0.1), checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(QuadrateError, match="is damaged"):
+        train_invariant(SOURCE, config, checkpoint=checkpoint)
+
+
+def test_staggered_training_fits_its_bottleneck_to_frozen_latents():
+    trained = train_invariant(SOURCE, replace(QUICK, objective="vic", schedule="staggered", beta=0.02, steps=600))
+    x = SOURCE.sample(2000, "check")
+    received, nats = trained.bottleneck(trained.encoder(SOURCE.member(x, torch.Generator().manual_seed(1))))
+    wrong = ((trained.head.decoder(received) > 0) != (SOURCE.representative(x) > 0)).flatten(1).any(dim=1).float().mean()
+    assert wrong < 0.05 and nats.mean() > 0
 
 
 def test_contrast_learns_the_orbit():
-    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=600), Encoder)
+    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=600))
     generator = torch.Generator().manual_seed(2)
     x = SOURCE.sample(4096, "held out")
     received = [trained.bottleneck(trained.encoder(SOURCE.member(x, generator)))[0] for _ in range(2)]
@@ -109,7 +130,7 @@ def test_sets_of_orbits_are_trained_on_too():
     source = Banana("rotation")
     data = OrbitSet(source.sample(500, "set"), source)
     config = InvariantConfig(dims=1, steps=30, batch=64)
-    trained = train_invariant(data, config, partial(multilayer_perceptron, 2, 1), partial(multilayer_perceptron, 1, 2))
+    trained = train_invariant(data, config)
     assert np.isfinite(float(trained.head(trained.bottleneck(trained.encoder(data.points))[0], data.representatives(torch.arange(500))).mean()))
 
 
@@ -117,16 +138,17 @@ def test_settings_that_make_no_sense_are_refused():
     for settings in ({"beta": 0.0}, {"beta": math.nan}, {"dims": 0}, {"steps": 0}, {"learning_rate": -1.0}):
         with pytest.raises(QuadrateError, match=f"{next(iter(settings))} must be"):
             InvariantConfig(**settings)
-    with pytest.raises(QuadrateError, match="'vic' takes a decoder"):
-        train_invariant(SOURCE, replace(QUICK, objective="vic"), Encoder)
-    with pytest.raises(QuadrateError, match="'bince' takes no decoder"):
-        train_invariant(SOURCE, replace(QUICK, objective="bince"), Encoder, decoder)
+    for settings in ({"objective": "vae"}, {"network": "resnet"}, {"schedule": "both"}):
+        with pytest.raises(QuadrateError, match=f"{next(iter(settings))} must be one of"):
+            InvariantConfig(**settings)
+    with pytest.raises(QuadrateError, match="takes images"):
+        train_invariant(Banana(), replace(QUICK, network="convolutional"))
     with pytest.raises(QuadrateError, match="diverged at step"):
-        train_invariant(SOURCE, replace(QUICK, objective="vic", steps=5, learning_rate=1e30, anneal=0.0), Encoder, decoder)
+        train_invariant(SOURCE, replace(QUICK, objective="vic", steps=5, learning_rate=1e30, anneal=0.0))
 
 
 def test_a_joint_codec_survives_its_file(tmp_path):
-    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=20), Encoder)
+    trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=20))
     latents = trained.encoder(SOURCE.sample(2000, "file"))
     codec = FeatureCodec.from_factorized(trained.bottleneck, latents=latents)
     codec.save(tmp_path / "joint")

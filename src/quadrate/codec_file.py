@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import safetensors
 import safetensors.torch
@@ -18,6 +19,11 @@ from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically
 from quadrate.networks.family import Family
 
+if TYPE_CHECKING:
+    from quadrate.features import FeatureCodec
+    from quadrate.invariant import InvariantCodec
+
+AnyCodec: TypeAlias = "Codec | FeatureCodec | InvariantCodec"
 _CODEC, _PACK = "quadrate-codec-2", "quadrate-decoders-1"
 _States = dict[str, dict[str, Tensor]]
 
@@ -26,6 +32,38 @@ def zoo() -> dict[str, Path]:
     """The codecs that come with the package: file by name."""
     folder = Path(str(files("quadrate") / "zoo"))
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def open_codec(path: Path | str) -> AnyCodec:
+    """Reads a codec of any kind: of images by purpose, of features, or an invariant one.
+
+    Args:
+        path: A codec's file, or the name of one in the package.
+
+    Raises:
+        QuadrateError: If it is missing, damaged, or no codec's, or not frozen.
+    """
+    form = _format(Path(path))
+    if form is not None and form.startswith("quadrate-features"):
+        from quadrate.features import FeatureCodec
+
+        return FeatureCodec.load(path)
+    if form is not None and form.startswith("quadrate-invariant"):
+        from quadrate.invariant import InvariantCodec
+
+        return InvariantCodec.load(path)
+    codec = load_codec(path)
+    if not codec.models:
+        raise QuadrateError(f"{path} has no tables yet, so it cannot write files; Codec.freeze(source) fits them, Codec.save keeps them")
+    return codec
+
+
+def _format(path: Path) -> str | None:
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            return (file.metadata() or {}).get("format")
+    except (OSError, safetensors.SafetensorError):
+        return None  # what is wrong with it is said where it is read
 
 
 def save_codec(codec: Codec, path: Path) -> None:

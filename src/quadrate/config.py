@@ -16,6 +16,11 @@ from quadrate.errors import QuadrateError
 Mode = Literal["end-to-end", "universal", "refinement"]
 Surrogate = Literal["perturb", "soft"]
 Precision = Literal["auto", "float32", "bfloat16"]
+InvariantObjective = Literal["vc", "vic", "bince"]
+InvariantNetwork = Literal["perceptron", "convolutional"]
+BottleneckName = Literal["factorized", "hyperprior", "unit-gaussian"]
+Schedule = Literal["end-to-end", "staggered"]
+Likelihood = Literal["gaussian", "bernoulli"]
 
 
 def _not_negative(name: str, value: float) -> float:
@@ -181,7 +186,7 @@ class Recipe:
         title: What it shows, in a line.
         source: Name of a data set, or path of a folder of labelled images.
         stages: What to train, in order; a later stage may build on an earlier one.
-        family: The networks, "compact" or "paper".
+        family: The networks, "compact", "compact-colour" or "paper".
         judge: The classifier in the loss: an architecture to train, or the path of a checkpoint, looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
     """
@@ -205,6 +210,75 @@ class Recipe:
             if stage.name == name:
                 return stage
         raise QuadrateError(f"recipe {self.name!r} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+
+
+@dataclass(frozen=True)
+class InvariantConfig:
+    """What to train; the loss is D + beta · R with R in nats a sample.
+
+    Attributes:
+        objective: "vc" decodes the encoded member itself, "vic" the representative of its orbit, "bince" contrasts two members.
+        beta: What a nat costs; the larger, the fewer.
+        dims: Latent dimensions.
+        network: Encoder and decoder; see `quadrate.networks.invariant`.
+        bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and spread), or "unit-gaussian", a penalty without a
+            coder, of which no codec can be made.
+        steps: Training steps.
+        batch: Samples a step.
+        learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to zero.
+        bottleneck_learning_rate: The same for steps and densities.
+        weight_decay: Of encoder and decoder, decoupled (AdamW).
+        anneal: Share of the steps in which beta grows linearly from 0.
+        polish: Share of the steps that are spent on the decoder (or critic) alone at the end, on latents that are rounded as they will be.
+        schedule: "end-to-end", or "staggered": the encoder first, without a rate, then a bottleneck on its frozen latents, where D is their squared
+            error, in units of their variance.
+        likelihood: What a reconstruction is measured by; see `quadrate.objectives.invariance.Reconstruction`.
+        seed: Of initial weights, samples, members and noise.
+    """
+
+    objective: InvariantObjective = "vic"
+    beta: float = 0.1
+    dims: int = 1
+    network: InvariantNetwork = "perceptron"
+    bottleneck: BottleneckName = "factorized"
+    steps: int = 20_000
+    batch: int = 1024
+    learning_rate: float = 2e-3
+    bottleneck_learning_rate: float = 1e-2
+    weight_decay: float = 0.0
+    anneal: float = 0.1
+    polish: float = 0.1
+    schedule: Schedule = "end-to-end"
+    likelihood: Likelihood = "gaussian"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "learning_rate", "bottleneck_learning_rate"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise QuadrateError(f"{name} must be finite and above 0; got {getattr(self, name)}")
+        for name in ("dims", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name, kind in _CHOICES.items():
+            if getattr(self, name) not in typing.get_args(kind):
+                raise QuadrateError(f"{name} must be one of {', '.join(typing.get_args(kind))}; got {getattr(self, name)!r}")
+        if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
+            raise QuadrateError("a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end")
+
+    @property
+    def key(self) -> str:
+        """A name that is fit for a folder, and unique among configurations that differ in what a recipe varies."""
+        end = "".join(f"_{name}" for name in (self.bottleneck, self.schedule) if name not in ("factorized", "end-to-end"))
+        return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
+
+
+_CHOICES = {
+    "objective": InvariantObjective,
+    "network": InvariantNetwork,
+    "bottleneck": BottleneckName,
+    "schedule": Schedule,
+    "likelihood": Likelihood,
+}
 
 
 def to_json(config: Any) -> str:

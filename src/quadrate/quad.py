@@ -166,13 +166,19 @@ class QuadFile:
         """
         return self.reader.read(chunk, layers=0)
 
-    def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
-        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels and names.
+    @property
+    def latent_dims(self) -> int:
+        """How many numbers a sample `received` gives, d."""
+        columns = sum(model.columns for model in self.codec.models)
+        return int(self.codec.received(torch.empty((0, columns), dtype=torch.int64)).shape[1])
 
-        Raises:
-            QuadrateError: If there is no such decoder, or a chunk is damaged.
-        """
-        self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
+    def received_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
+        """What decoders read of a slice of the samples, float (n, d), chunk by chunk; errors as `symbols`."""
+        for chunk, inside in self._chunks(samples):
+            yield self.received(chunk)[torch.from_numpy(inside)].cpu()
+
+    def _chunks(self, samples: slice) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The chunks that hold a slice of the samples, in its order, and which of theirs it takes."""
         wanted = range(*samples.indices(self.samples))
         if not wanted:
             return
@@ -180,8 +186,17 @@ class QuadFile:
         chunks = self.reader.chunks_of(low, high)
         for chunk in chunks if wanted.step > 0 else reversed(chunks):
             inside = _within(wanted, *self.reader.index[chunk].tolist())
-            if not len(inside):
-                continue
+            if len(inside):
+                yield chunk, inside
+
+    def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
+        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels and names.
+
+        Raises:
+            QuadrateError: If there is no such decoder, or a chunk is damaged.
+        """
+        self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
+        for chunk, inside in self._chunks(samples):
             received, side = self.received(chunk), self.side(chunk)
             size = _chunk_samples(self.codec)  # a file may have chunks of more images than there is memory for
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):

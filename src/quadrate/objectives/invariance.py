@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quadrate.config import Likelihood
 from quadrate.errors import QuadrateError
-
-Objective = Literal["vc", "vic", "bince"]
-Likelihood = Literal["gaussian", "bernoulli"]
 
 
 class Reconstruction(nn.Module):

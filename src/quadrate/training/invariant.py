@@ -1,59 +1,35 @@
-"""Training of invariant compressors: an encoder and a factorized bottleneck that keep what invariant tasks need (Dubois et al. 2021)."""
+"""Training of invariant compressors: an encoder and a bottleneck that keep what invariant tasks need (Dubois et al. 2021)."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
+from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
+from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
+from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.objectives.invariance import Contrast, Likelihood, Objective, Reconstruction
+from quadrate.files import write_atomically
+from quadrate.networks import invariant as networks
+from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
 
-
-@dataclass(frozen=True)
-class InvariantConfig:
-    """What to train; the loss is D + beta · R with R in nats a sample.
-
-    Attributes:
-        objective: "vc" decodes the encoded member itself, "vic" the representative of its orbit, "bince" contrasts two members.
-        beta: What a nat costs; the larger, the fewer.
-        dims: Latent dimensions.
-        steps: Training steps.
-        batch: Samples a step.
-        learning_rate: Peak of encoder's and decoder's one-cycle schedule.
-        bottleneck_learning_rate: The same for steps and densities.
-        anneal: Share of the steps in which beta grows linearly from 0.
-        polish: Share of the steps that are spent on the decoder (or critic) alone at the end, on latents that are rounded as they will be.
-        likelihood: What a reconstruction is measured by; see `Reconstruction`.
-        seed: Of initial weights, samples, members and noise.
-    """
-
-    objective: Objective = "vic"
-    beta: float = 0.1
-    dims: int = 1
-    steps: int = 20_000
-    batch: int = 1024
-    learning_rate: float = 2e-3
-    bottleneck_learning_rate: float = 1e-2
-    anneal: float = 0.1
-    polish: float = 0.1
-    likelihood: Likelihood = "gaussian"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("beta", "learning_rate", "bottleneck_learning_rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise QuadrateError(f"{name} must be finite and above 0; got {getattr(self, name)}")
-        for name in ("dims", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
+LearnedBottleneck = FactorizedBottleneck | HyperpriorBottleneck | UnitGaussianBottleneck
+_SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +44,7 @@ class Trained:
     """
 
     encoder: nn.Module
-    bottleneck: FactorizedBottleneck
+    bottleneck: LearnedBottleneck
     head: Reconstruction | Contrast
     config: InvariantConfig
 
@@ -76,110 +52,207 @@ class Trained:
 Report = Callable[[dict[str, Any]], None]
 
 
-def multilayer_perceptron(fan_in: int, fan_out: int, widths: Sequence[int] = (256, 256)) -> nn.Module:
-    """Vectors (n, fan_in) to vectors (n, fan_out)."""
-    layers: list[nn.Module] = []
-    for a, b in zip((fan_in, *widths[:-1]), widths, strict=True):
-        layers += [nn.Linear(a, b), nn.SiLU()]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], fan_out))
-
-
 def train_invariant(
-    data: Population | OrbitSet,
-    config: InvariantConfig,
-    encoder: Callable[[], nn.Module],
-    decoder: Callable[[], nn.Module] | None = None,
-    report: Report = lambda row: None,
+    data: Population | OrbitSet, config: InvariantConfig, report: Report = lambda row: None, checkpoint: Path | None = None
 ) -> Trained:
-    """Trains an invariant compressor end to end through additive noise; the same arguments give the same weights.
+    """Trains an invariant compressor through additive noise; the same arguments give the same weights, interrupted or not.
 
     Args:
         data: Where samples and the members of their orbits come from; a population gives fresh ones at each step.
         config: The settings.
-        encoder: Makes the encoder, to latents (n, dims).
-        decoder: Makes the decoder, for "vc" and "vic".
         report: Called every hundredth of the steps with step, distortion and rate_bits.
+        checkpoint: A file to go on from if it exists, written every quarter of a minute; the caller removes it.
 
     Raises:
-        QuadrateError: If a decoder is missing, or the loss is not finite.
+        QuadrateError: If the loss is not finite, or the checkpoint is another training's.
     """
-    if (decoder is None) != (config.objective == "bince"):
-        raise QuadrateError(f"objective {config.objective!r} takes {'no' if decoder else 'a'} decoder")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key("invariant", config.seed))
-        network = encoder()
-        head = Contrast(config.dims) if decoder is None else Reconstruction(decoder(), config.likelihood)
-        bottleneck = FactorizedBottleneck(LogisticMixture(config.dims), torch.zeros(config.dims), torch.ones(config.dims))
-    groups: list[dict[str, Any]] = [
-        {"params": [*network.parameters(), *head.parameters()], "max_lr": config.learning_rate},
-        {"params": list(bottleneck.parameters()), "max_lr": config.bottleneck_learning_rate},
-    ]
-    optimizer = torch.optim.Adam([{"params": group["params"], "lr": group["max_lr"]} for group in groups])
-    polishing = int(config.polish * config.steps)
-    peaks = [group["max_lr"] for group in groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=peaks, total_steps=max(1, config.steps - polishing), pct_start=0.1, cycle_momentum=False
-    )
-    for step in range(config.steps - polishing):
-        generator = draws.generator("invariant", config.seed, step)
-        first, second = _views(data, config, step, generator)
-        weight = config.beta * min(1.0, (step + 1) / (config.anneal * config.steps)) if config.anneal else config.beta
-        received, rate_nats = _through(network, bottleneck, first, generator)
-        if config.objective == "bince":
-            second, _ = _through(network, bottleneck, second, generator)
-        distortion = head(received, second).mean()
-        loss = distortion + weight * rate_nats.mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 3.0)
-        optimizer.step()
-        schedule.step()
-        if (step + 1) % max(1, config.steps // 100) == 0:
-            row = {"step": step + 1, "distortion": distortion.item(), "rate_bits": rate_nats.mean().item() / math.log(2)}
+    training = _Training(data, config)
+    if checkpoint is not None and checkpoint.exists():
+        training.load(checkpoint)
+    saved = time.monotonic()
+    while training.step < training.steps:
+        row = training.advance()
+        if training.step % max(1, config.steps // 100) == 0:
             if not math.isfinite(row["distortion"] + row["rate_bits"]):
-                raise QuadrateError(f"training diverged at step {step + 1}; take a smaller learning rate")
+                raise QuadrateError(f"training diverged at step {training.step}; take a smaller learning rate")
             report(row)
-    for module in (network, bottleneck):
-        module.eval().requires_grad_(False)
-    _polish(data, config, network, bottleneck, head, polishing)
-    return Trained(network, bottleneck, head.eval().requires_grad_(False), config)
+        if checkpoint is not None and (time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or training.step == training.steps):
+            training.save(checkpoint)
+            saved = time.monotonic()
+    return training.finish()
 
 
-def _polish(
-    data: Population | OrbitSet, config: InvariantConfig, network: nn.Module, bottleneck: FactorizedBottleneck, head: nn.Module, steps: int
-) -> None:
-    """Trains the head alone on codes as they are received, rounded, which additive noise only stands for."""
-    frozen = bottleneck.freeze()
+class _Training:
+    """An encoder, its bottleneck and its head, with their optimizer, step by step."""
 
-    def received(view: Tensor) -> Tensor:
-        return torch.from_numpy(frozen.dequantize(frozen.quantize(network(view).numpy()))).float()
+    def __init__(self, data: Population | OrbitSet, config: InvariantConfig) -> None:
+        self.data, self.config = data, config
+        first, second = self._views(0)
+        self.device = first.device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(draws.key("invariant", config.seed))
+            self.bottleneck: LearnedBottleneck = _bottleneck(config)
+            self.encoder = networks.encoder(config.network, first.shape[1:], config.dims * (2 if config.bottleneck == "unit-gaussian" else 1))
+            self.head: Reconstruction | Contrast = (
+                Contrast(config.dims)
+                if config.objective == "bince"
+                else Reconstruction(networks.decoder(config.network, second.shape[1:], config.dims), config.likelihood)
+            )
+        if config.network == "convolutional":
+            self.encoder = self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in (self.encoder, self.head, self.bottleneck):
+            module.to(self.device)
+        self.bfloat16 = config.network == "convolutional" and (self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+        groups = [
+            {"params": [*self.encoder.parameters(), *self.head.parameters()], "weight_decay": config.weight_decay},
+            {"params": list(self.bottleneck.parameters()), "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0)
+        polishing = 0 if config.bottleneck == "unit-gaussian" else int(config.polish * config.steps)  # there is nothing to round
+        self.step, self.steps = 0, max(1, config.steps - polishing)
 
-    optimizer = torch.optim.Adam(head.parameters(), lr=config.learning_rate / 4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    for step in range(config.steps - steps, config.steps):
-        first, second = _views(data, config, step, draws.generator("invariant", config.seed, step))
-        loss = head(received(first), received(second) if config.objective == "bince" else second).mean()
-        optimizer.zero_grad(set_to_none=True)
+    def advance(self) -> dict[str, float]:
+        """One step; the report's row."""
+        config, coded = self.config, self.config.schedule == "end-to-end"
+        for group, peak in zip(self.optimizer.param_groups, (config.learning_rate, config.bottleneck_learning_rate), strict=True):
+            group["lr"] = peak * _schedule(self.step / self.steps)
+        generator = draws.generator("invariant noise", config.seed, self.step)
+        first, second = self._views(self.step)
+        received, rate_nats = self._through(first, generator, coded)
+        if config.objective == "bince":
+            second, _ = self._through(second, generator, coded)
+        distortion = self._distortion(received, second)
+        weight = config.beta * min(1.0, (self.step + 1) / (config.anneal * config.steps)) if config.anneal else config.beta
+        loss = distortion + weight * rate_nats.mean()
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 3.0)
+        self.optimizer.step()
+        self.step += 1
+        return {"step": self.step, "steps": self.steps, "distortion": distortion.item(), "rate_bits": rate_nats.mean().item() / math.log(2)}
 
+    def finish(self) -> Trained:
+        """Fits a staggered bottleneck, and trains the head alone on codes as they are received, rounded, which additive noise only stands for."""
+        self.encoder.eval().requires_grad_(False)
+        if self.config.schedule == "staggered":
+            self.bottleneck = self._staggered().to(self.device)
+        self.bottleneck.eval().requires_grad_(False)
+        if self.steps < self.config.steps:
+            self._polish()
+        return Trained(self.encoder, self.bottleneck, self.head.eval().requires_grad_(False), self.config)
 
-def _through(network: nn.Module, bottleneck: FactorizedBottleneck, view: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    latent = network(view)
-    return bottleneck(latent, torch.rand(latent.shape, generator=generator) - 0.5)
+    def _staggered(self) -> LearnedBottleneck:
+        """A bottleneck for the frozen latents of a hundred thousand samples; their spread is the unit of the error that beta is paid in."""
+        count = -(-100_000 // self.config.batch)
+        latents = torch.cat([self.encoder(self._views(step)[0]).float().cpu() for step in range(count)])
+        beta, seed = self.config.beta * float(latents.var(0).mean()), self.config.seed
+        if self.config.bottleneck == "hyperprior":
+            return fit_hyperprior(latents, beta, seed=seed)
+        return fit_factorized(latents, beta, learning_rate=0.03, seed=seed)
 
+    def _polish(self) -> None:
+        frozen = copy.deepcopy(self.bottleneck).cpu().freeze()
 
-def _views(data: Population | OrbitSet, config: InvariantConfig, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """What is encoded, and what it is compared with: itself, the representative, or a second member."""
-    if isinstance(data, Population):
-        x = data.sample(config.batch, "train", config.seed, step)
-        first = data.member(x, generator)
+        def received(view: Tensor) -> Tensor:
+            return torch.from_numpy(frozen.dequantize(frozen.quantize(self.encoder(view).cpu().numpy()))).float().to(self.device)
+
+        optimizer = torch.optim.Adam(self.head.parameters(), lr=0.0)
+        for step in range(self.steps, self.config.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = self.config.learning_rate / 8 * (1 + math.cos(math.pi * (step - self.steps) / (self.config.steps - self.steps)))
+            first, second = self._views(step)
+            target = received(second) if self.config.objective == "bince" else second
+            loss = self._distortion(received(first), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    def _through(self, view: Tensor, generator: torch.Generator, coded: bool) -> tuple[Tensor, Tensor]:
+        """A view's latents with the noise of their rounding, and their rate in nats; without a bottleneck, as they are, at no rate."""
+        with self._autocast():
+            latent = self.encoder(view).float()
+        if not coded:
+            return latent, torch.zeros(len(latent), device=self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            return self.bottleneck(latent, (torch.rand((len(latent), self.bottleneck.noise_columns), generator=generator) - 0.5).to(self.device))
+
+    def _distortion(self, received: Tensor, target: Tensor) -> Tensor:
+        if self.config.objective == "bince":  # whose logits reach 100, where bfloat16 is no finer than a half
+            return self.head(received, target).mean()
+        with self._autocast():
+            return self.head(received, target).float().mean()
+
+    @contextmanager
+    def _autocast(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            yield
+
+    def _views(self, step: int) -> tuple[Tensor, Tensor]:
+        """What is encoded at a step, and what it is compared with: itself, the representative, or a second member."""
+        data, config = self.data, self.config
+        generator = draws.generator("invariant", config.seed, step)
+        if isinstance(data, Population):
+            x = data.sample(config.batch, "train", config.seed, step)
+            first = data.member(x, generator)
+            if config.objective == "vc":
+                return first, first
+            return first, data.representative(x) if config.objective == "vic" else data.member(x, generator)
+        indices = _indices(len(data), config, step).to(data.points.device)
+        first = data.members(indices, generator)
         if config.objective == "vc":
             return first, first
-        return first, data.representative(x) if config.objective == "vic" else data.member(x, generator)
-    indices = torch.randint(len(data), (config.batch,), generator=generator)
-    first = data.members(indices, generator)
-    if config.objective == "vc":
-        return first, first
-    return first, data.representatives(indices) if config.objective == "vic" else data.members(indices, generator)
+        return first, data.representatives(indices) if config.objective == "vic" else data.members(indices, generator)
+
+    def save(self, path: Path) -> None:
+        """Writes all that is needed to go on."""
+        state = {f"{role}.{name}": tensor for role, module in self._modules() for name, tensor in module.state_dict().items()}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items()}
+        state["at"] = torch.tensor(self.step)
+        state = {name: tensor.cpu().contiguous().clone() for name, tensor in state.items()}
+        write_atomically(path, lambda place: safetensors.torch.save_file(state, place, {"config": repr(self.config)}))
+
+    def load(self, path: Path) -> None:
+        """Goes on from what `save` wrote."""
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}).get("config") != repr(self.config):
+                    raise QuadrateError(f"checkpoint {path} is of another configuration; delete it to train from the start")
+            state = safetensors.torch.load_file(path)
+            for role, module in self._modules():
+                module.load_state_dict({name.removeprefix(f"{role}."): tensor for name, tensor in state.items() if name.startswith(f"{role}.")})
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in state.items():
+                if name.startswith("optimizer."):
+                    _, number, slot = name.split(".")
+                    slots.setdefault(int(number), {})[slot] = tensor
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+            self.step = int(state["at"])
+        except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise QuadrateError(f"checkpoint {path} is damaged ({error}); delete it to train from the start") from None
+
+    def _modules(self) -> list[tuple[str, nn.Module]]:
+        return [("encoder", self.encoder), ("head", self.head), ("bottleneck", self.bottleneck)]
+
+
+def _bottleneck(config: InvariantConfig) -> LearnedBottleneck:
+    if config.bottleneck == "factorized":
+        return FactorizedBottleneck(LogisticMixture(config.dims), torch.zeros(config.dims), torch.ones(config.dims))
+    return HyperpriorBottleneck(config.dims) if config.bottleneck == "hyperprior" else UnitGaussianBottleneck(config.dims)
+
+
+def _schedule(done: float) -> float:
+    """The share of the peak learning rate after a share of the steps: up over a tenth, then down along a cosine."""
+    return max(done, 1e-3) / 0.1 if done < 0.1 else (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
+
+
+def _indices(count: int, config: InvariantConfig, step: int) -> Tensor:
+    """Which samples a step takes: each once in an epoch, but for the rest that fills no batch."""
+    batches = max(1, count // config.batch)
+    epoch, place = divmod(step, batches)
+    return _order(count, config.seed, epoch)[place * config.batch : (place + 1) * config.batch]
+
+
+@lru_cache(maxsize=1)
+def _order(count: int, seed: int, epoch: int) -> Tensor:
+    return draws.permutation("invariant order", seed, epoch, n=count)

@@ -1,0 +1,238 @@
+"""Invariant codecs: samples to symbols that tell what invariant tasks need and little more, and back to representatives (Dubois et al. 2021)."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from quadrate import quad
+from quadrate.batches import Batch, checked, of_images, tensor_of
+from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
+from quadrate.bottlenecks.joint import fit_joint
+from quadrate.bottlenecks.rounding import RoundingModel
+from quadrate.codec import Blend
+from quadrate.coding.streams import Words
+from quadrate.config import InvariantConfig, from_json, to_json
+from quadrate.errors import QuadrateError
+from quadrate.files import write_atomically
+from quadrate.networks import invariant as networks
+from quadrate.objectives.invariance import Reconstruction
+from quadrate.sources.source import pixels
+from quadrate.training.invariant import Trained
+
+FORMAT = "quadrate-invariant-1"
+_DECODERS = {"vc": ("member",), "vic": ("representative",), "bince": ()}
+_BATCH = 1000
+_JOINT_DIMS = 8  # up to which trees over earlier symbols are grown in seconds
+
+
+class InvariantCodec:
+    """An encoder, a frozen bottleneck, and a decoder of members (VC) or representatives (VIC), or none (BINCE); `quadrate.quad` takes it.
+
+    Args:
+        config: How it was trained; decides the networks.
+        shape: A sample's: (C, H, W) of images in [0, 1], or (D,).
+        states: State dicts by role: "encoder", and "decoder", or of a contrast "critic".
+        model: The frozen bottleneck.
+        details: What else a file should say.
+
+    Raises:
+        QuadrateError: If the states or the bottleneck are not those of the configuration.
+    """
+
+    def __init__(
+        self,
+        config: InvariantConfig,
+        shape: Sequence[int],
+        states: dict[str, dict[str, Tensor]],
+        model: FrozenBottleneck,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self.config, self.shape, self.states, self.details = config, tuple(shape), states, details or {}
+        if model.dims != config.dims:
+            raise QuadrateError(f"the bottleneck codes {model.dims} dimensions, the encoder gives {config.dims}")
+        self.models: tuple[FrozenBottleneck] = (model,)
+        self.encoder = self._network("encoder", networks.encoder)
+        self.decoder = self._network("decoder", networks.decoder) if config.objective != "bince" else None
+
+    def _network(self, role: str, build: Any) -> nn.Module:
+        state = self.states.get(role, {})
+        try:
+            with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
+                module = build(self.config.network, self.shape, self.config.dims)
+                module.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, assign=True)
+            module.load_state_dict(state, assign=True)
+        except (KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise QuadrateError(f"the codec's {role} is not the {self.config.network} one for samples of shape {self.shape}: {reason}") from None
+        return module.float().eval().requires_grad_(False)
+
+    @classmethod
+    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None) -> Self:
+        """The codec of what was trained, frozen; of up to 8 dimensions with tables for each symbol given those before it.
+
+        Args:
+            trained: What training left, on the CPU.
+            members: Training members, (n, ...), that tables are fitted to.
+            details: What else a file should say.
+
+        Raises:
+            QuadrateError: If a table would be too long, or the bottleneck has no coder.
+        """
+        states = {"encoder": _state(trained.encoder)}
+        if isinstance(trained.head, Reconstruction):
+            states["decoder"] = _state(trained.head.decoder)
+        else:
+            states["critic"] = _state(trained.head)
+        frozen = trained.bottleneck.freeze()
+        codec = cls(trained.config, members.shape[1:], states, frozen, details)
+        if isinstance(frozen, RoundingModel) and frozen.dims <= _JOINT_DIMS:
+            codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
+        return codec
+
+    @property
+    def identities(self) -> tuple[bytes, ...]:
+        """What identifies the streams, 16 bytes: bottleneck and tables."""
+        return (self.models[0].identity,)
+
+    @property
+    def decoders(self) -> tuple[str, ...]:
+        """The decoder's name, if there is one: what it gives back."""
+        return _DECODERS[self.config.objective]
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raises a QuadrateError unless a shape (n, ...) is that of samples of this codec."""
+        if tuple(shape[1:]) != self.shape:
+            raise QuadrateError(f"this codec takes samples of shape {self.shape}; got {tuple(shape[1:])}")
+
+    @torch.no_grad()
+    def latents(self, samples: Tensor) -> Tensor:
+        """Samples, images uint8 or float in [0, 1], (n, *shape), to latents, float (n, d)."""
+        self.check_shape(samples.shape)
+        samples = pixels(samples) if of_images(self.shape) and samples.dtype == torch.uint8 else samples.float()
+        return torch.cat([torch.empty(0, self.config.dims), *(self.encoder(part).float() for part in samples.split(_BATCH))])
+
+    def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
+        """Samples (n, *shape) to symbols, int64 (n, d); there is no dither, so seed and first number change nothing.
+
+        Raises:
+            QuadrateError: If samples do not fit the codec, or are not finite.
+        """
+        samples = checked(Batch(samples), self.shape).images
+        return torch.from_numpy(self.models[0].quantize(self.latents(tensor_of(samples, self.shape)).numpy()))
+
+    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
+        """None: (count, 0)."""
+        return np.empty((count, 0), dtype=np.int64)
+
+    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Symbols, int64 (n, d), to what decoders and receivers read, float32 (n, d).
+
+        Raises:
+            QuadrateError: If the symbols are not this codec's.
+        """
+        if symbols.ndim != 2 or symbols.shape[1] != self.models[0].columns:
+            raise QuadrateError(f"this codec reads symbols (n, {self.models[0].columns}); these are {tuple(symbols.shape)}")
+        return torch.from_numpy(self.models[0].dequantize(symbols.numpy())).float()
+
+    @torch.no_grad()
+    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
+        """What is received, float32 (n, d), to samples, float32 (n, *shape); images in [0, 1].
+
+        Raises:
+            QuadrateError: If there is no decoder, or not one of that name.
+        """
+        self.weighted(decoder)
+        assert self.decoder is not None
+        parts = [self.decoder(part) for part in received.float().split(_BATCH)]
+        output = torch.cat([torch.empty(0, *self.shape), *parts])
+        if not of_images(self.shape):
+            return output
+        return torch.sigmoid(output) if self.config.likelihood == "bernoulli" else output.clamp(0, 1)
+
+    def weighted(self, decoder: Blend) -> list[object]:
+        """Raises a QuadrateError unless there is a decoder, of that name if one is given."""
+        if not self.decoders:
+            raise QuadrateError("this codec was trained by contrast and decodes nothing; read its latents: QuadDataset(file, codec, item='latents')")
+        if decoder is not None and decoder not in self.decoders:
+            raise QuadrateError(f"no decoder {decoder!r}; this codec has {', '.join(self.decoders)}")
+        return []
+
+    def compress(
+        self, samples: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+    ) -> bytes | None:
+        """Writes samples as a .quad file; arguments and errors as `FeatureCodec.compress`."""
+        target = io.BytesIO() if to is None else Path(to)
+        quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk)
+        return target.getvalue() if isinstance(target, io.BytesIO) else None
+
+    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
+        """Reads what the decoder makes of a .quad file, (n, *shape); arguments and errors as `quadrate.quad.decompress`."""
+        return quad.decompress(self, data, samples=samples, dtype=dtype)
+
+    def decompress_latents(self, data: bytes | Path | str) -> Tensor:
+        """Reads what receivers get of a .quad file, float32 (n, d).
+
+        Raises:
+            QuadrateError: If the file is damaged or another codec's.
+        """
+        with quad.QuadFile(data, self) as file:
+            return torch.cat([torch.empty(0, self.config.dims), *file.received_pieces()])
+
+    def save(self, path: Path | str) -> None:
+        """Writes the codec as one safetensors file.
+
+        Raises:
+            QuadrateError: If it cannot be written.
+        """
+        tensors = {f"{role}/{name}": tensor.contiguous() for role, state in self.states.items() for name, tensor in state.items()}
+        arrays = {name: np.ascontiguousarray(array) for name, array in self.models[0].arrays().items()}
+        tensors |= {f"model/{name}": torch.from_numpy(array) for name, array in arrays.items()}
+        metadata = {"format": FORMAT, "config": to_json(self.config), "shape": json.dumps(self.shape), "details": json.dumps(self.details)}
+        write_atomically(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            QuadrateError: If the file is missing, damaged, or no invariant codec.
+        """
+        if not Path(path).exists():
+            raise QuadrateError(f"no codec at {path}; InvariantCodec.save writes one")
+        states: dict[str, dict[str, Tensor]] = {}
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise QuadrateError("it is a safetensors file, but not an invariant codec of Quadrate's")
+                for full_name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
+                    role, _, name = full_name.partition("/")
+                    states.setdefault(role, {})[name] = file.get_tensor(full_name)
+            arrays = {name: tensor.numpy() for name, tensor in states.pop("model").items()}
+            shape = [int(size) for size in json.loads(metadata["shape"])]
+            if not shape or min(shape) < 1 or math.prod(shape) > 1 << 28:
+                raise ValueError(f"its samples have shape {shape}")
+            config, details = from_json(InvariantConfig, metadata["config"]), dict(json.loads(metadata["details"]))
+            return cls(config, shape, states, from_arrays(arrays), details)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
+        except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
+        except QuadrateError as error:
+            raise QuadrateError(f"{path}: {error}") from None
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,62 @@
+"""Recipes of every kind and the runs they make: the one place that tells them apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quadrate.config import Recipe
+from quadrate.errors import QuadrateError
+from quadrate.files import read_json
+from quadrate.recipes.features import ClipRecipe, FeatureRecipe
+from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.runs import Run
+
+if TYPE_CHECKING:
+    from quadrate.point_runs import PointRun
+
+PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe
+
+
+def run_of(recipe: PointRecipe, root: Path | str = "runs", device: str = "cpu") -> PointRun:
+    """The run of a recipe whose points stand alone; of a `Recipe` it is `quadrate.runs.Run`.
+
+    Raises:
+        QuadrateError: If data or the device are missing.
+    """
+    return _class(type(recipe))(recipe, root, device)  # type: ignore[call-arg]
+
+
+def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
+    """A run of any kind by its folder.
+
+    Raises:
+        QuadrateError: If there is no run there, or its data are not what they were.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
+    described = read_json(path)
+    fields = described.get("recipe") if isinstance(described, dict) else None
+    if isinstance(fields, dict) and "stages" not in fields:
+        for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ClipRecipe, "points")):
+            if field in fields:
+                return _class(kind).open(folder, device)
+    return Run.open(folder, device)
+
+
+def _class(recipe: type[PointRecipe]) -> type[PointRun]:
+    if recipe is InvariantRecipe:
+        from quadrate.invariant_runs import InvariantRun
+
+        return InvariantRun
+    if recipe is FeatureRecipe:
+        from quadrate.feature_runs import FeatureRun
+
+        return FeatureRun
+    from quadrate.clip_runs import ClipRun
+
+    return ClipRun
+
+
+__all__ = ["PointRecipe", "Recipe", "open_run", "run_of"]
