@@ -14,17 +14,17 @@ import pytest
 import torch
 from torch import nn
 
-from quadrate import feature_runs
-from quadrate.clip_runs import ClipRun
+import quadrate.runs.features as feature_runs
 from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.classical import code_images
 from quadrate.evaluation.receivers import train_receiver
-from quadrate.feature_runs import SPLITS, FeatureRun
 from quadrate.features import FeatureCodec
 from quadrate.lossyless import PublishedBottleneck
 from quadrate.networks.backbones import Backbone, Preprocessing
 from quadrate.recipes.features import ClipBottleneck, ClipRecipe, FeatureRecipe, Storage, cifar_features, lossyless_clip
+from quadrate.runs.clip import ClipRun
+from quadrate.runs.features import SPLITS, FeatureRun
 
 GOLDEN = Path(__file__).parent / "golden" / "lossyless-bottleneck.pt"
 COMMITTED = Path(__file__).parents[1] / "results" / "cifar-features" / "results.csv"
@@ -194,8 +194,8 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
 def test_recipes_are_plain_and_complete():
     recipe = cifar_features()
     assert from_json(FeatureRecipe, to_json(recipe)) == recipe
-    assert len(recipe.points) == 7 * 3 + 13
-    assert [point.quality for point in recipe.points if point.codec == "features" and point.receiver == "mlp"] == [32, 64, 128, 256, 512, 1024]
+    assert len(recipe.points) == 7 + 13 + 2 * 2
+    assert [point.quality for point in recipe.points if point.codec == "features" and point.receiver == "mlp"] == [1024]
     with pytest.raises(QuadrateError, match="names the same point twice"):
         replace(recipe, points=recipe.points[:1] * 2)
     with pytest.raises(QuadrateError, match="features-32-1-linear has nothing to be compared with; add a point of fp16 features for its receiver"):
@@ -205,7 +205,7 @@ def test_recipes_are_plain_and_complete():
 
 
 def test_modules_of_the_command_line_import_nothing_heavy():
-    script = "import sys, quadrate.recipes.features, quadrate.feature_runs, quadrate.clip_runs; print(*sys.modules)"
+    script = "import sys, quadrate.recipes.features, quadrate.runs.features, quadrate.runs.clip; print(*sys.modules)"
     modules = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
     assert "torch" in modules
     assert not modules & {"scipy", "sklearn", "constriction", "matplotlib", "PIL", "pooch", "transformers"}

@@ -11,9 +11,9 @@ import torch
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.invariant import InvariantCodec
-from quadrate.invariant_runs import InvariantRun
 from quadrate.quad import QuadDataset
 from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.runs.invariant import InvariantRun
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
 from quadrate.training.invariant import train_invariant
 
@@ -104,7 +104,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
 
 
 def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
-    for place in ("quadrate.invariant_runs._FIT_SAMPLES", "quadrate.evaluation.invariant.TEST_SAMPLES"):
+    for place in ("quadrate.runs.invariant._FIT_SAMPLES", "quadrate.evaluation.invariant.TEST_SAMPLES"):
         monkeypatch.setattr(place, 8192)
     points = tuple(replace(TINY, objective=name, steps=60) for name in ("vc", "vic", "bince"))
     recipe = InvariantRecipe("tiny-patterns", "three objectives", "patterns", points)

@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.steps import evaluate_points, evaluate_run
-from quadrate.kinds import open_run
 from quadrate.runs import Run
+from quadrate.runs.kinds import open_run
 
 
 def evaluate(run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, device: str = "cpu", workers: int | None = None) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, train_points, train_run
-from quadrate.kinds import run_of
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
 from quadrate.reports.claims import Verdict, decide
 from quadrate.runs import Run, read_results
+from quadrate.runs.kinds import run_of
 
 
 @dataclass(frozen=True)

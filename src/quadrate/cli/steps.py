@@ -10,12 +10,12 @@ from quadrate.cli.progress import CONSOLE, PointProgress, Progress
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.kinds import PointRecipe
-from quadrate.point_runs import PointRun
 from quadrate.recipes import POINT_RECIPES, with_epochs
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
 from quadrate.runs import Run
+from quadrate.runs.kinds import PointRecipe
+from quadrate.runs.points import PointRun
 from quadrate.sources import ALIASES
 from quadrate.training.stages import Execution
 

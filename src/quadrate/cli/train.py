@@ -9,9 +9,9 @@ import tyro
 
 from quadrate.cli.steps import adapted, adapted_points, train_points, train_run
 from quadrate.errors import QuadrateError
-from quadrate.kinds import run_of
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
 from quadrate.runs import Run
+from quadrate.runs.kinds import run_of
 
 
 def train(

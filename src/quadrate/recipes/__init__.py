@@ -9,7 +9,7 @@ from quadrate.recipes.settings import RDPC_JUDGE, Grid, RATE_3x3, choose
 
 RECIPES = {experiment.name: experiment.recipe for experiment in TRADE_OFFS if experiment.recipe}
 POINT_RECIPES = {experiment.name: experiment.recipe for experiment in LOSSLESS_PREDICTION if experiment.recipe}
-"""Those whose points stand alone; `quadrate.kinds.run_of` makes their runs."""
+"""Those whose points stand alone; `quadrate.runs.kinds.run_of` makes their runs."""
 
 
 def find_recipe(name: str, grid: Grid = "thin") -> Recipe:

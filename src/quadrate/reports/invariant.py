@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from quadrate.invariant import InvariantCodec
-    from quadrate.invariant_runs import InvariantRun
+    from quadrate.runs.invariant import InvariantRun
 
 Row = dict[str, Any]
 _LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}

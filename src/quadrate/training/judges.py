@@ -105,7 +105,8 @@ def train_judge(
         source: The images; training runs on the device they lie on.
         architecture: A name in `quadrate.networks.CLASSIFIERS`.
         seed: Decides the initial weights and the order of the images, and nothing else does.
-        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or 6 ("residual"), more where they would make fewer than 600 steps.
+        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or 6 ("residual"), more where
+            they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
         on_epoch: Called after each pass with its number from 1, the number of passes, and its mean cross-entropy in nats.
@@ -217,8 +218,8 @@ def find_judge(
     Two processes may ask for the same judge at once: both train it, both get the same, and the file is whole at any time.
 
     Args:
-        spec: An architecture ("conv", "dense", "paper", "residual"): trained on first use, kept in `folder`, read from there later. Or the path of a judge
-            (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up in the folder QUADRATE_DATA as well.
+        spec: An architecture ("conv", "dense", "paper", "residual"): trained on first use, kept in `folder`, read from there later. Or the path
+            of a judge (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up in the folder QUADRATE_DATA as well.
         source: What it shall judge; the judge lies on its device.
         folder: Where trained judges are kept.
         seed: Seed of a judge that is trained.

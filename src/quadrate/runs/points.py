@@ -15,7 +15,7 @@ import torch
 from quadrate.config import digest, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_text
-from quadrate.runs import machine, to_csv
+from quadrate.runs.run import machine, to_csv
 from quadrate.training.processes import Report, available_cores
 
 

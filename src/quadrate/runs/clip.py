@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quadrate.config import digest
 from quadrate.errors import QuadrateError
-from quadrate.point_runs import PointRun
+from quadrate.runs.points import PointRun
 from quadrate.recipes.features import ClipBottleneck, ClipRecipe
 from quadrate.training.processes import Report, run_jobs
 

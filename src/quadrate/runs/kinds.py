@@ -10,10 +10,10 @@ from quadrate.errors import QuadrateError
 from quadrate.files import read_json
 from quadrate.recipes.features import ClipRecipe, FeatureRecipe
 from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs import Run
+from quadrate.runs.run import Run
 
 if TYPE_CHECKING:
-    from quadrate.point_runs import PointRun
+    from quadrate.runs.points import PointRun
 
 PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe
 
@@ -47,14 +47,14 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
 
 def _class(recipe: type[PointRecipe]) -> type[PointRun]:
     if recipe is InvariantRecipe:
-        from quadrate.invariant_runs import InvariantRun
+        from quadrate.runs.invariant import InvariantRun
 
         return InvariantRun
     if recipe is FeatureRecipe:
-        from quadrate.feature_runs import FeatureRun
+        from quadrate.runs.features import FeatureRun
 
         return FeatureRun
-    from quadrate.clip_runs import ClipRun
+    from quadrate.runs.clip import ClipRun
 
     return ClipRun
 
