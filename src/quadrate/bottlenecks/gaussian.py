@@ -118,12 +118,14 @@ class _Block:
         symbols = torch.arange(first, min(math.ceil(self.high / step) + 1, _LIMIT) + 1, dtype=torch.float64)
         borders = (symbols[1:] - 0.5).mul(step).repeat(len(self.thin), 1)
         before = after = self.cells(first, borders)
+        if not self.weight:
+            return before, borders, after
         prior = after.prior()
-        for _ in range(_SWEEPS if self.weight else 0):
+        for _ in range(_SWEEPS):
             before, old = after, borders
             borders = (torch.from_numpy(best_borders(before.lengths(prior).numpy(), self.weight).copy()) + first) * step
             after = self.cells(first, borders)
-        return before, old if self.weight else borders, after
+        return before, old, after
 
     def cells(self, first: int, borders: Tensor) -> _Cells:
         """The cells between borders."""

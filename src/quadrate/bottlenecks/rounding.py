@@ -175,20 +175,28 @@ def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
     rows: list[NDArray[np.uint16]] = []
     lows: list[int] = []
     for shares, first in parts:
-        for row in shares / shares.sum(axis=1, keepdims=True):
-            start, end = _spare(row), len(row) - _spare(row[::-1])
-            if end - start >= MAX_ENTRIES:
-                raise QuadrateError(f"a column takes {end - start} symbols; tables hold {MAX_ENTRIES - 1}: ask for a larger error, or fewer bits")
-            inside = row[start:end]
-            rows.append(integer_frequencies(np.append(inside, max(0.0, 1 - inside.sum()))[None])[0])
-            lows.append(first + start)
+        shares = shares / shares.sum(axis=1, keepdims=True)
+        starts = _spare(shares)
+        sizes = shares.shape[1] - _spare(shares[:, ::-1]) - starts
+        if sizes.max() >= MAX_ENTRIES:
+            raise QuadrateError(f"a column takes {sizes.max()} symbols; tables hold {MAX_ENTRIES - 1}: ask for a larger error, or fewer bits")
+        own: list[NDArray[np.uint16]] = [np.empty(0, np.uint16)] * len(shares)
+        for size in np.unique(sizes).tolist():  # tables of one length are made at once
+            which = np.flatnonzero(sizes == size)
+            inside = np.take_along_axis(shares[which], starts[which, None] + np.arange(size), axis=1)
+            escaped = np.maximum(0.0, 1 - inside.sum(axis=1, keepdims=True))
+            for i, row in zip(which, integer_frequencies(np.concatenate([inside, escaped], axis=1)), strict=True):
+                own[i] = row
+        rows += own
+        lows += (first + starts).tolist()
     frequencies = np.zeros((len(rows), max(map(len, rows))), np.uint16)
     for place, row in zip(frequencies, rows, strict=True):
         place[: len(row)] = row
     return Tables(frequencies, np.array(lows, np.int32), escape=True)
 
 
-def _spare(shares: Reals) -> int:
-    """How many entries, from the first on, had better escape."""
-    saved = _ENTRY_BITS * np.arange(len(shares)) - ESCAPE_BITS * np.concatenate([[0.0], np.cumsum(shares[:-1])])
-    return int(np.argmax(saved))
+def _spare(shares: Reals) -> Words:
+    """How many entries of each row, (d, K), from the first on, had better escape, (d,)."""
+    before = np.zeros_like(shares)
+    np.cumsum(shares[:, :-1], axis=1, out=before[:, 1:])
+    return np.asarray(np.argmax(_ENTRY_BITS * np.arange(shares.shape[1]) - ESCAPE_BITS * before, axis=1))

@@ -171,7 +171,7 @@ def draw_quantization(codecs: Sequence[tuple[str, InvariantCodec]], samples: Ten
         shuffled = np.random.default_rng(0).permutation(int(cells.max()) + 1)[cells.reshape(400, 400)]
         axis.imshow(shuffled % 20, extent=(-_EXTENT, _EXTENT) * 2, origin="lower", cmap="tab20", alpha=0.45, interpolation="nearest", aspect="equal")
         axis.plot(*originals.T.numpy(), ls="none", marker=".", ms=1, color="#333333", alpha=0.5)
-        used = np.unique(codec.encode(samples).numpy(), axis=0)
+        used = np.unique(codec.encode(originals if codec.config.objective == "vc" else samples).numpy(), axis=0)
         received = codec.decode_received(codec.received(torch.from_numpy(used))).numpy()
         axis.plot(*received.T, ls="none", marker="*", ms=7, mfc="white", mec="black", mew=0.7)
         axis.set(title=f"{title}: {len(used)} codes in use", xlim=(-_EXTENT, _EXTENT), ylim=(-_EXTENT, _EXTENT))

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from quadrate.config import digest
 from quadrate.errors import QuadrateError
-from quadrate.runs.points import PointRun
 from quadrate.recipes.features import ClipBottleneck, ClipRecipe
+from quadrate.runs.points import PointRun
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:

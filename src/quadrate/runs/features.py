@@ -22,8 +22,8 @@ from torch import Tensor
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_atomically, write_text
 from quadrate.networks.backbones import Backbone, load_backbone
-from quadrate.runs.points import PointRun
 from quadrate.recipes.features import FeatureRecipe, Storage
+from quadrate.runs.points import PointRun
 from quadrate.sources import Split, load_source
 from quadrate.training.processes import Report, run_jobs
 

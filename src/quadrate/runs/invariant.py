@@ -13,8 +13,8 @@ from torch import Tensor
 from quadrate import __version__, draws
 from quadrate.config import InvariantConfig
 from quadrate.files import read_json
-from quadrate.runs.points import PointRun
 from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.runs.points import PointRun
 from quadrate.sources import Source, load_source
 from quadrate.sources.symmetry import Banana, OrbitSplits, Population, dihedral_patterns, orbit_splits
 from quadrate.training.invariant import train_invariant
