@@ -16,6 +16,8 @@ from quadrate.recipes.invariant import (
     banana_y_translation,
     group_exact,
     mnist_invariant_bince,
+    mnist_invariant_less,
+    mnist_invariant_sup,
     mnist_invariant_vc,
     mnist_invariant_vic,
 )
@@ -101,6 +103,8 @@ LOSSLESS_PREDICTION = (
     Experiment("mnist-invariant-vic", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vic),
     Experiment("mnist-invariant-vc", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vc),
     Experiment("mnist-invariant-bince", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_bince),
+    Experiment("mnist-invariant-less", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_less),
+    Experiment("mnist-invariant-sup", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_sup),
     Experiment("cifar-features", LOSSLESS, "its table, another backbone", "cifar-10", cifar_features),
     Experiment("lossyless-clip", LOSSLESS, "its published bottlenecks", "lossyless", lossyless_clip),
 )
