@@ -134,6 +134,8 @@ def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
                 style: dict[str, Any] = {"mfc": "none", "mec": COLOURS[_STYLES[objective]], "ls": "none", "marker": MARKERS[_STYLES[objective]]}
                 axis.plot([bits], [accuracy], label=label, **style)
         axis.set_xscale("log")
+        for each in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+            each(lambda value, _: f"{value:g}")
         axis.set_xlabel("bits an image on disk")
         axis.set_ylabel(f"accuracy of a predictor on {kind}")
         axis.legend(frameon=False)
@@ -141,16 +143,17 @@ def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
 
 
 def _scatter(axis: Axes, rows: Sequence[Row], x: str, y: str) -> None:
-    """All seeds as points, and their means by beta along a line."""
+    """All seeds as points, and their means by beta along a line; codecs that were trained longer than others are a curve of their own."""
     for objective, style in _STYLES.items():
-        own = [row for row in rows if row["objective"] == objective]
-        if not own:
-            continue
-        betas = sorted({float(row["beta"]) for row in own})
-        means = [[float(np.mean([float(row[name]) for row in own if float(row["beta"]) == beta])) for beta in betas] for name in (x, y)]
-        axis.plot(*means, color=COLOURS[style], lw=1, alpha=0.6)
-        points = [[float(row[name]) for row in own] for name in (x, y)]
-        axis.plot(*points, ls="none", marker=MARKERS[style], color=COLOURS[style], label=f"{_LABELS[objective]}, on disk")
+        lengths = sorted({int(row["steps"]) for row in rows if row["objective"] == objective}, reverse=True)
+        for i, steps in enumerate(lengths):
+            own = [row for row in rows if row["objective"] == objective and int(row["steps"]) == steps]
+            betas = sorted({float(row["beta"]) for row in own})
+            means = [[float(np.mean([float(row[name]) for row in own if float(row["beta"]) == beta])) for beta in betas] for name in (x, y)]
+            axis.plot(*means, color=COLOURS[style], lw=1, alpha=0.6)
+            points = [[float(row[name]) for row in own] for name in (x, y)]
+            label = f"{_LABELS[objective]}, on disk" + (f", {steps:,} steps" if len(lengths) > 1 else "")
+            axis.plot(*points, ls="none", marker=MARKERS[style], color=COLOURS[style], alpha=1 if i == 0 else 0.45, label=label)
 
 
 def draw_quantization(codecs: Sequence[tuple[str, InvariantCodec]], samples: Tensor, originals: Tensor, path: Path) -> None:
@@ -191,7 +194,7 @@ def draw_reconstructions(rows: Sequence[tuple[str, Callable[[Tensor], Tensor]]],
     from quadrate.reports.grids import mosaic
 
     grid = mosaic([members, *(make(members) for _, make in rows), originals])
-    figure, ((axis,),) = new_figure(1, 1, 7.5, 7.5 * grid.shape[0] / grid.shape[1] + 0.4)
+    figure, ((axis,),) = new_figure(1, 1, 7.5, 6.6 * grid.shape[0] / grid.shape[1] + 0.1)
     axis.imshow(grid, interpolation="nearest")
     names = ["encoded", *(name for name, _ in rows), "representative"]
     height = grid.shape[0] / len(names)
