@@ -92,3 +92,16 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path, monkeypatch, capsys, wo
     error = capsys.readouterr().err
     assert stopped.value.code == 1 and message in error and error.count("\n") == 1
     assert not (folder / "x.npy").exists() and not (folder / "x.quad").exists()
+
+
+def test_invariant_runs_are_plotted_together(tmp_path, capsys):
+    row = "objective,beta,steps,disk_bits,augmentation,predictor_augmentation,accuracy_latents,accuracy_reconstructions\n"
+    for name, line in (("a", "vic,0.1,100,40.5,mnist-aug,mnist-aug,0.97,0.96"), ("b", "bince,0.1,100,44.5,mnist-aug,mnist-aug,0.95,")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.csv").write_text(row + line + "\n")
+        (tmp_path / name / "config.json").write_text('{"recipe": {"name": "x", "points": [], "predictors": []}}')
+    run("plot", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "both.png")
+    assert (tmp_path / "both.png").stat().st_size > 10_000
+    with pytest.raises(SystemExit):
+        run("plot", tmp_path / "a", tmp_path / "c")
+    assert "plot them apart" in capsys.readouterr().err

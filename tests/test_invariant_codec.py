@@ -14,6 +14,7 @@ from quadrate.invariant import InvariantCodec
 from quadrate.quad import QuadDataset
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.runs.invariant import InvariantRun
+from quadrate.runs.kinds import open_run
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
 from quadrate.training.invariant import train_invariant
 
@@ -115,7 +116,9 @@ def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
     run.train(1, reports.append)
     assert {report["point"] for report in reports} == {point.key for point in points}
     times = [path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))]
-    run = InvariantRun.open(run.folder).train(1)  # nothing to do
+    opened = open_run(run.folder)
+    assert isinstance(opened, InvariantRun)
+    run = opened.train(1)  # nothing to do
     assert times == [path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))]
     rows = run.evaluate(1)
     assert [row["objective"] for row in rows] == ["vc", "vic", "bince"]

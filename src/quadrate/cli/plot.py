@@ -10,10 +10,11 @@ import tyro
 from quadrate.errors import QuadrateError
 from quadrate.reports import plot_runs
 from quadrate.runs import read_results
+from quadrate.runs.kinds import is_point_run
 
 
 def plot(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, output: Path = Path("trade-off.png")) -> None:
-    """Draws the trade-off of one or more evaluated runs as one figure.
+    """Draws the trade-off of one or more evaluated runs as one figure; of invariant ones on images, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
@@ -21,5 +22,13 @@ def plot(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(m
     """
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
-    plot_runs([read_results(run) for run in runs], output)
+    invariant = [run for run in runs if is_point_run(run)]
+    if invariant and len(invariant) < len(runs):
+        raise QuadrateError(f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart")
+    if invariant:
+        from quadrate.reports.invariant import plot_tables
+
+        plot_tables([run / "results.csv" for run in runs], output)
+    else:
+        plot_runs([read_results(run) for run in runs], output)
     print(f"figure: {output}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from quadrate.reports.panels import COLOURS, MARKERS, new_figure, save_figure
+from quadrate.reports.summary import read_table, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +76,21 @@ def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
             return [curve]
         draw_reconstructions([(name, _reconstructing(codec)) for name, codec in named], members, originals, samples)
     return [curve, samples]
+
+
+def plot_tables(tables: Sequence[Path], path: Path) -> None:
+    """Draws the results of several invariant runs on images as one figure.
+
+    Args:
+        tables: Their files results.csv.
+        path: The picture.
+
+    Raises:
+        QuadrateError: If a file is no such table.
+    """
+    rows = [row for table in tables for row in read_table(table)]
+    require(rows, "objective", "beta", "steps", "disk_bits", "augmentation", "predictor_augmentation", "accuracy_latents")
+    draw_accuracy(rows, path)
 
 
 def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:

@@ -36,13 +36,25 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
     path = Path(folder) / "config.json"
     if not path.exists():
         raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
-    described = read_json(path)
-    fields = described.get("recipe") if isinstance(described, dict) else None
-    if isinstance(fields, dict) and "stages" not in fields:
+    fields = _recipe_fields(path)
+    if is_point_run(Path(folder)):
         for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ClipRecipe, "points")):
             if field in fields:
                 return _class(kind).open(folder, device)
     return Run.open(folder, device)
+
+
+def is_point_run(folder: Path) -> bool:
+    """Whether a folder is the run of a recipe whose points stand alone."""
+    path = folder / "config.json"
+    fields = _recipe_fields(path) if path.exists() else {}
+    return bool(fields) and "stages" not in fields
+
+
+def _recipe_fields(path: Path) -> dict[str, object]:
+    described = read_json(path)
+    fields = described.get("recipe") if isinstance(described, dict) else None
+    return fields if isinstance(fields, dict) else {}
 
 
 def _class(recipe: type[PointRecipe]) -> type[PointRun]:
@@ -59,4 +71,4 @@ def _class(recipe: type[PointRecipe]) -> type[PointRun]:
     return ClipRun
 
 
-__all__ = ["PointRecipe", "Recipe", "open_run", "run_of"]
+__all__ = ["PointRecipe", "Recipe", "is_point_run", "open_run", "run_of"]
