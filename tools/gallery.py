@@ -110,10 +110,14 @@ def section(folder: Path, rows: Rows) -> str:
     """One folder of results."""
     name = folder.name
     codecs = "stage" in rows[0]
-    about = read_json(folder / "config.json") if codecs else {**rows[0], "recipe": {"title": _TITLES.get(name, name)}}
+    about = read_json(folder / "config.json")
     seeds = sorted({row["seed"] for row in rows})
-    facts = [f"{len(rows)} codecs", f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", f"{about['processor']}, {about['date']}"]
-    facts += [f"training {sum(row['train_cpu_seconds'] for row in rows) / 60:.1f} CPU minutes"] if codecs else []
+    facts = [
+        f"{sum('train_cpu_seconds' in row for row in rows)} codecs",
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+        f"{about['processor']}, {about['date']}",
+    ]
+    facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
     links = [f"[{path.name}](../results/{name}/{path.name})" for path in (folder / "findings.md", folder / "results.csv") if path.exists()]
     figures = [f"![{path.stem} of {name}](../results/{name}/{path.name})" for path in sorted(folder.glob("*.png"))]
     table = codec_table(rows) if codecs else invariant_table(rows)
@@ -180,14 +184,6 @@ _NOT_COUNTED = (
     "record its time; one codec takes about 17 CPU seconds ([the protocol](evaluation.md))."
 )
 _UNDECIDED = "Undecided: the 95 % interval holds both answers. Two seeds make wide intervals; `--seeds` makes more."
-_TITLES = {
-    **{
-        f"banana-{kind}": f"Lossy compression for lossless prediction: the banana under {kind}"
-        for kind in ("rotation", "x-translation", "y-translation")
-    },
-    **{f"mnist-invariant-{name.lower()}": f"Lossy compression for lossless prediction: {name} on augmented MNIST" for name in ("VIC", "VC", "BINCE")},
-    "group-exact": "Lossy compression for lossless prediction: patterns under a finite group, whose bounds are exact",
-}
 _REST = "More results (files, blends, features, speed): [results/](../results/README.md)."
 
 

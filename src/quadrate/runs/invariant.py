@@ -153,5 +153,6 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
     else:
         row |= {"augmentation": recipe.augmentation}
         groups = recipe.predictors if point == recipe.points[0] else recipe.predictors[:1]
-        rows = [row | score_images(codec, _splits(run.source, name), name) | cost for name in groups or (recipe.augmentation,)]
+        scores = [score_images(codec, _splits(run.source, name), name) for name in groups or (recipe.augmentation,)]
+        rows = [row | own | (cost if i == 0 else {}) for i, own in enumerate(scores)]  # what training took counts once
     run.keep(point, {**rows[0], "rows": rows}, report)
