@@ -135,7 +135,7 @@ def test_costs_in_the_catalogue_are_those_of_the_committed_results():
     for experiment in CATALOGUE:
         path = RESULTS / experiment.name / "results.csv"
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
-        measured = sum(float(row.get("train_cpu_seconds", 0)) for row in rows) / 60
+        measured = sum(float(row.get("train_cpu_seconds") or 0) for row in rows) / 60
         assert experiment.cpu_minutes == (round(measured, 1) if rows else None), (
             f"{experiment.name}: cpu_minutes in the catalogue should be {measured:.1f}"
         )
