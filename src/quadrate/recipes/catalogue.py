@@ -90,7 +90,7 @@ TRADE_OFFS = (
     Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", None, needs="its dimensions and levels"),
     Experiment("restore-mnist", RDPC, "source noise", "mnist", restore_mnist, 11.1),
     Experiment("urdc-mnist", URDC, "Fig. 6", "mnist", urdc_mnist, 14.1),
-    Experiment("urdc-mnist-6bit", URDC, "Fig. 6, at 6 bits", "mnist", urdc_mnist_6bit),
+    Experiment("urdc-mnist-6bit", URDC, "Fig. 6, at 6 bits", "mnist", urdc_mnist_6bit, 15.3),
     Experiment("urdc-mnist-rates", URDC, "Fig. 4; poster", "mnist", urdc_mnist_rates),
 )
 """The experiments whose recipe is a `Recipe`."""
