@@ -12,6 +12,7 @@ from typing import Any
 
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.files import read_json, write_text
+from quadrate.recipes import CATALOGUE
 from quadrate.reports.claims import CHECKS, Verdict, decide
 from quadrate.reports.summary import POINT, mean_over_seeds, read_table
 from quadrate.reports.tables import markdown, number
@@ -25,6 +26,7 @@ SCORES = {  # heading, factor, decimals
     "accuracy_independent": ("accuracy %, independent judge", 100, 2),
     "w1_fresh": ("W1", 1, 3),
 }
+_JUDGES = (("training", "the one in the loss"), ("independent", "independent"))
 INVARIANT_SETTINGS = {"objective": "objective", "beta": "β", "predictor_augmentation": "predictor's changes"}
 INVARIANT_SCORES = {
     "disk_bits": ("bits on disk", 1, 3),
@@ -118,12 +120,17 @@ def section(folder: Path, rows: Rows) -> str:
         f"{about['processor']}, {about['date']}",
     ]
     facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
+    if codecs:
+        epochs = sorted({stage["training"]["epochs"] for stage in about["recipe"]["stages"]})
+        scores = [(100 * rows[0][f"accuracy_{judge}_clean"], where) for judge, where in _JUDGES if f"accuracy_{judge}_clean" in rows[0]]
+        clean = ", ".join(f"{percent:.2f} % ({where})" for percent, where in scores)
+        facts += [f"{' and '.join(map(str, epochs))} epochs", f"the judges read {clean} of clean images"]
     links = [f"[{path.name}](../results/{name}/{path.name})" for path in (folder / "findings.md", folder / "results.csv") if path.exists()]
     figures = [f"![{path.stem} of {name}](../results/{name}/{path.name})" for path in sorted(folder.glob("*.png"))]
     table = codec_table(rows) if codecs else invariant_table(rows)
     title = about["recipe"]["title"]
     return "\n\n".join(
-        [f"## {name}", f"{title[0].upper()}{title[1:]}.", f"`{command(name)}`: {'; '.join(facts)}. {', '.join(links)}", *figures, table]
+        [f"## {name}", f"{title[0].upper()}{title[1:]}.", f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}", *figures, table]
     )
 
 
@@ -163,9 +170,10 @@ def _cell(mean: float, low: float | None, high: float | None, factor: float, dec
     return value if half in ("–", number(0, decimals)) else f"{value} ±{half}"
 
 
-def command(name: str) -> str:
-    """What makes the results of that name again."""
-    return f"quadrate reproduce {name}"
+def command(name: str, about: dict[str, Any] | None = None) -> str:
+    """What makes the results of that name again: the recipe of that name, or else the command that they were made by."""
+    known = any(experiment.name == name for experiment in CATALOGUE)
+    return f"quadrate reproduce {name}" if known or about is None else str(about["command"])
 
 
 def left(columns: dict[str, list[str]]) -> str:
