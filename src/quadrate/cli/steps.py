@@ -10,7 +10,7 @@ from quadrate.cli.progress import CONSOLE, PointProgress, Progress
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.recipes import POINT_RECIPES, with_epochs
+from quadrate.recipes import POINT_RECIPES, reseeded, with_epochs
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
 from quadrate.runs import Run
@@ -47,10 +47,9 @@ def adapted_points(
     if (grid, networks, epochs) != ("thin", "default", None):
         raise QuadrateError(f"{name} has one grid and its own networks and steps; leave --grid, --networks and --epochs out")
     if seeds is not None:
-        if not isinstance(recipe, InvariantRecipe) or seeds < 1:
-            raise QuadrateError(f"{name} takes no other seeds" if seeds >= 1 else f"seeds must be at least 1; got {seeds}")
-        once = dict.fromkeys(replace(point, seed=0) for point in recipe.points)
-        recipe = replace(recipe, points=tuple(replace(point, seed=seed) for point in once for seed in range(seeds)))
+        if not isinstance(recipe, InvariantRecipe):
+            raise QuadrateError(f"{name} takes no other seeds")
+        recipe = replace(recipe, points=reseeded(recipe.points, seeds))
     if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
         if getattr(recipe, "source", "banana") in ("banana", "patterns"):
             raise QuadrateError(f"{name} has data of its own; leave --data out")

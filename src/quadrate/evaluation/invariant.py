@@ -18,6 +18,7 @@ from quadrate.networks.classifiers import ConvClassifier
 from quadrate.objectives.invariance import Contrast, information_bound_bits
 from quadrate.sources.symmetry import Banana, OrbitSet, OrbitSplits, Population
 from quadrate.sources.symmetry.patterns import PermutedPatterns
+from quadrate.training.trainer import native_bfloat16
 
 if TYPE_CHECKING:
     from quadrate.invariant import InvariantCodec
@@ -146,7 +147,7 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
     steps = _EPOCHS * (len(train) // _BATCH)
     optimizers = {name: torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY) for name, module in modules.items()}
     schedules = [torch.optim.lr_scheduler.OneCycleLR(each, _LEARNING_RATE, total_steps=steps, pct_start=0.1) for each in optimizers.values()]
-    bfloat16 = torch.cpu._is_avx512_bf16_supported()
+    bfloat16 = native_bfloat16(torch.device("cpu"))
     for epoch in range(_EPOCHS):
         generator = draws.generator("invariant predictor members", codec.config.seed, epoch)
         order = draws.permutation("invariant predictor order", codec.config.seed, epoch, n=len(train))

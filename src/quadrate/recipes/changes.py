@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
-from quadrate.config import OperatingPoint, Recipe
+from quadrate.config import InvariantConfig, OperatingPoint, Recipe
 from quadrate.errors import QuadrateError
+
+_Point = TypeVar("_Point", OperatingPoint, InvariantConfig)
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
@@ -14,16 +17,17 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 
 
 def with_seeds(recipe: Recipe, seeds: int) -> Recipe:
-    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own.
+    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own; errors as `reseeded`."""
+    return replace(recipe, stages=tuple(replace(stage, points=reseeded(stage.points, seeds)) for stage in recipe.stages))
+
+
+def reseeded(points: tuple[_Point, ...], seeds: int) -> tuple[_Point, ...]:
+    """Each of the points from seeds 0 to `seeds` - 1, in place of its own.
 
     Raises:
         QuadrateError: If `seeds` is below 1.
     """
     if seeds < 1:
         raise QuadrateError(f"seeds must be at least 1; got {seeds}")
-
-    def reseeded(points: tuple[OperatingPoint, ...]) -> tuple[OperatingPoint, ...]:
-        once = dict.fromkeys(replace(point, seed=0) for point in points)
-        return tuple(replace(point, seed=seed) for point in once for seed in range(seeds))
-
-    return replace(recipe, stages=tuple(replace(stage, points=reseeded(stage.points)) for stage in recipe.stages))
+    once = dict.fromkeys(replace(point, seed=0) for point in points)
+    return tuple(replace(point, seed=seed) for point in once for seed in range(seeds))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from quadrate.config import Recipe
-from quadrate.errors import QuadrateError
-from quadrate.files import read_json
 from quadrate.recipes.features import ClipRecipe, FeatureRecipe
 from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs.run import Run
+from quadrate.runs.run import Run, read_recipe_fields
 
 if TYPE_CHECKING:
     from quadrate.runs.points import PointRun
@@ -33,11 +30,8 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
     Raises:
         QuadrateError: If there is no run there, or its data are not what they were.
     """
-    path = Path(folder) / "config.json"
-    if not path.exists():
-        raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
-    fields = _recipe_fields(path)
-    if is_point_run(Path(folder)):
+    fields = read_recipe_fields(Path(folder))
+    if _stand_alone(fields):
         for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ClipRecipe, "points")):
             if field in fields:
                 return _class(kind).open(folder, device)
@@ -46,15 +40,11 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
 
 def is_point_run(folder: Path) -> bool:
     """Whether a folder is the run of a recipe whose points stand alone."""
-    path = folder / "config.json"
-    fields = _recipe_fields(path) if path.exists() else {}
-    return bool(fields) and "stages" not in fields
+    return (folder / "config.json").exists() and _stand_alone(read_recipe_fields(folder))
 
 
-def _recipe_fields(path: Path) -> dict[str, object]:
-    described = read_json(path)
-    fields = described.get("recipe") if isinstance(described, dict) else None
-    return fields if isinstance(fields, dict) else {}
+def _stand_alone(fields: Any) -> bool:
+    return isinstance(fields, dict) and bool(fields) and "stages" not in fields
 
 
 def _class(recipe: type[PointRecipe]) -> type[PointRun]:
@@ -71,4 +61,4 @@ def _class(recipe: type[PointRecipe]) -> type[PointRun]:
     return ClipRun
 
 
-__all__ = ["PointRecipe", "Recipe", "is_point_run", "open_run", "run_of"]
+__all__ = ["PointRecipe", "is_point_run", "open_run", "run_of"]

@@ -15,7 +15,7 @@ import torch
 from quadrate.config import digest, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_text
-from quadrate.runs.run import machine, to_csv
+from quadrate.runs.run import machine, read_recipe_fields, to_csv
 from quadrate.training.processes import Report, available_cores
 
 
@@ -48,10 +48,7 @@ class PointRun(ABC):
             QuadrateError: If there is no such run there, or its data are missing or not what they were.
         """
         folder = Path(folder)
-        if not (folder / "config.json").exists():
-            raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
-        described = read_json(folder / "config.json")
-        recipe = from_json(cls.recipe_class, json.dumps(described.get("recipe") if isinstance(described, dict) else None))
+        recipe = from_json(cls.recipe_class, json.dumps(read_recipe_fields(folder)))
         run = cls(recipe, folder.parent, device)  # type: ignore[call-arg]
         if run.folder.name != folder.resolve().name:
             raise QuadrateError(f"{folder} was made of other data than are found now (now: {run.folder.name})")

@@ -183,9 +183,20 @@ def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
 
 
 def _read_recipe(folder: Path) -> Recipe:
-    if not (folder / "config.json").exists():
+    return from_json(Recipe, json.dumps(read_recipe_fields(folder)))
+
+
+def read_recipe_fields(folder: Path) -> Any:
+    """The recipe in a run folder, as JSON has it; None where config.json holds none.
+
+    Raises:
+        QuadrateError: If there is no run there, or its config.json cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.exists():
         raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
-    return from_json(Recipe, json.dumps(read_json(folder / "config.json").get("recipe")))
+    described = read_json(path)
+    return described.get("recipe") if isinstance(described, dict) else None
 
 
 def machine() -> dict[str, Any]:

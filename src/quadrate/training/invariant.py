@@ -27,6 +27,7 @@ from quadrate.files import write_atomically
 from quadrate.networks import invariant as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
+from quadrate.training.trainer import native_bfloat16
 
 LearnedBottleneck = FactorizedBottleneck | HyperpriorBottleneck | UnitGaussianBottleneck
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
@@ -102,7 +103,7 @@ class _Training:
             self.encoder = self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in (self.encoder, self.head, self.bottleneck):
             module.to(self.device)
-        self.bfloat16 = config.network == "convolutional" and (self.device.type == "cuda" or torch.cpu._is_avx512_bf16_supported())
+        self.bfloat16 = config.network == "convolutional" and native_bfloat16(self.device)
         groups = [
             {"params": [*self.encoder.parameters(), *self.head.parameters()], "weight_decay": config.weight_decay},
             {"params": list(self.bottleneck.parameters()), "weight_decay": 0.0},

@@ -375,5 +375,9 @@ def precision(config: TrainingConfig, device: torch.device) -> str:
     """The precision that "auto" stands for here: bfloat16 on a GPU and on a CPU with bfloat16 instructions, where it halves the time."""
     if config.precision != "auto":
         return config.precision
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if native else "float32"
+    return "bfloat16" if native_bfloat16(device) else "float32"
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether a device has bfloat16 instructions, without which it would be slower than float32."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
