@@ -41,10 +41,10 @@ def test_one_command_trains_scores_and_gives_verdicts(small: None, tmp_path: Pat
     printed = capsys.readouterr().out
     (folder,) = tmp_path.glob("digits-rdp-mnist-*")
     assert {"results.csv", "findings.md", "trade-off.png", "verdicts.md"} <= {path.name for path in folder.iterdir()}
-    assert len(read_results(folder)[1]) == 8
+    assert len(read_results(folder)[1]) == 12
     lines = [line for line in printed.splitlines() if ": published " in line]
     assert len(lines) == 3 and lines[0].startswith("universal penalty in MSE at 4.75 bits is small: published about 2 to 3 %; here ")
-    assert all("(2 seeds, digits): " in line for line in lines)
+    assert all("(3 seeds, digits): " in line for line in lines)
     page = (folder / "verdicts.md").read_text()
     assert "Made by `quadrate reproduce rdp-mnist --epochs 1 --data digits`." in page
     assert all(line.rsplit(": ", 1)[1] in page for line in lines)

@@ -33,7 +33,7 @@ def reproduce(
         name: An experiment that `quadrate recipes` lists.
         networks: The recipe's own, or the published ones.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
-        seeds: Seeds for each point, in place of the recipe's; an interval takes two at least.
+        seeds: Seeds for each point, in place of the recipe's; an interval takes two at least. What was trained for fewer is taken over.
         epochs: Passes over the data, for a quick look.
         data: Another data set, or a folder of labelled images, in place of the recipe's.
         device: cpu or cuda.

@@ -10,7 +10,7 @@ from quadrate.cli.progress import CONSOLE, PointProgress, Progress
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.recipes import POINT_RECIPES, reseeded, with_epochs
+from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
 from quadrate.runs import Run
@@ -49,7 +49,7 @@ def adapted_points(
     if seeds is not None:
         if not isinstance(recipe, InvariantRecipe):
             raise QuadrateError(f"{name} takes no other seeds")
-        recipe = replace(recipe, points=reseeded(recipe.points, seeds))
+        recipe = with_seeds(recipe, seeds)
     if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
         if getattr(recipe, "source", "banana") in ("banana", "patterns"):
             raise QuadrateError(f"{name} has data of its own; leave --data out")

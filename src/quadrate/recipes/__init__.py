@@ -3,7 +3,7 @@
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.recipes.catalogue import CATALOGUE, LOSSLESS_PREDICTION, TRADE_OFFS, Experiment
-from quadrate.recipes.changes import reseeded, with_epochs, with_seeds
+from quadrate.recipes.changes import with_epochs, with_seeds
 from quadrate.recipes.demo import demo
 from quadrate.recipes.settings import RDPC_JUDGE, Grid, RATE_3x3, choose
 
@@ -39,7 +39,6 @@ __all__ = [
     "Grid",
     "demo",
     "find_recipe",
-    "reseeded",
     "with_epochs",
     "with_seeds",
 ]

@@ -7,7 +7,9 @@ from typing import TypeVar
 
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe
 from quadrate.errors import QuadrateError
+from quadrate.recipes.invariant import InvariantRecipe
 
+_Seeded = TypeVar("_Seeded", bound=Recipe | InvariantRecipe)
 _Point = TypeVar("_Point", OperatingPoint, InvariantConfig)
 
 
@@ -16,12 +18,14 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     return replace(recipe, stages=tuple(replace(stage, training=replace(stage.training, epochs=epochs)) for stage in recipe.stages))
 
 
-def with_seeds(recipe: Recipe, seeds: int) -> Recipe:
-    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own; errors as `reseeded`."""
-    return replace(recipe, stages=tuple(replace(stage, points=reseeded(stage.points, seeds)) for stage in recipe.stages))
+def with_seeds(recipe: _Seeded, seeds: int) -> _Seeded:
+    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own; errors as `_reseeded`."""
+    if isinstance(recipe, Recipe):
+        return replace(recipe, stages=tuple(replace(stage, points=_reseeded(stage.points, seeds)) for stage in recipe.stages))
+    return replace(recipe, points=_reseeded(recipe.points, seeds))
 
 
-def reseeded(points: tuple[_Point, ...], seeds: int) -> tuple[_Point, ...]:
+def _reseeded(points: tuple[_Point, ...], seeds: int) -> tuple[_Point, ...]:
     """Each of the points from seeds 0 to `seeds` - 1, in place of its own.
 
     Raises:

@@ -64,7 +64,7 @@ def rpc_mnist(grid: Grid = "thin") -> Recipe:
     """
     points, training = choose(
         grid,
-        thin=(sweep(_ENDS, crossed((0.0,), (0.0025, 0.005, 0.015), (0.0072, 0.0144, 0.0217)), 2), CRITIC),
+        thin=(sweep(_ENDS, crossed((0.0,), (0.0025, 0.005, 0.015), (0.0072, 0.0144, 0.0217)), 3), CRITIC),
         published=(sweep(MNIST_RATES, crossed((0.0,), _MNIST_P, _MNIST_C[1:]), 1), _MNIST),
     )
     stages = (Stage("end-to-end", points, training=training),)
@@ -75,7 +75,7 @@ def rdpc_mnist(grid: Grid = "thin") -> Recipe:
     """All three terms at two rates, or four: distortion against classification given a perception, and perception against it given a distortion."""
     points, training = choose(
         grid,
-        thin=(sweep(_ENDS, crossed((1.0,), (0.0025, 0.0075, 0.015), (0.0, 0.0072, 0.0217)), 2), CRITIC),
+        thin=(sweep(_ENDS, crossed((1.0,), (0.0025, 0.0075, 0.015), (0.0, 0.0072, 0.0217)), 3), CRITIC),
         published=(sweep(MNIST_RATES, crossed((1.0,), (0.0, *_MNIST_P), (0.0, *_MNIST_C)), 1), _MNIST),
     )
     stages = (Stage("end-to-end", points, training=training),)
@@ -101,7 +101,7 @@ def restore_mnist() -> Recipe:
     The weights are ours, so there is one grid only.
     """
     weights = ((0.0, 0.02, 0.002), (0.0, 0.01, 0.01), (0.0, 0.002, 0.02))
-    points = sweep([MNIST_RATES[-1]], weights, 2)
+    points = sweep([MNIST_RATES[-1]], weights, 3)
     stages = tuple(Stage(f"noise-{std:g}", points, training=CRITIC, noise_std=std) for std in (0.0, 0.5, 1.0))
     title = "classification against perception at several levels of input noise (RDPC)"
     return Recipe("restore-mnist", title, "mnist", stages, judge=RDPC_JUDGE)

@@ -42,13 +42,13 @@ def urdc_mnist_6bit(grid: Grid = "thin") -> Recipe:
 
 def urdc_mnist_rates(grid: Grid = "thin") -> Recipe:
     """End-to-end curves of distortion and classification at four rates (arXiv 2504.13191, Fig. 4; 2504.09025)."""
-    weights, seeds, training = choose(grid, thin=(_FEW, 2, SHORT), published=(_ALL, 1, _SETTINGS))
+    weights, seeds, training = choose(grid, thin=(_FEW, 3, SHORT), published=(_ALL, 1, _SETTINGS))
     stages = (Stage("end-to-end", sweep(_RATES, classification(weights), seeds), training=training),)
     return Recipe("urdc-mnist-rates", "accuracy against MSE from 3.17 to 8 bits (URDC, Fig. 4)", "mnist", stages, judge=RDPC_JUDGE)
 
 
 def _urdc(name: str, levels: Levels, title: str, grid: Grid) -> Recipe:
-    weights, seeds = choose(grid, thin=(_FEW, 2), published=(_ALL, 1))
+    weights, seeds = choose(grid, thin=(_FEW, 3), published=(_ALL, 1))
     stages: list[Stage] = []
     for suffix, p, thin in (("", 0.0, SHORT), ("-wasserstein", 0.005, CRITIC)):
         training = choose(grid, thin=thin, published=_SETTINGS)

@@ -44,7 +44,7 @@ def rdp_mnist(grid: Grid = "thin") -> Recipe:
     """Distortion against perception at 4.75 bits, end-to-end and on the encoder of the largest λp (Fig. 4a)."""
     few = (0.0, 0.0025, 0.005, 0.01, 0.015)
     many = (0.0, 0.0033, 0.005, 0.0066, 0.008, 0.01, 0.011, 0.013, 0.015)
-    plan = choose(grid, thin=_Plan(few, few, 2, CRITIC), published=_Plan(many, _REUSED, 1, _MNIST))
+    plan = choose(grid, thin=_Plan(few, few, 3, CRITIC), published=_Plan(many, _REUSED, 1, _MNIST))
     title = "perception against MSE, end-to-end and universal (uRDP, Fig. 4a)"
     return Recipe("rdp-mnist", title, "mnist", _universal(RATE_3x3, plan), judge=RDPC_JUDGE)
 
@@ -61,7 +61,7 @@ def rdp_svhn(grid: Grid = "thin") -> Recipe:
 def refine_mnist(grid: Grid = "thin") -> Recipe:
     """Successive refinement, 4.75 + 4.75 bits on a frozen first stage, beside one stage of 9.51 bits at equal weights (Fig. 6a)."""
     few = (0.0, 0.015)
-    plan = choose(grid, thin=_Plan(few, few, 2, CRITIC), published=_Plan(_REUSED, _REUSED, 1, _MNIST))
+    plan = choose(grid, thin=_Plan(few, few, 3, CRITIC), published=_Plan(_REUSED, _REUSED, 1, _MNIST))
     title = "a second encoder on a frozen first, beside a single one (uRDP, Fig. 6a)"
     return Recipe("refine-mnist", title, "mnist", _refined(RATE_3x3, plan), judge=RDPC_JUDGE)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from quadrate.recipes.features import ClipRecipe, FeatureRecipe
 from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs.run import Run, read_recipe_fields
+from quadrate.runs.folder import read_recipe_fields
+from quadrate.runs.run import Run
 
 if TYPE_CHECKING:
     from quadrate.runs.points import PointRun

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from quadrate.config import digest, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_text
-from quadrate.runs.run import machine, read_recipe_fields, to_csv
+from quadrate.runs.folder import describe, read_recipe_fields, to_csv
 from quadrate.training.processes import Report, available_cores
 
 
@@ -37,8 +35,8 @@ class PointRun(ABC):
     def __init__(self, recipe: Any, source: tuple[str, str], root: Path | str, device: str) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.device, self._source = recipe, device, source
-        self.folder = Path(root) / f"{recipe.name}-{digest(to_json(recipe), source[1])}"
+        self.recipe, self.root, self.device, self._source = recipe, Path(root), device, source
+        self.folder = self._folder_of(recipe)
 
     @classmethod
     def open(cls, folder: Path | str, device: str = "cpu") -> Self:
@@ -60,11 +58,7 @@ class PointRun(ABC):
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
-        path = self.folder / "config.json"
-        if not path.exists():
-            source = dict(zip(("name", "fingerprint"), self._source, strict=True))
-            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            write_text(path, json.dumps({"recipe": json.loads(to_json(self.recipe)), "source": source, "command": command, **machine()}, indent=1))
+        describe(self.folder, self.recipe, dict(zip(("name", "fingerprint"), self._source, strict=True)))
         self._make(self._processes(workers), report)
         return self
 
@@ -93,6 +87,10 @@ class PointRun(ABC):
         """Writes a point's row and reports it."""
         write_text(self._row_file(point), json.dumps(row, indent=1))
         report({"stage": self.recipe.name, "point": point.key, **row})
+
+    def _folder_of(self, recipe: Any) -> Path:
+        """Where a recipe is made on this run's data."""
+        return self.root / f"{recipe.name}-{digest(to_json(recipe), self._source[1])}"
 
     def _row_file(self, point: Any) -> Path:
         return self.folder / "rows" / f"{point.key}.json"

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import io
 import json
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +18,8 @@ from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_text
 from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Term
+from quadrate.runs.folder import describe, read_recipe_fields, to_csv
+from quadrate.runs.seeds import take_over
 from quadrate.sources import Source, load_source, pixels
 from quadrate.training.judges import find_judge
 from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
@@ -70,36 +66,35 @@ class Run:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
         with one_thread():  # a judge that is trained here must not depend on how many cores there are
             self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
-        parts = [to_json(recipe), self.source.fingerprint, self.family.name, *(term.name for term in self.terms), _weights_digest(self.judge.module)]
-        self.folder = self.root / f"{recipe.name}-{digest(*parts)}"
+        self.folder = self._folder_of(recipe)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
         """Trains every stage in order, skipping what is trained and resuming what was interrupted; returns itself.
+
+        What the same recipe with other seeds has trained under the same root is taken over.
 
         Raises:
             QuadrateError: As `quadrate.training.train_stage`.
         """
         self._describe()
+        places = [Path(stage.name, point.key) for stage in self.recipe.stages for point in stage.points]
+        take_over(self.recipe, self._folder_of, [(place, place / "model.safetensors") for place in places])
         for stage in self.recipe.stages:
             details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
             assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
             train_stage(assignment, execution, workers, report)
         return self
 
+    def _folder_of(self, recipe: Recipe) -> Path:
+        """Where a recipe is trained on this run's source, with its judge, networks and terms."""
+        names = [self.family.name, *(term.name for term in self.terms)]
+        return self.root / f"{recipe.name}-{digest(to_json(recipe), self.source.fingerprint, *names, _weights_digest(self.judge.module))}"
+
     def _describe(self) -> None:
         """Writes the resolved configuration, once."""
-        path = self.folder / "config.json"
-        if not path.exists():
-            description = {
-                "recipe": json.loads(to_json(self.recipe)),
-                "source": {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape},
-                "family": self.family.name,
-                "terms": [term.name for term in self.terms],
-                "judge": {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats},
-                "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                **machine(),
-            }
-            write_text(path, json.dumps(description, indent=1))
+        source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
+        judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
+        describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], judge=judge)
 
     def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
         """The folder of one point."""
@@ -184,44 +179,6 @@ def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
 
 def _read_recipe(folder: Path) -> Recipe:
     return from_json(Recipe, json.dumps(read_recipe_fields(folder)))
-
-
-def read_recipe_fields(folder: Path) -> Any:
-    """The recipe in a run folder, as JSON has it; None where config.json holds none.
-
-    Raises:
-        QuadrateError: If there is no run there, or its config.json cannot be read.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
-    described = read_json(path)
-    return described.get("recipe") if isinstance(described, dict) else None
-
-
-def machine() -> dict[str, Any]:
-    """Where and when: versions, processor, date."""
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        processor = names[0] if names else processor
-    return {
-        "quadrate": __version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": f"{processor}, {available_cores()} cores",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
-    }
-
-
-def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV text; the columns are all keys in the order in which they first appear."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
-    return text.getvalue()
 
 
 def _weights_digest(module: nn.Module) -> str:

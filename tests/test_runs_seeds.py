@@ -1,0 +1,110 @@
+"""A run with more seeds goes on from one with fewer, and from no other."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.errors import QuadrateError
+from quadrate.recipes import with_epochs, with_seeds
+from quadrate.recipes.invariant import group_exact
+from quadrate.runs import Run
+from quadrate.runs.invariant import InvariantRun
+
+SHORT = TrainingConfig(epochs=1)
+PLAIN = OperatingPoint((3, 3))
+STAGES = (Stage("end-to-end", (PLAIN,), training=SHORT), Stage("universal", (PLAIN,), "universal", PLAIN, "end-to-end", SHORT))
+RECIPE = Recipe("small", "a test", "digits", STAGES, judge="dense")
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch):
+    monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
+
+
+def trained(run):
+    """What a run trains, rather than finds."""
+    messages = []
+    run.train("single", report=messages.append)
+    return {(message["stage"], message["point"]) for message in messages}
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "config.json"}
+
+
+def test_seeds_that_were_trained_are_taken_over(tmp_path):
+    one, two = Run(RECIPE, tmp_path), Run(with_seeds(RECIPE, 2), tmp_path)
+    assert len(trained(one)) == 2
+    assert trained(two) == {("end-to-end", "2x3_d1_p0_c0_s1"), ("universal", "2x3_d1_p0_c0_s1")}
+    assert files(one.folder).items() <= files(two.folder).items()
+    assert not list(two.folder.rglob(".*")), "temporary files are left"
+    # Fewer seeds are found in more, too: a folder of its own is filled, and nothing trained.
+    again = Run(with_seeds(RECIPE, 1), tmp_path)
+    (again.folder / "config.json").unlink()
+    (again.folder / "universal" / "2x3_d1_p0_c0_s0" / "model.safetensors").rename(tmp_path / "gone")
+    (again.folder / "universal" / "2x3_d1_p0_c0_s0" / "metrics.jsonl").unlink()
+    (again.folder / "universal" / "2x3_d1_p0_c0_s0").rmdir()
+    assert trained(again) == set()
+
+
+def test_what_was_trained_otherwise_is_not_taken(tmp_path, monkeypatch):
+    trained(Run(RECIPE, tmp_path))
+    more = with_seeds(RECIPE, 2)
+    everything = {(stage.name, point.key) for stage in more.stages for point in stage.points}
+    assert trained(Run(with_epochs(more, 2), tmp_path)) == everything  # other settings
+    assert trained(Run(more, tmp_path / "elsewhere")) == everything
+    judged = tmp_path / "judged"
+    trained(Run(RECIPE, judged))
+    (folder,) = judged.glob("small-*")
+    folder.rename(judged / "small-0123456789ab")  # as of another judge's weights, or other data
+    assert trained(Run(more, judged)) == everything
+
+
+def test_half_a_training_and_strange_folders_are_passed_by(tmp_path):
+    one = Run(RECIPE, tmp_path)
+    trained(one)
+    (one.folder / "end-to-end" / "2x3_d1_p0_c0_s0" / "model.safetensors").unlink()
+    (tmp_path / "small-notes").mkdir()
+    (tmp_path / "small-broken").mkdir()
+    (tmp_path / "small-broken" / "config.json").write_text("{")
+    (tmp_path / "small-other").mkdir()
+    (tmp_path / "small-other" / "config.json").write_text(json.dumps({"recipe": {"name": "small", "points": []}}))
+    assert ("end-to-end", "2x3_d1_p0_c0_s0") in trained(Run(with_seeds(RECIPE, 2), tmp_path))
+
+
+def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    trained(Run(RECIPE, tmp_path))
+    two = Run(with_seeds(RECIPE, 2), tmp_path)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("quadrate.runs.seeds.shutil.copytree", full)
+    with pytest.raises(QuadrateError, match=r"cannot copy .*: No space left on device; make room"):
+        two.train("single")
+    assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
+
+
+def test_invariant_runs_take_over_codecs_and_scores(tmp_path, monkeypatch):
+    first = replace(group_exact().points[0], steps=2, batch=32)
+    recipe = replace(group_exact(), points=(first,))
+    monkeypatch.setattr("quadrate.runs.invariant._FIT_SAMPLES", 2000)
+    one = InvariantRun(recipe, tmp_path)
+    one.train(1).keep(first, {"rows": [{"seed": 0}]}, lambda message: None)
+    more = InvariantRun(with_seeds(recipe, 2), tmp_path)
+    messages = []
+    more.train(1, messages.append)
+    assert {message["point"] for message in messages} == {more.recipe.points[1].key}
+    assert files(one.folder).items() <= files(more.folder).items()
+    assert more.results() == [{"seed": 0}]
+
+
+def test_lists_of_numbers_stand_on_one_line(tmp_path):
+    long = OperatingPoint((16,) * 40)
+    run = Run(replace(RECIPE, stages=(Stage("end-to-end", (long,), training=SHORT),)), tmp_path)
+    run.train("single")
+    text = (run.folder / "config.json").read_text()
+    assert f'"levels": [{", ".join(["16"] * 40)}]' in text
+    assert Run.open(run.folder).recipe == run.recipe
