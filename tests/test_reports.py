@@ -222,7 +222,7 @@ def test_one_curve_a_perception_weight_and_rate() -> None:
     assert [one.label for one in series[:2]] == ["λp = 0.0025, 4.75 bits", "λp = 0.0075, 4.75 bits"] and len(series) == 6
     for one in series:
         assert len({group[0]["lambda_p"] for group in one.points}) == len({group[0]["levels"] for group in one.points}) == 1
-        assert [group[0]["lambda_c"] for group in one.points] == [0, 0.0072, 0.0217] and all(len(group) == 2 for group in one.points)
+        assert [group[0]["lambda_c"] for group in one.points] == [0, 0.0072, 0.0217] and all(len(group) == 3 for group in one.points)
 
 
 def test_runs_can_be_overlaid_and_equal_names_are_numbered(tmp_path: Path) -> None:
