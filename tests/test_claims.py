@@ -10,6 +10,7 @@ import pytest
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
+from quadrate.recipes import POINT_RECIPES
 from quadrate.reports import published_fig9a
 from quadrate.reports.claims import CHECKS, Verdict, decide, verdicts_markdown
 from quadrate.reports.claims.claim import Spread, all_of, opposite
@@ -18,7 +19,7 @@ from quadrate.reports.tradeoffs import accuracy_against_perception, accuracy_pri
 from quadrate.runs import to_csv
 from test_reports import scored, scored_recipe
 
-RECIPES = [name for name in CHECKS if name not in ("group-exact", "banana-rotation", "mnist-invariant-vic", "mnist-invariant-bince")]
+RECIPES = [name for name in CHECKS if name not in POINT_RECIPES]
 
 
 def verdicts(name: str, rows: Sequence[dict[str, Any]], **other: Any) -> list[Verdict]:

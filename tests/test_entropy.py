@@ -202,7 +202,32 @@ def test_a_model_that_fails_to_generalize_falls_back_to_the_bound() -> None:
 # --- both
 
 
-@pytest.mark.parametrize("levels", [(3, 3), (8,) * 5])
+def test_the_bound_of_long_codes_is_the_sum_of_its_dimensions() -> None:
+    dims = entropy.MAX_MODEL_DIMS + 2
+    latents = torch.tanh(torch.randn(24_000, dims, generator=torch.Generator().manual_seed(5)) / 2)
+    estimate = conditional_entropy_bits(latents[:20_000], latents[20_000:], (4,) * dims)
+    one = conditional_entropy_bits(latents[:20_000, :1], latents[20_000:, :1], (4,))
+    assert estimate.method == "marginal-upper-bound" and estimate.is_upper_bound
+    assert estimate.bits / dims == pytest.approx(one.bits, abs=0.01)
+    assert 0 < estimate.stderr < 0.002 * estimate.bits
+
+
+def test_the_bound_of_long_codes_does_not_fall_below_the_truth_however_few_the_samples() -> None:
+    """Uniform latents on fine levels: frequencies of 60 samples would give 6 bits a dimension, and the truth is close to the 10 of the bound."""
+    dims, levels = entropy.MAX_MODEL_DIMS + 1, 1024
+    latents = 2 * torch.rand(80, dims, generator=torch.Generator().manual_seed(6)) - 1
+    assert 9.9 * dims < conditional_entropy_bits(latents[:60], latents[60:], (levels,) * dims).bits <= 10 * dims
+
+
+def test_the_bound_of_long_codes_uses_the_dither_and_each_dimensions_levels() -> None:
+    """A constant between two levels: which one is sent the dither decides, so nothing is left to code, whatever the levels."""
+    dims = entropy.MAX_MODEL_DIMS + 1
+    constant = torch.full((2000, dims), 0.1)
+    levels = tuple(3 + i % 5 for i in range(dims))
+    assert conditional_entropy_bits(constant[:1800], constant[1800:], levels).bits < 0.01 * dims
+
+
+@pytest.mark.parametrize("levels", [(3, 3), (8,) * 5, (4,) * 130])
 def test_results_depend_on_the_arguments_only(levels: tuple[int, ...]) -> None:
     latents = correlated_latents(500, len(levels), seed=0)
 

@@ -99,7 +99,7 @@ def test_published_settings(experiment):
     [
         ("rdc-mnist", "fine", "unknown grid 'fine'; known: thin, published"),
         ("demo", "published", "demo has one grid only, thin"),
-        ("large-rate-mnist", "thin", "large-rate-mnist has no recipe: it needs its dimensions and levels"),
+        ("large-rate-mnist", "published", "large-rate-mnist has one grid only, thin"),
     ],
 )
 def test_what_there_is_not_is_said_in_a_line(name, grid, message):

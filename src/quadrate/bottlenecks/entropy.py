@@ -1,12 +1,14 @@
 """How many bits a dithered code costs: the conditional entropy H(Z|U) of the symbols given the shared dither.
 
 The encoder gives f in [-1, 1]^d; dimension i has L_i levels, Delta_i = 2/(L_i - 1) apart, and its symbol is the level nearest to f_i + u_i. Both
-sender and receiver know the dither u, so an ideal entropy coder pays H(Z|U), less than the bound sum of log2 L_i. Two estimators, by how well the
-samples cover the alphabet:
+sender and receiver know the dither u, so an ideal entropy coder pays H(Z|U), less than the bound sum of log2 L_i. Three estimators, by how well the
+samples cover the alphabet and by how long the code is:
 
 - `miller-madow` counts the joint symbols under fixed dither vectors. Counting N samples can never show much more than log2 N bits, so it is used
   only where every cell of the alphabet has several samples.
 - `autoregressive-upper-bound` is the cross-entropy of a small learned model on held-out latents. It errs upwards only, and cannot saturate.
+- `marginal-upper-bound`, for codes of more than 128 dimensions, to which the model's cost grows with the square, codes each dimension by itself: the
+  cross-entropy of counted frequencies on held-out latents, under fixed dither vectors.
 """
 
 import math
@@ -23,6 +25,7 @@ from quadrate.errors import QuadrateError
 MAX_CELLS = 4096  # the largest joint alphabet that is counted
 MIN_SAMPLES_PER_CELL = 4  # a uniform code is underestimated by 0.02 bits at 4 samples a cell, by 0.4 at 1, and so on without limit
 DITHER_GROUPS = 8  # independent sets of dither vectors, whose spread gives the standard error
+MAX_MODEL_DIMS = 128  # the longest code that is modelled jointly
 COUNT_CHUNK = 1 << 18  # symbols counted at once: they fit the processor's cache
 
 HIDDEN = 32
@@ -39,18 +42,18 @@ class EntropyEstimate:
     Attributes:
         bits: Bits a sample; never above the bound sum of log2 L_i.
         stderr: Standard error of `bits`: over dither vectors for `miller-madow` (the training latents count as the whole population), over held-out
-            latents for `autoregressive-upper-bound`.
+            latents for the upper bounds.
         method: How it was obtained.
     """
 
     bits: float
     stderr: float
-    method: Literal["miller-madow", "autoregressive-upper-bound"]
+    method: Literal["miller-madow", "autoregressive-upper-bound", "marginal-upper-bound"]
 
     @property
     def is_upper_bound(self) -> bool:
         """Whether `bits` estimates an upper bound of the entropy rather than the entropy itself."""
-        return self.method == "autoregressive-upper-bound"
+        return self.method != "miller-madow"
 
 
 def conditional_entropy_bits(
@@ -58,14 +61,15 @@ def conditional_entropy_bits(
 ) -> EntropyEstimate:
     """Estimates H(Z|U), the bits a sample that an ideal coder spends on symbols quantized with a shared uniform dither.
 
-    Counted where the joint alphabet has at most 4096 cells and the training latents at least four samples for each; bounded by a learned model
-    otherwise. Random draws come from a local generator, so the result depends on the arguments only.
+    Counted where the joint alphabet has at most 4096 cells and the training latents at least four samples for each; bounded otherwise, by a learned
+    model up to 128 dimensions and by each dimension's own frequencies beyond. Random draws come from a local generator, so the result depends on the
+    arguments only.
 
     Args:
         train_latents: Encoder outputs f(x) over the training images in [-1, 1], shape (N, d).
-        held_out_latents: The same over images that trained nothing, shape (M, d). Only the learned bound uses them.
+        held_out_latents: The same over images that trained nothing, shape (M, d). Only the bounds use them.
         levels: The number of levels of each latent dimension, each at least 2; (d,).
-        dithers: How many dither vectors the counts are averaged over, a multiple of 8. All training latents share each of them.
+        dithers: How many dither vectors the counts of short codes are averaged over, a multiple of 8. All training latents share each of them.
         seed: Seed of the dithers and of the learned model.
         steps: Training steps of the learned model; more of them tighten the bound.
 
@@ -87,6 +91,8 @@ def conditional_entropy_bits(
     cells = math.prod(levels)  # a Python integer, since the joint alphabet of a long code overflows every fixed width
     if cells <= MAX_CELLS and len(train_latents) >= MIN_SAMPLES_PER_CELL * cells:
         return _counted(train_latents.detach().float(), levels, dithers, rng)
+    if len(levels) > MAX_MODEL_DIMS:
+        return _marginal(train_latents.detach().float(), held_out_latents.detach().float(), levels, rng)
     return _learned(train_latents.detach().float(), held_out_latents.detach().float(), levels, steps, rng)
 
 
@@ -134,6 +140,23 @@ def _stratified_dithers(dithers: int, dims: int, rng: np.random.Generator) -> Te
     size = dithers // DITHER_GROUPS
     slices = rng.permuted(np.broadcast_to(np.arange(size)[:, None], (DITHER_GROUPS, size, dims)), axis=1)
     return torch.from_numpy((slices + rng.random(slices.shape)) / size).float().flatten(0, 1)
+
+
+def _marginal(train: Tensor, held_out: Tensor, levels: tuple[int, ...], rng: np.random.Generator) -> EntropyEstimate:
+    """Code length of held-out symbols, each dimension by its frequencies among the training symbols of the same dither vector."""
+    sample_bits = torch.zeros(len(held_out), dtype=torch.float64, device=train.device)
+    fractions = _stratified_dithers(DITHER_GROUPS, len(levels), rng).to(train.device)
+    for i, count in enumerate(levels):
+        scale = (count - 1) / 2
+        positions, held = ((latents[:, i].contiguous() + 1) * scale for latents in (train, held_out))
+        for fraction in fractions[:, i]:
+            symbols, coded = ((position + fraction).long().clamp_(max=count - 1) for position in (positions, held))
+            # Half a count more for each level (Krichevsky and Trofimov 1981), so that no symbol is without a code.
+            frequencies = torch.bincount(symbols, minlength=count).double() + 0.5
+            sample_bits -= (frequencies / frequencies.sum()).log2()[coded]
+    sample_bits /= len(fractions)
+    bits = min(sample_bits.mean().item(), sum(math.log2(count) for count in levels))
+    return EntropyEstimate(bits, sample_bits.std().item() / math.sqrt(len(held_out)), "marginal-upper-bound")
 
 
 def _learned(train: Tensor, held_out: Tensor, levels: tuple[int, ...], steps: int, rng: np.random.Generator) -> EntropyEstimate:

@@ -12,6 +12,7 @@ from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
 from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.recipes.theory import ContourRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
 from quadrate.runs import Run
 from quadrate.runs.kinds import PointRecipe
@@ -75,6 +76,11 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
         write_text(run.folder / "findings.md", findings + "\n")
         pictures = draw_run(run, rows)  # type: ignore[arg-type]
         print(findings)
+    if isinstance(run.recipe, ContourRecipe):
+        from quadrate.reports.theory import contours_figure
+
+        pictures = [run.folder / "contours.png"]
+        contours_figure(pictures[0])
     print(f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures), sep="\n")
     return rows
 

@@ -2,13 +2,13 @@
 
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
-from quadrate.recipes.catalogue import CATALOGUE, LOSSLESS_PREDICTION, TRADE_OFFS, Experiment
+from quadrate.recipes.catalogue import CATALOGUE, LOSSLESS_PREDICTION, THEORY, TRADE_OFFS, Experiment
 from quadrate.recipes.changes import with_epochs, with_seeds
 from quadrate.recipes.demo import demo
 from quadrate.recipes.settings import RDPC_JUDGE, Grid, RATE_3x3, choose
 
-RECIPES = {experiment.name: experiment.recipe for experiment in TRADE_OFFS if experiment.recipe}
-POINT_RECIPES = {experiment.name: experiment.recipe for experiment in LOSSLESS_PREDICTION if experiment.recipe}
+RECIPES = {experiment.name: experiment.recipe for experiment in TRADE_OFFS}
+POINT_RECIPES = {experiment.name: experiment.recipe for experiment in (*THEORY, *LOSSLESS_PREDICTION)}
 """Those whose points stand alone; `quadrate.runs.kinds.run_of` makes their runs."""
 
 
@@ -21,8 +21,6 @@ def find_recipe(name: str, grid: Grid = "thin") -> Recipe:
     experiments = {experiment.name: experiment for experiment in TRADE_OFFS}
     if name not in experiments:
         raise QuadrateError(f"unknown recipe {name!r}; known: {', '.join((*RECIPES, *POINT_RECIPES))}")
-    if name not in RECIPES:
-        raise QuadrateError(f"{name} has no recipe: it needs {experiments[name].needs}")
     choose(grid, thin=None, published=None)
     if grid not in experiments[name].grids:
         raise QuadrateError(f"{name} has one grid only, thin; there is no {grid} one")

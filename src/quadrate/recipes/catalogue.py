@@ -21,8 +21,9 @@ from quadrate.recipes.invariant import (
     mnist_invariant_vc,
     mnist_invariant_vic,
 )
-from quadrate.recipes.rdpc import rdc_mnist, rdc_svhn, rdpc_mnist, rdpc_svhn, restore_mnist, rpc_mnist
+from quadrate.recipes.rdpc import large_rate_mnist, rdc_mnist, rdc_svhn, rdpc_mnist, rdpc_svhn, restore_mnist, rpc_mnist
 from quadrate.recipes.settings import Grid
+from quadrate.recipes.theory import rdpc_contours
 from quadrate.recipes.urdc import urdc_mnist, urdc_mnist_6bit, urdc_mnist_rates
 from quadrate.recipes.urdp import rdp_mnist, rdp_svhn, refine_mnist, refine_svhn
 from quadrate.recipes.zoo import zoo_mnist
@@ -41,8 +42,7 @@ class Experiment:
         paper: Whose experiment it is.
         figures: Where the paper shows it.
         data: Its data set.
-        recipe: The function that returns its configuration, from the name of a grid where it has several; None where too little is known for one.
-            What it returns has `stages`, as a `Recipe`, or else `points`.
+        recipe: The function that returns its configuration, of a grid where it has several: with `stages`, as a `Recipe`, or with `points`.
         cpu_minutes: What training the thin grid took of one core (results/NAME); None where it was not run.
         needs: What stands in its way, if something does.
     """
@@ -51,7 +51,7 @@ class Experiment:
     paper: str
     figures: str
     data: str
-    recipe: Callable[..., Any] | None
+    recipe: Callable[..., Any]
     cpu_minutes: float | None = None
     needs: str = ""
 
@@ -63,13 +63,11 @@ class Experiment:
     @property
     def grids(self) -> tuple[Grid, ...]:
         """The grids it has, thin first."""
-        if self.recipe is None:
-            return ()
         return get_args(Grid) if "grid" in inspect.signature(self.recipe).parameters else ("thin",)
 
     def points(self, grid: Grid) -> int | None:
         """How many points a grid has; None where there is no such grid."""
-        if self.recipe is None or grid not in self.grids:
+        if grid not in self.grids:
             return None
         made = self.recipe(grid=grid) if len(self.grids) > 1 else self.recipe()
         return sum(len(stage.points) for stage in made.stages) if isinstance(made, Recipe) else len(made.points)
@@ -87,7 +85,7 @@ TRADE_OFFS = (
     Experiment("rpc-mnist", RDPC, "Fig. 9b", "mnist", rpc_mnist, 24.9),
     Experiment("rdpc-mnist", RDPC, "Figs. 10a, 11a", "mnist", rdpc_mnist, 23.4),
     Experiment("rdpc-svhn", RDPC, "Figs. 10b, 11b", "svhn", rdpc_svhn, needs=_SVHN),
-    Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", None, needs="its dimensions and levels"),
+    Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", large_rate_mnist),
     Experiment("restore-mnist", RDPC, "source noise", "mnist", restore_mnist, 11.1),
     Experiment("urdc-mnist", URDC, "Fig. 6", "mnist", urdc_mnist, 14.1),
     Experiment("urdc-mnist-6bit", URDC, "Fig. 6, at 6 bits", "mnist", urdc_mnist_6bit, 15.3),
@@ -110,5 +108,11 @@ LOSSLESS_PREDICTION = (
 )
 """The experiments of invariant compressors and of features."""
 
-CATALOGUE: tuple[Experiment, ...] = (*TRADE_OFFS, *LOSSLESS_PREDICTION)
-"""All experiments."""
+THEORY = (Experiment("rdpc-contours", RDPC, "theory figure", "closed form", rdpc_contours, 0.0),)
+"""What is computed, and trains nothing."""
+
+_PAPERS = (OWN, URDP, RDPC, URDC, LOSSLESS)
+CATALOGUE: tuple[Experiment, ...] = tuple(
+    sorted((*TRADE_OFFS, *THEORY, *LOSSLESS_PREDICTION), key=lambda experiment: _PAPERS.index(experiment.paper))
+)
+"""All experiments, by paper."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from quadrate.recipes.theory import rdpc_contours
 from quadrate.reports.panels import COLOURS, LINES, new_figure, save_figure
 from quadrate.theory import Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, Source, VectorGaussian, classification, rate
 from quadrate.theory.channels import FloatArray
@@ -24,9 +25,6 @@ _DARK = "#555555"
 _NOTE: Any = {"color": _DARK, "fontsize": 8, "ha": "center", "va": "center"}
 _WIDTH, _HEIGHT = 3.4, 3.3  # inches a panel: three side by side can be read at 900 pixels
 _GRID = 401  # points along each side: corners of contours are cut by one step
-# The figure of Wang et al. 2025: variance 1, label variance 1/2, correlation 0.9, levels in nats.
-_GAUSSIAN: Any = {"variance": 1.0, "label_variance": 0.5, "correlation": 0.9}
-_LEVELS = np.linspace(0.3, 2.1, 7)
 _STAGGERED = np.linspace(0.9, 0.2, 7)  # where to label contours that lie close to each other
 # A binary source so far from even, and so noisy a label, that the price of perception can be seen.
 _BINARY: Any = {"p": 0.1, "label_flip": 0.2}
@@ -78,13 +76,15 @@ def contours_figure(path: Path) -> None:
         QuadrateError: If the file cannot be written.
     """
     figure, [[rdc, rpc, binary]] = new_figure(1, 3, _WIDTH, _HEIGHT)
-    source = ScalarGaussian(**_GAUSSIAN)
+    recipe = rdpc_contours()
+    source = ScalarGaussian(recipe.variance, recipe.label_variance, recipe.correlation)
+    levels = np.array([point.rate for point in recipe.points])
     limits, classifications = np.linspace(0.0, 1.0, _GRID), np.linspace(0.16, 1.1, _GRID)
     limit, c = np.meshgrid(limits, classifications, indexing="ij")
     distortion_rates = rate(source, distortion=limit, classification=c, unit="nats")
     perception_rates = rate(source, perception=limit, classification=c, unit="nats")
     for axes, values in ((rdc, distortion_rates), (rpc, perception_rates)):
-        _contours(axes, limits, classifications, np.asarray(values), _LEVELS, labels_at=_STAGGERED)
+        _contours(axes, limits, classifications, np.asarray(values), levels, labels_at=_STAGGERED)
     mse, squared_distance, entropy = (quantity_label(name, source, "w2", "nats") for name in ("distortion", "perception", "classification"))
     _name(rdc, mse, entropy, "Gaussian source: the harder demand\nalone sets the rate R(D, C) in nats.")
     _name(rpc, squared_distance, entropy, "Gaussian source: perception is free,\nC alone sets the rate R(P, C) in nats.")

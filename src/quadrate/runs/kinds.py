@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from quadrate.recipes.features import ClipRecipe, FeatureRecipe
 from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.recipes.theory import ContourRecipe
 from quadrate.runs.folder import read_recipe_fields
 from quadrate.runs.run import Run
 
 if TYPE_CHECKING:
     from quadrate.runs.points import PointRun
 
-PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe
+PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe | ContourRecipe
 
 
 def run_of(recipe: PointRecipe, root: Path | str = "runs", device: str = "cpu") -> PointRun:
@@ -33,7 +34,7 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
     """
     fields = read_recipe_fields(Path(folder))
     if _stand_alone(fields):
-        for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ClipRecipe, "points")):
+        for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ContourRecipe, "correlation"), (ClipRecipe, "points")):
             if field in fields:
                 return _class(kind).open(folder, device)
     return Run.open(folder, device)
@@ -57,6 +58,10 @@ def _class(recipe: type[PointRecipe]) -> type[PointRun]:
         from quadrate.runs.features import FeatureRun
 
         return FeatureRun
+    if recipe is ContourRecipe:
+        from quadrate.runs.contours import ContourRun
+
+        return ContourRun
     from quadrate.runs.clip import ClipRun
 
     return ClipRun

@@ -25,6 +25,8 @@ from quadrate.training.judges import find_judge
 from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
 
+_LONG = 100  # dimensions
+
 
 def _silent(message: dict[str, Any]) -> None:
     """The default report: none."""
@@ -181,6 +183,11 @@ def _read_recipe(folder: Path) -> Recipe:
     return from_json(Recipe, json.dumps(read_recipe_fields(folder)))
 
 
+def _levels_text(levels: tuple[int, ...]) -> str:
+    """Levels as 3x3x3, and those of a long code as 256^1568."""
+    return f"{levels[0]}^{len(levels)}" if len(levels) > _LONG and len(set(levels)) == 1 else "x".join(map(str, levels))
+
+
 def _weights_digest(module: nn.Module) -> str:
     return digest(*(name + tensor.cpu().numpy().tobytes().hex() for name, tensor in sorted(module.state_dict().items())))
 
@@ -215,7 +222,7 @@ def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, P
     entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
     row: dict[str, Any] = {
         "stage": stage.name,
-        "levels": "x".join(map(str, codec.levels)),
+        "levels": _levels_text(codec.levels),
         "lambda_d": point.lambda_d,
         "lambda_p": point.lambda_p,
         "lambda_c": point.lambda_c,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quadrate.errors import QuadrateError
-from quadrate.reports.claims import lossyless, rdpc, urdc, urdp
+from quadrate.reports.claims import contours, lossyless, rdpc, urdc, urdp
 from quadrate.reports.claims.claim import Answer, Check, Claim, Verdict
 from quadrate.reports.summary import Row, require
 from quadrate.reports.tables import markdown
 
-CHECKS: dict[str, tuple[Check, ...]] = urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | lossyless.CHECKS
+CHECKS: dict[str, tuple[Check, ...]] = urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS
 """The claims that a recipe, or a table of results, decides; by its name."""
 
 
@@ -29,8 +29,8 @@ def decide(name: str, rows: Sequence[Row], command: str, other_data: str = "") -
     checks = [check for check in CHECKS.get(name, ()) if not (other_data and check.claim.of_published_data)]
     if not checks:
         return []
-    require(rows, "seed")
-    seeds = len({row["seed"] for row in rows})
+    require(rows)
+    seeds = len({row["seed"] for row in rows if "seed" in row})
     return [Verdict(check.claim, *_decided(check, rows), seeds, command, other_data) for check in checks]
 
 

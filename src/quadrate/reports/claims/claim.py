@@ -50,7 +50,7 @@ class Verdict:
         claim: The claim.
         measured: The numbers with their 95 % intervals.
         holds: "undecided" where the interval holds both answers, or one seed gives none.
-        seeds: How many seeds were measured.
+        seeds: How many seeds were measured; 0 where nothing is random.
         command: What measures it again.
         data: The data measured on, where they are not the paper's.
     """
@@ -74,9 +74,10 @@ class Verdict:
 
     @property
     def here(self) -> str:
-        """What was measured, over how many seeds, and on what."""
-        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}"
-        return f"{self.measured} ({', '.join(filter(None, (seeds, self.data)))})"
+        """What was measured, over how many seeds if any, and on what."""
+        seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}" if self.seeds else ""
+        where = ", ".join(filter(None, (seeds, self.data)))
+        return f"{self.measured} ({where})" if where else self.measured
 
 
 class Spread(NamedTuple):
