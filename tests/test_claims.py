@@ -284,6 +284,47 @@ def test_invariance_saves_the_orbits_at_no_loss() -> None:
     assert (vic.holds, bince.holds) == ("yes", "undecided") and "no row of objective 'bince'" in bince.measured
 
 
+def test_files_cost_their_entropy() -> None:
+    rows = [{"beta": 0.05, "model_entropy_bits": 1000.0, "disk_bits": bits} for bits in (1000.0, 1009.0)]
+    assert answers("lossyless-clip", rows) == ["yes"]
+    assert answers("lossyless-clip", [*rows, rows[0] | {"disk_bits": 1050.0}]) == ["no"]
+
+
+def stored(way: str, bits: float, accuracy: float, receiver: str = "linear") -> dict[str, Any]:
+    row = {"way": way, "receiver": receiver, "bits_per_image": bits, "accuracy": accuracy}
+    return row | {"accuracy_low": accuracy - 0.01, "accuracy_high": accuracy + 0.01}
+
+
+def test_features_beat_jpeg_by_their_bits_at_a_better_reading() -> None:
+    jpegs = [stored("jpeg", 700, 0.8), stored("jpeg", 300, 0.7)]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 100, 0.85)]) == ["yes"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 101, 0.85)]) == ["no"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.805)]) == ["undecided"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.75)]) == ["no"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.9, "svm")]) == ["undecided"]  # not measured
+
+
+# Where the rate does not bind
+
+
+def wide(gain: float, mse: float = 0.005) -> list[dict[str, Any]]:
+    rows = []
+    for seed in range(3):
+        for p in (0.0025, 0.015):
+            for c, accuracy in ((0.0, 0.97), (0.0217, 0.97 + gain + 0.001 * seed)):
+                judged = {"accuracy_training": accuracy, "accuracy_independent": accuracy}
+                rows.append(scored("end-to-end", p=p, c=c, seed=seed, distortion_mse=mse * (1 + p + c + 0.01 * seed), w1_fresh=1 + c, **judged))
+    return rows
+
+
+def test_accuracy_costs_nothing_only_where_little_is_gained() -> None:
+    assert answers("large-rate-mnist", wide(0.01)) == ["yes", "yes"]
+    assert answers("large-rate-mnist", wide(0.1)) == ["no", "yes"]
+    assert answers("large-rate-mnist", wide(0.019)) == ["undecided", "yes"]
+    assert answers("large-rate-mnist", wide(0.01, mse=0.01)) == ["yes", "no"]
+    assert "+1.10 points" in verdicts("large-rate-mnist", wide(0.01))[0].measured
+
+
 def test_the_committed_tables_decide() -> None:
     results = Path(__file__).parents[1] / "results"
     for name, words in (("banana-rotation", ["holds", "holds"]), ("rdp-mnist", ["holds"] * 3)):

@@ -45,6 +45,13 @@ def test_costs_are_those_of_the_tables(page: str) -> None:
     assert re.search(rf"^\| rdp-mnist \| {len(rows)} \| {minutes:.1f} \|", page, re.MULTILINE)
 
 
+def test_tables_of_every_kind_are_shown(page: str) -> None:
+    for name in ("rdpc-contours", "cifar-features", "lossyless-clip"):
+        rows = read_table(ROOT / "results" / name / "results.csv")
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert section.count("\n| ") == len(rows) + 2, name
+
+
 def test_a_changed_number_changes_the_page(tool: ModuleType, page: str, tmp_path: Path) -> None:
     for name in ("results/banana-rotation", "benchmarks/results"):
         shutil.copytree(ROOT / name, tmp_path / name)

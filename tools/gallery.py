@@ -38,6 +38,29 @@ INVARIANT_SCORES = {
     "accuracy_latents": ("accuracy % on latents", 100, 2),
     "bound_bits": ("InfoNCE bound", 1, 2),
 }
+FEATURE_COLUMNS = {  # heading, factor, decimals
+    "way": ("stored as", 1, 0),
+    "receiver": ("receiver", 1, 0),
+    "quality": ("quality", 1, 0),
+    "images_a_file": ("images a file", 1, 0),
+    "bits_per_image": ("bits an image on disk", 1, 1),
+    "accuracy": ("accuracy %", 100, 2),
+    "lost": ("points lost", 100, 2),
+}
+BOTTLENECK_COLUMNS = {
+    "beta": ("β", 1, 2),
+    "model_entropy_bits": ("entropy of the model, bits", 1, 1),
+    "disk_bits": ("bits on disk", 1, 1),
+    "encoded_a_second": ("encoded a second", 1, 0),
+    "decoded_a_second": ("decoded a second", 1, 0),
+}
+CONTOUR_COLUMNS = {
+    "rate_nats": ("rate, nats", 1, 1),
+    "distortion_asymptote": ("D (MSE)", 1, 5),
+    "classification_asymptote_nats": ("C, nats", 1, 5),
+    "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
+}
+PLAIN = {"rdpc-contours": CONTOUR_COLUMNS, "cifar-features": FEATURE_COLUMNS, "lossyless-clip": BOTTLENECK_COLUMNS}
 Rows = list[dict[str, Any]]
 
 
@@ -113,13 +136,12 @@ def section(folder: Path, rows: Rows) -> str:
     name = folder.name
     codecs = "stage" in rows[0]
     about = read_json(folder / "config.json")
-    seeds = sorted({row["seed"] for row in rows})
-    facts = [
-        f"{sum('train_cpu_seconds' in row for row in rows)} codecs",
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-        f"{about['processor']}, {about['date']}",
-    ]
-    facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
+    facts = [f"{about['processor']}, {about['date']}"]
+    if name not in PLAIN:
+        seeds = sorted({row["seed"] for row in rows})
+        facts.insert(0, f"{sum('train_cpu_seconds' in row for row in rows)} codecs")
+        facts.insert(1, f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
+        facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
     if codecs:
         epochs = sorted({stage["training"]["epochs"] for stage in about["recipe"]["stages"]})
         scores = [(100 * rows[0][f"accuracy_{judge}_clean"], where) for judge, where in _JUDGES if f"accuracy_{judge}_clean" in rows[0]]
@@ -127,7 +149,7 @@ def section(folder: Path, rows: Rows) -> str:
         facts += [f"{' and '.join(map(str, epochs))} epochs", f"the judges read {clean} of clean images"]
     links = [f"[{path.name}](../results/{name}/{path.name})" for path in (folder / "findings.md", folder / "results.csv") if path.exists()]
     figures = [f"![{path.stem} of {name}](../results/{name}/{path.name})" for path in sorted(folder.glob("*.png"))]
-    table = codec_table(rows) if codecs else invariant_table(rows)
+    table = plain_table(rows, PLAIN[name]) if name in PLAIN else codec_table(rows) if codecs else invariant_table(rows)
     title = about["recipe"]["title"]
     return "\n\n".join(
         [f"## {name}", f"{title[0].upper()}{title[1:]}.", f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}", *figures, table]
@@ -157,6 +179,16 @@ def invariant_table(rows: Rows) -> str:
         if any(name in row for row in rows):
             columns[heading] = [_mean([row[name] for row in own if name in row], factor, decimals) for own in groups.values()]
     return markdown(list(columns), list(columns.values()))
+
+
+def plain_table(rows: Rows, columns: dict[str, tuple[str, float, int]]) -> str:
+    """A line a row."""
+
+    def cell(value: Any, factor: float, decimals: int) -> str:
+        return "–" if value is None else value if isinstance(value, str) else number(factor * value, decimals)
+
+    cells = {heading: [cell(row.get(name), *how) for row in rows] for name, (heading, *how) in columns.items()}
+    return markdown(list(cells), list(cells.values()))
 
 
 def _mean(values: list[float], factor: float, decimals: int) -> str:

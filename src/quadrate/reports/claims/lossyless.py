@@ -16,6 +16,8 @@ _PUBLISHED_SAVING = 52.3  # percent: 2.302 for 4.830 bits
 _PUBLISHED_OBJECTIVE = 0.1472  # MSE + β · nats
 _PUBLISHED_ACCURACY, _PUBLISHED_BITS = 97.15, 47.3  # percent, and bits in theory, of VIC on augmented MNIST; 1736 bits on disk
 _BINCE_ACCURACY, _MOST_BITS = 97, 48
+_FILE_OVERHEAD = 1  # percent
+_JPEG_GAIN = 7  # how many times the bits of its features JPEG takes on CIFAR-10, in the paper's table
 
 
 def _saves_the_orbits(objective: str, rows: Sequence[Row]) -> tuple[str, Answer]:
@@ -74,6 +76,32 @@ def _contrast_reads_too(rows: Sequence[Row]) -> tuple[str, Answer]:
     )
 
 
+def _costs_its_entropy(rows: Sequence[Row]) -> tuple[str, Answer]:
+    require(rows, "beta", "disk_bits", "model_entropy_bits")
+    more = max(100 * (row["disk_bits"] / row["model_entropy_bits"] - 1) for row in rows)
+    bits = ", ".join(f"{row['disk_bits']:.1f} for {row['model_entropy_bits']:.1f}" for row in rows)
+    return f"{bits} bits, at most {more:.3f} % more", "yes" if more < _FILE_OVERHEAD else "no"
+
+
+def _needs_a_seventh_of_jpeg(rows: Sequence[Row]) -> tuple[str, Answer]:
+    require(rows, "way", "receiver", "bits_per_image", "accuracy", "accuracy_low", "accuracy_high")
+    coded, jpegs = ([row for row in rows if row["way"] == way and row["receiver"] == "linear"] for way in ("feature codec", "jpeg"))
+    if not (coded and jpegs):
+        raise QuadrateError("features and JPEG files, both read by a linear receiver, are not in the results")
+    jpeg = max(jpegs, key=lambda row: row["accuracy"])
+    pairs = [(row, row["accuracy_low"] > jpeg["accuracy_high"]) for row in coded if row["accuracy"] >= jpeg["accuracy"]]
+    better = [row for row, surely in pairs if surely]
+    if not pairs:
+        return f"no features are read as well as JPEG's {100 * jpeg['accuracy']:.2f} %", "no"
+    least = min(better or [row for row, _ in pairs], key=lambda row: row["bits_per_image"])
+    gain = jpeg["bits_per_image"] / least["bits_per_image"]
+    measured = (
+        f"a factor of {gain:.1f}: {100 * least['accuracy']:.2f} % at {least['bits_per_image']:.0f} bits, where the best JPEG is read at "
+        f"{100 * jpeg['accuracy']:.2f} % at {jpeg['bits_per_image']:.0f}; another backbone, linear receivers"
+    )
+    return measured, "undecided" if not better else "yes" if gain >= _JPEG_GAIN else "no"
+
+
 def _by_seed(rows: Sequence[Row], objective: str) -> dict[int, Row]:
     found = {row["seed"]: row for row in rows if row["objective"] == objective}
     if not found:
@@ -126,6 +154,30 @@ CHECKS: dict[str, tuple[Check, ...]] = {
                 of_published_data=True,
             ),
             _contrast_reads_too,
+        ),
+    ),
+    "lossyless-clip": (
+        Check(
+            Claim(
+                "lossyless",
+                "the published CLIP bottlenecks in real files",
+                "1006, 1424 and 2708 bits by its coder, for entropies of 953.4, 1369.6 and 2518",
+                f"each file of 10,000 samples takes less than {_FILE_OVERHEAD} % more than its model's entropy",
+                of_published_data=True,
+            ),
+            _costs_its_entropy,
+        ),
+    ),
+    "cifar-features": (
+        Check(
+            Claim(
+                "lossyless",
+                "features of CIFAR-10 need fewer bits than JPEG files, for a classifier",
+                f"a {_JPEG_GAIN}th, by CLIP's features (1,407 bits, 95.2 %)",
+                f"features are surely read better than JPEG's best, at most a {_JPEG_GAIN}th of its bits",
+                of_published_data=True,
+            ),
+            _needs_a_seventh_of_jpeg,
         ),
     ),
     "banana-rotation": (
