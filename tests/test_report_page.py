@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,17 +21,20 @@ from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.recipes import RECIPES
+from quadrate.recipes import RECIPES, with_epochs, with_seeds
+from quadrate.reports.claims import decide
 from quadrate.reports.grids import cut_mosaic, mosaic
 from quadrate.reports.page import report_page, write_report
 from quadrate.reports.page.chart import chart
+from quadrate.reports.page.claims import claims
 from quadrate.reports.page.data import ReportedRun, ScoredPoint, open_run
 from quadrate.reports.page.markdown import to_html
+from quadrate.reports.page.origin import origin
 from quadrate.reports.summary import mean_over_seeds
 from quadrate.runs import Run
 from quadrate.training.judges import save_judge
 from test_evaluation import QUICK
-from test_reports import scored
+from test_reports import scored, scored_recipe
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
 SCRIPT = "</script><script>document.title='broken'</script>"
@@ -281,6 +285,63 @@ def test_published_points_lie_under_their_recipe_alone():
     assert not chart([made_up("demo", rows)])["published"]
 
 
+# Claims, and runs whose points stand alone
+
+
+def test_claims_are_decided_where_a_paper_makes_them():
+    rows = scored_recipe("rdp-mnist")
+    html = claims("rdp-mnist", "mnist", rows)
+    verdicts = decide("rdp-mnist", rows, "")
+    assert len(verdicts) == 3 and html.count("<tr>") == 4 and all(verdict.word in html and verdict.claim.rule in html for verdict in verdicts)
+    other = claims("digits-rdp-mnist", "digits", rows)
+    assert other.count("(3 seeds, digits)") == 3 and "digits" not in html
+    assert claims("demo", "digits", scored_recipe("demo")) == claims("tiny", "digits", rows) == ""
+
+
+@pytest.fixture
+def contours(tmp_path):
+    main(["reproduce", "rdpc-contours", "--runs", str(tmp_path / "contours")])
+    (folder,) = (tmp_path / "contours").glob("rdpc-contours-*")
+    return folder
+
+
+def test_a_run_whose_points_stand_alone_has_its_section(contours, run):
+    page = Page(report_page([contours, run.folder]))
+    ids, headings = page.by_id(), [name for name, _ in page.elements if name == "h2"]
+    assert {"run-0", "run-1"} <= ids.keys() and len(headings) == 3
+    section = page.text.split("rdpc-contours", 2)[2]
+    assert "0.54881" in section and "contours of R(D, C) of a Gaussian source, by the closed form" in section and "holds" in section
+    assert "quadrate reproduce rdpc-contours" in section
+    assert [image["alt"] for image in page.all("img")][0] == "Contours of the rate functions."
+
+
+def test_standing_alone_unscored_or_damaged_it_is_one_clear_line(contours):
+    (contours / "rows" / "rate0.3.json").unlink()
+    page = report_page([contours])
+    assert "1 of 7 points are not scored yet" in page and "The paper's claims" not in page
+    for name, text, message in (
+        ("results.csv", "a,b\n1,2\n", "not the results of a run"),
+        ("config.json", '{"recipe": {"points": []}}', "lacks the recipe or the source"),
+    ):
+        kept = (contours / name).read_text()
+        (contours / name).write_text(text)
+        with pytest.raises(QuadrateError, match=message):
+            report_page([contours])
+        (contours / name).write_text(kept)
+    (contours / "results.csv").unlink()
+    with pytest.raises(QuadrateError, match="no point of .* is scored yet; run `quadrate evaluate"):
+        report_page([contours])
+
+
+def test_it_says_with_which_seeds_to_make_it_again():
+    rows = scored_recipe("rdp-mnist")
+    made = made_up("rdp-mnist", rows)
+    assert "<code>quadrate train rdp-mnist</code>" in origin(made)
+    assert "<code>quadrate train rdp-mnist --seeds 2</code>" in origin(replace(made, recipe=with_seeds(made.recipe, 2)))
+    other = origin(replace(made, recipe=with_epochs(made.recipe, 1)))
+    assert "quadrate train" not in other and "not those of a recipe" in other
+
+
 # Parts
 
 
@@ -380,6 +441,14 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser, report):
     browser.tap("h1")
     assert browser.value("document.querySelector('.tooltip:not([hidden])')") is None
     assert not browser.problems
+
+
+def test_a_page_without_charts_opens_without_errors(browser, contours, tmp_path):
+    main(["report", str(contours), "-o", str(tmp_path / "page.html")])
+    look(browser, tmp_path / "page.html")
+    assert browser.problems == [] and browser.value("document.images.length") == 1
+    browser.resize(380, 800)
+    assert browser.value("document.documentElement.scrollWidth") <= 380
 
 
 def test_hostile_names_do_nothing_in_a_browser(browser, copy, tmp_path):

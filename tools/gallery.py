@@ -14,6 +14,7 @@ from quadrate.evaluation.intervals import mean_interval
 from quadrate.files import read_json, write_text
 from quadrate.recipes import CATALOGUE
 from quadrate.reports.claims import CHECKS, Verdict, decide
+from quadrate.reports.points import points_markdown
 from quadrate.reports.summary import POINT, mean_over_seeds, read_table
 from quadrate.reports.tables import markdown, number
 
@@ -38,29 +39,7 @@ INVARIANT_SCORES = {
     "accuracy_latents": ("accuracy % on latents", 100, 2),
     "bound_bits": ("InfoNCE bound", 1, 2),
 }
-FEATURE_COLUMNS = {  # heading, factor, decimals
-    "way": ("stored as", 1, 0),
-    "receiver": ("receiver", 1, 0),
-    "quality": ("quality", 1, 0),
-    "images_a_file": ("images a file", 1, 0),
-    "bits_per_image": ("bits an image on disk", 1, 1),
-    "accuracy": ("accuracy %", 100, 2),
-    "lost": ("points lost", 100, 2),
-}
-BOTTLENECK_COLUMNS = {
-    "beta": ("β", 1, 2),
-    "model_entropy_bits": ("entropy of the model, bits", 1, 1),
-    "disk_bits": ("bits on disk", 1, 1),
-    "encoded_a_second": ("encoded a second", 1, 0),
-    "decoded_a_second": ("decoded a second", 1, 0),
-}
-CONTOUR_COLUMNS = {
-    "rate_nats": ("rate, nats", 1, 1),
-    "distortion_asymptote": ("D (MSE)", 1, 5),
-    "classification_asymptote_nats": ("C, nats", 1, 5),
-    "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
-}
-PLAIN = {"rdpc-contours": CONTOUR_COLUMNS, "cifar-features": FEATURE_COLUMNS, "lossyless-clip": BOTTLENECK_COLUMNS}
+PLAIN = ("rdpc-contours", "cifar-features", "lossyless-clip")  # shown row by row
 Rows = list[dict[str, Any]]
 
 
@@ -149,7 +128,7 @@ def section(folder: Path, rows: Rows) -> str:
         facts += [f"{' and '.join(map(str, epochs))} epochs", f"the judges read {clean} of clean images"]
     links = [f"[{path.name}](../results/{name}/{path.name})" for path in (folder / "findings.md", folder / "results.csv") if path.exists()]
     figures = [f"![{path.stem} of {name}](../results/{name}/{path.name})" for path in sorted(folder.glob("*.png"))]
-    table = plain_table(rows, PLAIN[name]) if name in PLAIN else codec_table(rows) if codecs else invariant_table(rows)
+    table = points_markdown(rows) if name in PLAIN else codec_table(rows) if codecs else invariant_table(rows)
     title = about["recipe"]["title"]
     return "\n\n".join(
         [f"## {name}", f"{title[0].upper()}{title[1:]}.", f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}", *figures, table]
@@ -179,16 +158,6 @@ def invariant_table(rows: Rows) -> str:
         if any(name in row for row in rows):
             columns[heading] = [_mean([row[name] for row in own if name in row], factor, decimals) for own in groups.values()]
     return markdown(list(columns), list(columns.values()))
-
-
-def plain_table(rows: Rows, columns: dict[str, tuple[str, float, int]]) -> str:
-    """A line a row."""
-
-    def cell(value: Any, factor: float, decimals: int) -> str:
-        return "–" if value is None else value if isinstance(value, str) else number(factor * value, decimals)
-
-    cells = {heading: [cell(row.get(name), *how) for row in rows] for name, (heading, *how) in columns.items()}
-    return markdown(list(cells), list(cells.values()))
 
 
 def _mean(values: list[float], factor: float, decimals: int) -> str:

@@ -12,8 +12,8 @@ from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
 from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.recipes.theory import ContourRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
+from quadrate.reports.points import draw_points, points_markdown
 from quadrate.runs import Run
 from quadrate.runs.kinds import PointRecipe
 from quadrate.runs.points import PointRun
@@ -68,19 +68,10 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
     """Scores what is not scored yet, prints the table, writes it and the pictures into the run's folder, and returns the rows."""
     with PointProgress("scoring", len(run.recipe.points)) as progress:
         rows = run.evaluate(workers, progress.report)
-    pictures: list[Path] = []
-    if isinstance(run.recipe, InvariantRecipe):
-        from quadrate.reports.invariant import draw_run, table_markdown
-
-        findings = table_markdown(rows)
-        write_text(run.folder / "findings.md", findings + "\n")
-        pictures = draw_run(run, rows)  # type: ignore[arg-type]
-        print(findings)
-    if isinstance(run.recipe, ContourRecipe):
-        from quadrate.reports.theory import contours_figure
-
-        pictures = [run.folder / "contours.png"]
-        contours_figure(pictures[0])
+    findings = points_markdown(rows)
+    write_text(run.folder / "findings.md", findings + "\n")
+    pictures = draw_points(run, rows)
+    print(findings)
     print(f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures), sep="\n")
     return rows
 

@@ -27,13 +27,18 @@ from quadrate.reports.panels import (
 )
 from quadrate.reports.published import published_figure
 from quadrate.reports.summary import POINT, Row, by_point, require
+from quadrate.reports.tables import bits_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHOWN = 6  # images in the demo's figure, large enough to see
-_PUBLISHED_MSE = {"rdc-mnist": "RDPC 9a", "rdpc-mnist": "RDPC 10a"}  # accuracies by the judge that ours are trained with
-_PUBLISHED_W1 = {"rpc-mnist": "RDPC 9b", "rdpc-mnist": "RDPC 11a", "rdpc-svhn": "RDPC 11b"}
+_PUBLISHED_MSE = {
+    "rdc-mnist": "RDPC 9a",
+    "rdpc-mnist": "RDPC 10a",
+    "large-rate-mnist": "RDPC inset-a",
+}  # accuracies by the judge that ours are trained with
+_PUBLISHED_W1 = {"rpc-mnist": "RDPC 9b", "rdpc-mnist": "RDPC 11a", "rdpc-svhn": "RDPC 11b", "large-rate-mnist": "RDPC inset-b"}
 
 Runs = Sequence[tuple[str, Sequence[Row]]]
 
@@ -172,7 +177,7 @@ def _published_w1(figure: str, ours: Sequence[Series]) -> Panel:
     series = []
     for rate, points in sorted(groups.items()):
         colour = colours[round(rate, 1)] if round(rate, 1) in colours else next(free)
-        series.append(Series(f"published, {rate:.3g} bits" if rate else "published, rate unknown", points, colour, 1, joined=False))
+        series.append(Series(f"published, {bits_text(rate)}" if rate else "published, rate unknown", points, colour, 1, joined=False))
     return Panel("published_w1", "published_accuracy", series, f"published ({figure.replace(' ', ', Fig. ')})")
 
 
@@ -196,7 +201,7 @@ def _series(runs: Runs, joined: bool = True, curve_a_perception: bool = False) -
             row = point[0]
             kind = f"noise σ = {row['noise_std']:g}" if noisy else str(row["stage"]).removesuffix(end)
             kind = f"λp = {row['lambda_p']:g}" if curve_a_perception else kind
-            rate = f"{row['rate_bound_bits']:.3g} bits" if rates else ""
+            rate = bits_text(row["rate_bound_bits"]) if rates else ""
             groups.setdefault((name, kind, rate), []).append(point)
     differing = [i for i in range(3) if len({key[i] for key in groups}) > 1] or [1]
     joined = joined and not _varied(rows, "lambda_d")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quadrate.errors import QuadrateError
 from quadrate.reports.panels import COLOURS, MARKERS, new_figure, save_figure
 from quadrate.reports.summary import read_table, require
 
@@ -23,29 +24,6 @@ Row = dict[str, Any]
 _LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}
 _STYLES = {"vic": 0, "vc": 1, "bince": 2}
 _EXTENT = 7.0  # of the banana's pictures, either way
-
-_COLUMNS: tuple[tuple[str, str, float, int | None], ...] = (
-    ("objective", "objective", 1, None),
-    ("beta", "β", 1, None),
-    ("schedule", "training", 1, None),
-    ("seed", "seed", 1, None),
-    ("predictor_augmentation", "predictor's changes", 1, None),
-    ("entropy_invariant_bits", "H[M]", 1, 2),
-    ("entropy_source_bits", "H[X]", 1, 2),
-    ("disk_bits", "bits on disk", 1, 3),
-    ("factorized_disk_bits", "with a table a dimension", 1, 3),
-    ("distortion", "MSE", 1, 4),
-    ("objective_disk", "MSE + β · nats on disk", 1, 4),
-    ("prediction_error", "prediction errors, %", 100, 2),
-    ("information_bits", "I(Z;M)", 1, 3),
-    ("bound_bits", "InfoNCE bound", 1, 3),
-    ("bound_stderr", "its standard error", 1, 3),
-    ("accuracy_reconstructions", "accuracy on reconstructions, %", 100, 2),
-    ("accuracy_latents", "accuracy on latents, %", 100, 2),
-    ("distortion_mse", "MSE", 1, 4),
-    ("codec_file_bytes", "codec file, bytes", 1, None),
-    ("train_cpu_seconds", "training, CPU s", 1, 0),
-)
 
 # Lossyless (Dubois et al. 2021), augmented MNIST, ResNet18 on reconstructions: rates in theory, and on disk.
 PUBLISHED_MNIST = (("VIC, published, theoretical rate", 47.3, 0.9715, "vic"), ("VC, published, theoretical rate", 178.0, 0.9731, "vc"))
@@ -88,28 +66,17 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
     Raises:
         QuadrateError: If a file is no such table.
     """
-    rows = [row for table in tables for row in read_table(table)]
+    rows = []
+    for table in tables:
+        rows += read_table(table)
+        if not {"objective", "augmentation"} <= rows[-1].keys():
+            raise QuadrateError(f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws what there is to see")
     require(rows, "objective", "beta", "steps", "disk_bits", "augmentation", "predictor_augmentation", "accuracy_latents")
     draw_accuracy(rows, path)
 
 
 def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
     return lambda members: codec.decode_received(codec.received(codec.encode(members)))
-
-
-def table_markdown(rows: Sequence[Row]) -> str:
-    """The rows of a run as a Markdown table: settings, bits on disk beside the bounds, and what is kept."""
-    from quadrate.reports.tables import markdown
-
-    columns = [(name, title, factor, digits) for name, title, factor, digits in _COLUMNS if any(row.get(name) not in (None, "") for row in rows)]
-    cells = [[_cell(row.get(name), factor, digits) for row in rows] for name, _, factor, digits in columns]
-    return markdown([title for _, title, _, _ in columns], cells)
-
-
-def _cell(value: Any, factor: float, digits: int | None) -> str:
-    if value in (None, ""):
-        return "–"
-    return str(value) if digits is None else f"{factor * float(value):.{digits}f}"
 
 
 def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:

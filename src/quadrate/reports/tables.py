@@ -83,6 +83,11 @@ def number(value: float, decimals: int = 4, sign: str = "") -> str:
     return f"{value:{sign}.{decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "-∞")
 
 
+def bits_text(bits: float) -> str:
+    """A rate for a reader: `4.75 bits`, `12,544 bits`."""
+    return f"{bits:.3g} bits" if bits < 1000 else f"{bits:,.0f} bits"
+
+
 def _columns(means: Sequence[Row]) -> list[_Column]:
     require(means, "rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq", "kid", "train_cpu_seconds")
     columns = [

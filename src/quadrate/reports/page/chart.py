@@ -9,6 +9,7 @@ from typing import Any
 from quadrate.reports.page.data import SCORES, ReportedRun, ScoredPoint, varied, weights_text
 from quadrate.reports.published import published_points
 from quadrate.reports.summary import JUDGES, POINT, Row, interval
+from quadrate.reports.tables import bits_text
 
 _TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
 _PERCEPTION = ("w1_fresh", "sliced_w2sq", "kid")
@@ -76,7 +77,7 @@ def _curves(run: ReportedRun, name: str) -> list[dict[str, Any]]:
         rows = [group[0].row for group in points]
         tags = {
             "run": name,
-            "rate": f"{row['rate_bound_bits']:.3g} bits",
+            "rate": bits_text(row["rate_bound_bits"]),
             "noise": f"noise σ = {row['noise_std']:g}" if row["noise_std"] else "",
             "stage": str(row["stage"]),
             "weight": "several λp" if varied(rows, "lambda_p") else f"λp {row['lambda_p']:g}",
@@ -91,7 +92,7 @@ def _point(group: _Group) -> dict[str, Any]:
         {"id": point.identifier, "seed": point.row["seed"], "scores": {name: point.row[name] for name in SCORES if name in point.row}}
         for point in group
     ]
-    return {"label": weights_text(row), "stage": f"{row['stage']}, {row['rate_bound_bits']:.3g} bits", "seeds": seeds}
+    return {"label": weights_text(row), "stage": f"{row['stage']}, {bits_text(row['rate_bound_bits'])}", "seeds": seeds}
 
 
 def _interval(values: Sequence[float]) -> list[float | None]:
@@ -144,7 +145,7 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
         faithful = [group for group in points if group[0].row["lambda_p"] == group[0].row["lambda_c"] == 0]
         if row["stage"] in universal and faithful and varied([group[0].row for group in points], "lambda_p"):
             mses = [point.row["distortion_mse"] for point in faithful[0]]
-            label = f"twice the MSE of the faithful decoder ({row['stage']}, {row['rate_bound_bits']:.3g} bits)"
+            label = f"twice the MSE of the faithful decoder ({row['stage']}, {bits_text(row['rate_bound_bits'])})"
             bounds.append({"score": "distortion_mse", "against": list(_PERCEPTION), "label": label, "value": 2 * math.fsum(mses) / len(mses)})
     return bounds
 
@@ -153,7 +154,7 @@ def _published(recipe_name: str) -> list[dict[str, Any]]:
     """Published points by figure and kind, for axes of MSE and a classifier's scores; published W1, by each run's own critic, compares with none."""
     sets: dict[tuple[str, str], list[list[Any]]] = {}
     for point in published_points(recipe_name):
-        rate = f"{point['rate_bits']:.3g} bits" if math.isfinite(point["rate_bits"]) else ""
+        rate = bits_text(point["rate_bits"]) if math.isfinite(point["rate_bits"]) else ""
         # RDPC's classifier for MNIST is the judge that the recipes train with.
         theirs = "" if point["figure"].startswith("RDPC") else ", by their classifier"
         for name, score in _JUDGED.items():

@@ -12,11 +12,12 @@ def to_html(text: str) -> str:
     return "\n".join(_table(block.splitlines()) if re.match(r"\|.*\n\|[ :|-]+(\n|$)", block) else f"<p>{_inline(block)}</p>" for block in blocks)
 
 
-def table(headings: list[str], lines: list[list[str]]) -> str:
-    """A table from plain texts; it scrolls sideways where it is too wide."""
+def table(headings: list[str], lines: list[list[str]], words: bool = False) -> str:
+    """A table from plain texts, of numbers or of words; it scrolls sideways where it is too wide."""
     head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in headings)
     body = "\n".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    whole = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    kind = ' class="words"' if words else ""
+    whole = f"<table{kind}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f'<div class="scroller" tabindex="0" role="group" aria-label="table">{whole}</div>'
 
 

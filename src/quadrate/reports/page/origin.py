@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from quadrate.config import Stage
-from quadrate.recipes import RECIPES
+from quadrate.recipes import POINT_RECIPES, RECIPES, with_seeds
 from quadrate.reports.page.data import ReportedRun, model_hashes
 from quadrate.reports.page.markdown import table
+from quadrate.reports.summary import Row
 
 _STAGE_COLUMNS = ["stage", "mode", "codecs", "epochs", "batch", "learning rate", "critic's rate", "surrogate", "input noise σ"]
 
@@ -22,16 +25,47 @@ def origin(run: ReportedRun) -> str:
     Raises:
         QuadrateError: If a model file cannot be read.
     """
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in _facts(run).items() if value)
     stages = table(_STAGE_COLUMNS, [_stage(stage) for stage in run.recipe.stages])
     hashes = model_hashes(run)
     lines = escape("\n".join(f"{digest}  {name}/model.safetensors" for name, digest in hashes))
-    # The innermost objects (a point, a stage's training) on a line each.
-    settings = re.sub(r"\{[^{}]*\}", lambda found: " ".join(found[0].split()), json.dumps(run.config, indent=1, ensure_ascii=False))
-    return f"""<dl>{facts}</dl>
+    return f"""<dl>{_listed(_facts(run))}</dl>
 {stages}
-<details><summary>all settings, resolved (config.json)</summary><pre tabindex="0">{escape(settings)}</pre></details>
+{settings(run.config)}
 <details><summary>SHA-256 of the {len(hashes)} model files</summary><pre tabindex="0">{lines}</pre></details>"""
+
+
+def settings(config: dict[str, Any]) -> str:
+    """A run's config.json, folded."""
+    # The innermost objects (a point, a stage's training) on a line each.
+    text = re.sub(r"\{[^{}]*\}", lambda found: " ".join(found[0].split()), json.dumps(config, indent=1, ensure_ascii=False))
+    return f'<details><summary>all settings, resolved (config.json)</summary><pre tabindex="0">{escape(text)}</pre></details>'
+
+
+def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> str:
+    """What is to be said of a run of any kind, as the inside of a list of definitions."""
+    plain = {
+        "data": _text(config["source"]["name"]),
+        "machine": _text(config.get("processor")),
+        "software": _software(config),
+        "made on": _text(config.get("date")),
+        "training took": f"{seconds:,.0f} CPU-seconds" if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows)) else "",
+    }
+    facts = {name: escape(text) for name, text in plain.items()}
+    facts["fingerprint of the data"] = f"<code>{escape(fingerprint)}</code>" if (fingerprint := _text(config["source"].get("fingerprint"))) else ""
+    facts["made by"] = f"<code>{escape(_text(config['command']))}</code>" if config.get("command") else ""
+    name = _text(config["recipe"]["name"])
+    command = f"quadrate reproduce {name}" if name in POINT_RECIPES else _text(config.get("command"))
+    place = escape(f"runs/{folder.resolve().name}")
+    facts["to make it again"] = f"<code>{escape(command)}</code><br><code>quadrate report {place} -o report.html</code>"
+    return _listed(facts)
+
+
+def _listed(facts: dict[str, str]) -> str:
+    return "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
+
+
+def _software(config: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config)
 
 
 def _facts(run: ReportedRun) -> dict[str, str]:
@@ -44,7 +78,7 @@ def _facts(run: ReportedRun) -> dict[str, str]:
         "judge in the loss": _judge(config["judge"], run.recipe.judge),
         "independent judge": _independent(run),
         "machine": _text(config.get("processor")),
-        "software": ", ".join(f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config),
+        "software": _software(config),
         "trained on": _text(config.get("date")),
         "training took": f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the scored codecs together",
     }
@@ -60,9 +94,13 @@ def _remake(run: ReportedRun) -> list[str]:
     name, command = run.recipe.name, _text(run.config.get("command"))
     place = f"runs/{run.folder.resolve().name}"
     after = [f"<code>quadrate evaluate {escape(place)}</code>", f"<code>quadrate report {escape(place)} -o report.html</code>"]
-    if name in RECIPES and RECIPES[name]() == run.recipe and not run.config.get("terms"):
-        return [f"<code>quadrate train {escape(name)}</code>", *after]
-    if command.startswith("quadrate train "):
+    if name in RECIPES and not run.config.get("terms"):
+        known, seeds = RECIPES[name](), len({point.seed for stage in run.recipe.stages for point in stage.points})
+        if known == run.recipe:
+            return [f"<code>quadrate train {escape(name)}</code>", *after]
+        if with_seeds(known, seeds) == run.recipe:
+            return [f"<code>quadrate train {escape(name)} --seeds {seeds}</code>", *after]
+    if command.startswith(("quadrate train ", "quadrate reproduce ")):
         return [f"<code>{escape(command)}</code>", *after]
     return ["these settings are not those of a recipe that comes with Quadrate; they stand below in full", *after]
 

@@ -20,13 +20,16 @@ from quadrate.files import write_text
 from quadrate.reports.figures import plot_runs
 from quadrate.reports.findings import findings_markdown
 from quadrate.reports.page.chart import by_curve, chart
+from quadrate.reports.page.claims import claims
 from quadrate.reports.page.data import ReportedRun, ScoredPoint, open_run, weights_text
 from quadrate.reports.page.images import data_uri, strips
 from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import origin
+from quadrate.reports.page.standalone import StandaloneRun, standalone_section
 from quadrate.reports.panels import COLOURS
 from quadrate.reports.summary import by_point
-from quadrate.reports.tables import markdown_table
+from quadrate.reports.tables import bits_text, markdown_table
+from quadrate.runs.kinds import is_point_run
 
 _Pictures = dict[str, tuple[str, str]]  # originals and reconstructions by a point's identifier
 
@@ -43,7 +46,7 @@ def write_report(folders: Sequence[Path | str], path: Path) -> None:
 def report_page(folders: Sequence[Path | str]) -> str:
     """The report of evaluated runs as one HTML page that opens without a network.
 
-    Runs on one source share a chart at the top; then each has its section: chart, scores, findings, pictures, and how it was made.
+    Trade-offs on one source share a chart at the top; then each run has its section: chart, scores, findings, claims, pictures, and how it was made.
 
     Args:
         folders: Run folders.
@@ -53,21 +56,24 @@ def report_page(folders: Sequence[Path | str]) -> str:
     """
     if not folders:
         raise QuadrateError("name at least one run folder to report on")
-    runs = [open_run(folder, number) for number, folder in enumerate(folders)]
+    runs = [StandaloneRun.open(folder) if is_point_run(Path(folder)) else open_run(folder, number) for number, folder in enumerate(folders)]
     by_source: dict[str, list[ReportedRun]] = {}
     for run in runs:
-        by_source.setdefault(run.fingerprint, []).append(run)
+        if isinstance(run, ReportedRun):
+            by_source.setdefault(run.fingerprint, []).append(run)
     charts: list[dict[str, Any]] = []
     sections = [_together(shared, charts) for shared in by_source.values() if len(shared) > 1]
-    sections += [_section(run, number, charts) for number, run in enumerate(runs)]
+    for number, run in enumerate(runs):
+        sections.append(standalone_section(run, number) if isinstance(run, StandaloneRun) else _section(run, number, charts))
+    titles = [(run.name, run.title) if isinstance(run, StandaloneRun) else (run.recipe.name, run.recipe.title) for run in runs]
     script = _asset("page.js")
     return Template(_asset("template.html")).substitute(
-        title=escape("Quadrate report: " + ", ".join(run.recipe.name for run in runs)),
+        title=escape("Quadrate report: " + ", ".join(name for name, _ in titles)),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=_asset("page.css") + _series_colours(),
         script=script,
         data=_embedded({"charts": charts, "colours": len(COLOURS)}),
-        contents="".join(f'<li><a href="#run-{i}">{escape(run.recipe.name)}</a>: {escape(run.recipe.title)}</li>' for i, run in enumerate(runs)),
+        contents="".join(f'<li><a href="#run-{i}">{escape(name)}</a>: {escape(title)}</li>' for i, (name, title) in enumerate(titles)),
         sections="\n".join(sections),
         made=f"{datetime.date.today():%Y-%m-%d} by Quadrate {__version__}",
     )
@@ -124,7 +130,8 @@ def _findings(run: ReportedRun) -> str:
     if run.unscored or run.untrained:
         return "<h3>Findings</h3><p>None yet: they are drawn when every point is scored.</p>"
     text = findings_markdown(run.recipe.name, run.rows)
-    return f"<h3>Findings</h3>\n{to_html(text)}" if text else ""
+    findings = f"<h3>Findings</h3>\n{to_html(text)}" if text else ""
+    return findings + claims(run.recipe.name, str(run.config["source"]["name"]), run.rows)
 
 
 def _grids(run: ReportedRun, pictures: _Pictures) -> str:
@@ -139,7 +146,7 @@ def _grids(run: ReportedRun, pictures: _Pictures) -> str:
             by_seed.setdefault(point.row["seed"], []).append(point)
         noise = f", input noise σ = {row['noise_std']:g}" if row["noise_std"] else ""
         (seed, shown), *others = sorted(by_seed.items())
-        title = f"<h4>{escape(str(row['stage']))}, {row['rate_bound_bits']:.3g} bits{noise}, seed {seed}</h4>"
+        title = f"<h4>{escape(str(row['stage']))}, {bits_text(row['rate_bound_bits'])}{noise}, seed {seed}</h4>"
         more = "".join(f"<details><summary>seed {seed}</summary>{_grid(rest, pictures)}</details>" for seed, rest in others)
         blocks.append(f'<div class="block">{title}{_grid(shown, pictures)}{more}</div>')
     return "\n".join(blocks)

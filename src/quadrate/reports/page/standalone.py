@@ -1,0 +1,99 @@
+"""The section of a run whose points stand alone (invariant compressors, features, contours); its charts are the pictures in its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from quadrate.errors import QuadrateError
+from quadrate.files import read_json
+from quadrate.reports.page.claims import claims
+from quadrate.reports.page.images import data_uri
+from quadrate.reports.page.markdown import to_html
+from quadrate.reports.page.origin import plain_facts, settings
+from quadrate.reports.points import points_markdown
+from quadrate.reports.summary import Row, read_table
+
+_PICTURES = {
+    "trade-off": "What is kept against bits on disk.",
+    "samples": "What the codecs make of samples.",
+    "contours": "Contours of the rate functions.",
+}
+
+
+@dataclass(frozen=True)
+class StandaloneRun:
+    """A run as a report needs it.
+
+    Attributes:
+        folder: The run's folder.
+        config: What `config.json` says.
+        rows: What is in results.csv.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    rows: list[Row]
+
+    @classmethod
+    def open(cls, folder: Path | str) -> StandaloneRun:
+        """Reads a run folder.
+
+        Raises:
+            QuadrateError: If none of its points is scored, or a file is damaged.
+        """
+        folder = Path(folder)
+        config = read_json(folder / "config.json")
+        if not (isinstance(config, dict) and all(isinstance(config.get(name), dict) and "name" in config[name] for name in ("recipe", "source"))):
+            raise QuadrateError(f"{folder / 'config.json'} lacks the recipe or the source; `quadrate train` writes them")
+        if not (folder / "results.csv").exists():
+            raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
+        return cls(folder, config, list(read_table(folder / "results.csv")))
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.config["recipe"]["name"])
+
+    @property
+    def title(self) -> str:
+        """What it shows, in a line."""
+        return str(self.config["recipe"].get("title", ""))
+
+
+def standalone_section(run: StandaloneRun, number: int) -> str:
+    """The section as HTML.
+
+    Raises:
+        QuadrateError: If its results are of no kind of run, or a picture cannot be read.
+    """
+    points = len(run.config["recipe"].get("points", []))
+    missing = points - len(list((run.folder / "rows").glob("*.json")))
+    warning = f"{missing} of {points} points are not scored yet, and not in this report. <code>quadrate evaluate</code> goes on with them."
+    source = str(run.config["source"]["name"])
+    return f"""<section id="run-{number}">
+<h2>{escape(run.name)}</h2>
+<p>{escape(run.title)}. Data: {escape(source)}; {points} operating points with their seeds.</p>
+{f'<div class="warning" role="note"><p>{warning}</p></div>' if missing > 0 else ""}
+{_pictures(run)}
+<h3>Scores</h3>
+{to_html(points_markdown(run.rows))}
+{"" if missing > 0 else claims(run.name, source, run.rows)}
+<h3>How it was made</h3>
+<dl>{plain_facts(run.config, run.folder, run.rows)}</dl>
+{settings(run.config)}
+</section>"""
+
+
+def _pictures(run: StandaloneRun) -> str:
+    figures = []
+    for path in sorted(run.folder.glob("*.png"), key=lambda path: path.stem != "trade-off"):
+        caption = escape(_PICTURES.get(path.stem, path.stem))
+        try:
+            picture = data_uri(path.read_bytes(), "png")
+        except OSError as error:
+            raise QuadrateError(f"cannot read {path}: {error.strerror}") from None
+        figures.append(f'<figure class="picture"><img src="{picture}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
+    return "\n".join(figures)

@@ -1,0 +1,99 @@
+"""Tables and pictures of runs whose points stand alone, whatever their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from quadrate.errors import QuadrateError
+from quadrate.reports.summary import Row
+from quadrate.reports.tables import markdown, number
+from quadrate.runs.contours import ContourRun
+from quadrate.runs.invariant import InvariantRun
+from quadrate.runs.points import PointRun
+
+Columns = dict[str, tuple[str, float, int | None]]
+"""By column: heading, factor, and decimals, None where cells are shown as they are."""
+
+_INVARIANT: Columns = {
+    "objective": ("objective", 1, None),
+    "beta": ("β", 1, None),
+    "schedule": ("training", 1, None),
+    "seed": ("seed", 1, None),
+    "predictor_augmentation": ("predictor's changes", 1, None),
+    "entropy_invariant_bits": ("H[M]", 1, 2),
+    "entropy_source_bits": ("H[X]", 1, 2),
+    "disk_bits": ("bits on disk", 1, 3),
+    "factorized_disk_bits": ("with a table a dimension", 1, 3),
+    "distortion": ("MSE", 1, 4),
+    "objective_disk": ("MSE + β · nats on disk", 1, 4),
+    "prediction_error": ("prediction errors, %", 100, 2),
+    "information_bits": ("I(Z;M)", 1, 3),
+    "bound_bits": ("InfoNCE bound", 1, 3),
+    "bound_stderr": ("its standard error", 1, 3),
+    "accuracy_reconstructions": ("accuracy on reconstructions, %", 100, 2),
+    "accuracy_latents": ("accuracy on latents, %", 100, 2),
+    "distortion_mse": ("MSE", 1, 4),
+    "codec_file_bytes": ("codec file, bytes", 1, None),
+    "train_cpu_seconds": ("training, CPU s", 1, 0),
+}
+_FEATURES: Columns = {
+    "way": ("stored as", 1, None),
+    "quality": ("quality", 1, 0),
+    "images_a_file": ("images a file", 1, 0),
+    "receiver": ("receiver", 1, None),
+    "bits_per_image": ("bits an image on disk", 1, 1),
+    "accuracy": ("accuracy, %", 100, 2),
+    "lost": ("points lost", 100, 2),
+    "feature_mse": ("MSE of features", 1, 4),
+}
+_BOTTLENECKS: Columns = {
+    "beta": ("β", 1, 2),
+    "model_entropy_bits": ("entropy of the model, bits", 1, 1),
+    "disk_bits": ("bits on disk", 1, 1),
+    "encoded_a_second": ("encoded a second", 1, 0),
+    "decoded_a_second": ("decoded a second", 1, 0),
+    "codec_file_bytes": ("codec file, bytes", 1, None),
+}
+_CONTOURS: Columns = {
+    "rate_nats": ("rate, nats", 1, 1),
+    "distortion_asymptote": ("D (MSE)", 1, 5),
+    "classification_asymptote_nats": ("C, nats", 1, 5),
+    "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
+}
+_KINDS = {"objective": _INVARIANT, "way": _FEATURES, "model_entropy_bits": _BOTTLENECKS, "rate_nats": _CONTOURS}
+
+
+def points_markdown(rows: Sequence[Row]) -> str:
+    """The rows of a run as a Markdown table: settings, then what was measured.
+
+    Raises:
+        QuadrateError: If there are no rows, or they are of no kind of run.
+    """
+    kinds = [columns for name, columns in _KINDS.items() if rows and name in rows[0]]
+    if not kinds:
+        raise QuadrateError(f"not the results of a run: a row has one of the columns {', '.join(_KINDS)}")
+    columns = {name: how for name, how in kinds[0].items() if any(row.get(name) not in (None, "") for row in rows)}
+    cells = [[_cell(row.get(name), factor, decimals) for row in rows] for name, (_, factor, decimals) in columns.items()]
+    return markdown([heading for heading, _, _ in columns.values()], cells)
+
+
+def draw_points(run: PointRun, rows: Sequence[dict[str, Any]]) -> list[Path]:
+    """Draws what there is to see of a run into its folder; returns the pictures."""
+    if isinstance(run, InvariantRun):
+        from quadrate.reports.invariant import draw_run
+
+        return draw_run(run, rows)
+    if isinstance(run, ContourRun):
+        from quadrate.reports.theory import contours_figure
+
+        contours_figure(run.folder / "contours.png")
+        return [run.folder / "contours.png"]
+    return []
+
+
+def _cell(value: Any, factor: float, decimals: int | None) -> str:
+    if value in (None, ""):
+        return "–"
+    return str(value) if decimals is None else number(factor * float(value), decimals)
