@@ -1,6 +1,7 @@
 """The papers' claims: verdicts on rows whose answers are known, and never a verdict that the rows do not carry."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,8 @@ def test_invariance_saves_the_orbits_at_no_loss() -> None:
     assert answers("group-exact", grouped(2.4)) == ["yes", "yes"]
     assert answers("group-exact", grouped(2.0)) == ["no", "no"]
     assert answers("group-exact", grouped(2.4, error=0.01)) == ["no", "no"]
+    table = [line for line in verdicts_markdown(verdicts("group-exact", grouped(2.4))).splitlines() if line.startswith("|")]
+    assert "H[X\\|M]" in table[2] and {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {5}, "a bar within a cell ends it"
     (vic, bince) = verdicts("group-exact", [row for row in grouped(2.4) if row["objective"] != "bince"])
     assert (vic.holds, bince.holds) == ("yes", "undecided") and "no row of objective 'bince'" in bince.measured
 

@@ -12,6 +12,7 @@ from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.features import FeatureCodec
 from quadrate.objectives.invariance import Contrast, Reconstruction, information_bound_bits
+from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
 from quadrate.training.invariant import train_invariant
 
@@ -156,3 +157,8 @@ def test_a_joint_codec_survives_its_file(tmp_path):
     assert again.identities == codec.identities != FeatureCodec.from_factorized(trained.bottleneck).identities
     data = codec.compress(latents)
     assert again.compress(latents) == data and np.array_equal(again.decompress(data), codec.decompress(data))
+
+
+def test_a_recipe_names_a_point_once():
+    with pytest.raises(QuadrateError, match="recipe 'twice' names the same point twice"):
+        InvariantRecipe("twice", "a test", "banana", (QUICK, replace(QUICK, seed=1), QUICK))

@@ -70,7 +70,7 @@ def claims(tables: dict[str, Rows]) -> str:
     }
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
-    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{left(columns)}\n\n{rules(verdicts)}{lacking}"
+    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
 
 
 def rules(verdicts: Sequence[Verdict]) -> str:
@@ -175,12 +175,6 @@ def command(name: str, about: dict[str, Any] | None = None) -> str:
     """What makes the results of that name again: the recipe of that name, or else the command that they were made by."""
     known = any(experiment.name == name for experiment in CATALOGUE)
     return f"quadrate reproduce {name}" if known or about is None else str(about["command"])
-
-
-def left(columns: dict[str, list[str]]) -> str:
-    """A Markdown table of words, aligned left."""
-    lines = [columns, ["---"] * len(columns), *zip(*columns.values(), strict=True)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
 _HEAD = """# Gallery

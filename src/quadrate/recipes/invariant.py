@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from quadrate.config import InvariantConfig, InvariantObjective
+from quadrate.errors import QuadrateError
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,9 @@ class InvariantRecipe:
         augmentation: The group that the compressor is trained for: of the banana its invariance; of images one of
             `quadrate.sources.symmetry.AUGMENTATIONS`, where with "-sup" at its end images of one label are equivalent too.
         predictors: The groups that predictors see members of, in training and in the test; the first is the compressor's own.
+
+    Raises:
+        QuadrateError: If a point is there twice.
     """
 
     name: str
@@ -28,6 +32,10 @@ class InvariantRecipe:
     points: tuple[InvariantConfig, ...]
     augmentation: str = ""
     predictors: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len({point.key for point in self.points}) != len(self.points):
+            raise QuadrateError(f"recipe {self.name!r} names the same point twice")
 
 
 def banana_rotation() -> InvariantRecipe:

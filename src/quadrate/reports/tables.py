@@ -69,11 +69,11 @@ def markdown_table(rows: Iterable[Row]) -> str:
     return f"{table}\n\n{_caption(means)}"
 
 
-def markdown(headings: Sequence[str], columns: Sequence[Sequence[str]]) -> str:
-    """A Markdown table from its columns; the first is aligned left, the others right."""
-    headings = [heading.replace("|", "\\|") for heading in headings]
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *zip(*columns, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def markdown(headings: Sequence[str], columns: Sequence[Sequence[str]], words: bool = False) -> str:
+    """A Markdown table from its columns; of numbers, so that all but the first are aligned right, or of words."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (headings, *zip(*columns, strict=True))]
+    rule = ["---"] * len(headings) if words else ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
 def number(value: float, decimals: int = 4, sign: str = "") -> str:

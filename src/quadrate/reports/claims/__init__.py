@@ -51,7 +51,7 @@ def verdicts_markdown(verdicts: Sequence[Verdict]) -> str:
         ("verdict", [verdict.word for verdict in verdicts]),
     ]
     rules = "\n".join(f"- {verdict.claim.text}: {verdict.claim.rule}." for verdict in verdicts)
-    return f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns])}\n\nA claim holds if:\n\n{rules}"
+    return f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns], words=True)}\n\nA claim holds if:\n\n{rules}"
 
 
 __all__ = ["CHECKS", "Answer", "Check", "Claim", "Verdict", "decide", "verdicts_markdown"]
