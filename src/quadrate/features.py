@@ -38,14 +38,14 @@ Features = NDArray[np.floating]
 
 
 class FeatureCodec(TransformerMixin, BaseEstimator):
-    """A codec for feature vectors: mean and principal axes, one step, integer tables, all of it in closed form (`quadrate.bottlenecks.gaussian`).
+    """A codec for feature vectors: principal axes or coordinates, one step, integer tables, all in closed form (`quadrate.bottlenecks.gaussian`).
 
     `fit`, then `compress` and `decompress`, or `transform`: what a receiver sees. Functions of `quadrate.quad` take it, too.
 
     Args:
         mse: The squared error wanted, a mean over samples and coordinates; or
         rate_bits: the rate wanted, in bits a sample. By default the error is a hundredth of the features' mean variance.
-        klt: Whether principal axes are coded rather than coordinates.
+        klt: Whether principal axes are coded rather than coordinates; by default whichever does better on features held out.
         optimize_rate: Whether symbols are chosen with regard to their bits, too.
 
     Attributes:
@@ -54,7 +54,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         n_features_in_: D.
     """
 
-    def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool = True, optimize_rate: bool = True) -> None:
+    def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool | None = None, optimize_rate: bool = True) -> None:
         self.mse, self.rate_bits, self.klt, self.optimize_rate = mse, rate_bits, klt, optimize_rate
 
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -23,6 +23,7 @@ from quadrate.errors import QuadrateError
 ROWS = 1 << 14  # samples that steps and tables are fitted to; more would save a table of 30 entries less than 0.001 bits a symbol
 _THIN = 4  # of their order statistics, one in so many for the search
 _BLOCK = 64  # columns at a time, with symbols of one range: neighbours spread alike after a KLT
+_FEWEST = 8  # samples that axes and coordinates are compared on
 _PRIORS = (1.0, 8.0, 64.0, 512.0, 4096.0, 1e9)  # samples that the Gaussian counts for; the last is the Gaussian itself
 _SWEEPS = 3  # of borders, given code lengths, given borders
 _REACH = 5.0  # standard deviations that tables hold at least
@@ -31,7 +32,12 @@ _TOLERANCE = 2e-4  # of the target
 
 
 def fit_closed_form(
-    features: NDArray[np.floating], *, mse: float | None = None, rate_bits: float | None = None, klt: bool = True, optimize_rate: bool = True
+    features: NDArray[np.floating],
+    *,
+    mse: float | None = None,
+    rate_bits: float | None = None,
+    klt: bool | None = None,
+    optimize_rate: bool = True,
 ) -> tuple[LinearTransform, RoundingModel]:
     """Fits transform, steps and tables to features.
 
@@ -39,34 +45,85 @@ def fit_closed_form(
         features: Training features (n, D), finite.
         mse: The mean squared error wanted, a mean over samples and coordinates; or
         rate_bits: the rate wanted, in bits a sample.
-        klt: Whether the principal axes are coded rather than the coordinates.
+        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does better on one half of the features with axes of
+            the other half. Axes pay where coordinates depend on each other, and cost where few of many are not zero, as behind a ReLU.
         optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since coefficients are coded independently).
 
     Raises:
         QuadrateError: If not one positive target is given, it is too fine for tables, or the features are not finite.
     """
-    target = rate_bits if mse is None else mse
-    if target is None or (mse is not None and rate_bits is not None):
-        raise QuadrateError("give one target: mse, or rate_bits")
-    if not 0 < target < math.inf:
-        raise QuadrateError(f"the target is {target}; {'rate_bits' if mse is None else 'mse'} must be positive and finite")
+    target = _Target(mse, rate_bits, RATE_WEIGHT if optimize_rate else 0.0)
     if not np.isfinite(features).all():
         raise QuadrateError("features must be finite; some are not")
-    size = features.shape[1]
-    rows = slice(None) if len(features) <= ROWS else np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])
-    chosen: NDArray[np.floating] = features[rows]
+    return _fit(features, target, _axes_pay(features, target) if klt is None else klt)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An error or a rate, and how much the latter weighs in the choice of symbols.
+
+    Raises:
+        QuadrateError: If not one positive target is given.
+    """
+
+    mse: float | None
+    rate_bits: float | None
+    weight: float
+
+    def __post_init__(self) -> None:
+        target = self.rate_bits if self.mse is None else self.mse
+        if target is None or (self.mse is not None and self.rate_bits is not None):
+            raise QuadrateError("give one target: mse, or rate_bits")
+        if not 0 < target < math.inf:
+            raise QuadrateError(f"the target is {target}; {'rate_bits' if self.mse is None else 'mse'} must be positive and finite")
+
+    def step(self, columns: _Columns) -> float:
+        """The step that reaches it."""
+        if self.mse is None:
+            return columns.step_for(rate_bits=self.rate_bits)
+        return columns.step_for(mse=self.mse * len(columns.variances))
+
+
+def _fit(features: NDArray[np.floating], target: _Target, klt: bool) -> tuple[LinearTransform, RoundingModel]:
+    chosen = _some_rows(features)
     if klt:
         mean, covariance = mean_and_covariance(features)
         variances, axes = principal_axes(covariance)
     else:
         mean, variances, axes = features.mean(axis=0, dtype=np.float64), chosen.var(axis=0, dtype=np.float64), None
-    coefficients = LinearTransform(mean, np.arange(size, dtype=np.int32), axes).forward(chosen)
-    columns = _Columns(coefficients, variances, RATE_WEIGHT if optimize_rate else 0.0)
-    step = columns.step_for(mse=mse * size) if mse is not None else columns.step_for(rate_bits=target)
+    coefficients = LinearTransform(mean, np.arange(features.shape[1], dtype=np.int32), axes).forward(chosen)
+    columns = _Columns(coefficients, variances, target.weight)
+    step = target.step(columns)
     kept = columns.totals(step)[2]
     kept[np.argmax(variances)] |= not kept.any()  # a file has one column at least
     model = columns.model(step, kept)
     return LinearTransform(mean, np.flatnonzero(kept).astype(np.int32), None if axes is None else np.ascontiguousarray(axes[:, kept])), model
+
+
+def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
+    """Whether a codec of principal axes does better than one of coordinates, both fitted to every second sample and tried on the others."""
+    if len(features) < _FEWEST:
+        return True
+    fitted, held_out = features[::2], _some_rows(features[1::2])
+    tried = []
+    for klt in (True, False):
+        try:
+            transform, model = _fit(fitted, target, klt)
+        except QuadrateError:  # too fine a target for these tables
+            return not klt
+        symbols = model.quantize(transform.forward(held_out))
+        error = np.square(transform.inverse(model.dequantize(symbols).astype(np.float64)) - held_out).sum()
+        tried.append((float(model.steps[0]), float(error), model.bits(symbols)))
+    (step, error, bits), (other_step, other_error, other_bits) = tried
+    return error - other_error < RATE_WEIGHT * step * other_step * (other_bits - bits)  # the slope dD/dR that both were made for
+
+
+def _some_rows(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """At most `ROWS` samples, in order."""
+    if len(features) <= ROWS:
+        return features
+    rows: NDArray[np.floating] = features[np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])]
+    return rows
 
 
 @dataclass(frozen=True, eq=False)
