@@ -30,6 +30,13 @@ from quadrate.recipes.zoo import zoo_mnist
 
 OWN, URDP, RDPC, URDC = "Quadrate", "uRDP, Zhang et al. 2021", "RDPC, Wang et al. 2025", "URDC, Nguyen et al. 2025"
 LOSSLESS = "lossyless, Dubois et al. 2021"
+CITATIONS = {
+    URDP: "Zhang, Qian, Chen and Khisti, Universal Rate-Distortion-Perception Representations for Lossy Compression (NeurIPS 2021, arXiv 2106.10311)",
+    RDPC: "Wang et al. on rate, distortion, perception and classification (IEEE JSAC 2025)",
+    URDC: "Nguyen et al. on universal representations for distortion and classification (2025, arXiv 2504.13191 and 2504.09025)",
+    LOSSLESS: "Dubois, Bloem-Reddy, Ullrich and Maddison, Lossy Compression for Lossless Prediction (NeurIPS 2021)",
+}
+"""The papers in full."""
 _SVHN = "SVHN, not had here"
 
 

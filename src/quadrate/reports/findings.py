@@ -157,14 +157,15 @@ def _restore(rows: Sequence[Row]) -> str:
 
 def _penalty(rows: Sequence[Row], end_to_end: str, universal: str, score: str) -> str:
     found = universal_penalty(rows, end_to_end, universal, score)
+    varied = len({entry["lambda_c"] for entry in found["weights"]}) > 1
     kind = "score_ratio" if "score_ratio" in found["pooled"] else "score_difference"
     columns: list[tuple[str, Callable[[Mapping[str, Any]], str]]] = [
         ("λp", lambda entry: f"{entry['lambda_p']:g}" if "lambda_p" in entry else "pooled"),
-        ("λc", lambda entry: f"{entry['lambda_c']:g}" if "lambda_c" in entry else ""),
+        *([("λc", lambda entry: f"{entry['lambda_c']:g}" if "lambda_c" in entry else "")] if varied else []),
         ("MSE, ratio", lambda entry: _span(entry, "mse_ratio")),
         (f"{_SCORES.get(score, score)}, {kind.removeprefix('score_')}", lambda entry: _span(entry, kind)),
     ]
-    title = f"Universal penalty, `{universal}` to `{end_to_end}`, {found['seeds']} seeds:"
+    title = f"Universal penalty: `{universal}` (one frozen encoder, new decoders) over `{end_to_end}`, {found['seeds']} seeds:"
     return f"{title}\n\n{_table([*found['weights'], found['pooled']], columns)}"
 
 

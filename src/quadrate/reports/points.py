@@ -20,6 +20,7 @@ _INVARIANT: Columns = {
     "objective": ("objective", 1, None),
     "beta": ("β", 1, None),
     "schedule": ("training", 1, None),
+    "steps": ("steps", 1, None),
     "seed": ("seed", 1, None),
     "predictor_augmentation": ("predictor's changes", 1, None),
     "entropy_invariant_bits": ("H[M]", 1, 2),
@@ -63,6 +64,16 @@ _CONTOURS: Columns = {
     "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
 }
 _KINDS = {"objective": _INVARIANT, "way": _FEATURES, "model_entropy_bits": _BOTTLENECKS, "rate_nats": _CONTOURS}
+_NOTES = {
+    "objective": """A line is a codec, or another way to read one. vic reconstructs the representative that all members of an orbit share, vc the
+sample itself, bince tells orbits apart; β weighs the rate. Bits are those of whole .quad files, a sample. A predictor is a classifier that was
+trained on what is received, reconstructions or latents; predictor's changes: by which random changes its images were moved. MSE is against what
+is to be reconstructed. H[X] and H[M]: entropies of the source, and of what its symmetry leaves.""",
+    "way": """A line is a way to store images and a receiver that was trained on what comes back; bits are those of the test images' files. Points
+lost: percentage points of accuracy, against the same receiver of uncompressed features.""",
+    "model_entropy_bits": "A line is a published bottleneck, and samples of its own model in one .quad file.",
+    "rate_nats": "A line is a rate: D is what the contour of R(D, C) nears where classification is free, C what it nears where distortion is free.",
+}
 
 
 def points_markdown(rows: Sequence[Row]) -> str:
@@ -71,12 +82,21 @@ def points_markdown(rows: Sequence[Row]) -> str:
     Raises:
         QuadrateError: If there are no rows, or they are of no kind of run.
     """
-    kinds = [columns for name, columns in _KINDS.items() if rows and name in rows[0]]
-    if not kinds:
-        raise QuadrateError(f"not the results of a run: a row has one of the columns {', '.join(_KINDS)}")
-    columns = {name: how for name, how in kinds[0].items() if any(row.get(name) not in (None, "") for row in rows)}
+    columns = {name: how for name, how in _KINDS[_kind(rows)].items() if any(row.get(name) not in (None, "") for row in rows)}
     cells = [[_cell(row.get(name), factor, decimals) for row in rows] for name, (_, factor, decimals) in columns.items()]
     return markdown([heading for heading, _, _ in columns.values()], cells)
+
+
+def points_note(rows: Sequence[Row]) -> str:
+    """What the columns of `points_markdown` mean; errors as there."""
+    return _NOTES[_kind(rows)]
+
+
+def _kind(rows: Sequence[Row]) -> str:
+    for name in _KINDS:
+        if rows and name in rows[0]:
+            return name
+    raise QuadrateError(f"not the results of a run: a row has one of the columns {', '.join(_KINDS)}")
 
 
 def draw_points(run: PointRun, rows: Sequence[dict[str, Any]]) -> list[Path]:

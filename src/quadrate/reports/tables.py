@@ -121,12 +121,12 @@ def _caption(means: Sequence[Row]) -> str:
     seeds = _range([row["seeds"] for row in means], lambda value: f"{value:g}")
     sentences = [
         f"{', '.join(fixed)} throughout." if fixed else "",
-        "One seed a point; ± is half the 95 % interval over test images, where the score has one."
+        "One seed a point; ± is the half-width of the 95 % interval over test images, where the score has one."
         if seeds == "1"
-        else f"{seeds} seeds a point: means ± half the 95 % t-interval over them.",
+        else f"{seeds} seeds a point: means ± the half-width of the 95 % t-interval over them.",
         "Rate: the bound Σ log2 L.",
         "Accuracies by the judge in the loss, an independent one, and one retrained on reconstructions.",
-        "W1 (norm of an image) by a fresh critic; KID in the independent judge's features; floor: real against real.",
+        "W1 (in Euclidean norms of an image) by a fresh critic; KID in the independent judge's features; floor: real against real.",
         "CPU: training.",
     ]
     return " ".join(filter(None, sentences))

@@ -51,7 +51,7 @@ def _universal(rate: str, in_mse: str, in_w1: str, price: str) -> tuple[Check, .
     return (
         Check(Claim("uRDP", f"universal penalty in MSE at {rate} is small", in_mse, _INTERVAL), partial(_penalty, "mse_ratio")),
         Check(Claim("uRDP", f"universal penalty in perception (W1) at {rate} is small", in_w1, _INTERVAL), partial(_penalty, "score_ratio")),
-        Check(Claim("uRDP", f"realism costs at most 3 dB, a factor of 2 in MSE, at {rate}", price, factor), _price),
+        Check(Claim("uRDP", f"realism, as far as it is reached, costs at most 3 dB, a factor of 2 in MSE, at {rate}", price, factor), _price),
     )
 
 

@@ -13,7 +13,7 @@ from quadrate.reports.tables import bits_text
 
 _TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
 _PERCEPTION = ("w1_fresh", "sliced_w2sq", "kid")
-_TOGETHER = ("distortion_mse", "accuracy_training")
+_TOGETHER = ("distortion_mse", "accuracy_independent")
 _JUDGED = {"accuracy": "accuracy_training", "cross_entropy_nats": "cross_entropy_training_nats"}
 _Group = list[ScoredPoint]  # the seeds of one point
 
@@ -156,7 +156,7 @@ def _published(recipe_name: str) -> list[dict[str, Any]]:
     for point in published_points(recipe_name):
         rate = bits_text(point["rate_bits"]) if math.isfinite(point["rate_bits"]) else ""
         # RDPC's classifier for MNIST is the judge that the recipes train with.
-        theirs = "" if point["figure"].startswith("RDPC") else ", by their classifier"
+        theirs = ", by the judge in the loss" if point["figure"].startswith("RDPC") else ", by their classifier"
         for name, score in _JUDGED.items():
             if math.isfinite(point["mse"]) and math.isfinite(point[name]):
                 label = f"published, {point['kind']} ({point['figure']}{theirs})"

@@ -1,4 +1,4 @@
-"""The paper's claims that a run decides, as HTML."""
+"""The paper's claims that a run decides: which paper, the verdicts in short, and the table with the rules; all as HTML."""
 
 from __future__ import annotations
 
@@ -6,26 +6,46 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from quadrate.reports.claims import CHECKS, decide
+from quadrate.recipes import CATALOGUE
+from quadrate.recipes.catalogue import CITATIONS
+from quadrate.reports.claims import Verdict, decide
 from quadrate.reports.page.markdown import table
 from quadrate.reports.summary import Row
 
 
-def claims(name: str, source: str, rows: Sequence[Row]) -> str:
-    """The section of claims; nothing where the recipe decides none.
+def published_name(name: str, source: str) -> str:
+    """The name in the catalogue of a recipe, which on other data than the paper's begins with theirs."""
+    known = {experiment.name for experiment in CATALOGUE}
+    other = name.removeprefix(f"{Path(source).name}-")
+    return other if name not in known and other in known else name
 
-    Args:
-        name: The recipe's name; on other data than the paper's it begins with theirs.
-        source: The data's name.
-        rows: All its scored points.
-    """
-    data = Path(source).name
-    known = name if name in CHECKS else name.removeprefix(f"{data}-")
-    verdicts = decide(known, rows, "", "" if known == name else data)
-    if not verdicts:
+
+def verdicts(name: str, source: str, rows: Sequence[Row]) -> list[Verdict]:
+    """What all scored points of a recipe say of the paper's claims; none where it decides none."""
+    known = published_name(name, source)
+    return decide(known, rows, "", "" if known == name else Path(source).name)
+
+
+def paper(name: str, source: str) -> str:
+    """Whose experiment a recipe is, as a sentence; nothing for one of the user's own or of ours."""
+    for experiment in CATALOGUE:
+        if experiment.name == published_name(name, source) and experiment.paper in CITATIONS:
+            return f"The experiment is that of {escape(CITATIONS[experiment.paper])}: {escape(experiment.figures)}."
+    return ""
+
+
+def in_short(found: Sequence[Verdict]) -> str:
+    """The verdicts as a list, without their rules."""
+    lines = "".join(f"<li><strong>{verdict.word}</strong>: {escape(verdict.claim.text)}; {escape(verdict.here)}</li>" for verdict in found)
+    return f"<ul>{lines}</ul>" if found else ""
+
+
+def claims(found: Sequence[Verdict]) -> str:
+    """The section of claims; nothing where there is none."""
+    if not found:
         return ""
-    lines = [[f"{verdict.claim.paper}: {verdict.claim.text}", verdict.word, verdict.claim.published, verdict.here] for verdict in verdicts]
-    rules = "".join(f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in verdicts)
+    lines = [[f"{verdict.claim.paper}: {verdict.claim.text}", verdict.word, verdict.claim.published, verdict.here] for verdict in found]
+    rules = "".join(f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in found)
     return f"""<h3>The paper's claims</h3>
 {table(["claim", "verdict", "published", "here, with 95 % interval"], lines, words=True)}
 <details><summary>when a claim holds</summary><ul>{rules}</ul><p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""

@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from quadrate.config import OperatingPoint, Recipe, Stage, from_json
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json
+from quadrate.reports.claims import Verdict
+from quadrate.reports.page.claims import verdicts
 from quadrate.reports.summary import JUDGES, POINT, Row, require
 from quadrate.runs import read_results
 
@@ -62,9 +65,29 @@ class ReportedRun:
     untrained: list[str]
 
     @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.recipe.name
+
+    @property
+    def title(self) -> str:
+        """What it shows, in a line."""
+        return self.recipe.title
+
+    @property
+    def source(self) -> str:
+        """The data's name."""
+        return str(self.config["source"]["name"])
+
+    @property
     def rows(self) -> list[Row]:
         """The scores alone."""
         return [point.row for point in self.points]
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the scores say of the paper's claims; nothing before every point is scored."""
+        return [] if self.unscored or self.untrained else verdicts(self.name, self.source, self.rows)
 
     @property
     def fingerprint(self) -> str:

@@ -15,7 +15,9 @@ def to_html(text: str) -> str:
 def table(headings: list[str], lines: list[list[str]], words: bool = False) -> str:
     """A table from plain texts, of numbers or of words; it scrolls sideways where it is too wide."""
     head = "".join(f'<th scope="col">{_inline(cell)}</th>' for cell in headings)
-    body = "\n".join(f"<tr>{''.join(f'<td>{_inline(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    # On a narrow screen a line of words is read from top to bottom, each cell under its heading.
+    names = [f' data-heading="{escape(heading)}"' if words else "" for heading in headings]
+    body = "\n".join(f"<tr>{''.join(f'<td{name}>{_inline(cell)}</td>' for name, cell in zip(names, line, strict=True))}</tr>" for line in lines)
     kind = ' class="words"' if words else ""
     whole = f"<table{kind}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f'<div class="scroller" tabindex="0" role="group" aria-label="table">{whole}</div>'

@@ -31,7 +31,9 @@ def origin(run: ReportedRun) -> str:
     return f"""<dl>{_listed(_facts(run))}</dl>
 {stages}
 {settings(run.config)}
-<details><summary>SHA-256 of the {len(hashes)} model files</summary><pre tabindex="0">{lines}</pre></details>"""
+<details><summary>SHA-256 of the {len(hashes)} model files</summary>
+<p>A file holds its recipe's name and what training took, so equal codecs of two runs differ in their hashes.</p>
+<pre tabindex="0">{lines}</pre></details>"""
 
 
 def settings(config: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from quadrate.files import write_text
 from quadrate.reports.figures import plot_runs
 from quadrate.reports.findings import findings_markdown
 from quadrate.reports.page.chart import by_curve, chart
-from quadrate.reports.page.claims import claims
+from quadrate.reports.page.claims import claims, in_short, paper
 from quadrate.reports.page.data import ReportedRun, ScoredPoint, open_run, weights_text
 from quadrate.reports.page.images import data_uri, strips
 from quadrate.reports.page.markdown import to_html
@@ -65,15 +65,16 @@ def report_page(folders: Sequence[Path | str]) -> str:
     sections = [_together(shared, charts) for shared in by_source.values() if len(shared) > 1]
     for number, run in enumerate(runs):
         sections.append(standalone_section(run, number) if isinstance(run, StandaloneRun) else _section(run, number, charts))
-    titles = [(run.name, run.title) if isinstance(run, StandaloneRun) else (run.recipe.name, run.recipe.title) for run in runs]
     script = _asset("page.js")
     return Template(_asset("template.html")).substitute(
-        title=escape("Quadrate report: " + ", ".join(name for name, _ in titles)),
+        title=escape("Quadrate report: " + ", ".join(run.name for run in runs)),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=_asset("page.css") + _series_colours(),
         script=script,
         data=_embedded({"charts": charts, "colours": len(COLOURS)}),
-        contents="".join(f'<li><a href="#run-{i}">{escape(name)}</a>: {escape(title)}</li>' for i, (name, title) in enumerate(titles)),
+        contents="".join(
+            f'<li><a href="#run-{i}">{escape(run.name)}</a>: {escape(run.title)}{in_short(run.verdicts)}</li>' for i, run in enumerate(runs)
+        ),
         sections="\n".join(sections),
         made=f"{datetime.date.today():%Y-%m-%d} by Quadrate {__version__}",
     )
@@ -91,7 +92,7 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
     pictures = {point.identifier: found for point in run.points if (found := strips(point.place, run.shape))}
     return f"""<section id="run-{number}">
 <h2>{escape(run.recipe.name)}</h2>
-<p>{escape(run.recipe.title)}. Data: {escape(run.config["source"]["name"])};
+<p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)};
 {len(by_point(run.rows))} operating points, {len(run.points)} codecs with their seeds.</p>
 {_missing(run)}
 {_figure([run], charts, run.recipe.name)}
@@ -130,8 +131,7 @@ def _findings(run: ReportedRun) -> str:
     if run.unscored or run.untrained:
         return "<h3>Findings</h3><p>None yet: they are drawn when every point is scored.</p>"
     text = findings_markdown(run.recipe.name, run.rows)
-    findings = f"<h3>Findings</h3>\n{to_html(text)}" if text else ""
-    return findings + claims(run.recipe.name, str(run.config["source"]["name"]), run.rows)
+    return (f"<h3>Findings</h3>\n{to_html(text)}" if text else "") + claims(run.verdicts)
 
 
 def _grids(run: ReportedRun, pictures: _Pictures) -> str:
@@ -146,7 +146,8 @@ def _grids(run: ReportedRun, pictures: _Pictures) -> str:
             by_seed.setdefault(point.row["seed"], []).append(point)
         noise = f", input noise σ = {row['noise_std']:g}" if row["noise_std"] else ""
         (seed, shown), *others = sorted(by_seed.items())
-        title = f"<h4>{escape(str(row['stage']))}, {bits_text(row['rate_bound_bits'])}{noise}, seed {seed}</h4>"
+        weight = f", λp {row['lambda_p']:g}" if len(points) > 1 and len({group[0].row["lambda_p"] for group in points}) == 1 else ""
+        title = f"<h4>{escape(str(row['stage']))}, {bits_text(row['rate_bound_bits'])}{weight}{noise}, seed {seed}</h4>"
         more = "".join(f"<details><summary>seed {seed}</summary>{_grid(rest, pictures)}</details>" for seed, rest in others)
         blocks.append(f'<div class="block">{title}{_grid(shown, pictures)}{more}</div>')
     return "\n".join(blocks)

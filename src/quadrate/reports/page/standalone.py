@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json
-from quadrate.reports.page.claims import claims
+from quadrate.reports.claims import Verdict
+from quadrate.reports.page.claims import claims, paper, verdicts
 from quadrate.reports.page.images import data_uri
 from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import plain_facts, settings
-from quadrate.reports.points import points_markdown
+from quadrate.reports.points import points_markdown, points_note
 from quadrate.reports.summary import Row, read_table
 
 _PICTURES = {
@@ -58,6 +60,26 @@ class StandaloneRun:
         return str(self.config["recipe"]["name"])
 
     @property
+    def source(self) -> str:
+        """The data's name."""
+        return str(self.config["source"]["name"])
+
+    @property
+    def points(self) -> int:
+        """How many points the recipe has."""
+        return len(self.config["recipe"].get("points", []))
+
+    @property
+    def unscored(self) -> int:
+        """How many of them are not scored."""
+        return max(0, self.points - len(list((self.folder / "rows").glob("*.json"))))
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the scores say of the paper's claims; nothing before every point is scored."""
+        return [] if self.unscored else verdicts(self.name, self.source, self.rows)
+
+    @property
     def title(self) -> str:
         """What it shows, in a line."""
         return str(self.config["recipe"].get("title", ""))
@@ -69,18 +91,16 @@ def standalone_section(run: StandaloneRun, number: int) -> str:
     Raises:
         QuadrateError: If its results are of no kind of run, or a picture cannot be read.
     """
-    points = len(run.config["recipe"].get("points", []))
-    missing = points - len(list((run.folder / "rows").glob("*.json")))
-    warning = f"{missing} of {points} points are not scored yet, and not in this report. <code>quadrate evaluate</code> goes on with them."
-    source = str(run.config["source"]["name"])
+    warning = f"{run.unscored} of {run.points} points are not scored yet, and not in this report. <code>quadrate evaluate</code> goes on with them."
     return f"""<section id="run-{number}">
 <h2>{escape(run.name)}</h2>
-<p>{escape(run.title)}. Data: {escape(source)}; {points} operating points with their seeds.</p>
-{f'<div class="warning" role="note"><p>{warning}</p></div>' if missing > 0 else ""}
+<p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)}; {run.points} operating points with their seeds.</p>
+{f'<div class="warning" role="note"><p>{warning}</p></div>' if run.unscored else ""}
 {_pictures(run)}
 <h3>Scores</h3>
 {to_html(points_markdown(run.rows))}
-{"" if missing > 0 else claims(run.name, source, run.rows)}
+<p>{escape(points_note(run.rows))}</p>
+{claims(run.verdicts)}
 <h3>How it was made</h3>
 <dl>{plain_facts(run.config, run.folder, run.rows)}</dl>
 {settings(run.config)}
