@@ -13,6 +13,7 @@ from typing import Any
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.files import read_json, write_text
 from quadrate.recipes import CATALOGUE
+from quadrate.recipes.catalogue import published_name
 from quadrate.reports.claims import CHECKS, Verdict, decide
 from quadrate.reports.points import points_markdown
 from quadrate.reports.summary import POINT, mean_over_seeds, read_table
@@ -51,13 +52,19 @@ def gallery(root: Path = ROOT) -> str:
     invariant = [name for name, rows in tables.items() if all({"objective", "disk_bits"} <= row.keys() for row in rows)]
     shown = {name: tables[name] for name in [*CHECKS, *codecs, *invariant] if name in tables}
     sections = [section(root / "results" / name, rows) for name, rows in shown.items()]
-    parts = [_HEAD, claims(shown), cost(root, {name: rows for name, rows in shown.items() if name in CHECKS and name in codecs}), *sections, _REST]
+    parts = [
+        _HEAD,
+        claims(root, shown),
+        cost(root, {name: rows for name, rows in shown.items() if name in CHECKS and name in codecs}),
+        *sections,
+        _REST,
+    ]
     return "\n\n".join(parts) + "\n"
 
 
-def claims(tables: dict[str, Rows]) -> str:
+def claims(root: Path, tables: dict[str, Rows]) -> str:
     """The checklist."""
-    verdicts = [verdict for name, rows in tables.items() for verdict in decide(name, rows, command(name))]
+    verdicts = [verdict for name, rows in tables.items() for verdict in decided(root / "results" / name, rows)]
     words = [verdict.word for verdict in verdicts]
     counts = f"{len(words)} claims: {words.count('holds')} hold, {words.count('does not hold')} do not, {words.count('undecided')} are undecided."
     columns = {
@@ -71,6 +78,14 @@ def claims(tables: dict[str, Rows]) -> str:
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
     return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
+
+
+def decided(folder: Path, rows: Rows) -> list[Verdict]:
+    """What one folder of results decides, on the paper's data or others."""
+    about = read_json(folder / "config.json")
+    source = about["source"]["name"] if "recipe" in about and isinstance(about["source"], dict) else ""
+    known = published_name(folder.name, source)
+    return decide(known, rows, command(folder.name, about), "" if known == folder.name else source)
 
 
 def rules(verdicts: Sequence[Verdict]) -> str:

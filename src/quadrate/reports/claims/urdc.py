@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from quadrate.errors import QuadrateError
 from quadrate.reports.analysis import shared_seeds, urdc_mses
 from quadrate.reports.claims.claim import Answer, Check, Claim, Spread
-from quadrate.reports.claims.rdpc import BOUGHT, accuracy_bought_with_mse
+from quadrate.reports.claims.rdpc import BOUGHT, bought_with_mse
 from quadrate.reports.summary import Row
 
 _BySeed = dict[str, dict[int, float]]
@@ -95,7 +96,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
                 "at 4.75 bits cross-entropy from .971 to .271 nats for MSE .0469 to .0499 (Fig. 4)",
                 BOUGHT,
             ),
-            accuracy_bought_with_mse,
+            partial(bought_with_mse, "training"),
         ),
     ),
 }

@@ -7,17 +7,10 @@ from html import escape
 from pathlib import Path
 
 from quadrate.recipes import CATALOGUE
-from quadrate.recipes.catalogue import CITATIONS
+from quadrate.recipes.catalogue import CITATIONS, published_name
 from quadrate.reports.claims import Verdict, decide
 from quadrate.reports.page.markdown import table
 from quadrate.reports.summary import Row
-
-
-def published_name(name: str, source: str) -> str:
-    """The name in the catalogue of a recipe, which on other data than the paper's begins with theirs."""
-    known = {experiment.name for experiment in CATALOGUE}
-    other = name.removeprefix(f"{Path(source).name}-")
-    return other if name not in known and other in known else name
 
 
 def verdicts(name: str, source: str, rows: Sequence[Row]) -> list[Verdict]:
