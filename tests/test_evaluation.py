@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import (
+    COLUMNS,
     Protocol,
     evaluate,
     fresh_critic_w1,
@@ -19,6 +20,7 @@ from quadrate.evaluation import (
     references,
     sliced_w2sq,
 )
+from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.classification import recognition, retrain_judge
 from quadrate.evaluation.distortion import distortion_mse, psnr_db
 from quadrate.evaluation.perception import crossed_kid, crossed_sliced_w2sq, random_directions
@@ -195,6 +197,41 @@ def test_legacy_w1_is_the_gap_of_the_critic_it_is_given():
         assert legacy_w1(critic, images, torch.full((3, 1, 2, 2), 0.25), batch=2) == pytest.approx(3)
 
 
+# Certified W1
+
+FAMILY = {"axes_images": 500, "ladder": (0, 1, 2, 4, 8, 100)}
+
+
+def test_the_certified_bound_is_the_distance_of_two_point_masses():
+    real, fake = torch.full((32, 1, 4, 4), 0.75), torch.full((32, 1, 4, 4), 0.25)
+    assert certified_w1((real, fake), (real, fake), **FAMILY).value == pytest.approx(2.0, rel=1e-6)
+    swapped = certified_w1((fake, real), (fake, real), **FAMILY)
+    assert swapped.value == pytest.approx(2.0, rel=1e-6) and swapped.stderr == pytest.approx(0, abs=1e-6)
+
+
+def test_the_certified_bound_finds_what_a_blur_takes_away_and_stays_below_w1():
+    """Eight of 16 coordinates are lost: W1 is at most W2 = √8, and the norm of what is lost has mean 2.74."""
+    draw = torch.Generator().manual_seed(0)
+    x, y, z, w = torch.randn(4, 3000, 16, generator=draw)
+    spread = torch.tensor([3.0] * 8 + [1.0] * 8)
+    lost = torch.tensor([1.0] * 8 + [0.0] * 8)
+    x, y, z, w = ((each * spread).view(-1, 1, 4, 4) for each in (x, y, z, w))
+    kept = lost.view(1, 4, 4)
+    bound = certified_w1((x, y * kept), (z, w * kept), **FAMILY)
+    assert 2.6 < bound.value < math.sqrt(8)
+    paired = certified_w1((x, x * kept), (z, z * kept), **FAMILY)
+    assert paired.value == pytest.approx(bound.value, abs=0.05) and paired.stderr < bound.stderr
+
+
+def test_the_certified_bound_never_exceeds_a_known_distance_and_is_nothing_between_equal_ones():
+    draw = torch.Generator().manual_seed(1)
+    x, y, z, w = 0.3 * torch.randn(4, 2000, 1, 4, 4, generator=draw)
+    shifted = certified_w1((x, y + 0.25), (z, w + 0.25), **FAMILY)  # W1 is 1
+    assert 0.2 < shifted.value < 1.0
+    floor = certified_w1((x, y), (z, w), **FAMILY)
+    assert abs(floor.value) < 4 * floor.stderr < 0.1
+
+
 # Classification
 
 
@@ -252,11 +289,11 @@ def test_evaluate_gives_every_column_twice_the_same_and_leaves_global_state_alon
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):  # the protocol is in single precision all the same
         assert evaluate(noisy, source, roles, QUICK, critic) == first
     expected = {"distortion_mse", "distortion_mse_stderr", "psnr_db", "w1_fresh_gradient_norm", "w1_legacy"}
-    expected |= {f"{name}{end}" for name in ("w1_fresh", "sliced_w2sq", "kid") for end in ("", "_stderr", "_floor")}
+    expected |= {f"{name}{end}" for name in ("w1_fresh", "w1_certified", "sliced_w2sq", "kid") for end in ("", "_stderr", "_floor")}
     for role in ("training", "independent", "retrained"):
         expected |= {f"{name}_{role}{end}" for name, end in (("accuracy", ""), ("accuracy", "_clean"))}
         expected |= {f"cross_entropy_{role}_nats", f"cross_entropy_{role}_clean_nats"}
-    assert set(first) == expected
+    assert set(first) == expected and set(COLUMNS) <= expected
     assert all(type(value) is float and math.isfinite(value) for value in first.values())
     assert first["accuracy_independent"] > 0.9 and first["accuracy_retrained_clean"] > 0.9
     assert 0.003 < first["distortion_mse"] < 0.01
@@ -265,7 +302,7 @@ def test_evaluate_gives_every_column_twice_the_same_and_leaves_global_state_alon
 def test_a_codec_that_changes_nothing_scores_the_floors_and_the_clean_references():
     scores = evaluate(unchanged, stripes(), judges(), QUICK)
     assert not any(name.endswith("_training") or name == "w1_legacy" for name in scores)
-    assert scores["distortion_mse"] == 0 and scores["w1_fresh"] == 0
+    assert scores["distortion_mse"] == scores["w1_fresh"] == scores["w1_certified"] == 0
     assert scores["sliced_w2sq"] == scores["sliced_w2sq_floor"] > 0
     assert scores["kid"] == scores["kid_floor"]
     assert scores["accuracy_independent"] == 1
@@ -288,9 +325,22 @@ def test_the_codec_sees_small_batches_of_uint8_under_seeds_of_their_own():
         return pixels(images)
 
     evaluate(spy, stripes(), judges(), QUICK)
-    assert [count for count, _, _ in calls] == [50, 50, 50, 50, 50, 30]  # 150 of 240 training images, all test images
+    assert [count for count, _, _ in calls] == [50, 50, 30, 50, 50, 50]  # all test images, 150 of 240 training images
     assert {dtype for _, dtype, _ in calls} == {torch.uint8}
     assert len({seed for _, _, seed in calls}) == 6 and all(0 <= seed < 2**31 for _, _, seed in calls)
+
+
+def test_known_scores_are_taken_over_and_only_the_others_measured():
+    source, critic = stripes(), nn.Sequential(nn.Flatten(), nn.Linear(16, 1))
+    scores = evaluate(noisy, source, judges(), QUICK, critic)
+
+    def never(images: Tensor, seed: int) -> Tensor:
+        raise AssertionError("nothing is lacking")
+
+    assert evaluate(never, source, judges(), QUICK, critic, known=scores) == scores
+    lacking = {name: value for name, value in scores.items() if not name.startswith("w1_certified")} | {"kid": 7.0, "other": 1.0}
+    completed = evaluate(noisy, source, judges(), QUICK, critic, known=lacking)
+    assert completed == scores | {"kid": 7.0}
 
 
 def test_references_are_computed_once_a_process_source_protocol_and_judge(monkeypatch, tmp_path):
@@ -329,7 +379,7 @@ def test_what_cannot_be_scored_is_refused_in_one_line():
     for codec, message in {
         lambda x, seed: pixels(x).flatten(1): r"must return float32 \(50, 1, 4, 4\) .* got float32 \(50, 16\)",
         lambda x, seed: pixels(x).bfloat16(): r"got bfloat16 \(50, 1, 4, 4\)",
-        lambda x, seed: pixels(x) / 0: "not finite for train images",
+        lambda x, seed: pixels(x) / 0: "not finite for test images",
     }.items():
         with pytest.raises(QuadrateError, match=message):
             evaluate(codec, source, judges(), QUICK)

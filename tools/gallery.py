@@ -26,7 +26,8 @@ SCORES = {  # heading, factor, decimals
     "distortion_mse": ("MSE ×10³", 1000, 2),
     "accuracy_training": ("accuracy %, judge in the loss", 100, 2),
     "accuracy_independent": ("accuracy %, independent judge", 100, 2),
-    "w1_fresh": ("W1", 1, 3),
+    "w1_fresh": ("W1, fresh critic", 1, 3),
+    "w1_certified": ("W1, certified", 1, 3),
 }
 _JUDGES = (("training", "the one in the loss"), ("independent", "independent"))
 INVARIANT_SETTINGS = {"objective": "objective", "beta": "β", "predictor_augmentation": "predictor's changes"}
@@ -156,6 +157,8 @@ def codec_table(rows: Rows) -> str:
     settings = [name for name in SETTINGS if len({row[name] for row in means}) > 1]
     columns = {SETTINGS[name]: [row[name] if name == "stage" else f"{row[name]:.4g}" for row in means] for name in settings}
     for name, (heading, factor, decimals) in SCORES.items():
+        if not all(name in row for row in means):
+            continue
         spreads = [(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")) for row in means]
         columns[heading] = [_cell(mean, low, high, factor, decimals) for mean, low, high in spreads]
     return markdown(list(columns), list(columns.values()))

@@ -1,15 +1,18 @@
 """Evaluation: one fixed protocol that scores any codec on held-out images; written down in docs/evaluation.md."""
 
+from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.critic import fresh_critic_w1, legacy_w1
 from quadrate.evaluation.intervals import interpolate_front, mean_interval
 from quadrate.evaluation.perception import kid, sliced_w2sq
 from quadrate.evaluation.protocol import Protocol
 from quadrate.evaluation.references import prepare
-from quadrate.evaluation.scores import Reconstruct, evaluate
+from quadrate.evaluation.scores import COLUMNS, Reconstruct, evaluate
 
 __all__ = [
+    "COLUMNS",
     "Protocol",
     "Reconstruct",
+    "certified_w1",
     "evaluate",
     "fresh_critic_w1",
     "interpolate_front",

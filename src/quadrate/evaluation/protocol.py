@@ -12,6 +12,7 @@ from torch import Tensor
 
 from quadrate import draws
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.classification import Recognition, recognition, retrain_judge
 from quadrate.evaluation.critic import CriticGap, fresh_critic_w1
 from quadrate.evaluation.estimate import Estimate
@@ -38,6 +39,8 @@ class Protocol:
         critic_learning_rate: Of its first step; it falls linearly to 0.
         critic_penalty: Weight of the gradient penalty, as in WGAN-GP.
         critic_widths: Hidden widths of the fresh critic.
+        axes_images: Reconstructions that the axes of the certified W1 are taken from.
+        axes: Numbers of axes that it chooses among.
         judge_steps: Steps of the retrained judge.
         judge_batch: Images a step.
         judge_learning_rate: Of its first step; it falls linearly to 0.
@@ -54,6 +57,8 @@ class Protocol:
     critic_learning_rate: float = 2e-3
     critic_penalty: float = 10.0
     critic_widths: tuple[int, ...] = (512, 256)
+    axes_images: int = 1000
+    axes: tuple[int, ...] = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)
     judge_steps: int = 1300
     judge_batch: int = 128
     judge_learning_rate: float = 3e-3
@@ -85,6 +90,10 @@ class Protocol:
             widths=self.critic_widths,
             seed=self.seed,
         )
+
+    def certified_w1(self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Estimate:
+        """`quadrate.evaluation.certified.certified_w1` on the protocol's terms."""
+        return certified_w1(train, test, axes_images=self.axes_images, ladder=self.axes)
 
     def sliced_w2sq(self, images: Tensor, reconstructions: Tensor) -> Estimate:
         """Crossed sliced W2² between images (N, C, H, W) in the protocol's order and their reconstructions."""

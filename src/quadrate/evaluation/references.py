@@ -32,7 +32,7 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
         cache_dir: A folder; without one the references live as long as the process.
 
     Returns:
-        `w1_fresh_floor`, `sliced_w2sq_floor`, `kid_floor`, `accuracy_retrained_clean` and `cross_entropy_retrained_clean_nats`.
+        `w1_fresh_floor`, `w1_certified_floor`, `sliced_w2sq_floor`, `kid_floor`, `accuracy_retrained_clean` and `cross_entropy_retrained_clean_nats`.
 
     Raises:
         QuadrateError: If there is no independent judge, the source is too small, or the folder cannot be written.
@@ -71,6 +71,7 @@ def _compute(source: Source, judge: Judge, protocol: Protocol) -> dict[str, floa
         halves = test.images[:half_test], test.images[half_test : 2 * half_test]
         clean = protocol.retrained(train, test, train.images, test.images, source.classes)
         return {
+            "w1_certified_floor": protocol.certified_w1((pictures[:half_train], pictures[half_train:]), halves).value,
             "w1_fresh_floor": protocol.fresh_critic_w1((pictures[:half_train], pictures[half_train:]), halves).value,
             # Crossed distances hold one half against the other already: a codec that changes nothing scores the floor.
             "sliced_w2sq_floor": protocol.sliced_w2sq(test.images, test.images).value,

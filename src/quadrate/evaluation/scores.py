@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ Reconstruct = Callable[[Tensor, int], Tensor]
 """The whole codec: images, uint8 (N, C, H, W), and a seed to reconstructions, float32 (N, C, H, W)."""
 
 
+COLUMNS = tuple(f"{name}{end}" for name in ("w1_fresh", "w1_certified", "sliced_w2sq", "kid") for end in ("", "_stderr", "_floor")) + (
+    "distortion_mse",
+    "accuracy_independent",
+    "accuracy_retrained",
+)
+"""Columns that tell whether a row has all that is measured of every codec."""
+
+
 def evaluate(
     reconstruct: Reconstruct,
     source: Source,
@@ -33,6 +42,7 @@ def evaluate(
     protocol: Protocol | None = None,
     legacy_critic: Callable[[Tensor], Tensor] | None = None,
     cache_dir: Path | None = None,
+    known: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Scores a codec on a source's test images. The same arguments give the same numbers, bit for bit on one kind of device and thread count.
 
@@ -44,43 +54,75 @@ def evaluate(
         protocol: The terms; by default those of docs/evaluation.md.
         legacy_critic: The critic that trained the codec, images (N, C, H, W) to N scores, for the figure that the papers report.
         cache_dir: Where what does not depend on the codec (`prepare`) is kept from one process to the next.
+        known: Scores of the same codec on the same terms, which are taken over, and only the others measured.
 
     Returns:
         `distortion_mse`, `psnr_db`; for each judge (training, independent, retrained) `accuracy_…`, `accuracy_…_clean`, `cross_entropy_…_nats` and
-        `cross_entropy_…_clean_nats`; `w1_fresh` and `w1_fresh_gradient_norm`, `sliced_w2sq`, `kid`, each with `…_stderr` and `…_floor`; `w1_legacy`.
-        What was not asked for (a training judge, a legacy critic) has no keys.
+        `cross_entropy_…_clean_nats`; `w1_fresh` and `w1_fresh_gradient_norm`, `w1_certified`, `sliced_w2sq`, `kid`, each with `…_stderr` and
+        `…_floor`; `w1_legacy`. What was not asked for (a training judge, a legacy critic) has no keys.
 
     Raises:
         QuadrateError: If there is no independent judge, the source is too small, or the codec returns anything but finite float32 images.
     """
-    protocol = protocol or Protocol()
+    protocol, known = protocol or Protocol(), known or {}
     reference = prepare(source, judges, protocol, cache_dir)
-    with exact_arithmetic(source.test.images.device):
-        train, test = protocol.training_sample(source, protocol.training_images), protocol.test_sample(source)
-        train_hat, test_hat = (_reconstructions(reconstruct, split.images, protocol, name) for split, name in ((train, "train"), (test, "test")))
+    train, test = protocol.training_sample(source, protocol.training_images), protocol.test_sample(source)
 
-        distortion = distortion_mse(test.images, test_hat, protocol.batch)
-        scores = {"distortion_mse": distortion.value, "distortion_mse_stderr": distortion.stderr, "psnr_db": psnr_db(distortion.value)}
-        for role, judge in judges.items():
-            if judge is not None:
-                seen = recognition(judge.module, test_hat, test.labels, protocol.batch)
-                scores |= _recognition_columns(role, seen, Recognition(judge.accuracy, judge.cross_entropy_nats))
-        seen = protocol.retrained(train, test, train_hat, test_hat, source.classes)
-        scores |= _recognition_columns(
+    @cache
+    def train_hat() -> Tensor:
+        return _reconstructions(reconstruct, train.images, protocol, "train")
+
+    @cache
+    def test_hat() -> Tensor:
+        return _reconstructions(reconstruct, test.images, protocol, "test")
+
+    def recognized(role: str, judge: Judge) -> dict[str, float]:
+        seen = recognition(judge.module, test_hat(), test.labels, protocol.batch)
+        return _recognition_columns(role, seen, Recognition(judge.accuracy, judge.cross_entropy_nats))
+
+    def retrained() -> dict[str, float]:
+        seen = protocol.retrained(train, test, train_hat(), test_hat(), source.classes)
+        return _recognition_columns(
             "retrained", seen, Recognition(reference["accuracy_retrained_clean"], reference["cross_entropy_retrained_clean_nats"])
         )
-        critic = protocol.fresh_critic_w1((train.images, train_hat), (test.images, test_hat))
-        independent = independent_judge(judges)
-        for name, estimate in {
-            "w1_fresh": Estimate(critic.value, critic.stderr),
-            "sliced_w2sq": protocol.sliced_w2sq(test.images, test_hat),
-            "kid": protocol.kid(independent, test.images, test_hat),
-        }.items():
-            scores |= {name: estimate.value, f"{name}_stderr": estimate.stderr, f"{name}_floor": reference[f"{name}_floor"]}
-        scores["w1_fresh_gradient_norm"] = critic.gradient_norm
-        if legacy_critic is not None:
-            scores["w1_legacy"] = legacy_w1(legacy_critic, test.images, test_hat, protocol.batch)
+
+    def with_floor(name: str, estimate: Estimate) -> dict[str, float]:
+        return {name: estimate.value, f"{name}_stderr": estimate.stderr, f"{name}_floor": reference[f"{name}_floor"]}
+
+    def fresh_critic() -> dict[str, float]:
+        gap = protocol.fresh_critic_w1((train.images, train_hat()), (test.images, test_hat()))
+        return with_floor("w1_fresh", Estimate(gap.value, gap.stderr)) | {"w1_fresh_gradient_norm": gap.gradient_norm}
+
+    def distorted() -> dict[str, float]:
+        mse = distortion_mse(test.images, test_hat(), protocol.batch)
+        return {"distortion_mse": mse.value, "distortion_mse_stderr": mse.stderr, "psnr_db": psnr_db(mse.value)}
+
+    independent = independent_judge(judges)
+    measures: list[tuple[str, Callable[[], dict[str, float]]]] = [
+        ("distortion_mse", distorted),
+        *((f"accuracy_{role}", partial(recognized, role, judge)) for role, judge in judges.items() if judge is not None),
+        ("accuracy_retrained", retrained),
+        ("w1_fresh", fresh_critic),
+        ("w1_certified", lambda: with_floor("w1_certified", protocol.certified_w1((train.images, train_hat()), (test.images, test_hat())))),
+        ("sliced_w2sq", lambda: with_floor("sliced_w2sq", protocol.sliced_w2sq(test.images, test_hat()))),
+        ("kid", lambda: with_floor("kid", protocol.kid(independent, test.images, test_hat()))),
+    ]
+    if legacy_critic is not None:
+        measures.append(("w1_legacy", lambda: {"w1_legacy": legacy_w1(legacy_critic, test.images, test_hat(), protocol.batch)}))
+    scores: dict[str, float] = {}
+    with exact_arithmetic(source.test.images.device):
+        for name, measure in measures:
+            scores |= {column: known[column] for column in _columns_of(name) if column in known} if name in known else measure()
     return scores
+
+
+def _columns_of(name: str) -> tuple[str, ...]:
+    """The columns that are measured with one."""
+    if name.startswith("accuracy_"):
+        entropy = f"cross_entropy_{name.removeprefix('accuracy_')}"
+        return name, f"{name}_clean", f"{entropy}_nats", f"{entropy}_clean_nats"
+    others = {"distortion_mse": ("psnr_db",), "w1_fresh": ("w1_fresh_gradient_norm",)}
+    return name, f"{name}_stderr", f"{name}_floor", *others.get(name, ())
 
 
 def _recognition_columns(role: str, seen: Recognition, clean: Recognition) -> dict[str, float]:

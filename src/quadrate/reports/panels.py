@@ -27,6 +27,7 @@ _AXES = {
     "distortion_mse": "distortion (MSE per pixel)",
     "rate_bound_bits": "rate bound (bits per image)",
     "w1_fresh": "perception (W1 by a fresh critic, image norm)",
+    "w1_certified": "perception (W1, certified lower bound, image norm)",
     "sliced_w2sq": "perception (sliced W2², squared image norm)",
     "published_w1": "published W1 (each run's own critic): not comparable",
     "published_accuracy": "published accuracy",

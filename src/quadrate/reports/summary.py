@@ -25,6 +25,7 @@ SCORES = (
     *(f"accuracy_{judge}" for judge in JUDGES),
     *(f"cross_entropy_{judge}_nats" for judge in JUDGES),
     "w1_fresh",
+    "w1_certified",
     "sliced_w2sq",
     "kid",
 )

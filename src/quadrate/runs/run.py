@@ -26,6 +26,7 @@ from quadrate.training.processes import Report, available_cores, one_thread, run
 from quadrate.training.stages import Assignment, Execution, train_stage
 
 _LONG = 100  # dimensions
+_ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
 
 
 def _silent(message: dict[str, Any]) -> None:
@@ -120,7 +121,7 @@ class Run:
         return codecs[0]
 
     def evaluate(self, workers: int | None = None, report: Report = _silent) -> list[dict[str, Any]]:
-        """Scores every trained point that is not scored yet, by the fixed protocol on the test set.
+        """Scores every trained point that is not scored yet, by the fixed protocol on the test set; what an earlier version measured is kept.
 
         Returns:
             One row a point: stage, weights, seed, rates, scores and cost.
@@ -132,10 +133,10 @@ class Run:
         trained = [(stage, point) for stage, point in pairs if (self.place(stage, point) / "model.safetensors").exists()]
         if not trained:
             raise QuadrateError(f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}` first")
-        pending = [pair for pair in trained if not (self.place(*pair) / "evaluation.json").exists()]
-        if pending:
-            from quadrate.evaluation import prepare
+        from quadrate.evaluation import COLUMNS, prepare
 
+        pending = [pair for pair in trained if not set(COLUMNS) <= _scores(self.place(*pair)).keys()]
+        if pending:
             with one_thread():
                 independent = find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
                 judges = {"training": self.judge, "independent": independent}
@@ -204,9 +205,27 @@ class _Reconstruction:
         return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
 
 
+def _scores(place: Path) -> dict[str, Any]:
+    """What is measured of a point already."""
+    path = place / "evaluation.json"
+    row = read_json(path) if path.exists() else {}
+    return row if isinstance(row, dict) else {}
+
+
+def _entropy(codec: Codec, source: Source, seed: int, device: str) -> dict[str, Any]:
+    """H(Z|U) of the codec's symbols."""
+    from quadrate.bottlenecks import conditional_entropy_bits
+
+    latents = []
+    for split in (source.train, source.validation):
+        generator = draws.generator(seed, "entropy noise", device=device)
+        latents.append(codec.source_latents(source, split.images, generator))
+    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
+    return dict(zip(_ENTROPY, (entropy.bits, entropy.stderr, entropy.method), strict=True))
+
+
 def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
     """Scores one point and writes its row."""
-    from quadrate.bottlenecks import conditional_entropy_bits
     from quadrate.evaluation import evaluate
     from quadrate.reports.grids import save_grid
 
@@ -215,11 +234,7 @@ def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, P
     source = replace(source, noise_std=stage.noise_std)
     codec = Codec.load(place / "model.safetensors", family, device)
     reconstruct = _Reconstruction(codec, source)
-    latents = []
-    for split in (source.train, source.validation):
-        generator = draws.generator(point.seed, "entropy noise", device=device)
-        latents.append(codec.source_latents(source, split.images, generator))
-    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
+    known = _scores(place)
     row: dict[str, Any] = {
         "stage": stage.name,
         "levels": _levels_text(codec.levels),
@@ -229,11 +244,9 @@ def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, P
         "seed": point.seed,
         "noise_std": stage.noise_std,
         "rate_bound_bits": codec.rate_bound_bits,
-        "rate_entropy_bits": entropy.bits,
-        "rate_entropy_stderr": entropy.stderr,
-        "rate_entropy_method": entropy.method,
     }
-    row |= evaluate(reconstruct, source, judges, legacy_critic=codec.critic, cache_dir=floors)
+    row |= {name: known[name] for name in _ENTROPY} if set(_ENTROPY) <= known.keys() else _entropy(codec, source, point.seed, device)
+    row |= evaluate(reconstruct, source, judges, legacy_critic=codec.critic, cache_dir=floors, known=known)
     row |= {"train_cpu_seconds": codec.details["cpu_seconds"], "train_wall_seconds": codec.details["wall_seconds"]}
     shown = source.test.images[:16]
     save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])

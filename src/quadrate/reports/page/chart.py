@@ -12,7 +12,7 @@ from quadrate.reports.summary import JUDGES, POINT, Row, interval
 from quadrate.reports.tables import bits_text
 
 _TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
-_PERCEPTION = ("w1_fresh", "sliced_w2sq", "kid")
+_PERCEPTION = ("w1_fresh", "w1_certified", "sliced_w2sq", "kid")
 _TOGETHER = ("distortion_mse", "accuracy_independent")
 _JUDGED = {"accuracy": "accuracy_training", "cross_entropy_nats": "cross_entropy_training_nats"}
 _Group = list[ScoredPoint]  # the seeds of one point

@@ -23,6 +23,7 @@ SCORES = {
     "distortion_mse": "MSE per pixel",
     "psnr_db": "PSNR, dB",
     "w1_fresh": "W1, fresh critic",
+    "w1_certified": "W1, certified bound",
     "sliced_w2sq": "sliced W2²",
     "kid": "KID",
     **{f"accuracy_{judge}": f"accuracy, {judge} judge" for judge in JUDGES},

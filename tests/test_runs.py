@@ -1,4 +1,4 @@
-"""A run with more seeds goes on from one with fewer, and from no other."""
+"""A run with more seeds goes on from one with fewer, and from no other; scores that are there are kept."""
 
 import json
 from dataclasses import replace
@@ -9,8 +9,10 @@ from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.recipes import with_epochs, with_seeds
 from quadrate.recipes.invariant import group_exact
+from quadrate.reports.summary import read_table
 from quadrate.runs import Run
 from quadrate.runs.invariant import InvariantRun
+from test_evaluation import QUICK
 
 SHORT = TrainingConfig(epochs=1)
 PLAIN = OperatingPoint((3, 3))
@@ -108,3 +110,28 @@ def test_lists_of_numbers_stand_on_one_line(tmp_path):
     text = (run.folder / "config.json").read_text()
     assert f'"levels": [{", ".join(["16"] * 40)}]' in text
     assert Run.open(run.folder).recipe == run.recipe
+
+
+def test_what_was_scored_is_kept_and_what_is_new_is_added(tmp_path, monkeypatch):
+    for module in ("scores", "references"):
+        monkeypatch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)
+    run = Run(replace(RECIPE, stages=STAGES[:1], independent_judge="dense"), tmp_path)
+    with pytest.raises(QuadrateError, match="nothing is trained"):
+        run.evaluate(1)
+    trained(run)
+    (row,) = run.evaluate(1)
+    path = run.place("end-to-end", PLAIN) / "evaluation.json"
+    written = path.stat().st_mtime_ns
+    run.evaluate(1)
+    assert path.stat().st_mtime_ns == written
+    old = {name: value for name, value in row.items() if not name.startswith("w1_certified")} | {"kid": 7.0, "rate_entropy_bits": 1.5}
+    path.write_text(json.dumps(old))
+
+    def never(*arguments, **options):
+        raise AssertionError("this was measured before")
+
+    monkeypatch.setattr("quadrate.evaluation.protocol.fresh_critic_w1", never)
+    (again,) = run.evaluate(1)
+    assert again == row | {"kid": 7.0, "rate_entropy_bits": 1.5} and list(again) == list(row)
+    table = read_table(run.folder / "results.csv")
+    assert table[0]["w1_certified"] == pytest.approx(row["w1_certified"], rel=1e-5)
