@@ -204,7 +204,7 @@ _NOT_COUNTED = (
     "What differs between the two ways, and what does not, stands in [benchmarks](../benchmarks/README.md). Scoring is not counted: runs do not "
     "record its time; one codec takes about 17 CPU seconds ([the protocol](evaluation.md))."
 )
-_UNDECIDED = "Undecided: the 95 % interval holds both answers. Two seeds make wide intervals; `--seeds` makes more."
+_UNDECIDED = "Undecided: the 95 % interval holds both answers. More seeds narrow it (`--seeds`; what was trained for fewer is taken over)."
 _REST = "More results (files, blends, features, speed): [results/](../results/README.md)."
 
 

@@ -84,9 +84,9 @@ class Experiment:
 TRADE_OFFS = (
     Experiment("demo", OWN, "the whole way in minutes", "digits", demo),
     Experiment("zoo-mnist", OWN, "the codecs in the package", "mnist", zoo_mnist, 10.2),
-    Experiment("rdp-mnist", URDP, "Fig. 4a; URDC, Fig. 5", "mnist", rdp_mnist, 8.9),
+    Experiment("rdp-mnist", URDP, "Fig. 4a; URDC, Fig. 5", "mnist", rdp_mnist, 14.0),
     Experiment("rdp-svhn", URDP, "Fig. 4c", "svhn", rdp_svhn, needs=_SVHN),
-    Experiment("refine-mnist", URDP, "Fig. 6a", "mnist", refine_mnist, 3.5),
+    Experiment("refine-mnist", URDP, "Fig. 6a", "mnist", refine_mnist, 5.3),
     Experiment("refine-svhn", URDP, "Fig. 6c", "svhn", refine_svhn, needs=_SVHN),
     Experiment("rdc-mnist", RDPC, "Fig. 9a", "mnist", rdc_mnist, 68.0),
     Experiment("rdc-svhn", RDPC, "its weights; no figure", "svhn", rdc_svhn, needs=f"{_SVHN}; on cifar-10 run here"),
