@@ -304,6 +304,8 @@ def test_features_beat_jpeg_by_their_bits_at_a_better_reading() -> None:
     assert answers("cifar-features", [*jpegs, stored("feature codec", 101, 0.85)]) == ["no"]
     assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.805)]) == ["undecided"]
     assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.75)]) == ["no"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.799)]) == ["undecided"]
+    assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.805), stored("feature codec", 101, 0.85)]) == ["undecided"]
     assert answers("cifar-features", [*jpegs, stored("feature codec", 50, 0.9, "svm")]) == ["undecided"]  # not measured
 
 

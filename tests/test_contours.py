@@ -48,7 +48,7 @@ def test_other_contours_are_not(rows):
     assert answers([row | {"distortion_asymptote": row["distortion_asymptote"] + 0.002} for row in rows])[0] == "no"
     assert answers([row | {"classification_asymptote_nats": row["classification_asymptote_nats"] * math.log(2)} for row in rows])[0] == "no"
     assert answers([row | {"perception_spread_nats": 1e-3} for row in rows])[1] == "no"
-    assert answers([row | {"perfect_perception_asymptote_nats": row["classification_asymptote_nats"] + 0.1} for row in rows])[1] == "no"
+    assert answers([row | {"perfect_perception_price_nats": 2e-7} for row in rows])[1] == "no"
     assert answers([row | {"rate_nats": 5.0} for row in rows])[0] == "undecided"
 
 

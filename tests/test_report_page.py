@@ -336,6 +336,17 @@ def test_standing_alone_unscored_or_damaged_it_is_one_clear_line(contours):
         report_page([contours])
 
 
+def test_what_is_no_number_in_a_table_is_one_clear_line(contours, tmp_path):
+    table = contours / "results.csv"
+    table.write_text(table.read_text().replace("0.548812", "much"))
+    with pytest.raises(QuadrateError, match="a table of results holds 'much' where a number should stand"):
+        report_page([contours])
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    for verb in (["report", str(contours), "-o", str(tmp_path / "page.html")], ["plot", str(contours), "--output", str(tmp_path / "p.png")]):
+        with pytest.raises(SystemExit):
+            main(verb)
+
+
 def test_it_says_with_which_seeds_to_make_it_again():
     rows = scored_recipe("rdp-mnist")
     made = made_up("rdp-mnist", rows)

@@ -1,7 +1,9 @@
 """A run with more seeds goes on from one with fewer, and from no other; scores that are there are kept."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -44,10 +46,7 @@ def test_seeds_that_were_trained_are_taken_over(tmp_path):
     assert not list(two.folder.rglob(".*")), "temporary files are left"
     # Fewer seeds are found in more, too: a folder of its own is filled, and nothing trained.
     again = Run(with_seeds(RECIPE, 1), tmp_path)
-    (again.folder / "config.json").unlink()
-    (again.folder / "universal" / "2x3_d1_p0_c0_s0" / "model.safetensors").rename(tmp_path / "gone")
-    (again.folder / "universal" / "2x3_d1_p0_c0_s0" / "metrics.jsonl").unlink()
-    (again.folder / "universal" / "2x3_d1_p0_c0_s0").rmdir()
+    shutil.rmtree(again.folder / "universal")
     assert trained(again) == set()
 
 
@@ -74,6 +73,35 @@ def test_half_a_training_and_strange_folders_are_passed_by(tmp_path):
     (tmp_path / "small-other").mkdir()
     (tmp_path / "small-other" / "config.json").write_text(json.dumps({"recipe": {"name": "small", "points": []}}))
     assert ("end-to-end", "2x3_d1_p0_c0_s0") in trained(Run(with_seeds(RECIPE, 2), tmp_path))
+
+
+def test_a_decoder_is_taken_with_its_encoder_only(tmp_path):
+    """The other run's base is trained anew here, so its decoders do not fit."""
+    one = Run(RECIPE, tmp_path)
+    trained(one)
+    (one.folder / "end-to-end" / "2x3_d1_p0_c0_s0" / "model.safetensors").unlink()
+    two = Run(with_seeds(RECIPE, 2), tmp_path)
+    assert ("universal", "2x3_d1_p0_c0_s0") in trained(two)
+    two.universal_codec("universal")
+
+
+def test_two_processes_may_take_over_at_once(tmp_path, monkeypatch):
+    one = Run(RECIPE, tmp_path)
+    trained(one)
+    two = Run(with_seeds(RECIPE, 2), tmp_path)
+    place = Path("end-to-end", "2x3_d1_p0_c0_s0")
+    copy = shutil.copytree
+
+    def slower(source, target, **options):
+        """Another process comes first."""
+        if not (two.folder / place).exists():
+            copy(one.folder / place, two.folder / place)
+        return copy(source, target, **options)
+
+    (one.folder / place / "checkpoint.safetensors").write_bytes(b"left over")
+    monkeypatch.setattr("quadrate.runs.seeds.shutil.copytree", slower)
+    assert ("end-to-end", "2x3_d1_p0_c0_s0") not in trained(two)
+    assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ samples cover the alphabet and by how long the code is:
 - `miller-madow` counts the joint symbols under fixed dither vectors. Counting N samples can never show much more than log2 N bits, so it is used
   only where every cell of the alphabet has several samples.
 - `autoregressive-upper-bound` is the cross-entropy of a small learned model on held-out latents. It errs upwards only, and cannot saturate.
-- `marginal-upper-bound`, for codes of more than 128 dimensions, to which the model's cost grows with the square, codes each dimension by itself: the
-  cross-entropy of counted frequencies on held-out latents, under fixed dither vectors.
+- `marginal-upper-bound`, for codes of more than 128 dimensions, as the model's cost grows with their square, codes each dimension by itself: the
+  cross-entropy of counted frequencies on held-out latents, under fixed dither vectors; a bound up to its standard error.
 """
 
 import math
@@ -26,6 +26,7 @@ MAX_CELLS = 4096  # the largest joint alphabet that is counted
 MIN_SAMPLES_PER_CELL = 4  # a uniform code is underestimated by 0.02 bits at 4 samples a cell, by 0.4 at 1, and so on without limit
 DITHER_GROUPS = 8  # independent sets of dither vectors, whose spread gives the standard error
 MAX_MODEL_DIMS = 128  # the longest code that is modelled jointly
+MARGINAL_DITHERS = 32  # dither vectors that a longer code's dimensions are counted under
 COUNT_CHUNK = 1 << 18  # symbols counted at once: they fit the processor's cache
 
 HIDDEN = 32
@@ -42,7 +43,7 @@ class EntropyEstimate:
     Attributes:
         bits: Bits a sample; never above the bound sum of log2 L_i.
         stderr: Standard error of `bits`: over dither vectors for `miller-madow` (the training latents count as the whole population), over held-out
-            latents for the upper bounds.
+            latents for the upper bounds, and over dither vectors too for `marginal-upper-bound`.
         method: How it was obtained.
     """
 
@@ -144,19 +145,21 @@ def _stratified_dithers(dithers: int, dims: int, rng: np.random.Generator) -> Te
 
 def _marginal(train: Tensor, held_out: Tensor, levels: tuple[int, ...], rng: np.random.Generator) -> EntropyEstimate:
     """Code length of held-out symbols, each dimension by its frequencies among the training symbols of the same dither vector."""
-    sample_bits = torch.zeros(len(held_out), dtype=torch.float64, device=train.device)
-    fractions = _stratified_dithers(DITHER_GROUPS, len(levels), rng).to(train.device)
+    sample_bits = torch.zeros(DITHER_GROUPS, len(held_out), dtype=torch.float64, device=train.device)
+    fractions = _stratified_dithers(MARGINAL_DITHERS, len(levels), rng).to(train.device)
+    size = MARGINAL_DITHERS // DITHER_GROUPS
     for i, count in enumerate(levels):
         scale = (count - 1) / 2
         positions, held = ((latents[:, i].contiguous() + 1) * scale for latents in (train, held_out))
-        for fraction in fractions[:, i]:
+        for number, fraction in enumerate(fractions[:, i]):
             symbols, coded = ((position + fraction).long().clamp_(max=count - 1) for position in (positions, held))
             # Half a count more for each level (Krichevsky and Trofimov 1981), so that no symbol is without a code.
             frequencies = torch.bincount(symbols, minlength=count).double() + 0.5
-            sample_bits -= (frequencies / frequencies.sum()).log2()[coded]
-    sample_bits /= len(fractions)
+            sample_bits[number // size] -= (frequencies / frequencies.sum()).log2()[coded] / size
     bits = min(sample_bits.mean().item(), sum(math.log2(count) for count in levels))
-    return EntropyEstimate(bits, sample_bits.std().item() / math.sqrt(len(held_out)), "marginal-upper-bound")
+    # Chance lies in which images are held out, and in the dithers.
+    variances = sample_bits.mean(0).var().item() / len(held_out), sample_bits.mean(1).var().item() / DITHER_GROUPS
+    return EntropyEstimate(bits, math.sqrt(sum(variances)), "marginal-upper-bound")
 
 
 def _learned(train: Tensor, held_out: Tensor, levels: tuple[int, ...], steps: int, rng: np.random.Generator) -> EntropyEstimate:

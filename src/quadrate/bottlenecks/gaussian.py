@@ -45,8 +45,8 @@ def fit_closed_form(
         features: Training features (n, D), finite.
         mse: The mean squared error wanted, a mean over samples and coordinates; or
         rate_bits: the rate wanted, in bits a sample.
-        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does better on one half of the features with axes of
-            the other half. Axes pay where coordinates depend on each other, and cost where few of many are not zero, as behind a ReLU.
+        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does better on a quarter of the features, fitted to
+            the others. Axes pay where coordinates depend on each other, and cost where few of many are not zero, as behind a ReLU.
         optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since coefficients are coded independently).
 
     Raises:
@@ -101,10 +101,11 @@ def _fit(features: NDArray[np.floating], target: _Target, klt: bool) -> tuple[Li
 
 
 def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
-    """Whether a codec of principal axes does better than one of coordinates, both fitted to every second sample and tried on the others."""
+    """Whether a codec of principal axes does better than one of coordinates, both fitted to three samples of four and tried on the fourth."""
     if len(features) < _FEWEST:
         return True
-    fitted, held_out = features[::2], _some_rows(features[1::2])
+    fourth = np.arange(len(features)) % 4 == 3
+    fitted, held_out = features[~fourth], _some_rows(features[fourth])
     tried = []
     for klt in (True, False):
         try:

@@ -53,7 +53,7 @@ class Progress:
     @classmethod
     def of_evaluation(cls, run: Run) -> Progress:
         """A bar over the points that are still to score."""
-        return cls("scoring", sum(not (place / "evaluation.json").exists() for _, place in _places(run)))
+        return cls("scoring", sum(not run.is_scored(stage, point) for stage in run.recipe.stages for point in stage.points))
 
     def __enter__(self) -> Progress:
         if self._bar and self._total:

@@ -112,7 +112,8 @@ def evaluate(
     scores: dict[str, float] = {}
     with exact_arithmetic(source.test.images.device):
         for name, measure in measures:
-            scores |= {column: known[column] for column in _columns_of(name) if column in known} if name in known else measure()
+            columns = _columns_of(name)
+            scores |= {column: known[column] for column in columns} if set(columns) <= known.keys() else measure()
     return scores
 
 
@@ -121,8 +122,9 @@ def _columns_of(name: str) -> tuple[str, ...]:
     if name.startswith("accuracy_"):
         entropy = f"cross_entropy_{name.removeprefix('accuracy_')}"
         return name, f"{name}_clean", f"{entropy}_nats", f"{entropy}_clean_nats"
-    others = {"distortion_mse": ("psnr_db",), "w1_fresh": ("w1_fresh_gradient_norm",)}
-    return name, f"{name}_stderr", f"{name}_floor", *others.get(name, ())
+    others = {"distortion_mse": ("_stderr",), "w1_legacy": ()}.get(name, ("_stderr", "_floor"))
+    more = {"distortion_mse": ("psnr_db",), "w1_fresh": ("w1_fresh_gradient_norm",)}.get(name, ())
+    return name, *(f"{name}{end}" for end in others), *more
 
 
 def _recognition_columns(role: str, seen: Recognition, clean: Recognition) -> dict[str, float]:

@@ -71,8 +71,8 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
     """
     rows = []
     for table in tables:
-        rows += read_table(table)
-        if not {"objective", "augmentation"} <= rows[-1].keys():
+        rows += (own := read_table(table))
+        if not own or not {"objective", "augmentation"} <= own[0].keys():
             raise QuadrateError(f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws what there is to see")
     require(rows, "objective", "beta", "steps", "disk_bits", "augmentation", "predictor_augmentation", "accuracy_latents")
     draw_accuracy(rows, path)

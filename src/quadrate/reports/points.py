@@ -116,4 +116,8 @@ def draw_points(run: PointRun, rows: Sequence[dict[str, Any]]) -> list[Path]:
 def _cell(value: Any, factor: float, decimals: int | None) -> str:
     if value in (None, ""):
         return "–"
-    return str(value) if decimals is None else number(factor * float(value), decimals)
+    if decimals is None:
+        return str(value)
+    if not isinstance(value, int | float):
+        raise QuadrateError(f"a table of results holds {value!r} where a number should stand; `quadrate evaluate RUN` writes it anew")
+    return number(factor * value, decimals)

@@ -51,6 +51,7 @@ class ContourRun(PointRun):
                 "classification_asymptote_nats": entropy,  # of the same, where the distortion is free
                 "corner_rate_nats": float(rate(source, distortion=mse, classification=entropy, unit="nats")),
                 "perfect_perception_asymptote_nats": float(along[0]),  # of R(P, C) = rate, at P = 0
+                "perfect_perception_price_nats": float(along[0]) - entropy,
                 "perception_spread_nats": float(np.ptp(along)) if np.isfinite(along).all() else math.inf,
             }
             self.keep(point, row, report)

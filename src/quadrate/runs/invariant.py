@@ -15,7 +15,7 @@ from quadrate.config import InvariantConfig
 from quadrate.files import read_json
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.runs.points import PointRun
-from quadrate.runs.seeds import take_over
+from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source
 from quadrate.sources.symmetry import Banana, OrbitSplits, Population, dihedral_patterns, orbit_splits
 from quadrate.training.invariant import train_invariant
@@ -91,9 +91,10 @@ class InvariantRun(PointRun):
         return [self.place(point) / "model.safetensors" for point in self.recipe.points]
 
     def _make(self, workers: int, report: Report) -> None:
-        places = [Path(point.key) for point in self.recipe.points]
+        models = [Path(point.key, "model.safetensors") for point in self.recipe.points]
         rows = [self._row_file(point).relative_to(self.folder) for point in self.recipe.points]
-        take_over(self.recipe, self._folder_of, [*((place, place / "model.safetensors") for place in places), *((row, row) for row in rows)])
+        items = [Item(model.parent, model) for model in models] + [Item(row, row, model) for row, model in zip(rows, models, strict=True)]
+        take_over(self.recipe, self._folder_of, items)
         jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not path.exists()]
         run_jobs(_train_point, (self.recipe, self.source, self.device), jobs, workers, report)
 

@@ -19,7 +19,7 @@ from quadrate.files import read_json, write_text
 from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Term
 from quadrate.runs.folder import describe, read_recipe_fields, to_csv
-from quadrate.runs.seeds import take_over
+from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source, pixels
 from quadrate.training.judges import find_judge
 from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
@@ -80,8 +80,7 @@ class Run:
             QuadrateError: As `quadrate.training.train_stage`.
         """
         self._describe()
-        places = [Path(stage.name, point.key) for stage in self.recipe.stages for point in stage.points]
-        take_over(self.recipe, self._folder_of, [(place, place / "model.safetensors") for place in places])
+        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage in self.recipe.stages for point in stage.points])
         for stage in self.recipe.stages:
             details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
             assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
@@ -102,6 +101,12 @@ class Run:
     def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
         """The folder of one point."""
         return self.folder / (stage if isinstance(stage, str) else stage.name) / point.key
+
+    def is_scored(self, stage: Stage | str, point: OperatingPoint) -> bool:
+        """Whether all that the protocol measures of every codec is measured of a point."""
+        from quadrate.evaluation import COLUMNS
+
+        return set(COLUMNS) <= _scores(self.place(stage, point)).keys()
 
     def codec(self, stage: str, point: OperatingPoint) -> Codec:
         """A trained codec.
@@ -133,10 +138,10 @@ class Run:
         trained = [(stage, point) for stage, point in pairs if (self.place(stage, point) / "model.safetensors").exists()]
         if not trained:
             raise QuadrateError(f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}` first")
-        from quadrate.evaluation import COLUMNS, prepare
-
-        pending = [pair for pair in trained if not set(COLUMNS) <= _scores(self.place(*pair)).keys()]
+        pending = [pair for pair in trained if not self.is_scored(*pair)]
         if pending:
+            from quadrate.evaluation import prepare
+
             with one_thread():
                 independent = find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
                 judges = {"training": self.judge, "independent": independent}
@@ -162,6 +167,12 @@ class Run:
         if run.folder.name != folder.resolve().name:
             raise QuadrateError(f"{folder} was trained on other data, judges or networks than are found now (now: {run.folder.name})")
         return run
+
+
+def _item(stage: Stage, point: OperatingPoint) -> Item:
+    """A point's folder, which is built on another's codec where its stage has a base."""
+    place, base = Path(stage.name, point.key), stage.base_of(point)
+    return Item(place, place / "model.safetensors", Path(stage.base_stage, base.key, "model.safetensors") if base else None)
 
 
 def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:

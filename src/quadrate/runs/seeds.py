@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,23 +19,43 @@ from quadrate.runs.folder import read_recipe_fields
 _Recipe = TypeVar("_Recipe", Recipe, InvariantRecipe)
 
 
-def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Iterable[tuple[Path, Path]]) -> None:
+@dataclass(frozen=True)
+class Item:
+    """Something in a run's folder that another run may have made; paths are inside the folder.
+
+    Attributes:
+        path: The file or folder to copy.
+        finished: The file that shows that it is finished.
+        built_on: A file that it was made from, which must be the same in both folders.
+    """
+
+    path: Path
+    finished: Path
+    built_on: Path | None = None
+
+
+def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequence[Item]) -> None:
     """Copies into a run's folder what runs of the same recipe with other seeds have finished.
 
     Args:
         recipe: The run's recipe.
         folder_of: Names the folder of a recipe on the run's data, with its judges and networks.
-        items: What to copy, and the file that shows that it is finished, as paths inside a run's folder.
+        items: What to copy; what others are built on comes first.
 
     Raises:
         QuadrateError: If a file cannot be copied.
     """
-    own, items = folder_of(recipe), list(items)
+    own = folder_of(recipe)
     for other in sorted(own.parent.glob(f"{recipe.name}-*")):
         if other != own and _same_but_for_seeds(recipe, other, folder_of):
-            for item, finished in items:
-                if (other / finished).exists() and not (own / item).exists():
-                    _copy(other / item, own / item)
+            for item in items:
+                same = item.built_on is None or _same(own / item.built_on, other / item.built_on)
+                if same and (other / item.finished).exists() and not (own / item.path).exists():
+                    _copy(other / item.path, own / item.path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
 
 
 def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]) -> bool:
@@ -47,16 +68,17 @@ def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Rec
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copies a file or a folder, under a temporary name until it is whole."""
+    """Copies a file or a folder, under a temporary name until it is whole; another process may do the same at the same time."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            shutil.copytree(path, temporary)
+            shutil.copytree(path, temporary, ignore=shutil.ignore_patterns(".*", "checkpoint.safetensors"))
         else:
             shutil.copyfile(path, temporary)
         temporary.rename(target)
-    except OSError as error:
+    except OSError as error:  # copytree's own error is one, too, and lists what it could not copy
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
-        raise QuadrateError(f"cannot copy {path} to {target}: {error.strerror}; make room or choose another folder") from None
+        if not target.exists():
+            raise QuadrateError(f"cannot copy {path} to {target}: {error.strerror or error}; make room or choose another folder") from None

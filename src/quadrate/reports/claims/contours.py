@@ -36,9 +36,9 @@ def _where_published(rows: Sequence[Row]) -> tuple[str, Answer]:
 
 
 def _perception_is_free(rows: Sequence[Row]) -> tuple[str, Answer]:
-    require(rows, "perception_spread_nats", "perfect_perception_asymptote_nats", "classification_asymptote_nats")
+    require(rows, "perception_spread_nats", "perfect_perception_price_nats")
     spread = max(row["perception_spread_nats"] for row in rows)
-    price = max(row["perfect_perception_asymptote_nats"] - row["classification_asymptote_nats"] for row in rows)
+    price = max(row["perfect_perception_price_nats"] for row in rows)
     measured = f"C on a contour changes by at most {spread:.2g} nats from P = 0 to 1, and perfect perception costs at most {price:.2g}"
     return measured, "yes" if max(spread, price) <= _SAME else "no"
 

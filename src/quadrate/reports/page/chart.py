@@ -156,7 +156,8 @@ def _published(recipe_name: str) -> list[dict[str, Any]]:
     for point in published_points(recipe_name):
         rate = bits_text(point["rate_bits"]) if math.isfinite(point["rate_bits"]) else ""
         # RDPC's classifier for MNIST is the judge that the recipes train with.
-        theirs = ", by the judge in the loss" if point["figure"].startswith("RDPC") else ", by their classifier"
+        own = point["figure"].startswith("RDPC") and recipe_name.endswith("mnist")
+        theirs = ", by the judge in the loss" if own else ", by their classifier"
         for name, score in _JUDGED.items():
             if math.isfinite(point["mse"]) and math.isfinite(point[name]):
                 label = f"published, {point['kind']} ({point['figure']}{theirs})"

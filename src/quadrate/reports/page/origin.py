@@ -55,8 +55,9 @@ def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> st
     facts = {name: escape(text) for name, text in plain.items()}
     facts["fingerprint of the data"] = f"<code>{escape(fingerprint)}</code>" if (fingerprint := _text(config["source"].get("fingerprint"))) else ""
     facts["made by"] = f"<code>{escape(_text(config['command']))}</code>" if config.get("command") else ""
-    name = _text(config["recipe"]["name"])
-    command = f"quadrate reproduce {name}" if name in POINT_RECIPES else _text(config.get("command"))
+    name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
+    if not command.startswith(("quadrate train ", "quadrate reproduce ")) and name in POINT_RECIPES:
+        command = f"quadrate reproduce {name}"
     place = escape(f"runs/{folder.resolve().name}")
     facts["to make it again"] = f"<code>{escape(command)}</code><br><code>quadrate report {place} -o report.html</code>"
     return _listed(facts)
