@@ -32,6 +32,7 @@ def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, 
 
 def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
     """Trains what is not trained yet, under a progress bar."""
+    run.begin()  # before the bar counts what is to do
     with Progress.of_training(run) as progress:
         run.train(execution, workers, progress.report)
 

@@ -2,8 +2,8 @@
 
 By Kantorovich and Rubinstein, W1 is the largest gap |E D(x) - E D(x̂)| over 1-Lipschitz D, so each such D bounds it from below. Here D is the
 distance from a point μ beside k orthonormal axes, ‖Q(x - μ)‖ with Q the projection onto their complement, and so 1-Lipschitz. With μ the mean of
-reconstructions and their k leading principal axes it asks how much there is of what the decoder hardly ever makes. For codecs
-trained with a distortion term it finds more than the trained critic of this protocol, and on CIFAR-10 several times as much; without such a term less.
+reconstructions and their k leading principal axes it asks how much there is of what the decoder hardly ever makes. For codecs trained with a
+distortion term it finds more than the trained critic of this protocol, and on CIFAR-10 several times as much; without such a term less.
 """
 
 from __future__ import annotations

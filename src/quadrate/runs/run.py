@@ -79,8 +79,7 @@ class Run:
         Raises:
             QuadrateError: As `quadrate.training.train_stage`.
         """
-        self._describe()
-        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage in self.recipe.stages for point in stage.points])
+        self.begin()
         for stage in self.recipe.stages:
             details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
             assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
@@ -92,11 +91,16 @@ class Run:
         names = [self.family.name, *(term.name for term in self.terms)]
         return self.root / f"{recipe.name}-{digest(to_json(recipe), self.source.fingerprint, *names, _weights_digest(self.judge.module))}"
 
-    def _describe(self) -> None:
-        """Writes the resolved configuration, once."""
+    def begin(self) -> None:
+        """Writes the resolved configuration, once, and takes over what the same recipe with other seeds has trained; `train` does it first.
+
+        Raises:
+            QuadrateError: If a file cannot be written.
+        """
         source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
         judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
         describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], judge=judge)
+        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage in self.recipe.stages for point in stage.points])
 
     def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
         """The folder of one point."""
