@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from quadrate.errors import QuadrateError
 from quadrate.sources.source import pixels
+
+Blend = str | Mapping[str, float] | None
+"""Which decoder: its name; weights of several by name; None, where there is one or the first is meant."""
 
 
 @dataclass(frozen=True, eq=False)

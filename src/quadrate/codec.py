@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import draws
+from quadrate.batches import Blend
 from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
@@ -25,7 +26,6 @@ from quadrate.networks.compact import Shape
 from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources.source import Source, pixels
 
-Blend = str | Mapping[str, float] | None
 _CHUNK = 5000  # images in memory as floats at a time, at most
 _CHUNK_PIXELS = 1 << 24  # and their pixels
 

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quadrate import quad
-from quadrate.batches import Batch, checked, tensor_of
+from quadrate.batches import Batch, Blend, checked, tensor_of
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.gaussian import fit_closed_form
@@ -27,7 +27,6 @@ from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.spatial import SpatialBottleneck
-from quadrate.codec import Blend
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically

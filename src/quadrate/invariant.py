@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import quad
-from quadrate.batches import Batch, checked, of_images, tensor_of
+from quadrate.batches import Batch, Blend, checked, of_images, tensor_of
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.codec import Blend
 from quadrate.coding.streams import Words
 from quadrate.config import InvariantConfig, from_json, to_json
 from quadrate.errors import QuadrateError

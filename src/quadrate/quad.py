@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.batches import Batch, checked, joined, of_images, tensor_of
-from quadrate.codec import Blend
+from quadrate.batches import Batch, Blend, checked, joined, of_images, tensor_of
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import SymbolModel, Words, decode_layer, encode_layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from quadrate import draws
 from quadrate.bottlenecks.rounding import RoundingModel, make_tables
 from quadrate.coding.tables import MAX_ENTRIES
 from quadrate.errors import QuadrateError
-
-if TYPE_CHECKING:
-    from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 
 _TAIL = 1e-9  # mass beyond either end of what tables are made from
 _LEAST_MASS = 1e-9  # of a cell, so that no value has an infinite rate
@@ -228,8 +225,21 @@ def check_fit(features: Tensor, beta: float) -> None:
         raise QuadrateError(f"beta is {beta}; it must be positive")
 
 
+class Noisy(Protocol):
+    """A bottleneck in training: latents (n, d) and noise in [-½, ½), (n, noise_columns), to what is received (n, d) and nats a sample (n,)."""
+
+    @property
+    def noise_columns(self) -> int:
+        """Columns of the noise."""
+        ...
+
+    def __call__(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What is received, and nats."""
+        ...
+
+
 def descend(
-    bottleneck: FactorizedBottleneck | HyperpriorBottleneck,
+    bottleneck: Noisy,
     features: Tensor,
     beta: float,
     optimizer: torch.optim.Optimizer,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from torch import Tensor
 
+from quadrate.batches import Blend
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
-from quadrate.codec import Blend
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quadrate.errors import QuadrateError
+from quadrate.recipes.invariant import InvariantRecipe
+from quadrate.recipes.theory import ContourRecipe
 from quadrate.reports.summary import Row
 from quadrate.reports.tables import markdown, number
-from quadrate.runs.contours import ContourRun
-from quadrate.runs.invariant import InvariantRun
-from quadrate.runs.points import PointRun
+
+if TYPE_CHECKING:
+    from quadrate.runs.points import PointRun
 
 Columns = dict[str, tuple[str, float, int | None]]
 """By column: heading, factor, and decimals, None where cells are shown as they are."""
@@ -101,11 +103,11 @@ def _kind(rows: Sequence[Row]) -> str:
 
 def draw_points(run: PointRun, rows: Sequence[dict[str, Any]]) -> list[Path]:
     """Draws what there is to see of a run into its folder; returns the pictures."""
-    if isinstance(run, InvariantRun):
+    if isinstance(run.recipe, InvariantRecipe):
         from quadrate.reports.invariant import draw_run
 
-        return draw_run(run, rows)
-    if isinstance(run, ContourRun):
+        return draw_run(run, rows)  # type: ignore[arg-type]
+    if isinstance(run.recipe, ContourRecipe):
         from quadrate.reports.theory import contours_figure
 
         contours_figure(run.folder / "contours.png")
