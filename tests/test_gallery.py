@@ -1,13 +1,20 @@
 """docs/gallery.md is what tools/gallery.py makes of the committed results, and what it says follows from them."""
 
 import importlib.util
+import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
+from quadrate.config import OperatingPoint, from_json
+from quadrate.reports.grids import mosaic, save_grid
 from quadrate.reports.summary import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -69,3 +76,26 @@ def test_claims_without_results_are_listed(tool: ModuleType, tmp_path: Path) -> 
     page = tool.gallery(tmp_path)
     assert page.count("`quadrate reproduce rdp-mnist` |") == 3
     assert re.search(r"Claims without committed results: .*`rdc-mnist` \(6\)", page)
+
+
+def test_samples_of_points_stand_below_their_originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool puts originals once and each point's reconstructions below, as they were."""
+    run = tmp_path / "run"
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(3, 4, 3, 8, 8, generator=draw)
+    shutil.copytree(ROOT / "results" / "cifar-10-rdc-svhn", run)
+    config = json.loads((run / "config.json").read_text())
+    config["source"]["shape"] = [3, 8, 8]
+    (run / "config.json").write_text(json.dumps(config))
+    points = config["recipe"]["stages"][0]["points"]
+    row = read_table(run / "results.csv")[0]
+    keys = [from_json(OperatingPoint, json.dumps(point)).key for point in points[:2]]
+    for key, made in zip(keys, images[1:], strict=True):
+        (run / "end-to-end" / key).mkdir(parents=True)
+        (run / "end-to-end" / key / "evaluation.json").write_text(json.dumps(row))
+        save_grid(run / "end-to-end" / key / "samples.png", [images[0], made])
+    command = ["samples.py", str(run), *(f"end-to-end/{key}" for key in keys), "-o", str(tmp_path / "samples.png")]
+    monkeypatch.setattr("sys.argv", command)
+    runpy.run_path(str(ROOT / "tools" / "samples.py"), run_name="__main__")
+    with Image.open(tmp_path / "samples.png") as picture:
+        assert np.array_equal(np.asarray(picture), mosaic(list(images)))
