@@ -110,10 +110,6 @@ def _rdpc(rows: Sequence[Row]) -> str:
     return "\n\n".join([_price(rows, "w1_fresh", "distortion_mse", "Fig. 10a"), _price(rows, "distortion_mse", "w1_fresh", "Fig. 11a")])
 
 
-def _large_rate(rows: Sequence[Row]) -> str:
-    return "\n\n".join([_price(rows, "w1_fresh", "distortion_mse", "inset a"), _price(rows, "distortion_mse", "w1_fresh", "inset b")])
-
-
 def _price(rows: Sequence[Row], given: str, paid: str, figure: str) -> str:
     found = accuracy_price(rows, given, paid)
     entries = [{"rate_bits": rate["rate_bits"], "given": rate["given"], **weight} for rate in found for weight in rate["weights"]]
@@ -193,7 +189,6 @@ _RECIPES = {
     "rdp-svhn": _rdp,
     "rpc-mnist": _rpc,
     "rdpc-mnist": _rdpc,
-    "large-rate-mnist": _large_rate,
     "rdpc-svhn": _rdpc,
     "urdc-mnist": _urdc,
     "urdc-mnist-6bit": _urdc,
