@@ -22,11 +22,11 @@ from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.recipes import RECIPES, with_epochs, with_seeds
-from quadrate.reports.claims import decide
+from quadrate.reports.claims import decide, decide_run
 from quadrate.reports.grids import cut_mosaic, mosaic
 from quadrate.reports.page import report_page, write_report
 from quadrate.reports.page.chart import chart
-from quadrate.reports.page.claims import claims, in_short, paper, verdicts
+from quadrate.reports.page.claims import claims, in_short, paper
 from quadrate.reports.page.data import ReportedRun, ScoredPoint, open_run
 from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import origin
@@ -290,13 +290,13 @@ def test_published_points_lie_under_their_recipe_alone():
 
 def test_claims_are_decided_where_a_paper_makes_them():
     rows = scored_recipe("rdp-mnist")
-    found = verdicts("rdp-mnist", "mnist", rows)
+    found = decide_run("rdp-mnist", "mnist", rows)
     html, short = claims(found), in_short(found)
     assert found == decide("rdp-mnist", rows, "") and len(found) == 3 and html.count("<tr>") == 4
     assert all(verdict.word in html and verdict.claim.rule in html and verdict.here in short for verdict in found)
-    other = verdicts("digits-rdp-mnist", "digits", rows)
+    other = decide_run("digits-rdp-mnist", "digits", rows)
     assert [verdict.here.endswith("(3 seeds, digits)") for verdict in other] == [True] * 3 and "digits" not in html
-    assert verdicts("demo", "digits", scored_recipe("demo")) == verdicts("tiny", "digits", rows) == []
+    assert decide_run("demo", "digits", scored_recipe("demo")) == decide_run("tiny", "digits", rows) == []
     assert claims([]) == in_short([]) == ""
     assert "NeurIPS 2021" in paper("digits-rdp-mnist", "digits") and paper("demo", "digits") == paper("tiny", "digits") == ""
 

@@ -13,8 +13,7 @@ from typing import Any
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.files import read_json, write_text
 from quadrate.recipes import CATALOGUE
-from quadrate.recipes.catalogue import published_name
-from quadrate.reports.claims import CHECKS, Verdict, decide
+from quadrate.reports.claims import CHECKS, Verdict, decide_run
 from quadrate.reports.points import points_markdown
 from quadrate.reports.summary import POINT, mean_over_seeds, read_table
 from quadrate.reports.tables import markdown, number
@@ -84,9 +83,7 @@ def claims(root: Path, tables: dict[str, Rows]) -> str:
 def decided(folder: Path, rows: Rows) -> list[Verdict]:
     """What one folder of results decides, on the paper's data or others."""
     about = read_json(folder / "config.json")
-    source = about["source"]["name"] if "recipe" in about and isinstance(about["source"], dict) else ""
-    known = published_name(folder.name, source)
-    return decide(known, rows, command(folder.name, about), "" if known == folder.name else source)
+    return decide_run(folder.name, about["source"]["name"], rows, command(folder.name, about))
 
 
 def rules(verdicts: Sequence[Verdict]) -> str:
@@ -134,8 +131,8 @@ def section(folder: Path, rows: Rows) -> str:
     facts = [f"{about['processor']}, {about['date']}"]
     if name not in PLAIN:
         seeds = sorted({row["seed"] for row in rows})
-        facts.insert(0, f"{sum('train_cpu_seconds' in row for row in rows)} codecs")
-        facts.insert(1, f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
+        trained = f"{sum('train_cpu_seconds' in row for row in rows)} codecs"
+        facts = [trained, f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", *facts]
         facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
     if codecs:
         epochs = sorted({stage["training"]["epochs"] for stage in about["recipe"]["stages"]})
@@ -189,10 +186,9 @@ def _cell(mean: float, low: float | None, high: float | None, factor: float, dec
     return value if half in ("–", number(0, decimals)) else f"{value} ±{half}"
 
 
-def command(name: str, about: dict[str, Any] | None = None) -> str:
+def command(name: str, about: dict[str, Any]) -> str:
     """What makes the results of that name again: the recipe of that name, or else the command that they were made by."""
-    known = any(experiment.name == name for experiment in CATALOGUE)
-    return f"quadrate reproduce {name}" if known or about is None else str(about["command"])
+    return f"quadrate reproduce {name}" if any(experiment.name == name for experiment in CATALOGUE) else str(about["command"])
 
 
 _HEAD = """# Gallery

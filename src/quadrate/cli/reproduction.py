@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, train_points, train_run
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
-from quadrate.reports.claims import Verdict, decide
+from quadrate.reports.claims import Verdict, decide_run
 from quadrate.runs import Run, read_results
 from quadrate.runs.kinds import run_of
 
@@ -62,7 +62,6 @@ class RecipeReproduction:
         family = None if options.networks == "default" else options.networks
         changed = adapted(recipe, options.data, family, epochs=options.epochs)
         changed = changed if options.seeds is None else with_seeds(changed, options.seeds)
-        self._name, self._other_data = name, "" if changed.source == recipe.source else changed.source
         self._run = Run(changed, options.runs, device=options.device)
 
     @property
@@ -81,7 +80,7 @@ class RecipeReproduction:
     def verdicts(self, command: str) -> list[Verdict]:
         """By the claims of the recipe, whatever the data; on other data than the paper's, those about published numbers are left out."""
         _, rows = read_results(self.folder)
-        return decide(self._name, rows, command, Path(self._other_data).name)
+        return decide_run(self._run.recipe.name, self._run.recipe.source, rows, command)
 
 
 class PointReproduction:
@@ -89,7 +88,6 @@ class PointReproduction:
 
     def __init__(self, name: str, options: Options) -> None:
         recipe = adapted_points(name, options.data, options.seeds, options.grid, options.networks, options.epochs)
-        self._name, self._other_data = name, "" if recipe.name == name else Path(options.data or "").name
         self._run = run_of(recipe, options.runs, options.device)
 
     @property
@@ -107,7 +105,7 @@ class PointReproduction:
 
     def verdicts(self, command: str) -> list[Verdict]:
         """By the claims of the recipe."""
-        return decide(self._name, self._run.results(), command, self._other_data)
+        return decide_run(self._run.recipe.name, getattr(self._run.recipe, "source", ""), self._run.results(), command)
 
 
 def find_reproduction(name: str, options: Options) -> Reproduction:

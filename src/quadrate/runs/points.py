@@ -1,4 +1,4 @@
-"""Run folders of recipes whose points stand alone: what `FeatureRun` and `ClipRun` have in common."""
+"""Run folders of recipes whose points stand alone: what runs of all these kinds have in common."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ class Run:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
         with one_thread():  # a judge that is trained here must not depend on how many cores there are
             self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
+        names = [self.family.name, *(term.name for term in self.terms)]
+        self._beside = [self.source.fingerprint, *names, _weights_digest(self.judge.module)]  # what decides numbers beside the recipe
         self.folder = self._folder_of(recipe)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
@@ -88,8 +90,7 @@ class Run:
 
     def _folder_of(self, recipe: Recipe) -> Path:
         """Where a recipe is trained on this run's source, with its judge, networks and terms."""
-        names = [self.family.name, *(term.name for term in self.terms)]
-        return self.root / f"{recipe.name}-{digest(to_json(recipe), self.source.fingerprint, *names, _weights_digest(self.judge.module))}"
+        return self.root / f"{recipe.name}-{digest(to_json(recipe), *self._beside)}"
 
     def begin(self) -> None:
         """Writes the resolved configuration, once, and takes over what the same recipe with other seeds has trained; `train` does it first.

@@ -49,8 +49,8 @@ def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequ
     for other in sorted(own.parent.glob(f"{recipe.name}-*")):
         if other != own and _same_but_for_seeds(recipe, other, folder_of):
             for item in items:
-                same = item.built_on is None or _same(own / item.built_on, other / item.built_on)
-                if same and (other / item.finished).exists() and not (own / item.path).exists():
+                wanted = (other / item.finished).exists() and not (own / item.path).exists()
+                if wanted and (item.built_on is None or _same(own / item.built_on, other / item.built_on)):
                     _copy(other / item.path, own / item.path)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from quadrate.errors import QuadrateError
+from quadrate.recipes.catalogue import published_name
 from quadrate.reports.claims import contours, lossyless, rdpc, urdc, urdp
 from quadrate.reports.claims.claim import Answer, Check, Claim, Verdict
 from quadrate.reports.summary import Row, require
@@ -34,6 +36,19 @@ def decide(name: str, rows: Sequence[Row], command: str, other_data: str = "") -
     return [Verdict(check.claim, *_decided(check, rows), seeds, command, other_data) for check in checks]
 
 
+def decide_run(name: str, source: str, rows: Sequence[Row], command: str = "") -> list[Verdict]:
+    """As `decide`, by a run's own name, which on other data than the paper's begins with theirs.
+
+    Args:
+        name: The name of the run's recipe.
+        source: The data's name.
+        rows: All its scored points.
+        command: What measures them again.
+    """
+    known = published_name(name, source)
+    return decide(known, rows, command, "" if known == name else Path(source).name)
+
+
 def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
     """What a check finds; rows that lack what it reads leave its claim undecided, and others' not."""
     try:
@@ -54,4 +69,4 @@ def verdicts_markdown(verdicts: Sequence[Verdict]) -> str:
     return f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns], words=True)}\n\nA claim holds if:\n\n{rules}"
 
 
-__all__ = ["CHECKS", "Answer", "Check", "Claim", "Verdict", "decide", "verdicts_markdown"]
+__all__ = ["CHECKS", "Answer", "Check", "Claim", "Verdict", "decide", "decide_run", "verdicts_markdown"]

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 
 from quadrate.recipes import CATALOGUE
 from quadrate.recipes.catalogue import CITATIONS, published_name
-from quadrate.reports.claims import Verdict, decide
+from quadrate.reports.claims import Verdict
 from quadrate.reports.page.markdown import table
-from quadrate.reports.summary import Row
-
-
-def verdicts(name: str, source: str, rows: Sequence[Row]) -> list[Verdict]:
-    """What all scored points of a recipe say of the paper's claims; none where it decides none."""
-    known = published_name(name, source)
-    return decide(known, rows, "", "" if known == name else Path(source).name)
 
 
 def paper(name: str, source: str) -> str:
     """Whose experiment a recipe is, as a sentence; nothing for one of the user's own or of ours."""
+    known = published_name(name, source)
     for experiment in CATALOGUE:
-        if experiment.name == published_name(name, source) and experiment.paper in CITATIONS:
+        if experiment.name == known and experiment.paper in CITATIONS:
             return f"The experiment is that of {escape(CITATIONS[experiment.paper])}: {escape(experiment.figures)}."
     return ""
 

@@ -14,8 +14,7 @@ from typing import Any
 from quadrate.config import OperatingPoint, Recipe, Stage, from_json
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json
-from quadrate.reports.claims import Verdict
-from quadrate.reports.page.claims import verdicts
+from quadrate.reports.claims import Verdict, decide_run
 from quadrate.reports.summary import JUDGES, POINT, Row, require
 from quadrate.runs import read_results
 
@@ -88,7 +87,7 @@ class ReportedRun:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What the scores say of the paper's claims; nothing before every point is scored."""
-        return [] if self.unscored or self.untrained else verdicts(self.name, self.source, self.rows)
+        return [] if self.unscored or self.untrained else decide_run(self.name, self.source, self.rows)
 
     @property
     def fingerprint(self) -> str:

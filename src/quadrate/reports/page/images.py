@@ -30,6 +30,12 @@ def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
     Raises:
         QuadrateError: If the file is no such grid.
     """
+    found = samples(place, shape)
+    return found and (_data_uri(found[0], shape[0] == 1), _data_uri(found[1], shape[0] == 1))
+
+
+def samples(place: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """The originals and the reconstructions of a scored point, uint8 (N, H, W, 3) each; arguments and errors as in `strips`."""
     from PIL import Image, UnidentifiedImageError
 
     path = place / "samples.png"
@@ -44,7 +50,7 @@ def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
         raise QuadrateError(
             f"{path} is not a grid of images of {size} and their reconstructions; delete the evaluation.json beside it and run `quadrate evaluate`"
         ) from None
-    return _data_uri(originals, shape[0] == 1), _data_uri(reconstructions, shape[0] == 1)
+    return originals, reconstructions
 
 
 def data_uri(content: bytes, kind: str) -> str:

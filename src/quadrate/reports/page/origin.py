@@ -28,7 +28,7 @@ def origin(run: ReportedRun) -> str:
     stages = table(_STAGE_COLUMNS, [_stage(stage) for stage in run.recipe.stages])
     hashes = model_hashes(run)
     lines = escape("\n".join(f"{digest}  {name}/model.safetensors" for name, digest in hashes))
-    return f"""<dl>{_listed(_facts(run))}</dl>
+    return f"""<dl>{_listed(_facts(run), run.config, _remake(run))}</dl>
 {stages}
 {settings(run.config)}
 <details><summary>SHA-256 of the {len(hashes)} model files</summary>
@@ -52,19 +52,23 @@ def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> st
         "made on": _text(config.get("date")),
         "training took": f"{seconds:,.0f} CPU-seconds" if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows)) else "",
     }
-    facts = {name: escape(text) for name, text in plain.items()}
-    facts["fingerprint of the data"] = f"<code>{escape(fingerprint)}</code>" if (fingerprint := _text(config["source"].get("fingerprint"))) else ""
-    facts["made by"] = f"<code>{escape(_text(config['command']))}</code>" if config.get("command") else ""
     name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
     if not command.startswith(("quadrate train ", "quadrate reproduce ")) and name in POINT_RECIPES:
         command = f"quadrate reproduce {name}"
-    place = escape(f"runs/{folder.resolve().name}")
-    facts["to make it again"] = f"<code>{escape(command)}</code><br><code>quadrate report {place} -o report.html</code>"
-    return _listed(facts)
+    return _listed(plain, config, [_code(command), _code(f"quadrate report runs/{folder.resolve().name} -o report.html")])
 
 
-def _listed(facts: dict[str, str]) -> str:
+def _listed(plain: dict[str, str], config: dict[str, Any], remake: list[str]) -> str:
+    """Names and what stands beside them, plain text first, then what is to be typed or compared, as HTML; what is empty is left out."""
+    facts = {name: escape(text) for name, text in plain.items()}
+    facts["fingerprint of the data"] = _code(_text(config["source"].get("fingerprint")))
+    facts["made by"] = _code(_text(config.get("command")))
+    facts["to make it again"] = "<br>".join(remake)
     return "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>" if text else ""
 
 
 def _software(config: dict[str, Any]) -> str:
@@ -72,10 +76,10 @@ def _software(config: dict[str, Any]) -> str:
 
 
 def _facts(run: ReportedRun) -> dict[str, str]:
-    """Names and what stands beside them, as HTML."""
+    """Names and what stands beside them."""
     config, rows = run.config, run.rows
     source, shape = config["source"], "×".join(map(str, run.shape))
-    plain = {
+    return {
         "data": f"{source['name']}, images of {shape} (channels, height, width)",
         "networks": _text(config.get("family")) + "".join(f", own term {_text(term)}" for term in config.get("terms", [])),
         "judge in the loss": _judge(config["judge"], run.recipe.judge),
@@ -85,26 +89,21 @@ def _facts(run: ReportedRun) -> dict[str, str]:
         "trained on": _text(config.get("date")),
         "training took": f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the scored codecs together",
     }
-    facts = {name: escape(text) for name, text in plain.items()}
-    facts["fingerprint of the data"] = f"<code>{escape(run.fingerprint)}</code>"
-    facts["made by"] = f"<code>{escape(_text(config['command']))}</code>" if config.get("command") else ""
-    facts["to make it again"] = "<br>".join(_remake(run))
-    return facts
 
 
 def _remake(run: ReportedRun) -> list[str]:
     """The commands that make the run anew, as HTML; a sentence where flags or a program of the user's own decided it."""
     name, command = run.recipe.name, _text(run.config.get("command"))
     place = f"runs/{run.folder.resolve().name}"
-    after = [f"<code>quadrate evaluate {escape(place)}</code>", f"<code>quadrate report {escape(place)} -o report.html</code>"]
+    after = [_code(f"quadrate evaluate {place}"), _code(f"quadrate report {place} -o report.html")]
     if name in RECIPES and not run.config.get("terms"):
         known, seeds = RECIPES[name](), len({point.seed for stage in run.recipe.stages for point in stage.points})
         if known == run.recipe:
-            return [f"<code>quadrate train {escape(name)}</code>", *after]
+            return [_code(f"quadrate train {name}"), *after]
         if with_seeds(known, seeds) == run.recipe:
-            return [f"<code>quadrate train {escape(name)} --seeds {seeds}</code>", *after]
+            return [_code(f"quadrate train {name} --seeds {seeds}"), *after]
     if command.startswith(("quadrate train ", "quadrate reproduce ")):
-        return [f"<code>{escape(command)}</code>", *after]
+        return [_code(command), *after]
     return ["these settings are not those of a recipe that comes with Quadrate; they stand below in full", *after]
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json
-from quadrate.reports.claims import Verdict
-from quadrate.reports.page.claims import claims, paper, verdicts
+from quadrate.reports.claims import Verdict, decide_run
+from quadrate.reports.page.claims import claims, paper
 from quadrate.reports.page.images import data_uri
 from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import plain_facts, settings
@@ -77,7 +77,7 @@ class StandaloneRun:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What the scores say of the paper's claims; nothing before every point is scored."""
-        return [] if self.unscored else verdicts(self.name, self.source, self.rows)
+        return [] if self.unscored else decide_run(self.name, self.source, self.rows)
 
     @property
     def title(self) -> str:
