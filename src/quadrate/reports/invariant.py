@@ -111,7 +111,7 @@ def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
 
 def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
     """Accuracy of predictors against bits on disk, on augmented images; on the left what reads reconstructions, on the right what reads latents."""
-    figure, ((left, right),) = new_figure(1, 2, 5.2, 4.2)
+    figure, ((left, right),) = new_figure(1, 2, 5.2, 4.8)
     own = [row for row in rows if row["predictor_augmentation"] == row["augmentation"]]
     for axis, kind in ((left, "reconstructions"), (right, "latents")):
         _scatter(axis, [row for row in own if row.get(f"accuracy_{kind}") not in (None, "")], "disk_bits", f"accuracy_{kind}")
@@ -121,10 +121,10 @@ def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
                 axis.plot([bits], [accuracy], label=label, **style)
         axis.set_xscale("log")
         for each in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            each(lambda value, _: f"{value:g}")
+            each(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else "")  # not 90 beside 100
         axis.set_xlabel("bits an image")
         axis.set_ylabel(f"accuracy of a predictor on {kind}")
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     save_figure(figure, path)
 
 
