@@ -1,5 +1,9 @@
-"""The one exception type that Quadrate raises for anything a user can mend."""
+"""The exception that Quadrate raises for anything a user can mend, and the warning for what may be meant and may not."""
 
 
 class QuadrateError(Exception):
     """A failure with one clear line: what was wrong, where, and what would be right."""
+
+
+class QuadrateWarning(UserWarning):
+    """A doubt in one clear line: the result stands, but it may not be what was meant. The command line prints it as `quadrate: warning: …`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -47,13 +48,50 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+def exists(path: Path | str) -> bool:
+    """Whether there is a file or folder of this name.
+
+    Raises:
+        QuadrateError: If nobody can tell: no permission, or a name that is none on this system (too long, or with a null character).
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from None
+    return True
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The contents of a regular file.
+
+    Raises:
+        QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep us waiting.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a folder says what it is
+            raise QuadrateError(f"cannot read {path}: it is not a regular file")
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from None
+
+
+def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError:
+    if isinstance(error, FileNotFoundError):
+        return QuadrateError(f"no such file: {path}")
+    name = str(path) if len(str(path)) < 300 and "\0" not in str(path) else f"{str(path)[:80]!a}…"
+    return QuadrateError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Reads JSON Lines; no file is no rows.
 
     Raises:
         QuadrateError: If a line is not a JSON object, or the file cannot be read.
     """
-    if not path.exists():
+    if not exists(path):
         return []
     rows = []
     for number, line in enumerate(_read_text(path).splitlines(), 1):
@@ -81,9 +119,4 @@ def read_json(path: Path) -> Any:
 
 def _read_text(path: Path) -> str:
     """A text file; bytes that are no text become characters that are no JSON."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise QuadrateError(f"no such file: {path}") from None
-    except OSError as error:
-        raise QuadrateError(f"cannot read {path}: {error.strerror}") from None
+    return read_bytes(path).decode(errors="replace")

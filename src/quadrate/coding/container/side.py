@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from dataclasses import dataclass
 
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 
 from quadrate.coding.container.layout import MAX_NAME_BYTES, MAX_SIDE_BYTES
 from quadrate.errors import QuadrateError
+from quadrate.names import is_printable
 
 Labels = NDArray[np.int64]
 _WIDTHS = (1, 2, 4, 8)
-# Line breaks would break lists of names, and other control characters a terminal that shows them.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +126,7 @@ def _pack_names(names: tuple[str, ...], samples: int, where: str) -> bytes:
             raise QuadrateError(f"{where}: name {i}, {name!r}, is no valid Unicode") from None
         if len(encoded[-1]) > MAX_NAME_BYTES:
             raise QuadrateError(f"{where}: name {i} takes {len(encoded[-1])} bytes; allowed: {MAX_NAME_BYTES}")
-        if _FORBIDDEN.search(name):
+        if not is_printable(name):
             raise QuadrateError(f"{where}: name {i}, {name!r}, has a line break or another control character")
     return np.array([len(name) for name in encoded], "<u2").tobytes() + b"".join(encoded)
 
@@ -147,7 +145,7 @@ def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...]
             names.append(raw[start:end].decode())
         except UnicodeDecodeError:
             raise QuadrateError(f"{where}: name {i} is no valid UTF-8") from None
-        if _FORBIDDEN.search(names[-1]):
+        if not is_printable(names[-1]):
             raise QuadrateError(f"{where}: name {i}, {names[-1]!r}, has a line break or another control character")
         start = end
     return tuple(names), raw[start:]
