@@ -31,8 +31,8 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     return checked
 
 
-def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None) -> FloatArray:
-    """A float64 array of finite numbers with one of the given numbers of dimensions.
+def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None, *, infinite: bool = False) -> FloatArray:
+    """A float64 array of finite numbers, or with `infinite` also inf, with one of the given numbers of dimensions.
 
     Raises:
         ValueError: Otherwise.
@@ -44,8 +44,8 @@ def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None
     if dimensions is not None and checked.ndim not in dimensions:
         wanted = " or ".join(str(count) for count in dimensions)
         raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
-    if checked.size == 0 or not np.isfinite(checked).all():
-        raise ValueError(f"{name} must hold at least one number, all finite; got {value!r}")
+    if checked.size == 0 or not (np.isfinite(checked) | (infinite & np.isposinf(checked))).all():
+        raise ValueError(f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got {value!r}")
     return checked
 
 

@@ -57,7 +57,7 @@ class Discrete(Source):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pmf", checks.distributions("pmf", self.pmf, (None,)))
-        distortion = checks.array("distortion", self.distortion, (2,))
+        distortion = checks.array("distortion", self.distortion, (2,), infinite=True)
         if len(distortion) != len(self.pmf) or (distortion < 0).any():
             raise ValueError(f"distortion must have shape ({len(self.pmf)}, any), a row a letter of pmf, and entries >= 0; got {distortion.shape}")
         object.__setattr__(self, "distortion", distortion)
@@ -71,8 +71,8 @@ class Discrete(Source):
 
     @property
     def distortion_ceiling(self) -> float:
-        """The distortion of the worst reproduction."""
-        return float(self.pmf @ self.distortion.max(axis=1))
+        """The distortion of the worst reproduction that has a finite one."""
+        return float(self.pmf @ np.where(np.isfinite(self.distortion), self.distortion, 0.0).max(axis=1))
 
     @property
     def label_entropies(self) -> tuple[float, float] | None:
@@ -130,7 +130,7 @@ class Discrete(Source):
             return math.nan, math.nan, math.nan, math.nan
         output = self.pmf @ channel
         rate = float(_entropies(output) - self.pmf @ _entropies(channel))
-        distortion = float((self.pmf[:, None] * channel * self.distortion).sum())
+        distortion = _mean(self.pmf[:, None] * channel, self.distortion)
         return max(rate, 0.0), distortion, self._perception(output, divergence), self._classification(channel)
 
     def _perception(self, output: FloatArray, divergence: str) -> float:
@@ -148,7 +148,7 @@ class Discrete(Source):
         joint = self.pmf[:, None] * channel
         loss = self.loss
         if loss is not None:
-            return float(np.where(joint > 0, joint * np.where(joint > 0, loss, 0), 0).sum())
+            return _mean(joint, loss)
         return float(_entropies((joint.T @ self.label_channel).ravel()) - _entropies(joint.sum(axis=0)))
 
     def _check(self, constraints: Constraints) -> None:
@@ -277,6 +277,11 @@ def _warned(outcome: Outcome) -> Outcome:
         )
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return outcome
+
+
+def _mean(joint: FloatArray, cost: FloatArray) -> float:
+    """The expected cost, inf where a forbidden pair has mass."""
+    return float((joint * np.where(joint > 0, cost, 0.0)).sum())
 
 
 def _entropies(distributions: FloatArray) -> Any:
