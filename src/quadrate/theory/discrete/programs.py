@@ -18,8 +18,10 @@ Indices = NDArray[np.intp]
 _ABSOLUTELY_CONTINUOUS = ("kl", "chi2")
 # Bounds this near to the least that can be reached, in parts of it, are taken to be the least.
 _AT_LEAST = 1e-12
-# What could take no more than this part of a letter's mass is forbidden: of the first, the rate knows nothing; the others are for problems that fail.
-_SHARES = (1e-12, 1e-9, 1e-7, 1e-5, 1e-3, 1e-2)
+# What could take no more than this part of a letter's mass is forbidden: the rate cannot tell.
+_UNUSABLE = 1e-12
+# For problems that fail: the share of mass below which more is forbidden, and the part of the bounds that is aimed at.
+_ATTEMPTS = ((_UNUSABLE, 1 - 1e-6), (1e-9, 1.0), (1e-7, 1.0), (1e-5, 1.0), (1e-3, 1.0), (1e-2, 1.0))
 # The duality gap at which the iteration starts, nats.
 _FIRST_GAP = 0.3
 # Prices that a search tries.
@@ -69,6 +71,11 @@ class Outcome:
     iterations: int
     converged: bool
 
+    @property
+    def local(self) -> bool:
+        """Whether this is the result of a local method, which has no gap."""
+        return math.isnan(self.gap)
+
 
 def infeasible(shape: tuple[int, ...], iterations: int = 0) -> Outcome:
     """No channel meets the bounds."""
@@ -78,8 +85,9 @@ def infeasible(shape: tuple[int, ...], iterations: int = 0) -> Outcome:
 def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand, tolerance: float) -> Outcome:
     """The channel that meets a demand at the least rate.
 
-    Entries of very different size, such as huge ones that mean "forbidden", may keep the iteration from its end. Then entries of which a channel could
-    make hardly any use are forbidden, more of them each time; how exact the result is, is still measured against the problem with all of them.
+    Entries of very different size, such as huge ones that mean "forbidden", may keep the iteration from its end, and so may tiny bounds. Then it is
+    tried again, aimed just inside the bounds or with entries forbidden of which a channel could make hardly any use; how exact the result is, is
+    still measured against the problem as it was posed.
 
     Args:
         pmf: (n,).
@@ -88,20 +96,22 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
         demand: prices or bounds.
         tolerance: duality gap, nats.
     """
-    whole = _Reduced.of(pmf, distortion, loss, demand, _SHARES[0])
+    whole = _Reduced.of(pmf, distortion, loss, demand, _UNUSABLE)
     if whole is None:
         return infeasible(distortion.shape)
-    tried = best = whole
-    optimum = whole.solve(tolerance)
+    best, optimum = whole, whole.solve(tolerance)
     iterations = optimum.iterations
-    for share in _SHARES[1:]:
-        reduced = None if optimum.solved(tolerance) else _Reduced.of(pmf, distortion, loss, demand, share)
-        if reduced is None or reduced.program.open.sum() == tried.program.open.sum():
+    for share, aim in _ATTEMPTS:
+        if optimum.solved(tolerance):
+            break
+        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], demand.bounds[2]))
+        reduced = _Reduced.of(pmf, distortion, loss, closer, share)
+        if reduced is None:
             continue
-        tried, other = reduced, reduced.solve(tolerance)
+        other = reduced.solve(tolerance)
         iterations += other.iterations
         bound = whole.dual_bound(*reduced.multipliers(other))
-        other = replace(other, bound=bound, feasible=bound <= whole.program.ceiling)
+        other = replace(other, bound=bound, feasible=bound <= whole.program.ceiling, excess=aim * (1 + other.excess) - 1)
         if (other.excess > FEASIBILITY, other.gap) < (optimum.excess > FEASIBILITY, optimum.gap):
             best, optimum = reduced, other
     if not optimum.feasible:

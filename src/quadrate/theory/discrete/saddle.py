@@ -72,7 +72,7 @@ class Optimum:
         prices: of the costs and of the law.
         value: rate plus what has a fixed price, nats.
         bound: no channel has a smaller value.
-        excess: the largest violation of a bound, in parts of it; negative if all are met.
+        excess: the largest violation of a bound, in parts of it and a millionth of the cost's largest entry; negative if all are met.
         residual: the violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
@@ -99,7 +99,7 @@ class Optimum:
         return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
 
 
-# A bound may be exceeded by this much of itself.
+# A bound may be exceeded by this much of itself and a millionth of the cost's largest entry, but no more than a hundred times as much of itself.
 FEASIBILITY = 1e-8
 # Instead of zero, where a logarithm or a quotient is taken.
 _TINY = 1e-300
@@ -258,8 +258,9 @@ class _State:
         averages = np.array([float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs])
         perception = self.law.perception_of(output)
         values = np.append(averages, perception)
+        largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
         bounds = np.where(self.free, self.bounds, 1.0)
-        excess = float(np.max(np.where(self.free, (values - bounds) / bounds, 0.0)))
+        excess = float(np.max(np.where(self.free, (values - bounds) / (bounds + np.minimum(1e-6 * largest, 99 * bounds)), 0.0)))
         value = rate + float((self.prices * values)[~self.free].sum())
         return Optimum(channel, output, self.multipliers, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
 

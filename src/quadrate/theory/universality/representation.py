@@ -170,7 +170,7 @@ class AlphabetRepresentation(Representation):
 
     def _least(self, perception: float, classification: float) -> float:
         decoder = self._best(perception, classification)
-        return math.inf if decoder is None else float(self.problem.weights @ (decoder * self.problem.costs).sum(axis=1))
+        return math.inf if decoder is None else float(self.problem.weights @ (decoder * np.where(decoder > 0, self.problem.costs, 0)).sum(axis=1))
 
 
 def representation(
@@ -299,7 +299,7 @@ def _of_letters(
             raise ValueError(f"divergence must be 'w2' with points; got {divergence!r}")
         mmse, transport = _of_points(points, letters.law, weights, posterior)
         return SquaredErrorRepresentation(rate, classification, divergence, unit, mmse, transport)
-    costs = posterior @ letters.distortion
+    costs = _expected(posterior, letters.distortion)
     penalties = np.zeros_like(costs)
     if letters.classifier is not None and letters.labels is not None:
         penalties = -xlogy((posterior @ letters.labels)[:, None], letters.classifier).sum(axis=-1)
@@ -307,6 +307,12 @@ def _of_letters(
     ground = letters.distortion if divergence == "w2" else 1 - np.eye(len(letters.law))  # total variation is a cost of one a move
     problem = DecoderProblem(weights, costs, letters.law, ground, penalties)
     return AlphabetRepresentation(rate, classification, divergence, unit, problem, letters.classifier is not None)
+
+
+def _expected(posterior: FloatArray, distortion: FloatArray) -> FloatArray:
+    """(m, n) E[Δ(X,x̂)|Z=z], inf where it is for a letter that z may stand for."""
+    finite = np.isfinite(distortion)
+    return np.asarray(np.where(posterior @ ~finite > 0, np.inf, posterior @ np.where(finite, distortion, 0)))
 
 
 def _of_points(points: ArrayLike, law: FloatArray, weights: FloatArray, posterior: FloatArray) -> tuple[float, float]:
