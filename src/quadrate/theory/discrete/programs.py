@@ -100,7 +100,6 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
     if whole is None:
         return infeasible(distortion.shape)
     best, optimum = whole, whole.solve(tolerance)
-    iterations = optimum.iterations
     for share, aim in _ATTEMPTS:
         if optimum.solved(tolerance):
             break
@@ -109,13 +108,12 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
         if reduced is None:
             continue
         other = reduced.solve(tolerance)
-        iterations += other.iterations
         bound = whole.dual_bound(*reduced.multipliers(other))
         other = replace(other, bound=bound, feasible=bound <= whole.program.ceiling, excess=aim * (1 + other.excess) - 1)
         if (other.excess > FEASIBILITY, other.gap) < (optimum.excess > FEASIBILITY, optimum.gap):
             best, optimum = reduced, other
     if not optimum.feasible:
-        return infeasible(distortion.shape, iterations)
+        return infeasible(distortion.shape, optimum.iterations)
     return Outcome(
         best.restored(optimum),
         optimum.value + best.constant,
@@ -123,7 +121,7 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
         optimum.residual,
         max(optimum.excess, 0.0),
         best.prices(optimum),
-        iterations,
+        optimum.iterations,
         optimum.solved(tolerance),
     )
 
