@@ -61,7 +61,8 @@ class Representation(ABC):
             A float, or an array of the broadcast shape; `inf` where no decoder meets the bounds.
 
         Raises:
-            ValueError: If an argument is not a number, or shapes do not broadcast; if classification is bounded for a source without a label.
+            ValueError: If an argument is not a number, or a negative perception, or shapes do not broadcast; if classification is bounded for a source
+                without a label.
         """
         perceptions, classifications = checks.broadcast(perception=perception, classification=classification)
         if math.isnan(self.classification) and (classifications < np.inf).any():
@@ -128,7 +129,7 @@ class SquaredErrorRepresentation(Representation):
             ValueError: If weight is not within [0, 1].
         """
         (weights,) = checks.broadcast(weight=weight)
-        if (weights < 0).any() or (weights > 1).any():
+        if (weights > 1).any():
             raise ValueError(f"weight must be within [0, 1]; got {weight!r}")
         return checks.plain(self.mmse + (1 - weights) ** 2 * self.transport), checks.plain(weights**2 * self.transport)
 
