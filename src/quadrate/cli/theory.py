@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike
 from quadrate.cli.theory_sources import Sources
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.reports.theory import contours_figure, quantity_label, source_noise_figure, sweep_figure
+from quadrate.reports.theory import contours_figure, quantity_label, source_label, source_noise_figure, sweep_figure
 from quadrate.theory import ConvergenceWarning, Source, classification, distortion, rate
 from quadrate.theory.channels import FloatArray
+from quadrate.theory.units import Divergence, Unit
 
 _Solvable = Literal["rate", "distortion", "classification"]
 _Constraint = Literal["rate", "distortion", "perception", "classification"]
@@ -40,15 +41,15 @@ class _Question:
 
     Attributes:
         source: What is coded.
-        divergence: Measure of perception: w2 (squared 2-Wasserstein), kl, tv, chi2 or hellinger, as far as the source has it.
+        divergence: Measure of perception, as far as the source has it; w2 is the squared 2-Wasserstein distance, tv total variation.
         unit: Of rates and of the classification, and of a KL divergence.
         common_randomness: Rate of the randomness that encoder and decoder share; inf: enough of it.
         classifier_sees_randomness: Whether the classifier is given that randomness as well.
     """
 
     source: Sources
-    divergence: str = "w2"
-    unit: Literal["bits", "nats"] = "bits"
+    divergence: Divergence = "w2"
+    unit: Unit = "bits"
     common_randomness: float = math.inf
     classifier_sees_randomness: bool = False
 
@@ -124,15 +125,26 @@ class _Sweep(_Question):
         quantities = (*names, self.of)
         if self.output is not None and self.output.suffix in _PICTURES:
             labels = [quantity_label(quantity, source, self.divergence, self.unit) for quantity in quantities]
-            under = " and ".join(f"{name}\N{NO-BREAK SPACE}≤\N{NO-BREAK SPACE}{value:g}" for name, value in fixed.items() if value < math.inf)
+            under = " and ".join(self._bound(name, value) for name, value in fixed.items() if value < math.inf)
             title = f"Least {labels[-1]} of any codec{' under ' + under if under else ''}."
-            sweep_figure(grids, values, labels, textwrap.fill(title, 62), self.output)
+            caption = source_label(source) + self._randomness()
+            sweep_figure(grids, values, labels, textwrap.fill(title, 62), self.output, textwrap.fill(caption, 80))
             print(f"figure: {self.output}")
         else:
             header = [_column(quantity, self.divergence, self.unit) for quantity in quantities]
             rows = zip(*(array.ravel() for array in (*swept.values(), values)), strict=True)
             table = "".join(",".join(line) + "\n" for line in [header, *([_digits(number) for number in row] for row in rows)])
             _write_table(table, self.output)
+
+    def _bound(self, name: str, value: float) -> str:
+        """A constraint with its unit, in one piece."""
+        in_units = name in ("rate", "classification") or (name == "perception" and self.divergence == "kl")
+        return f"{name} ≤ {value:g}{' ' + self.unit if in_units else ''}".replace(" ", "\N{NO-BREAK SPACE}")
+
+    def _randomness(self) -> str:
+        """What is said of the common randomness where it is not just there."""
+        limited = f"; common randomness of {self.common_randomness:g} {self.unit}" if self.common_randomness < math.inf else ""
+        return limited + ("; the classifier sees the common randomness" if self.classifier_sees_randomness else "")
 
     def _fixed(self, names: Sequence[_Constraint]) -> dict[str, float]:
         """The constraints that neither vary nor are asked for."""
@@ -240,9 +252,10 @@ def theory(verb: Annotated[_Verbs, *_FLAT]) -> None:
             verb.run()
         except (ValueError, ArithmeticError) as error:
             raise QuadrateError(str(error)) from None
-    if doubts:
-        more = f" (and {len(doubts) - 1} more such)" if len(doubts) > 1 else ""
-        print(f"quadrate: warning: {doubts[0].message}{more}", file=sys.stderr)
+    for category in dict.fromkeys(doubt.category for doubt in doubts):
+        first, *others = (doubt.message for doubt in doubts if doubt.category is category)
+        more = f" (and {len(others)} more such)" if others else ""
+        print(f"quadrate: warning: {first}{more}", file=sys.stderr)
 
 
 def _grid(start: float, stop: float, points: int) -> FloatArray:

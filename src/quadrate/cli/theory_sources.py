@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,14 @@ import numpy as np
 import tyro
 
 from quadrate.errors import QuadrateError
+from quadrate.files import read_bytes
+from quadrate.names import is_printable
 from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, Source, VectorGaussian
 from quadrate.theory.channels import FloatArray
 
 _ARRAYS = ("pmf", "distortion", "label_channel", "classifier")
+# More than any solver can take; a small archive may claim to hold any number of bytes.
+_MOST_BYTES = 1 << 27
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +130,6 @@ class _Discrete:
 
     def make(self) -> Source:
         found = _arrays(self.arrays)
-        if not {"pmf", "distortion"} <= found.keys() <= set(_ARRAYS):
-            names = ", ".join(found) or "none"
-            raise ValueError(f"{self.arrays} must hold the arrays pmf and distortion, and may hold label_channel and classifier; it holds {names}")
         if found["pmf"].ndim == 2 and 1 in found["pmf"].shape:  # a .csv file knows rows and columns only
             found["pmf"] = found["pmf"].ravel()
         return Discrete(**found)
@@ -146,12 +148,26 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     """The arrays of an .npz file, or of a folder's .csv and .npy files, by their names.
 
     Raises:
-        QuadrateError: If there is no such file or folder, or something in it cannot be read.
+        QuadrateError: If there is no such file or folder, something in it cannot be read, or it holds other arrays than a source has.
     """
-    if path.is_dir():
-        return {file.stem: _array(file) for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
-    with _readable(path), np.load(path) as archive:
-        return {name: archive[name] for name in archive.files}
+    with _readable(path):
+        if path.is_dir():
+            files = {file.stem: file for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
+            _check_names(path, list(files))
+            return {name: _array(file) for name, file in files.items()}
+        data = _bounded(path)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+                raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            _check_names(path, arrays.files)
+            return {name: arrays[name] for name in arrays.files}
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    if not {"pmf", "distortion"} <= set(names) <= set(_ARRAYS):
+        held = ", ".join(name if is_printable(name) else ascii(name) for name in names[:20]) or "none"
+        raise QuadrateError(f"{path} must hold the arrays pmf and distortion, and may hold label_channel and classifier; it holds {held}")
 
 
 def _array(path: Path) -> FloatArray:
@@ -161,17 +177,28 @@ def _array(path: Path) -> FloatArray:
         QuadrateError: If there is no such file, or it cannot be read.
     """
     with _readable(path):
+        data = _bounded(path)
         if path.suffix == ".npy":
-            return np.asarray(np.load(path))
-        return np.array([line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+            return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+        return np.array([line.split(",") for line in data.decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+
+
+def _bounded(path: Path) -> bytes:
+    """The contents of a file of no more bytes than a source may take."""
+    if path.stat().st_size > _MOST_BYTES:
+        raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
+    return read_bytes(path)
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with a file of numbers into one line."""
+    """Turns whatever goes wrong with a file of numbers into one line: NumPy's readers raise a dozen kinds of exception on damaged files."""
     try:
         yield
+    except QuadrateError:
+        raise
     except FileNotFoundError:
         raise QuadrateError(f"no such file: {path}") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
-        raise QuadrateError(f"cannot read {path}: it must hold rows of numbers with commas between them (.csv), or NumPy's .npy or .npz") from None
+    except Exception:
+        name = path if is_printable(str(path)) and len(str(path)) < 300 else ascii(str(path)[:80])
+        raise QuadrateError(f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or NumPy's .npy or .npz") from None

@@ -8,15 +8,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from scipy.special import entr
 
 from quadrate.recipes.theory import rdpc_contours
 from quadrate.reports.panels import COLOURS, LINES, new_figure, save_figure
-from quadrate.theory import Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, Source, VectorGaussian, classification, rate
+from quadrate.theory import (
+    AlignedLabels,
+    Bernoulli,
+    Discrete,
+    OneShotBernoulli,
+    ScalarGaussian,
+    ScalarLabel,
+    Source,
+    VectorGaussian,
+    classification,
+    rate,
+)
 from quadrate.theory.channels import FloatArray
+from quadrate.theory.units import DIVERGENCE_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.contour import ContourSet
+    from matplotlib.figure import Figure
 
 Quantity = Literal["rate", "distortion", "perception", "classification"]
 
@@ -37,16 +51,54 @@ def quantity_label(quantity: Quantity, source: Source, divergence: str, unit: st
     """What an axis of this quantity is called, with its unit or measure."""
     gaussian, binary = isinstance(source, (ScalarGaussian, VectorGaussian)), isinstance(source, (Bernoulli, OneShotBernoulli))
     frozen = isinstance(source, Discrete) and source.classifier is not None
-    perceptions = {"w2": "squared 2-Wasserstein", "tv": "total variation", "kl": f"KL divergence, {unit}"}
+    error = "squared error of all components" if isinstance(source, VectorGaussian) else "MSE"
+    perceptions = {name: title + (f", {unit}" if name == "kl" else "") for name, title in DIVERGENCE_TITLES.items()}
+    entropy = "h(S|X̂)" if gaussian else "cross-entropy" if frozen else "H(S|X̂,U)" if isinstance(source, OneShotBernoulli) else "H(S|X̂)"
     return {
         "rate": f"rate ({unit} per sample)",
-        "distortion": "distortion" + (" (MSE)" if gaussian else " (Hamming)" if binary else ""),
-        "perception": f"perception ({perceptions.get(divergence, divergence)})",
-        "classification": f"classification {'h(S|X̂)' if gaussian else 'cross-entropy' if frozen else 'H(S|X̂)'} ({unit})",
+        "distortion": "distortion" + (f" ({error})" if gaussian else " (Hamming)" if binary else ""),
+        "perception": f"perception ({perceptions[divergence]})",
+        "classification": f"classification {entropy} ({unit})",
     }[quantity]
 
 
-def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequence[str], title: str, path: Path) -> None:
+def source_label(source: Source) -> str:
+    """A source and its parameters in words, so that a figure stands alone."""
+    if isinstance(source, ScalarGaussian):
+        label = "" if source.label_variance is None else f", label of variance {source.label_variance:g} and correlation {source.correlation:g}"
+        noise = f", noise of variance {source.noise_variance:g}" if source.noise_variance else ""
+        return f"Gaussian source of variance {source.variance:g}{label}{noise}"
+    if isinstance(source, Bernoulli | OneShotBernoulli):
+        label = "" if source.label_flip is None else f", label flipped with probability {source.label_flip:g}"
+        noisy = isinstance(source, Bernoulli) and source.noise_flip
+        noise = f", seen with {source.noise_flip:.3g} of the bits flipped" if isinstance(source, Bernoulli) and source.noise_flip else ""
+        once = ", one symbol at a time" if isinstance(source, OneShotBernoulli) else ""
+        return f"Binary source, P(X=1) = {source.p:g}{label}{noise}{once}"
+    if isinstance(source, VectorGaussian):
+        spread = _numbers(np.linalg.eigvalsh(source.covariance)[::-1])
+        return f"Gaussian vector of {len(source.covariance)} dimensions, eigenvalues of the covariance {spread}{_vector_label(source.labels)}"
+    assert isinstance(source, Discrete), "there are no others"
+    entropy = float(entr(source.pmf).sum()) / math.log(2)
+    label = "" if source.label_channel is None else f", label of {source.label_channel.shape[1]} values"
+    frozen = "" if source.classifier is None else " read by a frozen classifier"
+    letters, reproduced = source.distortion.shape
+    return f"Discrete source of {letters} letters and {entropy:.4g} bits, reproduced in {reproduced} letters{label}{frozen}"
+
+
+def _vector_label(labels: AlignedLabels | ScalarLabel | None) -> str:
+    if labels is None:
+        return ""
+    if isinstance(labels, ScalarLabel):
+        return f", label of weights {_numbers(labels.weights)} and noise {labels.noise:g}"
+    return f", labels of gains {_numbers(labels.gains)} and noises {_numbers(labels.noises)}"
+
+
+def _numbers(values: FloatArray) -> str:
+    """The first few numbers of an array."""
+    return ", ".join(f"{value:.4g}" for value in values[:6]) + (", …" if len(values) > 6 else "")
+
+
+def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequence[str], title: str, path: Path, caption: str = "") -> None:
     """Draws a quantity over one constraint as a curve, or over two as contours; where it is infinite the ground is shaded.
 
     Args:
@@ -55,6 +107,7 @@ def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequen
         labels: What the constraints and the quantity are called, in this order.
         title: One sentence.
         path: The picture; its suffix names the format.
+        caption: What source this is, to stand below.
 
     Raises:
         QuadrateError: If the file cannot be written.
@@ -66,6 +119,7 @@ def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequen
     else:
         _contours(axes, grids[0], grids[1], values, _round_levels(values))
         _name(axes, labels[0], labels[1], title)
+    _caption(figure, caption)
     save_figure(figure, path)
 
 
@@ -89,6 +143,7 @@ def contours_figure(path: Path) -> None:
     _name(rdc, mse, entropy, "Gaussian source: the harder demand\nalone sets the rate R(D, C) in nats.")
     _name(rpc, squared_distance, entropy, "Gaussian source: perception is free,\nC alone sets the rate R(P, C) in nats.")
     _binary_contours(binary)
+    _caption(figure, f"{source_label(source)}.   {source_label(Bernoulli(**_BINARY))}.")
     save_figure(figure, path)
 
 
@@ -111,6 +166,7 @@ def source_noise_figure(path: Path) -> None:
     _name(
         axes, variation, f"least {entropy}", "If the encoder sees the source through noise, perception costs\nclassification even at unlimited rate."
     )
+    _caption(figure, f"{source_label(Bernoulli(**_NOISY))}.")
     save_figure(figure, path)
 
 
@@ -191,6 +247,12 @@ def _name_region(axes: Axes, x: FloatArray, y: FloatArray, region: FloatArray) -
 
 def _finite(values: FloatArray) -> FloatArray:
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _caption(figure: Figure, text: str) -> None:
+    """The sources below the axes."""
+    if text:
+        figure.supxlabel(text, fontsize=8, color=_DARK)
 
 
 def _name(axes: Axes, x: str, y: str, title: str) -> None:

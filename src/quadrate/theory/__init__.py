@@ -2,7 +2,7 @@
 
 from quadrate.theory.binary import Bernoulli, OneShotBernoulli
 from quadrate.theory.channels import Channel, DiscreteChannel, GaussianChannel, MixedChannel, Point
-from quadrate.theory.convergence import ConvergenceWarning
+from quadrate.theory.convergence import ConvergenceWarning, LocalOptimumWarning
 from quadrate.theory.discrete import Discrete, Solution, solve
 from quadrate.theory.functions import classification, distortion, measure, rate
 from quadrate.theory.gaussian import AlignedLabels, ScalarGaussian, ScalarLabel, VectorGaussian
@@ -30,6 +30,7 @@ __all__ = [
     "DiscreteChannel",
     "GaussianChannel",
     "InvariantEntropies",
+    "LocalOptimumWarning",
     "MixedChannel",
     "OneShotBernoulli",
     "PermutationGroup",

@@ -23,7 +23,7 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     """
     try:
         checked = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number; got {value!r}") from None
     if not math.isfinite(checked) or checked < low or checked > high or (open_low and checked == low):
         bounds = [f"{'>' if open_low else '>='} {low:g}"] * (low > -math.inf) + [f"<= {high:g}"] * (high < math.inf)
@@ -31,21 +31,23 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
     return checked
 
 
-def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None) -> FloatArray:
-    """A float64 array of finite numbers with one of the given numbers of dimensions.
+def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None, *, infinite: bool = False) -> FloatArray:
+    """A float64 array of finite numbers, or with `infinite` also inf, with one of the given numbers of dimensions.
 
     Raises:
         ValueError: Otherwise.
     """
     try:
+        if np.asarray(value).dtype.kind not in "biufO":  # complex numbers and dates would become other numbers, and texts are none
+            raise TypeError
         checked = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be an array of numbers of one shape; got {value!r}") from None
     if dimensions is not None and checked.ndim not in dimensions:
         wanted = " or ".join(str(count) for count in dimensions)
         raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
-    if checked.size == 0 or not np.isfinite(checked).all():
-        raise ValueError(f"{name} must hold at least one number, all finite; got {value!r}")
+    if checked.size == 0 or not (np.isfinite(checked) | (infinite & np.isposinf(checked))).all():
+        raise ValueError(f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got {value!r}")
     return checked
 
 
@@ -89,17 +91,22 @@ def count(name: str, value: Any) -> int:
 def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     """Arrays of numbers as float64 arrays of their common shape; infinities allowed.
 
+    What cannot be negative (anything but a classification, which may be a differential entropy) is refused where it is: a mistake, while a bound that no
+    codec meets is a question with an answer.
+
     Raises:
-        ValueError: If one is no array of numbers, holds a NaN, or the shapes do not broadcast.
+        ValueError: If one is no array of numbers, holds a NaN or a negative number, or the shapes do not broadcast.
     """
     arrays = []
     for name, value in arguments.items():
         try:
             values = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"{name} must be a number or an array of numbers; got {value!r}") from None
         if np.isnan(values).any():
             raise ValueError(f"{name} must not be NaN: a number, or inf for no constraint")
+        if name != "classification" and (values < 0).any():
+            raise ValueError(f"{name} must be >= 0; got {values.min():g}")
         arrays.append(values)
     try:
         return tuple(np.array(values) for values in np.broadcast_arrays(*arrays))

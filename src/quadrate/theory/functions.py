@@ -59,7 +59,8 @@ def rate(
         distortion: The largest E Δ(X,X̂): MSE for Gaussian sources, Hamming for binary ones, the source's own matrix for discrete ones; inf: any.
         perception: The largest d(p_X̂, p_X); inf: any.
         classification: The largest H(S|X̂), in `unit` (differential, and so maybe negative, for Gaussian labels); inf: any.
-        divergence: "w2" (squared 2-Wasserstein distance), "kl" (KL(p_X̂ ‖ p_X), in `unit`) or "tv" (total variation), as far as the source has them.
+        divergence: "w2" (squared 2-Wasserstein distance), "tv" (total variation, in [0, 1]), "kl" (KL(p_X̂ ‖ p_X), in `unit`), "chi2" (χ²) or
+            "hellinger" (squared Hellinger distance), as far as the source has them: its `divergences`.
         unit: "bits" or "nats": of the rate, the classification, the common randomness and a KL perception alike.
         common_randomness: Rate of the randomness that encoder and decoder share, in `unit`; inf: enough. Finite only for scalar Gaussian sources.
         classifier_sees_randomness: Whether the classifier is given the common randomness as well: H(S|X̂,U). Only for binary sources.
@@ -70,7 +71,12 @@ def rate(
         with `return_channel` a pair of it and the channel (NaN where the rate is inf, and for finite common randomness, which no such channel shows).
 
     Raises:
-        ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast.
+        ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast; if a distortion or perception is negative, which is
+            no constraint but a mistake. (A classification below what any codec reaches, negative or not, is infeasible: inf.)
+
+    Warns:
+        ConvergenceWarning: If a solver is less exact than it should be.
+        LocalOptimumWarning: If H(S|X̂) of a Discrete source's ideal classifier binds: then the rate is an upper bound, from a local method.
     """
     constraints = make_constraints(source, distortion, perception, classification, divergence, unit, common_randomness, classifier_sees_randomness)
     nats, channel = source.solve(constraints)
@@ -95,7 +101,11 @@ def distortion(
         The distortion, `inf` where no codec of that rate meets the other constraints; a float or an array of the broadcast shape.
 
     Raises:
-        ValueError: As `rate`.
+        ValueError: As `rate`; if a rate is negative.
+
+    Warns:
+        ConvergenceWarning: As `rate`.
+        LocalOptimumWarning: As `rate`.
     """
     rates, perceptions, classifications = checks.broadcast(rate=rate, perception=perception, classification=classification)
     constraints = make_constraints(
@@ -121,7 +131,11 @@ def classification(
         The conditional entropy, `inf` where no codec of that rate meets the other constraints; a float or an array of the broadcast shape.
 
     Raises:
-        ValueError: As `rate`; if the source has no label.
+        ValueError: As `rate`; if a rate is negative; if the source has no label.
+
+    Warns:
+        ConvergenceWarning: As `rate`.
+        LocalOptimumWarning: As `rate`.
     """
     rates, distortions, perceptions = checks.broadcast(rate=rate, distortion=distortion, perception=perception)
     constraints = make_constraints(

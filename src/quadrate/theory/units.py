@@ -6,6 +6,16 @@ import math
 from typing import Literal
 
 Unit = Literal["bits", "nats"]
+# The measures of perception; which of them a source has, its `divergences` say.
+Divergence = Literal["w2", "tv", "kl", "chi2", "hellinger"]
+# What each of them is, for figures and help.
+DIVERGENCE_TITLES: dict[Divergence, str] = {
+    "w2": "squared 2-Wasserstein",
+    "tv": "total variation",
+    "kl": "KL divergence",
+    "chi2": "χ² divergence",
+    "hellinger": "squared Hellinger",
+}
 _NATS = {"bits": math.log(2), "nats": 1.0}
 
 

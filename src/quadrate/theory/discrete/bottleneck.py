@@ -17,6 +17,8 @@ from quadrate.theory.channels import FloatArray
 from quadrate.theory.discrete.programs import Demand, Outcome, infeasible, solve_demand
 
 _RANDOM_STARTS = 2
+# Entries that can take less than this part of a letter's mass say nothing about the size of the distortion.
+_USED = 1e-6
 # At most this many classifiers from each start.
 _ROUNDS = 300
 # By how much a step that was progress is lengthened.
@@ -97,7 +99,9 @@ def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, 
     """The label of the nearest input letter for each x̂; that of a soft channel; those of random inputs after a few rounds of Lloyd's algorithm."""
     nearest = label_channel[distortion.argmin(axis=0)]
     yield nearest
-    yield posteriors(pmf, _soft_channel(pmf, distortion, label_channel, demand), label_channel, nearest)
+    soft = _soft_channel(pmf, distortion, label_channel, demand)
+    if np.isfinite(soft).all():  # else no channel has a finite distortion, which nobody asked for
+        yield posteriors(pmf, soft, label_channel, nearest)
     generator = np.random.default_rng(0)
     for _ in range(_RANDOM_STARTS):
         classifier = label_channel[generator.choice(len(pmf), distortion.shape[1], p=pmf)]
@@ -109,13 +113,15 @@ def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, 
 
 def _soft_channel(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> FloatArray:
     """Of the channels that are best for the distortion alone, under the demand on perception, the one of least rate that meets the other bounds."""
-    least = 1 / max(float(pmf @ distortion.mean(axis=1)), 1e-12)
+    usable = np.isfinite(distortion) & (_USED * pmf[:, None] * np.where(np.isfinite(distortion), distortion, 0.0) <= demand.bounds[0])
+    typical = float(pmf @ (np.where(usable, distortion, 0.0).sum(axis=1) / np.maximum(usable.sum(axis=1), 1)))
+    least = 1 / (typical or 1.0)
     low, high, best = 0.0, 20.0, None
     for _ in range(12):
         middle = (low + high) / 2
         priced = replace(demand, prices=(least * 2**middle, demand.prices[1], 0.0), bounds=(math.inf, demand.bounds[1], math.inf))
         channel = solve_demand(pmf, distortion, None, priced, 1e-3).channel
-        average = float((pmf[:, None] * channel * distortion).sum())
+        average = float((pmf[:, None] * channel * np.where(channel > 0, distortion, 0.0)).sum())
         if average <= demand.bounds[0] and _equivocation(pmf, channel, label_channel) <= demand.bounds[2]:
             high, best = middle, channel
         else:

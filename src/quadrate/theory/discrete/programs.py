@@ -10,14 +10,18 @@ from numpy.typing import NDArray
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.discrete.laws import DIVERGENCES, Divergence, Law, Separable, Transport
-from quadrate.theory.discrete.saddle import Cost, Optimum, Program, solve_program
+from quadrate.theory.discrete.saddle import FEASIBILITY, Cost, Optimum, Program, dual_bound, solve_program
 
 Indices = NDArray[np.intp]
 
 # Divergences that are infinite where the output has mass and p has none.
 _ABSOLUTELY_CONTINUOUS = ("kl", "chi2")
-# Bounds this near to the least that can be reached, relative to the scale of the cost, are taken to be the least.
+# Bounds this near to the least that can be reached, in parts of it, are taken to be the least.
 _AT_LEAST = 1e-12
+# What could take no more than this part of a letter's mass is forbidden: the rate cannot tell.
+_UNUSABLE = 1e-12
+# For problems that fail: the share of mass below which more is forbidden, and the part of the bounds that is aimed at.
+_ATTEMPTS = ((_UNUSABLE, 1 - 1e-6), (1e-9, 1.0), (1e-7, 1.0), (1e-5, 1.0), (1e-3, 1.0), (1e-2, 1.0))
 # The duality gap at which the iteration starts, nats.
 _FIRST_GAP = 0.3
 # Prices that a search tries.
@@ -52,6 +56,7 @@ class Outcome:
         value: the rate plus what has a price, nats; inf if infeasible.
         gap: how far the value may be from the least, nats; NaN for a local method.
         residual: how far the last iteration was from standing still, nats.
+        excess: by how much the channel exceeds a bound, in parts of it.
         prices: of distortion, perception and classification: minus the slopes of the rate in their bounds.
         iterations: Newton steps.
         converged: whether gap (or residual) and constraints meet their tolerances.
@@ -61,38 +66,114 @@ class Outcome:
     value: float
     gap: float
     residual: float
+    excess: float
     prices: tuple[float, float, float]
     iterations: int
     converged: bool
 
+    @property
+    def local(self) -> bool:
+        """Whether this is the result of a local method, which has no gap."""
+        return math.isnan(self.gap)
+
 
 def infeasible(shape: tuple[int, ...], iterations: int = 0) -> Outcome:
     """No channel meets the bounds."""
-    return Outcome(np.full(shape, np.nan), math.inf, 0.0, 0.0, (0.0, 0.0, 0.0), iterations, True)
+    return Outcome(np.full(shape, np.nan), math.inf, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), iterations, True)
 
 
 def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand, tolerance: float) -> Outcome:
     """The channel that meets a demand at the least rate.
 
+    Entries of very different size, such as huge ones that mean "forbidden", may keep the iteration from its end, and so may tiny bounds. Then it is
+    tried again, aimed just inside the bounds or with entries forbidden of which a channel could make hardly any use; how exact the result is, is
+    still measured against the problem as it was posed.
+
     Args:
         pmf: (n,).
-        distortion: (n, m).
+        distortion: (n, m), inf where a bound or price forbids.
         loss: (n, m) cross-entropy of a classifier of x̂ where the input was x, may be inf; None if classification is not asked for.
         demand: prices or bounds.
         tolerance: duality gap, nats.
     """
-    reduced = _Reduced.of(pmf, distortion, loss, demand)
-    if reduced is None:
+    whole = _Reduced.of(pmf, distortion, loss, demand, _UNUSABLE)
+    if whole is None:
         return infeasible(distortion.shape)
-    program = reduced.program
-    optimum = solve_program(program, tolerance)
-    if not optimum.solved(tolerance) and isinstance(program.law, Separable) and program.law_bound < math.inf:
-        optimum = _by_price(program, program.law, tolerance)
+    best, optimum = whole, whole.solve(tolerance)
+    for share, aim in _ATTEMPTS:
+        if optimum.solved(tolerance):
+            break
+        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], demand.bounds[2]))
+        reduced = _Reduced.of(pmf, distortion, loss, closer, share)
+        if reduced is None:
+            continue
+        other = reduced.solve(tolerance)
+        bound = whole.dual_bound(*reduced.multipliers(other))
+        other = replace(other, bound=bound, feasible=bound <= whole.program.ceiling, excess=aim * (1 + other.excess) - 1)
+        if (other.excess > FEASIBILITY, other.gap) < (optimum.excess > FEASIBILITY, optimum.gap):
+            best, optimum = reduced, other
     if not optimum.feasible:
         return infeasible(distortion.shape, optimum.iterations)
-    prices = float(optimum.prices[0]), float(optimum.prices[2]), float(optimum.prices[1])
-    value = optimum.value + demand.prices[1] * reduced.constant
-    return Outcome(reduced.restored(optimum), value, optimum.gap, optimum.residual, prices, optimum.iterations, optimum.solved(tolerance))
+    return Outcome(
+        best.restored(optimum),
+        optimum.value + best.constant,
+        optimum.gap,
+        optimum.residual,
+        max(optimum.excess, 0.0),
+        best.prices(optimum),
+        optimum.iterations,
+        optimum.solved(tolerance),
+    )
+
+
+@dataclass(frozen=True)
+class _Term:
+    """One linear term: what x̂ costs above the least that any costs, in a unit of the size of the largest entry.
+
+    Attributes:
+        open: (n, m) what stays possible.
+        extra: (n, m) cost above `least`, divided by `unit`; zero where not open.
+        bound: of Σ p extra; inf if it cannot be exceeded.
+        price: of `extra`.
+        least: (n,) of each letter.
+        unit: a power of two, so that it costs no digit.
+    """
+
+    open: NDArray[np.bool_]
+    extra: FloatArray
+    bound: float
+    price: float
+    least: FloatArray
+    unit: float
+
+    @classmethod
+    def of(cls, pmf: FloatArray, cost: FloatArray, opened: NDArray[np.bool_], price: float, bound: float, share: float) -> _Term | None:
+        """Under a bound only what may take `share` of a letter's mass stays open, and if nothing is left to spend, only the least; None if out of reach."""
+        opened = opened & np.isfinite(cost)
+        if not opened.any(axis=1).all():
+            return None
+        least = np.where(opened, cost, np.inf).min(axis=1)
+        extra = np.where(opened, cost, least[:, None]) - least[:, None]
+        floor = float(pmf @ least)
+        room, slack = bound - floor, _AT_LEAST * floor
+        if room < -slack:
+            return None
+        if room <= slack:
+            opened = opened & (extra <= _AT_LEAST * least[:, None])
+            room = math.inf
+        elif room < math.inf:
+            opened = opened & (share * pmf[:, None] * extra <= room)
+        extra = np.where(opened, extra, 0.0)
+        if room >= float(pmf @ extra.max(axis=1)):
+            room = math.inf
+        unit = math.ldexp(1.0, math.frexp(float(extra.max()))[1] - 1)
+        return cls(opened, extra / unit, room / unit, price * unit, least, unit)
+
+    def program_cost(self, pmf: FloatArray, columns: Indices) -> Cost:
+        """What a program takes, with a first guess of the price where there is a bound."""
+        extra = self.extra[:, columns]
+        guess = 1 / (float(pmf @ extra.mean(axis=1)) or 1.0)
+        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound)
 
 
 @dataclass(frozen=True)
@@ -104,17 +185,21 @@ class _Reduced:
         rows: indices of the input letters that are left.
         columns: indices of the output letters that are left.
         shape: of the channel with all letters.
-        constant: the perception that the letters taken out add.
+        terms: distortion and classification, None where they are not asked for.
+        law_unit: of the perception.
+        constant: the value that was taken out: prices times what must be paid anyway.
     """
 
     program: Program
     rows: Indices
     columns: Indices
     shape: tuple[int, ...]
+    terms: tuple[_Term | None, _Term | None]
+    law_unit: float
     constant: float
 
     @classmethod
-    def of(cls, pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand) -> _Reduced | None:
+    def of(cls, pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand, share: float) -> _Reduced | None:
         """Takes the letters out; None if that shows that the demand cannot be met."""
         rows = np.flatnonzero(pmf > 0)
         letters = pmf[rows]
@@ -122,30 +207,38 @@ class _Reduced:
         if demand.asks(1) and demand.divergence in _ABSOLUTELY_CONTINUOUS:
             opened &= pmf > 0
         # Distortion and loss are 0 and 2 of a demand's three.
-        costs, bounds = {}, list(demand.bounds)
-        for which, matrix in ((0, distortion), (2, loss)):
-            if matrix is not None and demand.asks(which):
-                costs[which] = matrix[rows]
-                opened &= np.isfinite(costs[which])
-                tight = _tighten(letters, costs[which], opened, bounds[which]) if opened.any(axis=1).all() else None
-                if tight is None:
+        costs = {which: matrix[rows] for which, matrix in ((0, distortion), (2, loss)) if matrix is not None and demand.asks(which)}
+        terms: dict[int, _Term] = {}
+        while True:  # what one demand rules out may rule out more for another
+            before = opened
+            for which, cost in costs.items():
+                term = _Term.of(letters, cost, opened, demand.prices[which], demand.bounds[which], share)
+                if term is None:
                     return None
-                opened, bounds[which] = tight
-        columns = np.flatnonzero(opened.any(axis=0))
+                terms[which], opened = term, term.open
+            columns = np.flatnonzero(opened.any(axis=0))
+            part = _Part.of(pmf, rows, columns, distortion, demand, share)
+            if part is None:
+                return None
+            opened = opened & np.isin(np.arange(opened.shape[1]), columns[part.reached])
+            if (opened == before).all():
+                break
         opened = opened[:, columns]
-        part = _Part.of(pmf, rows, columns, distortion, demand)
-        if part is None:
-            return None
-        terms = []
-        for which in (0, 2):
-            finite = np.where(opened, costs[which][:, columns], 0.0) if which in costs else np.zeros(opened.shape)
-            guess = 1 / (float(letters @ finite.mean(axis=1)) or 1.0)
-            terms.append(Cost(finite, guess if bounds[which] < math.inf else demand.prices[which], bounds[which]))
+        kept = tuple(terms.get(which) for which in (0, 2))
+        linear = tuple(Cost(np.zeros(opened.shape), 0.0) if term is None else term.program_cost(letters, columns) for term in kept)
         # No rate needs to be larger than the entropy of either alphabet; beyond rounding, a dual bound that is proves that nothing is feasible.
         entropy = -float(letters @ np.log(letters))
         ceiling = math.inf if any(demand.prices) else min(entropy, math.log(len(columns))) + 1e-6
-        program = Program(letters, opened, tuple(terms), part.law, part.price, part.bound, ceiling)
-        return cls(program, rows, columns, distortion.shape, part.constant)
+        program = Program(letters, opened, linear, part.law, part.price, part.bound, ceiling)
+        constant = demand.prices[1] * part.constant + sum(demand.prices[which] * float(letters @ term.least) for which, term in terms.items())
+        return cls(program, rows, columns, distortion.shape, kept, part.unit, constant)
+
+    def solve(self, tolerance: float) -> Optimum:
+        """The optimum of the program, as near as it comes."""
+        optimum = solve_program(self.program, tolerance)
+        if not optimum.solved(tolerance) and isinstance(self.program.law, Separable) and self.program.law_bound < math.inf:
+            return _by_price(self.program, self.program.law, tolerance)
+        return optimum
 
     def restored(self, optimum: Optimum) -> FloatArray:
         """The channel with all letters: an input of no mass gets the output law."""
@@ -154,48 +247,64 @@ class _Reduced:
         channel[np.ix_(np.delete(np.arange(self.shape[0]), self.rows), self.columns)] = optimum.output
         return channel
 
+    def prices(self, optimum: Optimum) -> tuple[float, float, float]:
+        """Of distortion, perception and classification, in their own units."""
+        distortion, classification = (float(price) / (term.unit if term else 1.0) for price, term in zip(optimum.prices[:2], self.terms, strict=True))
+        return distortion, float(optimum.prices[2]) / self.law_unit, classification
 
-def _tighten(pmf: FloatArray, cost: FloatArray, opened: NDArray[np.bool_], bound: float) -> tuple[NDArray[np.bool_], float] | None:
-    """What stays open, and the bound: it goes where it cannot be exceeded, and where only what reaches it is left open. None if out of reach."""
-    if bound >= float(pmf @ np.where(opened, cost, 0.0).max(axis=1)):
-        return opened, math.inf
-    least = np.where(opened, cost, np.inf).min(axis=1)
-    slack = _AT_LEAST * float(np.abs(cost[opened]).max())
-    if bound < float(pmf @ least) - slack:
-        return None
-    if bound > float(pmf @ least) + slack:
-        return opened, bound
-    return opened & (cost <= least[:, None] + slack), math.inf
+    def multipliers(self, optimum: Optimum) -> tuple[FloatArray, tuple[float, float, float]]:
+        """λ of the costs as they were given, and `prices`."""
+        prices = self.prices(optimum)
+        paid = sum(price * term.least for price, term in zip((prices[0], prices[2]), self.terms, strict=True) if term)
+        return optimum.multipliers + paid, prices
+
+    def dual_bound(self, multipliers: FloatArray, prices: tuple[float, float, float]) -> float:
+        """A value that no channel of this program undercuts, from the multipliers of another for the same letters."""
+        own = [price * term.unit if term else 0.0 for price, term in zip((prices[0], prices[2]), self.terms, strict=True)]
+        paid = sum(price * term.least for price, term in zip((prices[0], prices[2]), self.terms, strict=True) if term)
+        return dual_bound(self.program, multipliers - paid, np.array([*own, prices[1] * self.law_unit]))
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The law's part of a program."""
+    """The law's part of a program.
+
+    Attributes:
+        law: where the output law starts.
+        price: of the divergence, in its unit.
+        bound: likewise.
+        constant: the perception that what was taken out adds.
+        reached: (m,) which output letters may have mass.
+        unit: of a transport cost, a power of two.
+    """
 
     law: Law
     price: float
     bound: float
+    reached: NDArray[np.bool_]
     constant: float = 0.0
+    unit: float = 1.0
 
     @classmethod
-    def of(cls, pmf: FloatArray, rows: Indices, columns: Indices, distortion: FloatArray, demand: Demand) -> _Part | None:
+    def of(cls, pmf: FloatArray, rows: Indices, columns: Indices, distortion: FloatArray, demand: Demand, share: float) -> _Part | None:
         """The law that a demand asks for; None if it is out of reach."""
         if not demand.asks(1):
             return cls._none(columns)
         price, bound = demand.prices[1], demand.bounds[1]
         if demand.divergence in DIVERGENCES and bound > _AT_LEAST:
             return cls._divergence(pmf, columns, DIVERGENCES[demand.divergence], price, bound)
-        if demand.divergence == "w2":
-            cost = distortion.T[np.ix_(columns, rows)]
-        else:
-            # Total variation is the transport cost if each move costs one; at zero, all divergences say the same.
-            cost = 1.0 - np.eye(len(pmf))[np.ix_(columns, rows)]
-        free = float(pmf[rows] @ cost.max(axis=0)) <= bound < math.inf
-        return cls._none(columns) if free else cls._transport(pmf[rows], cost, price, bound)
+        # Total variation is the transport cost if each move costs one; at zero, all divergences say the same.
+        cost = distortion if demand.divergence == "w2" else 1.0 - np.eye(len(pmf))
+        cost = cost[np.ix_(rows, columns)]
+        term = _Term.of(pmf[rows], cost, np.ones(cost.shape, dtype=bool), price, bound, share)
+        if term is None:
+            return None
+        free = term.bound == math.inf and price == 0 and term.open.all()
+        return cls._none(columns) if free else cls._transport(pmf[rows], term)
 
     @classmethod
     def _none(cls, columns: Indices) -> _Part:
-        return cls(_near(np.full(len(columns), 1 / len(columns)), None, 0.0), 0.0, math.inf)
+        return cls(_near(np.full(len(columns), 1 / len(columns)), None, 0.0), 0.0, math.inf, np.full(len(columns), True))
 
     @classmethod
     def _divergence(cls, pmf: FloatArray, columns: Indices, divergence: Divergence, price: float, bound: float) -> _Part | None:
@@ -205,17 +314,15 @@ class _Part:
         if room <= 0:
             return None
         price = 2 * _FIRST_GAP / len(columns) / room if room < math.inf else price
-        return cls(_near(pmf[columns], divergence, min(room, 0.1 / price)), price, room, constant)
+        law = _near(pmf[columns], divergence, min(room, 0.1 / price))
+        return cls(law, price, room, np.full(len(columns), True), constant)
 
     @classmethod
-    def _transport(cls, pmf: FloatArray, cost: FloatArray, price: float, bound: float) -> _Part | None:
-        least, slack = cost.min(axis=0), _AT_LEAST * float(cost.max())
-        if bound < float(pmf @ least) - slack:
-            return None
-        if bound <= float(pmf @ least) + slack:
-            return cls(_coupled(pmf, np.where(cost <= least + slack, cost, np.inf), 0.0), 0.0, math.inf)
-        price = min(1 / float(cost.mean(axis=0) @ pmf), 2 * _FIRST_GAP / bound) if bound < math.inf else price
-        return cls(_coupled(pmf, cost, price), price, bound)
+    def _transport(cls, pmf: FloatArray, term: _Term) -> _Part:
+        cost, price, bound = np.where(term.open, term.extra, np.inf).T, term.price, term.bound
+        if bound < math.inf:
+            price = min(1 / float(term.extra.mean(axis=1) @ pmf), 2 * _FIRST_GAP / bound)
+        return cls(_coupled(pmf, cost, price), price, bound, term.open.any(axis=0), float(pmf @ term.least), term.unit)
 
 
 def _near(reference: FloatArray, divergence: Divergence | None, room: float) -> Separable:

@@ -68,10 +68,11 @@ class Optimum:
     Attributes:
         channel: (n, m).
         output: (m,) its output law.
+        multipliers: (n,) λ.
         prices: of the costs and of the law.
         value: rate plus what has a fixed price, nats.
         bound: no channel has a smaller value.
-        excess: the largest violation of a bound, relative to it; negative if all are met.
+        excess: the largest violation of a bound, in parts of it and a millionth of the cost's largest entry; negative if all are met.
         residual: the violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
@@ -79,6 +80,7 @@ class Optimum:
 
     channel: FloatArray
     output: FloatArray
+    multipliers: FloatArray
     prices: FloatArray
     value: float
     bound: float
@@ -97,7 +99,7 @@ class Optimum:
         return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
 
 
-# A bound may be exceeded by this much of itself (and of a millionth of the cost's largest entry).
+# A bound may be exceeded by this much of itself and a millionth of the cost's largest entry, but no more than a hundred times as much of itself.
 FEASIBILITY = 1e-8
 # Instead of zero, where a logarithm or a quotient is taken.
 _TINY = 1e-300
@@ -118,6 +120,11 @@ def solve_program(program: Program, tolerance: float, iterations: int = 200) -> 
                 return best
         state, length = state.advance()
     return best or state.optimum(state.bound(), iterations, feasible=True)
+
+
+def dual_bound(program: Program, multipliers: FloatArray, prices: FloatArray) -> float:
+    """What no channel of a program undercuts, by any multipliers λ and prices ≥ 0, wherever they come from."""
+    return _State.make(program, multipliers, prices, np.ones_like(prices), program.law).bound()
 
 
 # A step as short as this ends the iteration.
@@ -253,9 +260,9 @@ class _State:
         values = np.append(averages, perception)
         largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
         bounds = np.where(self.free, self.bounds, 1.0)
-        excess = float(np.max(np.where(self.free, (values - bounds) / (bounds + 1e-6 * largest), 0.0)))
+        excess = float(np.max(np.where(self.free, (values - bounds) / (bounds + np.minimum(1e-6 * largest, 99 * bounds)), 0.0)))
         value = rate + float((self.prices * values)[~self.free].sum())
-        return Optimum(channel, output, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
+        return Optimum(channel, output, self.multipliers, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,16 +13,19 @@ from scipy.special import entr
 
 from quadrate.theory import checks
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, Point
-from quadrate.theory.convergence import ConvergenceWarning
+from quadrate.theory.convergence import ConvergenceWarning, LocalOptimumWarning
 from quadrate.theory.discrete.bottleneck import cross_entropies, solve_ideal
 from quadrate.theory.discrete.laws import DIVERGENCES
 from quadrate.theory.discrete.programs import Demand, Outcome, solve_demand
+from quadrate.theory.discrete.saddle import FEASIBILITY
 from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.source import Constraints, Source
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 
 # The duality gap of points of the rate function, nats.
 _TOLERANCE = 1e-7
+# A channel that exceeds a bound by more of it is no answer.
+_EXCESS = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +39,15 @@ class Discrete(Source):
 
     Classification is H(S|X̂), what an ideal classifier of X̂ would have as log-loss; or, with a `classifier`, the cross-entropy
     E[−ln c(S|X̂)] of that frozen one. The cross-entropy makes a convex problem, solved to a certified optimum. H(S|X̂) is not convex: the
-    solver is a local one, restarted, and what it returns is feasible but maybe not the least.
+    solver is a local one, restarted, and what it returns is feasible but maybe not the least, an upper bound. Where that matters, a
+    `LocalOptimumWarning` says so.
+
+    Infinite distortions forbid: under a bound or a weight on the distortion, such pairs get no mass. Without one they may occur, and the distortion
+    is inf. Very large numbers are taken as they are.
 
     Attributes:
         pmf: (n,) probabilities, zeros allowed.
-        distortion: (n, m) Δ(x,x̂) ≥ 0.
+        distortion: (n, m) Δ(x,x̂) ≥ 0, inf where x must not become x̂ (erasures).
         label_channel: (n, k) p(s|x), or None without a label.
         classifier: (m, k) c(s|x̂), zeros allowed, or None for an ideal one.
 
@@ -57,7 +64,7 @@ class Discrete(Source):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pmf", checks.distributions("pmf", self.pmf, (None,)))
-        distortion = checks.array("distortion", self.distortion, (2,))
+        distortion = checks.array("distortion", self.distortion, (2,), infinite=True)
         if len(distortion) != len(self.pmf) or (distortion < 0).any():
             raise ValueError(f"distortion must have shape ({len(self.pmf)}, any), a row a letter of pmf, and entries >= 0; got {distortion.shape}")
         object.__setattr__(self, "distortion", distortion)
@@ -71,8 +78,8 @@ class Discrete(Source):
 
     @property
     def distortion_ceiling(self) -> float:
-        """The distortion of the worst reproduction."""
-        return float(self.pmf @ self.distortion.max(axis=1))
+        """The distortion of the worst reproduction that has a finite one."""
+        return float(self.pmf @ np.where(np.isfinite(self.distortion), self.distortion, 0.0).max(axis=1))
 
     @property
     def label_entropies(self) -> tuple[float, float] | None:
@@ -95,14 +102,18 @@ class Discrete(Source):
         """The least rates in nats, to a duality gap of 1e-7 nats (with an ideal classifier: locally), and channels that attain them.
 
         Warns:
-            ConvergenceWarning: If a point is less exact than that.
+            ConvergenceWarning: If a point is less exact than that; it is NaN if not even a channel within the bounds was found.
+            LocalOptimumWarning: If the bound on H(S|X̂) of an ideal classifier plays a part, so that the rate is an upper bound of the least one.
         """
         self._check(constraints)
         rates = np.empty(constraints.shape)
         channels = np.empty((*constraints.shape, *self.distortion.shape))
+        local = False
         for index, bounds in constraints.each():
             outcome = self._constrained(bounds, constraints.divergence)
             rates[index], channels[index] = outcome.value, outcome.channel
+            local = local or outcome.local
+        _warn_if_local(local)
         return rates, DiscreteChannel(channels)
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
@@ -130,7 +141,7 @@ class Discrete(Source):
             return math.nan, math.nan, math.nan, math.nan
         output = self.pmf @ channel
         rate = float(_entropies(output) - self.pmf @ _entropies(channel))
-        distortion = float((self.pmf[:, None] * channel * self.distortion).sum())
+        distortion = _mean(self.pmf[:, None] * channel, self.distortion)
         return max(rate, 0.0), distortion, self._perception(output, divergence), self._classification(channel)
 
     def _perception(self, output: FloatArray, divergence: str) -> float:
@@ -148,7 +159,7 @@ class Discrete(Source):
         joint = self.pmf[:, None] * channel
         loss = self.loss
         if loss is not None:
-            return float(np.where(joint > 0, joint * np.where(joint > 0, loss, 0), 0).sum())
+            return _mean(joint, loss)
         return float(_entropies((joint.T @ self.label_channel).ravel()) - _entropies(joint.sum(axis=0)))
 
     def _check(self, constraints: Constraints) -> None:
@@ -165,7 +176,10 @@ class Discrete(Source):
             raise ValueError(f"{name} needs a source whose X̂ has the letters of X: a distortion of shape ({n}, {n}); got ({n}, {m})")
 
     def _constrained(self, bounds: tuple[float, float, float], divergence: str) -> Outcome:
-        return _warned(self._optimize(Demand(bounds=bounds, divergence=divergence), _TOLERANCE))
+        outcome = _warned(self._optimize(Demand(bounds=bounds, divergence=divergence), _TOLERANCE))
+        if outcome.excess <= _EXCESS:
+            return outcome
+        return replace(outcome, value=math.nan, channel=np.full_like(outcome.channel, np.nan))
 
     def _optimize(self, demand: Demand, tolerance: float) -> Outcome:
         if self.label_channel is not None and self.classifier is None:
@@ -175,14 +189,18 @@ class Discrete(Source):
     def _invert(self, rate: FloatArray, constraints: Constraints, which: int, low: float, high: float) -> FloatArray:
         self._check(constraints)
         least = np.empty(constraints.shape)
+        local = False
         for index, bounds in constraints.each():
 
             def needed(value: float, bounds: tuple[float, float, float] = bounds) -> tuple[float, float]:
+                nonlocal local
                 asked = value if which == 0 else bounds[0], bounds[1], value if which == 2 else bounds[2]
                 outcome = self._constrained(asked, constraints.divergence)
+                local = local or outcome.local
                 return outcome.value, outcome.prices[which]
 
             least[index] = _first_enough(needed, float(rate[index]), low, high)
+        _warn_if_local(local)
         return least
 
 
@@ -240,6 +258,7 @@ def solve(
 
     Warns:
         ConvergenceWarning: If the tolerance is not reached.
+        LocalOptimumWarning: If C is H(S|X̂) and has a weight: then the optimum is a local one.
     """
     weights = (
         checks.number("distortion_weight", distortion_weight, 0.0),
@@ -255,6 +274,7 @@ def solve(
     if weights[2] > 0 and source.label_channel is None:
         raise ValueError("classification_weight needs a source with a label_channel")
     outcome = _warned(source._optimize(Demand(prices=weights, divergence=divergence), tolerance))
+    _warn_if_local(outcome.local)
     rate, distortion, perception, classification = source._measure(outcome.channel, divergence)
     return Solution(
         rate / nats,
@@ -275,8 +295,24 @@ def _warned(outcome: Outcome) -> Outcome:
         message = (
             f"stopped after {outcome.iterations} iterations at a duality gap of {outcome.gap:.1e} nats, a residual of {outcome.residual:.1e} nats"
         )
+        if outcome.excess > FEASIBILITY:
+            message += f"; no channel within the bounds was found, the nearest exceeds one by {outcome.excess:.1e} of it"
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return outcome
+
+
+def _warn_if_local(local: bool) -> None:
+    if local:
+        message = (
+            "H(S|X̂) of an ideal classifier makes a problem that is not convex: this is the best of several local optima, "
+            "an upper bound of the least value; with a frozen classifier it would be certified"
+        )
+        warnings.warn(message, LocalOptimumWarning, stacklevel=4)
+
+
+def _mean(joint: FloatArray, cost: FloatArray) -> float:
+    """The expected cost, inf where a forbidden pair has mass."""
+    return float((joint * np.where(joint > 0, cost, 0.0)).sum())
 
 
 def _entropies(distributions: FloatArray) -> Any:
@@ -299,6 +335,16 @@ def _first_enough(needed: Callable[[float], tuple[float, float]], rate: float, l
         return math.inf
     if needed(low)[0] <= allowed:
         return low
+    # A range that huge numbers have stretched is cut to the size of the answer, by powers of eight.
+    span, few, many = high - low, 0, 1
+    while needed(low + math.ldexp(span, -3 * many))[0] <= allowed:
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (middle, many) if needed(low + math.ldexp(span, -3 * middle))[0] <= allowed else (few, middle)
+    high = low + math.ldexp(span, -3 * few)
+    if few:
+        value, (found, slope) = high, needed(high)
     precision, flat = 1e-7 * (high - low), 100 * _TOLERANCE / (high - low)
     while high - low > precision:
         step = (found - rate) / slope if slope > flat else math.inf

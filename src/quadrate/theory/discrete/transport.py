@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 import scipy.sparse
 from scipy.optimize import linprog
 
 from quadrate.theory.channels import FloatArray
 
+# The tightest that HiGHS takes: the default of 1e-7 would show in the result where entries or bounds are small.
+LINEAR_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
+# How many times as large as all smaller ones an entry must be for a program to be tried without it.
+_APART = 1e4
+
 
 def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:
-    """The least Σ T(i,j) cost(i,j) over couplings T of two laws.
+    """The least Σ T(i,j) cost(i,j) over couplings T of two laws; inf if every coupling does what is forbidden.
 
     Args:
         first: (n,) law of the rows.
         second: (m,) law of the columns.
-        cost: (n, m).
+        cost: (n, m), at least 0, inf where forbidden.
     """
     rows, columns = np.flatnonzero(first), np.flatnonzero(second)
     first, second, cost = first[rows], second[columns], cost[np.ix_(rows, columns)]
@@ -23,9 +31,33 @@ def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> f
         return _staircase(first, second, cost)
     n, m = cost.shape
     sums = scipy.sparse.vstack([scipy.sparse.kron(scipy.sparse.eye(n), np.ones((1, m))), scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye(m))])
-    # One of the n + m equations follows from the others, up to rounding that could make them contradict each other.
-    result = linprog(cost.ravel(), A_eq=sums.tocsr()[:-1], b_eq=np.concatenate([first, second])[:-1], method="highs")
-    return float(result.fun)
+    least = math.inf
+    for limit in size_limits(cost):
+        # One of the n + m equations follows from the others, up to rounding that could make them contradict each other.
+        result = linprog(
+            np.where(cost <= limit, cost, 0.0).ravel() / (limit or 1.0),
+            A_eq=sums.tocsr()[:-1],
+            b_eq=np.concatenate([first, second])[:-1],
+            bounds=np.stack([np.zeros(cost.size), np.where(cost <= limit, np.inf, 0.0).ravel()], axis=1),
+            method="highs",
+            options=LINEAR_OPTIONS,
+        )
+        if result.status == 0:
+            least = min(least, float(result.fun) * (limit or 1.0))
+    return max(least, 0.0)
+
+
+def size_limits(cost: FloatArray) -> Iterator[float]:
+    """Sizes, from small to large, beyond which a linear program is to forbid all entries; the best of these programs is the one to take.
+
+    The solver's tolerances are absolute, so that small entries drown beside very large ones, and those are mostly there to be avoided.
+    """
+    sizes = np.unique(cost[np.isfinite(cost) & (cost > 0)])
+    if sizes.size == 0:
+        yield 0.0
+    for size, following in zip(sizes, [*sizes[1:], math.inf], strict=True):
+        if following / max(_APART, sum(cost.shape)) > size:
+            yield float(size)
 
 
 def rounded(coupling: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
@@ -41,7 +73,10 @@ def rounded(coupling: FloatArray, first: FloatArray, second: FloatArray) -> Floa
 
 def _is_monge(cost: FloatArray) -> bool:
     """Whether c(i,j) + c(i+1,j+1) ≤ c(i,j+1) + c(i+1,j): then the monotone coupling is optimal (Hoffman 1963), as for |x−y|^r on the line."""
-    return bool((cost[:-1, :-1] + cost[1:, 1:] <= cost[:-1, 1:] + cost[1:, :-1] + 1e-12 * np.abs(cost).max()).all())
+    if not np.isfinite(cost).all():
+        return False
+    halves = cost / 2  # the sum of two of the largest numbers is none
+    return bool((halves[:-1, :-1] + halves[1:, 1:] <= (1 + 1e-12) * (halves[:-1, 1:] + halves[1:, :-1])).all())
 
 
 def _staircase(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:

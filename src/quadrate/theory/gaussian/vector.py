@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -12,12 +14,18 @@ from scipy.optimize import brentq
 
 from quadrate.theory import checks
 from quadrate.theory.channels import Channel, FloatArray, GaussianChannel, Point
+from quadrate.theory.convergence import ConvergenceWarning
+from quadrate.theory.gaussian.vector_common import Solution, spectrum, symmetric_root
 from quadrate.theory.gaussian.vector_diagonal import Diagonal
 from quadrate.theory.gaussian.vector_full import Full
 from quadrate.theory.source import Constraints, Source
 
-# Relative to the largest eigenvalue: what is below it is rounding.
+# Relative to the largest eigenvalue of a correlation matrix: what is below it is rounding.
 _ROUNDING = 1e-13
+# Rates that rounding of the covariance's entries may have changed by more, in nats, are doubtful.
+_DOUBTFUL = 1e-6
+# Distortions below exp(-this) of the variance are as good as none.
+_DEEPEST = 680.0
 # Nats by which the inverse functions may exceed the rate asked for: the convex programs' tolerance.
 _RATE_TOLERANCE = 1e-8
 
@@ -80,8 +88,10 @@ class VectorGaussian(Source):
     (`ConvergenceWarning`) where it is not certain of 1e-6.
 
     Attributes:
-        covariance: (n, n), positive definite; given as (n,), variances of independent components.
+        covariance: (n, n), positive definite; given as (n,), variances of independent components, of any size.
         labels: `AlignedLabels`, for a diagonal covariance, or one `ScalarLabel`; None without a label.
+
+    Where a covariance is so close to singular that the rounding of its entries matters, the rate comes with a `ConvergenceWarning` too.
 
     Raises:
         ValueError: If the covariance is not that, or the labels do not fit it.
@@ -125,11 +135,15 @@ class VectorGaussian(Source):
         _refuse_randomness(constraints)
         rates = np.full(constraints.shape, np.inf)
         gains, noises = np.full((2, *constraints.shape, *self.covariance.shape), np.nan)
+        kl = constraints.divergence == "kl"
         for index, (distortion, perception, classification) in constraints.each():
             if not self._feasible(distortion, perception, classification):
                 continue
-            solve = self._solve_kl if constraints.divergence == "kl" else self._solve_w2
-            rates[index], gains[index], noises[index] = solve(distortion, perception, classification)
+            asked = distortion / self._unit, perception if kl else perception / self._unit, classification
+            solution, share = (self._solve_kl if kl else self._solve_w2)(*asked)
+            rates[index] = solution.rate
+            gains[index], noises[index] = self._channel(solution, share)
+            self._warn_if_doubtful(solution)
         return rates, GaussianChannel(gains, noises)
 
     def solve_universal(self, constraints: Constraints) -> tuple[float, GaussianChannel]:
@@ -152,17 +166,19 @@ class VectorGaussian(Source):
         distortions, perceptions, classification = constraints.distortion.ravel(), constraints.perception.ravel(), constraints.classification.min()
         if not self._feasible(distortions.min(), perceptions.min(), classification):
             return math.inf, GaussianChannel(*np.full((2, *self.covariance.shape), np.nan))
-        error = self._error_w2(distortions, perceptions, classification)
-        rate, gain, noise = self._solution(error, self.covariance, 1.0)
-        return rate, GaussianChannel(gain, noise)
+        solution = self._decodable(distortions / self._unit, perceptions / self._unit, classification)
+        self._warn_if_doubtful(solution)
+        return solution.rate, GaussianChannel(*self._channel(solution, 1.0))
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least distortion at a rate of at most `rate` nats, by root finding on the rate function; `inf` where infeasible."""
 
         def least(rate: float, one: Constraints) -> float:
             # No direction's error falls by more than exp(-2 rate).
-            low = float(np.trace(self.covariance)) * math.exp(-2 * rate)
-            return _inverse(lambda value: self._rate(replace(one, distortion=np.array(value))), rate, low, self.distortion_ceiling)
+            total = math.log(float(np.trace(self.covariance)))
+            low = total - min(2 * rate, _DEEPEST)
+            found = _inverse(lambda value: self._rate(replace(one, distortion=np.exp(value))), rate, low, math.log(self.distortion_ceiling))
+            return 0.0 if found <= total - _DEEPEST else math.exp(found)
 
         return _each(least, rate, constraints)
 
@@ -194,15 +210,21 @@ class VectorGaussian(Source):
         return Point(*values)
 
     def _measure_one(self, gain: FloatArray, noise: FloatArray, divergence: str) -> tuple[float, float, float, float]:
-        cross = gain @ self.covariance
-        output = cross @ gain.T + noise
+        # Each a sum of positive terms, so that small errors are not what is left of large numbers.
+        missed = np.eye(len(gain)) - gain
+        output = gain @ self.covariance @ gain.T + noise
+        distortion = float(np.trace(missed @ self.covariance @ missed.T) + np.trace(noise))
         values, vectors = np.linalg.eigh(output)
         kept = values > _ROUNDING * max(values[-1], 0)
-        explained = (vectors[:, kept] / np.sqrt(values[kept])).T @ cross
-        error = self.covariance - explained.T @ explained
-        distortion = float(np.trace(self.covariance + output - 2 * cross))
+        whitening = vectors[:, kept] / np.sqrt(values[kept])
+        information = max(0.0, -_log_det(whitening.T @ noise @ whitening) / 2)
         perception = self._kl(output) if divergence == "kl" else self._wasserstein(output)
-        return self._information(error), distortion, perception, math.nan if self.labels is None else self._label_entropy(error)
+        if self.labels is None:
+            return information, distortion, perception, math.nan
+        estimate = self.covariance @ gain.T @ whitening @ whitening.T  # E[X|X̂] = estimate · X̂
+        left = np.eye(len(gain)) - estimate @ gain
+        error = left @ self.covariance @ left.T + estimate @ noise @ estimate.T
+        return information, distortion, perception, self._label_entropy(error)
 
     def _feasible(self, distortion: float, perception: float, classification: float) -> bool:
         entropies = self.label_entropies
@@ -211,58 +233,100 @@ class VectorGaussian(Source):
     def _rate(self, one: Constraints) -> float:
         return float(self.solve(one)[0])
 
-    def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[float, FloatArray, FloatArray]:
-        error = self._error_w2(np.array([distortion]), np.array([perception]), classification)
-        distance = math.sqrt(self._wasserstein(self.covariance - error))
-        return self._solution(error, self.covariance, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0)
+    @cached_property
+    def _spectrum(self) -> tuple[FloatArray, FloatArray]:
+        """The eigenvalues (n,) of the covariance and its eigenvectors (n, n)."""
+        if np.array_equal(self.covariance, np.diag(np.diag(self.covariance))):
+            return np.diag(self.covariance), np.eye(len(self.covariance))
+        return spectrum(np.linalg.cholesky(self.covariance))
 
-    def _error_w2(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> FloatArray:
-        """(n, n) error covariance of the least rate from which all pairs can be decoded."""
+    @property
+    def _unit(self) -> float:
+        """The unit in which the solvers see variances: about the largest, and a power of four, so that deviations keep their digits too."""
+        exponent = math.frexp(float(self._spectrum[0].max()))[1] - 1
+        return math.ldexp(1.0, exponent - exponent % 2)
+
+    def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
+        solution = self._decodable(np.array([distortion]), np.array([perception]), classification)
+        distance = math.sqrt(self._problem(math.inf).distance(solution.error))
+        return solution, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0
+
+    def _decodable(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
+        """What is least in rate, and lets all pairs be decoded."""
         classification = self._binding(classification)
         # What does not bind becomes a finite number, of which rounding cannot make a bound.
-        loose = 2 * self.distortion_ceiling
-        distortions, perceptions = np.where(distortions < self.distortion_ceiling, distortions, loose), np.minimum(perceptions, loose)
+        ceiling = self.distortion_ceiling / self._unit
+        distortions, perceptions = np.where(distortions < ceiling, distortions, 2 * ceiling), np.minimum(perceptions, 2 * ceiling)
         problem = self._problem(classification)
-        error = problem.error(distortions.min(), classification)
-        left = np.sqrt(np.maximum(distortions - np.trace(error), 0))
-        if (math.sqrt(self._wasserstein(self.covariance - error)) <= np.sqrt(perceptions) + left).all():
-            return error
-        return problem.realistic_error(distortions, perceptions, classification)
+        solution = problem.solve(distortions.min(), classification)
+        error = float((problem.variances * np.diag(solution.error)).sum())
+        left = np.sqrt(np.maximum(distortions - error, 0))
+        if (math.sqrt(problem.distance(solution.error)) <= np.sqrt(perceptions) + left).all():
+            return solution
+        return problem.realistic(distortions, perceptions, classification)
 
-    def _solve_kl(self, distortion: float, perception: float, classification: float) -> tuple[float, FloatArray, FloatArray]:
-        if perception == 0 or distortion >= self.distortion_ceiling:
+    def _solve_kl(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
+        if perception == 0 or distortion >= self.distortion_ceiling / self._unit:
             return self._solve_w2(distortion, 0.0, classification)
         classification = self._binding(classification)
         problem = self._problem(classification)
-        error = problem.error(distortion, classification)
-        if self._kl(self.covariance - error) <= perception:
-            return self._solution(error, self.covariance, 1.0)
-        error, output = problem.realistic_error_kl(distortion, perception, classification)
-        return self._solution(error, output, 0.0)
+        solution = problem.solve(distortion, classification)
+        left = np.linalg.eigvalsh(solution.error)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            divergence = -float((left + np.log1p(-left)).sum()) / 2
+        if divergence <= perception:
+            return solution, 1.0
+        return problem.realistic_kl(distortion, perception, classification), 0.0
 
-    def _solution(self, error: FloatArray, output: FloatArray, share: float) -> tuple[float, FloatArray, FloatArray]:
-        """Rate, gain and noise of X̂ = share · X̃ + (1 − share) · X', X̃ = E[X|Z] of the given error and X' its optimal transport to N(0, output)."""
-        mean = self.covariance - error
-        values, vectors = np.linalg.eigh(output)
-        root = (vectors * np.sqrt(values)) @ vectors.T
-        moved = root @ _root(root @ mean @ root) @ (vectors / np.sqrt(values)) @ vectors.T  # cov(X', X̃)
-        cross = share * mean + (1 - share) * moved
-        mixed = share**2 * mean + (1 - share) ** 2 * output + share * (1 - share) * (moved + moved.T)
-        gain = np.linalg.solve(self.covariance, cross.T).T
-        noise = mixed - gain @ cross.T
-        return self._information(error), gain, (noise + noise.T) / 2
+    def _channel(self, solution: Solution, share: float) -> tuple[FloatArray, FloatArray]:
+        """Gain and noise of X̂ = share · X̃ + (1 − share) · X', X̃ = E[X|Z] of the solution and X' its optimal transport to the solution's output."""
+        variances, basis = self._spectrum
+        scales = np.sqrt(variances / self._unit)
+        mean = np.eye(len(scales)) - solution.error
+        values, vectors = np.linalg.eigh(mean)
+        inverse = (vectors * np.divide(1, values, out=np.zeros_like(values), where=values > _ROUNDING)) @ vectors.T
+        cross, noise = mean, np.zeros_like(mean)  # of X̂ with X, in parts of X's deviations; what is random even given X̃
+        if share < 1:
+            output = scales[:, None] * solution.output * scales
+            spreads, axes = np.linalg.eigh(output)
+            root = (axes * np.sqrt(spreads)) @ axes.T
+            moved = root @ symmetric_root(root @ (scales[:, None] * mean * scales) @ root) @ (axes / np.sqrt(spreads)) @ axes.T  # cov(X', X̃)
+            moved = moved / scales / scales[:, None]
+            cross = share * mean + (1 - share) * moved
+            spreads, axes = np.linalg.eigh(solution.output - moved @ inverse @ moved.T)
+            noise = (1 - share) ** 2 * (axes * np.where(spreads > _ROUNDING, spreads, 0)) @ axes.T
+        estimate = cross @ inverse
+        noise = noise + estimate @ (solution.error @ mean) @ estimate.T
+        turned = basis * np.sqrt(variances)
+        noise = turned @ noise @ turned.T
+        return turned @ cross @ (basis / np.sqrt(variances)).T, (noise + noise.T) / 2
+
+    def _warn_if_doubtful(self, solution: Solution) -> None:
+        """Says where the rounding of the covariance's entries may have changed the rate of what is coded."""
+        correlation = _correlation(self.covariance)
+        if np.array_equal(correlation, np.eye(len(correlation))):
+            return
+        epsilon = len(correlation) * np.finfo(float).eps
+        variances, _ = self._spectrum
+        relative = epsilon * np.minimum(variances.max() / variances, 1 / np.linalg.eigvalsh(correlation)[0])
+        doubt = float((relative * (1 - np.diag(solution.error))).sum()) / 2
+        if doubt > _DOUBTFUL:
+            warnings.warn(
+                f"the covariance is so close to singular that rounding of its entries may change the rate by {doubt:.1g} nats", ConvergenceWarning, stacklevel=4
+            )
 
     def _binding(self, classification: float) -> float:
         return math.inf if self.label_entropies is None or classification >= self.label_entropies[1] else classification
 
     def _problem(self, classification: float) -> Diagonal | Full:
         """The problem at a classification; without one that binds, solutions have the eigenvectors of the covariance."""
+        variances, basis = self._spectrum
+        scaled = variances / self._unit
         if isinstance(self.labels, AlignedLabels):
-            return Diagonal(np.eye(len(self.covariance)), np.diag(self.covariance), self.labels.gains, self.labels.noises)
+            return Diagonal(scaled, self.labels.gains * math.sqrt(self._unit), self.labels.noises)
         if isinstance(self.labels, ScalarLabel) and classification < math.inf:
-            return Full(_root(self.covariance), self.labels.weights, self.labels.noise)
-        values, vectors = np.linalg.eigh(self.covariance)
-        return Diagonal(vectors, values, np.zeros(len(values)), np.ones(len(values)))
+            return Full(scaled, math.sqrt(self._unit) * (self.labels.weights @ basis), self.labels.noise)
+        return Diagonal(scaled, np.zeros(len(scaled)), np.ones(len(scaled)))
 
     def _label_entropy(self, error: FloatArray) -> float:
         """h(S|X̂) in nats when X has this (n, n) covariance given X̂."""
@@ -273,14 +337,10 @@ class VectorGaussian(Source):
         covariance = error * np.outer(self.labels.gains, self.labels.gains) + np.diag(self.labels.noises)
         return float(np.linalg.slogdet(2 * math.pi * math.e * covariance)[1]) / 2
 
-    def _information(self, error: FloatArray) -> float:
-        """I(X;X̂) in nats when X has this (n, n) covariance given X̂."""
-        return max(0.0, -_log_det(self._whitened(error)) / 2)
-
     def _wasserstein(self, output: FloatArray) -> float:
         """The squared 2-Wasserstein distance of N(0, output) and N(0, covariance)."""
-        root = _root(self.covariance)
-        return max(0.0, float(np.trace(output + self.covariance - 2 * _root(root @ output @ root))))
+        root = symmetric_root(self.covariance)
+        return max(0.0, float(np.trace(output + self.covariance - 2 * symmetric_root(root @ output @ root))))
 
     def _kl(self, output: FloatArray) -> float:
         """KL(N(0, output) ‖ N(0, covariance)) in nats."""
@@ -297,11 +357,20 @@ def _covariance(given: FloatArray) -> FloatArray:
     covariance = np.diag(given) if given.ndim == 1 else given
     if covariance.shape[0] != covariance.shape[1] or not np.allclose(covariance, covariance.T, rtol=0, atol=1e-9 * np.abs(covariance).max()):
         raise ValueError(f"covariance must be symmetric; got {given.tolist()}")
-    covariance = (covariance + covariance.T) / 2
-    eigenvalues = np.linalg.eigvalsh(covariance)
-    if not eigenvalues[0] > _ROUNDING * eigenvalues[-1]:
-        raise ValueError(f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {eigenvalues.tolist()}")
+    covariance = covariance / 2 + covariance.T / 2
+    if not (np.diag(covariance) > 0).all() or not np.linalg.eigvalsh(_correlation(covariance))[0] > _ROUNDING:
+        raise ValueError(f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {_eigenvalues(covariance)}")
     return covariance
+
+
+def _correlation(covariance: FloatArray) -> FloatArray:
+    """The covariance in parts of the deviations, so that only correlations count as singular, not components of very different size."""
+    deviations = np.sqrt(np.diag(covariance))
+    return np.asarray(covariance / deviations / deviations[:, None])
+
+
+def _eigenvalues(covariance: FloatArray) -> list[float]:
+    return np.linalg.eigvalsh(covariance).tolist()
 
 
 def _refuse_randomness(constraints: Constraints) -> None:
@@ -311,16 +380,10 @@ def _refuse_randomness(constraints: Constraints) -> None:
         raise ValueError("classifier_sees_randomness must be False for a VectorGaussian: only binary sources have that variant")
 
 
-def _root(matrix: FloatArray) -> FloatArray:
-    """The symmetric square root of a positive semi-definite matrix, rounding below zero cut off."""
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
-
-
 def _log_det(whitened: FloatArray) -> float:
-    """The log-determinant of a matrix of order one; -inf if it is singular but for rounding."""
+    """The log-determinant of a covariance of order one or below; -inf if it is singular."""
     values = np.linalg.eigvalsh(whitened)
-    return float(np.log(values).sum()) if values[0] > _ROUNDING else -math.inf
+    return float(np.log(values).sum()) if values.size == 0 or values[0] > 0 else -math.inf
 
 
 def _inverse(needed: Callable[[float], float], rate: float, low: float, high: float) -> float:
@@ -331,8 +394,10 @@ def _inverse(needed: Callable[[float], float], rate: float, low: float, high: fl
         return math.inf
     if needed(low) <= target:
         return low
+    if low == -math.inf:
+        return low
     # Rates are cut off at one nat too many, since `low` may need an infinite one.
-    return float(brentq(lambda value: min(needed(value) - target, 1.0), low, high, xtol=1e-12 * (high - low)))
+    return float(brentq(lambda value: min(needed(value) - target, 1.0), low, high, xtol=1e-12))
 
 
 def _each(least: Callable[[float, Constraints], float], rates: FloatArray, constraints: Constraints) -> FloatArray:

@@ -10,49 +10,53 @@ import numpy as np
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.gaussian.barrier import Barrier, Jet, below, minimize, outside
-from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, constrained, decodable, multiplier
+from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, Solution, constrained, decodable, multiplier
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
-    """X = basis · Y with independent Y_i ~ N(0, λ_i) and labels S_i = a_i Y_i + N(0, n_i); solutions are covariances of X.
+    """Independent Y_i ~ N(0, λ_i) with labels S_i = a_i Y_i + N(0, n_i).
 
     Solutions are diagonal. Each constraint is convex and rising in the error covariance, or a log-determinant of a positive linear map of it: either
     way convex along the geodesics of positive matrices. Flipping the sign of a component changes nothing. So the centre of a solution's flipped
     copies is a solution, and has no correlations.
 
     Attributes:
-        basis: (n, n), orthogonal.
         variances: (n,) λ, positive.
         gains: (n,) a; zeros without a label.
         noises: (n,) n; ones without a label.
     """
 
-    basis: FloatArray
     variances: FloatArray
     gains: FloatArray
     noises: FloatArray
 
-    def error(self, distortion: float, classification: float) -> FloatArray:
-        """(n, n) error covariance of the least rate at a distortion and a classification, whatever the perception."""
-        return self._covariance(self._errors(distortion, classification))
+    def solve(self, distortion: float, classification: float) -> Solution:
+        """The least rate at a distortion and a classification, whatever the perception."""
+        return self._solution(np.log(self._errors(distortion, classification) / self.variances))
 
-    def realistic_error(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> FloatArray:
-        """(n, n) error covariance of the least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
+    def realistic(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
+        """The least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
         if len(distortions) == 1 and perceptions[0] == 0 and classification == math.inf:
-            return self._covariance(self._perfect_realism(distortions[0]))
+            return self._solution(np.log(self._perfect_realism(distortions[0]) / self.variances))
         barriers = [decodable(self._error, self._loss, distortions, perceptions)]
-        return self._covariance(self._program(barriers, classification, distortions.min(), 0)[0])
+        return self._solution(self._program(barriers, classification, distortions.min(), 0))
 
-    def realistic_error_kl(self, distortion: float, perception: float, classification: float) -> tuple[FloatArray, FloatArray]:
-        """(n, n) error and output covariances of the least rate at a distortion, a KL divergence and a classification."""
+    def realistic_kl(self, distortion: float, perception: float, classification: float) -> Solution:
+        """The least rate at a distortion, a KL divergence and a classification, with the output's covariance."""
         n = len(self.variances)
         barriers = [Barrier(n, partial(_positive, n)), below(self._divergence, perception), below(self._distortion, distortion)]
-        errors, outputs = self._program(barriers, classification, distortion, n)
-        return self._covariance(errors), self._covariance(outputs)
+        return self._solution(self._program(barriers, classification, distortion, n))
 
-    def _covariance(self, variances: FloatArray) -> FloatArray:
-        return np.asarray((self.basis * variances) @ self.basis.T)
+    def distance(self, error: FloatArray) -> float:
+        """The squared Wasserstein distance of E[X|X̂] from X, with a `Solution`'s error."""
+        left = np.diag(error)
+        return float((self.variances * (left / (1 + np.sqrt(1 - left))) ** 2).sum())
+
+    def _solution(self, x: FloatArray) -> Solution:
+        """What (n,) logarithms of the errors' parts mean, followed by none or (n,) outputs' variances less one."""
+        n = len(self.variances)
+        return Solution(_rate(n, x)[0], np.diag(np.exp(x[:n])), np.diag(1 + x[n:]) if x.size > n else np.eye(n))
 
     def _label_entropy(self, errors: FloatArray) -> float:
         with np.errstate(divide="ignore"):
@@ -60,7 +64,7 @@ class Diagonal:
 
     def _errors(self, distortion: float, classification: float) -> FloatArray:
         """(n,) errors of the least rate under distortion and classification."""
-        filled = self._multipliers(distortion, math.inf)
+        filled = self._filled(distortion)
         if self._label_entropy(filled) <= classification:
             return filled
         if not self.noises.all():
@@ -68,6 +72,12 @@ class Diagonal:
             if tied.sum() <= distortion:
                 return tied
         return self._multipliers(distortion, classification)
+
+    def _filled(self, distortion: float) -> FloatArray:
+        """(n,) errors under distortion alone: reverse water-filling, min(λ, ν) with the ν at which they add up to the distortion."""
+        n, below_level = len(self.variances), np.concatenate([[0.0], np.cumsum(np.sort(self.variances))[:-1]])
+        # Σ min(λ, ν) is the least over j of (the j smallest λ) + (n − j) ν.
+        return np.minimum(self.variances, np.max((distortion - below_level) / (n - np.arange(n))))
 
     def _noise_free(self, classification: float) -> FloatArray:
         """(n,) errors under classification when labels are without noise: a nat of rate then buys a nat of it, wherever spent: on the largest."""
@@ -78,13 +88,13 @@ class Diagonal:
         return errors(multiplier(lambda ell: self._label_entropy(errors(ell)) - classification, 1 / self.variances.max()))
 
     def _multipliers(self, distortion: float, classification: float) -> FloatArray:
-        """(n,) errors under distortion and classification: reverse water-filling and its counterpart with labels."""
+        """(n,) errors under distortion and classification, the counterpart of reverse water-filling with labels."""
         squares = self.gains**2
 
         def response(ell: float, m: float) -> FloatArray:
             # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, in the form that does not cancel.
             a, b = 2 * ell * squares, 2 * ell * self.noises + (m - 1) * squares
-            root = np.sqrt(b**2 + 4 * a * self.noises)
+            root = np.hypot(b, 2 * np.sqrt(a) * np.sqrt(self.noises))
             with np.errstate(divide="ignore", invalid="ignore"):
                 errors = np.where(b > 0, 2 * self.noises / (b + root), (root - b) / (2 * a))
             return np.fmin(self.variances, errors)
@@ -101,14 +111,14 @@ class Diagonal:
 
         def excess(ell: float) -> float:
             tilt = 4 * ell * self.variances
-            s = np.sqrt(1 + tilt**2)
+            s = np.hypot(1, tilt)
             return float(2 * (self.variances * (1 + 1 / (s + tilt)) / (s + 1)).sum()) - distortion
 
         ell = multiplier(excess, 1 / self.variances.max())
-        return np.asarray(2 * self.variances / (1 + np.sqrt(1 + (4 * ell * self.variances) ** 2)))
+        return np.asarray(2 * self.variances / (1 + np.hypot(1, 4 * ell * self.variances)))
 
-    def _program(self, barriers: list[Barrier], classification: float, distortion: float, outputs: int) -> tuple[FloatArray, FloatArray]:
-        """The least rate over x = (τ, e), errors λ exp(τ) and output variances λ (1 + e), e of length `outputs`; (n,) of each."""
+    def _program(self, barriers: list[Barrier], classification: float, distortion: float, outputs: int) -> FloatArray:
+        """The x = (τ, e) of the least rate, errors λ exp(τ) and output variances λ (1 + e), e of length `outputs`."""
         n = len(self.variances)
         barriers = [Barrier(n, partial(_negative, n)), *barriers]
         if classification < math.inf:
@@ -116,8 +126,7 @@ class Diagonal:
         # Small fractions of the errors without perception meet every constraint that can be met.
         fraction = min(0.5, distortion / (4 * self.variances.sum()))
         start = np.concatenate([np.log(fraction * self._errors(distortion, classification) / self.variances), np.zeros(outputs)])
-        x = minimize(partial(_rate, n), barriers, start)
-        return self.variances * np.exp(x[:n]), self.variances[:outputs] * (1 + x[n:])
+        return minimize(partial(_rate, n), barriers, start)
 
     def _error(self, x: FloatArray) -> Jet:
         """The distortion of X̃: tr Q."""

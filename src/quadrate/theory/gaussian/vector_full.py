@@ -9,54 +9,81 @@ import numpy as np
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.gaussian.barrier import Barrier, Jet, Smooth, below, minimize, positive_definite
-from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, constrained, decodable
+from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, Solution, constrained, decodable, spectrum, symmetric_root
 
 
 @dataclass(frozen=True, eq=False)
 class Full:
-    """X ~ N(0, Σ) with S = w'X + N(0, noise).
+    """Independent Y_i ~ N(0, λ_i) with S = w'Y + N(0, noise); Σ = diag(λ).
 
     The programs are in whitened deviations from a perfect copy, so that nothing cancels at small distortions: error covariance Σ^½ Q Σ^½,
     E[X̃X̂'] = Σ^½ (I − W) Σ^½ with X̃ = E[X|Z], output covariance Σ^½ (I + E) Σ^½.
 
     Attributes:
-        root: (n, n) Σ^½, symmetric.
+        variances: (n,) λ, positive.
         weights: (n,) w.
         noise: variance of the label's noise.
     """
 
-    root: FloatArray
+    variances: FloatArray
     weights: FloatArray
     noise: float
 
-    def error(self, distortion: float, classification: float) -> FloatArray:
-        """(n, n) error covariance of the least rate at a distortion and a classification, whatever the perception."""
-        label = np.outer(self.weights, self.weights)
+    @property
+    def root(self) -> FloatArray:
+        """(n, n) Σ^½."""
+        return np.diag(np.sqrt(self.variances))
+
+    def solve(self, distortion: float, classification: float) -> Solution:
+        """The least rate at a distortion and a classification, whatever the perception."""
+        values, vectors = self._response(distortion, classification)
+        return Solution(float(np.log(values).sum()) / 2, (vectors / values) @ vectors.T, np.eye(len(values)))
+
+    def error_root(self, distortion: float, classification: float) -> FloatArray:
+        """(n, n) C with C C' the error of that solution."""
+        values, vectors = self._response(distortion, classification)
+        return np.asarray(vectors / np.sqrt(values))
+
+    def _response(self, distortion: float, classification: float) -> tuple[FloatArray, FloatArray]:
+        """(n,) reciprocals of the parts of X's deviations that are left, and in which directions (n, n)."""
+        roots, length = np.sqrt(self.variances), float(np.linalg.norm(self.weights))
+        direction = self.weights / length
         bound = self.label_error(classification)
 
-        def response(ell: float, m: float) -> FloatArray:
-            values, vectors = np.linalg.eigh(self.root @ (2 * ell * np.eye(len(label)) + 2 * m * label) @ self.root)
-            half = self.root @ vectors
-            return np.asarray((half / np.maximum(values, 1)) @ half.T)
+        def response(ell: float, m: float) -> tuple[FloatArray, FloatArray]:
+            # The eigenvalues of Σ^½ (2ℓ + 2m ww') Σ^½, from a root of the middle.
+            plain, tilted = math.sqrt(2 * ell), math.hypot(math.sqrt(2 * ell), math.sqrt(2 * m) * length)
+            values, vectors = spectrum(roots[:, None] * (plain * np.eye(len(roots)) + (tilted - plain) * np.outer(direction, direction)))
+            return np.maximum(values, 1), vectors
+
+        def label_error(found: tuple[FloatArray, FloatArray]) -> float:
+            values, vectors = found
+            return float((((self.weights * roots) @ vectors) ** 2 / values).sum())
 
         return constrained(
             response,
-            lambda error: float(np.trace(error)) - distortion,
-            lambda error: float(self.weights @ error @ self.weights) - bound,
-            float(np.trace(self.root @ self.root)),
+            lambda found: float(((roots[:, None] * found[1]) ** 2 / found[0]).sum()) - distortion,
+            lambda found: label_error(found) - bound,
+            float(self.variances.sum()),
         )
 
-    def realistic_error(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> FloatArray:
-        """(n, n) error covariance of the least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
+    def realistic(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
+        """The least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
         program = _Program(self, distortions.min(), classification, outputs=False)
         error, loss = program.trace(program.q), program.trace(program.w)
-        return program.solve([decodable(error, loss, distortions, perceptions)])[0]
+        return program.solve([decodable(error, loss, distortions, perceptions)])
 
-    def realistic_error_kl(self, distortion: float, perception: float, classification: float) -> tuple[FloatArray, FloatArray]:
-        """(n, n) error and output covariances of the least rate at a distortion, a KL divergence and a classification."""
+    def realistic_kl(self, distortion: float, perception: float, classification: float) -> Solution:
+        """The least rate at a distortion, a KL divergence and a classification, with the output's covariance."""
         program = _Program(self, distortion, classification, outputs=True)
         floor = positive_definite((1 - OUTPUT_FLOOR) * np.eye(len(self.root)), program.e)
         return program.solve([floor, below(program.divergence, perception), below(program.trace(program.e + 2 * program.w), distortion)])
+
+    def distance(self, error: FloatArray) -> float:
+        """The squared Wasserstein distance of E[X|X̂] from X, with a `Solution`'s error."""
+        roots = np.sqrt(self.variances)
+        mean = roots[:, None] * (np.eye(len(roots)) - error) * roots
+        return max(0.0, float(np.trace(mean) + self.variances.sum() - 2 * np.trace(symmetric_root(roots[:, None] * mean * roots))))
 
     def label_error(self, classification: float) -> float:
         """What w'Qw may be at most: h(S|Z) = ½ ln(2πe (w'Qw + noise))."""
@@ -73,8 +100,7 @@ class _Program:
         n = len(problem.root)
         symmetric, general = _symmetric(n), np.eye(n * n).reshape(-1, n, n)
         # Q is scaled by the solution without perception: its eigenvalues may differ by more powers of ten than Newton's method survives.
-        unroot = np.linalg.inv(problem.root)
-        scale = np.linalg.cholesky(unroot @ problem.error(distortion, classification) @ unroot)
+        scale = problem.error_root(distortion, classification)
         blocks = [scale @ symmetric @ scale.T, general] + [symmetric] * outputs
         ends = np.cumsum([0] + [len(block) for block in blocks])
         directions = np.zeros((3, ends[-1], n, n))
@@ -94,8 +120,8 @@ class _Program:
         values = np.linalg.eigvalsh(np.tensordot(x, self.e, 1))
         return float((values - np.log1p(values)).sum() / 2), (np.trace(self.e, axis1=1, axis2=2) + gradient) / 2, hessian / 2
 
-    def solve(self, barriers: list[Barrier]) -> tuple[FloatArray, FloatArray]:
-        """(n, n) error and output covariances of the least rate under these barriers and the label's bound."""
+    def solve(self, barriers: list[Barrier]) -> Solution:
+        """The least rate under these barriers and the label's bound."""
         root = self._problem.root
         n = len(root)
         # The covariance of (X̃, X̂), whitened and with X̂ subtracted from X̃, is positive definite.
@@ -107,8 +133,7 @@ class _Program:
             barriers.append(below(_linear(np.einsum("i,kij,j->k", weights, self.q, weights)), self._label_error))
         start = min(0.5, self._distortion / (4 * np.trace(root @ root))) * self._inward
         x = minimize(self._rate, barriers, start)
-        error, output = (root @ (base + np.tensordot(x, part, 1)) @ root for base, part in ((0, self.q), (np.eye(n), self.e)))
-        return error, output
+        return Solution(self._rate(x)[0], np.tensordot(x, self.q, 1), np.eye(n) + np.tensordot(x, self.e, 1))
 
     def _rate(self, x: FloatArray) -> Jet:
         """−½ ln det Q."""

@@ -119,15 +119,15 @@ def shannon_lower_bound(invariance: Invariance, mse: ArrayLike, *, unit: Unit = 
         unit: "bits" or "nats".
 
     Returns:
-        The rate, `inf` where mse <= 0: a float or an array of mse's shape.
+        The rate, `inf` where mse is 0: a float or an array of mse's shape.
 
     Raises:
-        ValueError: If the invariance or the unit is unknown, or mse is NaN.
+        ValueError: If the invariance or the unit is unknown, or mse is NaN or negative.
     """
     entropy, scale = differential_entropy(invariance, unit="nats"), nats_per(unit)
     (errors,) = checks.broadcast(mse=mse)
     with np.errstate(divide="ignore"):
-        noise = np.log(2 * math.pi * math.e * np.maximum(errors, 0)) / 2
+        noise = np.log(2 * math.pi * math.e * errors) / 2
     return checks.plain(np.maximum(entropy - (2 if invariance == "none" else 1) * noise, 0) / scale)
 
 

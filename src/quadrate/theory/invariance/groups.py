@@ -39,15 +39,15 @@ def invariant_rate(entropy: ArrayLike, delta: ArrayLike = 0.0) -> float | FloatA
         delta: The largest loss of any task, in the same unit.
 
     Returns:
-        The rate in that unit, `inf` where delta < 0: a float if both are numbers, else an array of their broadcast shape.
+        The rate in that unit: a float if both are numbers, else an array of their broadcast shape.
 
     Raises:
-        ValueError: If the entropy is negative or not finite, delta is NaN, or the shapes do not broadcast.
+        ValueError: If the entropy is negative or not finite, delta is negative or NaN, or the shapes do not broadcast.
     """
     if (checks.array("entropy", entropy) < 0).any():
         raise ValueError(f"entropy must be >= 0, the entropy of a discrete M(X); got {entropy!r}")
     entropies, deltas = checks.broadcast(entropy=entropy, delta=delta)
-    return checks.plain(np.where(deltas < 0, np.inf, np.maximum(entropies - deltas, 0)))
+    return checks.plain(np.maximum(entropies - deltas, 0))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from scipy.optimize import brentq, linprog
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete.laws import DIVERGENCES
+from quadrate.theory.discrete.transport import LINEAR_OPTIONS, size_limits
 
-# The tightest that HiGHS takes: the default of 1e-7 would show in the distortion where the perception bound is small.
-_LINEAR_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 # By how much an f-divergence may exceed its bound, in parts of it and beyond; and how many tangents may be spent on that.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
@@ -29,9 +28,9 @@ class DecoderProblem:
 
     Attributes:
         weights: (m,) p(z), all positive.
-        costs: (m, n) E[Δ(X,x̂)|Z=z].
+        costs: (m, n) E[Δ(X,x̂)|Z=z], `inf` where forbidden.
         law: (n,) p_X; of another length only where perception is never bounded.
-        ground: (n, n) what it costs to move x to x̂, where the divergence is a transport cost.
+        ground: (n, n) what it costs to move x to x̂, where the divergence is a transport cost; `inf` where forbidden.
         penalties: (m, n) the second cost; a finite limit on it forbids the pairs where it is `inf`.
     """
 
@@ -72,10 +71,13 @@ class DecoderProblem:
         """The joint p(z, x̂) under a bound on the cost of moving p_X to p_X̂: the plan for that is a part of the unknowns."""
         m, n = self.costs.shape
         row, bound = self._penalty_row(limit)
-        below = sparse.block_diag([row, self.ground.reshape(1, -1)])
-        equal = sparse.block_array([[_rows(m, n), None], [_columns(m, n), -_columns(n, n)], [None, _rows(n, n)]])
+        ground = np.where(np.isfinite(self.ground), self.ground, 0).reshape(1, -1)
+        # The plan's unknowns are what moves cost, where they cost more than the bound: entries of any size then come to one.
+        units = sparse.diags(1 / np.maximum(ground[0] / (perception or 1.0), 1.0))
+        below = sparse.block_diag([row, ground @ units])
+        equal = sparse.block_array([[_rows(m, n), None], [_columns(m, n), -_columns(n, n) @ units], [None, _rows(n, n) @ units]])
         # A bound of zero forbids the moves instead of adding them up, because the distortion falls infinitely fast beside zero.
-        possible = self._possible(limit).ravel(), ((self.ground == 0) | (perception > 0)).ravel()
+        possible = self._possible(limit).ravel(), (np.isfinite(self.ground) & ((self.ground == 0) | (perception > 0))).ravel()
         solution = _optimum(
             np.append(self.costs, np.zeros(n * n)),
             (below, np.append(bound, perception)),
@@ -118,7 +120,7 @@ class DecoderProblem:
 
     def _possible(self, limit: float) -> Any:
         """(m, n) whether a pair may occur."""
-        return np.isfinite(self.penalties) | (limit == math.inf)
+        return np.isfinite(self.costs) & (np.isfinite(self.penalties) | (limit == math.inf))
 
     def _penalty_row(self, limit: float) -> tuple[Any, FloatArray]:
         """The bound on the penalty: a row of coefficients of the joint and its right side, or no row where there is no limit."""
@@ -143,14 +145,19 @@ def _optimum(costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any,
     rows = below[0].tocsr()
     sizes = abs(rows).max(axis=1).toarray().ravel()
     sizes[sizes == 0] = 1.0
-    solution = linprog(
-        costs / (np.abs(costs).max() or 1.0),
-        A_ub=sparse.diags(1 / sizes) @ rows,
-        b_ub=below[1] / sizes,
-        A_eq=equal[0].tocsr(),
-        b_eq=equal[1],
-        bounds=np.stack([np.zeros(len(costs)), np.where(possible, np.inf, 0)], axis=1),
-        method="highs",
-        options=_LINEAR_OPTIONS,
-    )
-    return np.maximum(solution.x, 0) if solution.status == 0 else None
+    least, best = math.inf, None
+    for limit in size_limits(np.where(possible, costs, 0.0)):
+        allowed = possible & (costs <= limit)
+        solution = linprog(
+            np.where(allowed, costs, 0.0) / (limit or 1.0),
+            A_ub=sparse.diags(1 / sizes) @ rows,
+            b_ub=below[1] / sizes,
+            A_eq=equal[0].tocsr(),
+            b_eq=equal[1],
+            bounds=np.stack([np.zeros(len(costs)), np.where(allowed, np.inf, 0)], axis=1),
+            method="highs",
+            options=LINEAR_OPTIONS,
+        )
+        if solution.status == 0 and solution.fun * (limit or 1.0) < least:
+            least, best = solution.fun * (limit or 1.0), np.maximum(solution.x, 0)
+    return best

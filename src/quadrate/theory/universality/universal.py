@@ -110,8 +110,6 @@ def one_shot_bound(rate: ArrayLike, *, unit: Unit = "bits") -> float | FloatArra
         ValueError: If a rate is negative or NaN, or the unit is unknown.
     """
     (rates,) = checks.broadcast(rate=rate)
-    if (rates < 0).any():
-        raise ValueError(f"rate must be >= 0; got {rates.min():g}")
     bits = rates * (nats_per(unit) / nats_per("bits"))
     return checks.plain((bits + np.log2(bits + 1) + 5) * (nats_per("bits") / nats_per(unit)))
 
