@@ -7,12 +7,11 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +24,9 @@ from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.networks import invariant as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
+from quadrate.progress import Showing, shown
 from quadrate.sources.symmetry import OrbitSet, Population
+from quadrate.training.batch_size import check_batch
 from quadrate.training.checkpoints import check_counter, check_tensors, damaged, read_checkpoint, write_checkpoint
 from quadrate.training.trainer import native_bfloat16
 
@@ -54,36 +55,34 @@ class Trained:
     wall_seconds: float = 0.0
 
 
-Report = Callable[[dict[str, Any]], None]
-
-
-def train_invariant(
-    data: Population | OrbitSet, config: InvariantConfig, report: Report = lambda row: None, checkpoint: Path | None = None
-) -> Trained:
+def train_invariant(data: Population | OrbitSet, config: InvariantConfig, report: Showing = "auto", checkpoint: Path | None = None) -> Trained:
     """Trains an invariant compressor through additive noise; the same arguments give the same weights, interrupted or not.
 
     Args:
         data: Where samples and the members of their orbits come from; a population gives fresh ones at each step.
         config: The settings.
-        report: Called every hundredth of the steps with step, distortion and rate_bits.
+        report: Takes the progress, as `quadrate.progress.shown` says: every hundredth of the steps step, steps, distortion and rate_bits.
         checkpoint: A file to go on from if it exists, written every quarter of a minute; the caller removes it.
 
     Raises:
         QuadrateError: If the loss is not finite, or the checkpoint is another training's.
     """
+    if isinstance(data, OrbitSet):
+        check_batch(config.key, config.batch, len(data))
     training = _Training(data, config)
     if checkpoint is not None:
         training.load(checkpoint)
-    saved = time.monotonic()
-    while training.step < training.steps:
-        row = training.advance()
-        if training.step % max(1, config.steps // 100) == 0:
-            if not math.isfinite(row["distortion"] + row["rate_bits"]):
-                raise QuadrateError(f"training diverged at step {training.step}; take a smaller learning rate")
-            report(row)
-        if checkpoint is not None and (time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or training.step == training.steps):
-            training.save(checkpoint)
-            saved = time.monotonic()
+    with shown(report, "training", 1) as told:
+        saved = time.monotonic()
+        while training.step < training.steps:
+            row = training.advance()
+            if training.step % max(1, config.steps // 100) == 0:
+                if not math.isfinite(row["distortion"] + row["rate_bits"]):
+                    raise QuadrateError(f"training diverged at step {training.step}; take a smaller learning rate")
+                told(row)
+            if checkpoint is not None and (time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS or training.step == training.steps):
+                training.save(checkpoint)
+                saved = time.monotonic()
     return training.finish()
 
 

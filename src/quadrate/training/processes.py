@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.progress import Report
 from quadrate.training.main_module import importing_main, is_safe_to_import, started_without_main
 
-Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Any, Any, Report], Any]
 
 

@@ -19,6 +19,7 @@ from quadrate.files import exists, read_rows, write_rows
 from quadrate.networks.family import Family
 from quadrate.objectives import Term
 from quadrate.sources.source import Source
+from quadrate.training.batch_size import check_batch
 from quadrate.training.checkpoints import check_counter, check_metrics, damaged, read_checkpoint, write_checkpoint
 from quadrate.training.processes import Report, available_cores, run_jobs
 from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
@@ -70,6 +71,8 @@ def train_stage(assignment: Assignment, execution: Execution = "auto", workers: 
     if execution == "auto":
         execution = "stacked" if assignment.source.train.images.is_cuda else "spread"
     pending = [point for point in assignment.stage.points if not exists(assignment.place(point) / "model.safetensors")]
+    if pending:
+        check_batch(f"stage {assignment.stage.name!r}", assignment.stage.training.batch, len(assignment.source.train))
     if execution == "stacked":
         groups: dict[Any, list[OperatingPoint]] = {}
         for point in pending:
