@@ -77,14 +77,14 @@ def test_the_judge_does_not_depend_on_validation_and_test(judge):
 
 
 def test_epochs_suit_the_architecture_and_a_small_source_gets_enough_steps(monkeypatch):
-    calls: list[tuple[int, int, float]] = []
-    train_judge(stripes(), "dense", on_epoch=lambda *report: calls.append(report))
-    assert [epoch for epoch, _, _ in calls] == list(range(1, 301))  # 2 steps each: 600
-    assert {epochs for _, epochs, _ in calls} == {300}
-    assert calls[-1][2] < 0.01 < calls[0][2]
+    calls: list[dict] = []
+    train_judge(stripes(), "dense", report=calls.append)
+    assert [call["epoch"] for call in calls] == list(range(1, 301))  # 2 steps each: 600
+    assert {call["epochs"] for call in calls} == {300} and {(call["stage"], call["point"]) for call in calls} == {("judge", "dense-s0")}
+    assert calls[-1]["cross_entropy_nats"] < 0.01 < calls[0]["cross_entropy_nats"]
     calls.clear()
     monkeypatch.setattr(judges, "_LEAST_STEPS", 4)
-    train_judge(stripes(), "dense", on_epoch=lambda *report: calls.append(report))
+    train_judge(stripes(), "dense", report=calls.append)
     assert len(calls) == 8
 
 
@@ -172,10 +172,10 @@ def test_a_damaged_file_gives_one_clear_line(judge, tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[:7], whole[:500], whole[:-1], b"\xff" * 100):
         path.write_bytes(content)
-        with pytest.raises(QuadrateError, match=r"judge.safetensors is not a whole safetensors file .*; delete it") as caught:
+        with pytest.raises(QuadrateError, match=r"judge.safetensors is not a whole safetensors file: .*; .*delete it") as caught:
             load_judge(path)
         assert "\n" not in str(caught.value)
-    with pytest.raises(QuadrateError, match="not a whole safetensors file"):
+    with pytest.raises(QuadrateError, match="cannot read .*: Is a directory"):
         load_judge(tmp_path)
 
 
@@ -200,7 +200,7 @@ def test_metadata_that_do_not_fit_are_found_without_making_such_a_network(judge,
     path = tmp_path / "judge.safetensors"
     metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"} | change
     safetensors.torch.save_file(state(judge), path, {key: value for key, value in metadata.items() if value is not None})
-    with pytest.raises(QuadrateError, match="judge.safetensors: the judge is damaged .*; delete it") as caught:
+    with pytest.raises(QuadrateError, match="judge.safetensors: the judge is damaged .*; .*delete it") as caught:
         load_judge(path)
     assert "\n" not in str(caught.value)
 

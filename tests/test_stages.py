@@ -1,16 +1,12 @@
-"""Stages: the three ways to run points, interruptions of every kind, frozen encoders, and the processes beneath."""
+"""Stages: the three ways to run points, interruptions of every kind, and frozen encoders."""
 
 import dataclasses
 import math
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
 
 import pytest
 import safetensors.torch
@@ -20,13 +16,12 @@ from torch import Tensor, nn
 from quadrate import draws
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage, TrainingConfig
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.files import read_rows
 from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Batch, Term
 from quadrate.sources import pixels
 from quadrate.training import Assignment, stages, train_stage
-from quadrate.training.processes import available_cores, run_jobs
 
 COMPACT = find_family("compact")
 SETTINGS = TrainingConfig(epochs=4, batch=64, anneal=0.5)
@@ -223,11 +218,14 @@ def test_a_point_that_diverges_is_named_and_the_others_are_finished(make, execut
             assert load(assignment, point).point == point
 
 
-def test_what_other_processes_cannot_find_is_refused_before_they_start(make):
+def test_what_other_processes_cannot_find_is_trained_here(make):
     local = Family("local", lambda shape, dim: COMPACT.encoder(shape, dim), COMPACT.decoder, COMPACT.critic)
-    with pytest.raises(QuadrateError, match="must be defined at the top level of a module, or run with one worker"):
-        train_stage(make(PLAIN, BALANCED, family=local), "spread", workers=2)
-    train_stage(make(PLAIN, family=local), "spread", workers=2)  # one point needs no other process
+    here, single = make(PLAIN, BALANCED, folder="here", family=local), make(PLAIN, BALANCED, folder="single", family=local)
+    with pytest.warns(QuadrateWarning, match="all work is done in this process.*define it at the top level of a module"):
+        train_stage(here, "spread", workers=2)
+    train_stage(single, "single")
+    assert_same(here, single, PLAIN, BALANCED)
+    train_stage(make(PLAIN, folder="one", family=local), "spread", workers=2)  # one point needs no other process
 
 
 # --- interruptions ---
@@ -392,135 +390,3 @@ def test_a_base_that_is_not_trained_is_named(make):
     universal = make(PLAIN, name="universal", mode="universal", base=OperatingPoint((3, 3), lambda_p=0.1), base_stage="end-to-end")
     with pytest.raises(QuadrateError, match="stage 'universal' builds on 2x3_d1_p0.1_c0_s0 of stage 'end-to-end', which is not trained"):
         train_stage(universal, "single")
-
-
-# --- the processes beneath ---
-
-
-def double(shared: int, job: int, report) -> int:
-    """A job for the tests: says which process it runs in, and fails for 0."""
-    report({"pid": os.getpid(), "threads": torch.get_num_threads()})
-    if job == 0:
-        raise QuadrateError("nothing to double")
-    return shared * job
-
-
-def chatter(shared: None, job: int, report) -> None:
-    """A job with more to say than a pipe holds."""
-    for _ in range(3000):
-        report({"words": "x" * 100})
-
-
-def fall(message: dict) -> None:
-    """A report that fails."""
-    raise ZeroDivisionError
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not_stop_the_others(workers, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a new process would take
-    reports: list[dict] = []
-    if workers == 1:
-        assert run_jobs(double, 2, [1, 2, 3], 1, reports.append) == [2, 4, 6] and run_jobs(double, 2, [], 1, reports.append) == []
-        reports.clear()
-    with pytest.raises(QuadrateError, match=r"nothing to double \(2 of 4 failed; the others are done\)"):
-        run_jobs(double, 2, [0, 1, 0, 3], workers, reports.append)
-    pids = {report["pid"] for report in reports}
-    assert len(reports) == 4 and all(report["threads"] == 1 for report in reports) and (pids == {os.getpid()}) == (workers == 1)
-    with pytest.raises(QuadrateError, match="nothing to double$"):
-        run_jobs(double, 2, [0], workers, reports.append)
-
-
-@pytest.mark.slow
-def test_a_report_that_fails_is_not_lost_and_does_not_hang_the_workers():
-    with pytest.raises(ZeroDivisionError):
-        run_jobs(chatter, None, [1, 2], 2, fall)
-
-
-def test_the_number_of_threads_is_restored():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        run_jobs(double, 1, [1], 1, lambda message: None)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
-    assert 1 <= available_cores() <= os.cpu_count()
-
-
-class Unreadable:
-    """Can be sent to another process and not be read there."""
-
-    def __reduce__(self):
-        return int, ("no number",)
-
-
-@pytest.mark.slow
-def test_what_other_processes_cannot_read_is_one_line():
-    with pytest.raises(
-        QuadrateError, match=r"cannot read what it was sent \(ValueError: invalid literal.*define it in a module that can be imported"
-    ):
-        run_jobs(double, Unreadable(), [1, 2], 2, lambda message: None)
-    assert pickle.dumps(Unreadable())
-
-
-SCRIPT = """
-import signal
-import time
-from quadrate.training.processes import run_jobs
-
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
-
-def wait(shared, job, report):
-    report("ready")
-    time.sleep(job)
-
-{guard}run_jobs(wait, None, [0, {seconds}], 2, lambda message: print(message, flush=True))
-"""
-
-
-@pytest.fixture
-def python(tmp_path):
-    """Runs a script of a user's, in a group of processes of its own."""
-    started: list[subprocess.Popen] = []
-
-    def run(seconds: float, guard: str = "if __name__ == '__main__': ") -> subprocess.Popen:
-        script = tmp_path / "script.py"
-        script.write_text(SCRIPT.format(guard=guard, seconds=seconds))
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen([sys.executable, str(script)], env=environment, text=True, start_new_session=True, **pipes))
-        return started[0]
-
-    yield run
-    with started[0], suppress(ProcessLookupError):
-        os.killpg(started[0].pid, signal.SIGKILL)
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_is_told_what_it_lacks(python):
-    errors = python(seconds=0, guard="").communicate(timeout=300)[1]
-    assert (
-        errors.rstrip()
-        .splitlines()[-1]
-        .endswith("the worker processes could not start; a script must do its work below `if __name__ == '__main__':`, or run with one worker")
-    )
-
-
-@pytest.mark.slow
-def test_workers_do_not_outlive_a_run_that_is_killed(python):
-    """Without a parent they would wait for jobs for ever; their output stays open as long as they live."""
-    run = python(seconds=1000)
-    assert [run.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
-    run.send_signal(signal.SIGKILL)
-    run.communicate(timeout=300)
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(python):
-    run = python(seconds=1000)
-    assert [run.stdout.readline() for _ in range(2)] == ["ready\n", "ready\n"]
-    time.sleep(0.5)  # one works, the other waits for work
-    os.killpg(run.pid, signal.SIGINT)
-    errors = run.communicate(timeout=300)[1]
-    assert run.returncode != 0 and errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")

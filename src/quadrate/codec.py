@@ -21,6 +21,7 @@ from quadrate.batches import Blend
 from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
 from quadrate.networks.family import FAMILIES, Family, find_family
@@ -76,7 +77,7 @@ class Codec:
         self.family, self.shape, self.points, self.details = find_family(family), shape, dict(points), details or {}
         self.stages = [tuple(level) for level in levels]
         self.levels = tuple(level for stage in self.stages for level in stage)
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.quantizer = DitheredQuantizer(self.levels, self.device)
         self.states = networks
         self.encoders = [self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage))) for i, stage in enumerate(self.stages)]

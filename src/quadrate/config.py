@@ -96,7 +96,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training images.
-        batch: Images a step.
+        batch: Images a step, and all of them where there are fewer; training warns where a pass takes one or two steps only.
         learning_rate: Peak of encoder's and decoder's one-cycle schedule (linear warm-up, cosine to zero).
         betas: Adam's decay rates for encoder and decoder.
         critic_learning_rate: The critic's, held constant for the first half and then falling to zero with the codec's.

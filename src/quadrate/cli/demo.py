@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from quadrate import recipes
-from quadrate.cli.progress import CONSOLE, Progress
+from quadrate.cli.console import CONSOLE
 from quadrate.reports import demo_figure, results_table
 from quadrate.runs import Run
 from quadrate.sources import pixels
@@ -26,11 +26,9 @@ def demo(data: str = "digits", runs: Path = Path("runs"), output: Path = Path("d
     run = Run(recipe, runs)
     CONSOLE.print(f"   {run.judge.name}: accuracy {run.judge.accuracy:.4f} on clean test images")
     CONSOLE.print("[bold]2. Training[/bold]: six codecs for as many weights of the label, and one universal encoder with three decoders")
-    with Progress.of_training(run) as progress:
-        run.train(report=progress.report)
+    run.train()
     CONSOLE.print("[bold]3. Scores on the test set[/bold], by judges and critics that no codec has met")
-    with Progress.of_evaluation(run) as progress:
-        rows = run.evaluate(report=progress.report)
+    rows = run.evaluate()
     CONSOLE.print(results_table(rows))
 
     codec = run.universal_codec("universal")

@@ -23,11 +23,13 @@ from quadrate.cli.theory import theory
 from quadrate.cli.train import train
 from quadrate.cli.verify import verify
 from quadrate.errors import QuadrateError
+from quadrate.progress import lines_off_terminal
 
 _FILES = (export, compress, decompress, inspect, verify)
 VERBS = {verb.__name__: verb for verb in (recipes, reproduce, train, evaluate, plot, report, judge, demo, theory, *_FILES)}
 
 
+@lines_off_terminal()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb; exits with 1 and one line on an error that the user can mend, with 130 when interrupted."""
     try:

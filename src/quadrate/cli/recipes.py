@@ -6,7 +6,7 @@ from itertools import groupby
 
 from rich.table import Table
 
-from quadrate.cli.progress import CONSOLE
+from quadrate.cli.console import CONSOLE
 from quadrate.recipes import CATALOGUE
 
 

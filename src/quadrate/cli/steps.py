@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from quadrate.cli.progress import CONSOLE, PointProgress, Progress
+from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
@@ -31,10 +31,8 @@ def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, 
 
 
 def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
-    """Trains what is not trained yet, under a progress bar."""
-    run.begin()  # before the bar counts what is to do
-    with Progress.of_training(run) as progress:
-        run.train(execution, workers, progress.report)
+    """Trains what is not trained yet."""
+    run.train(execution, workers)
 
 
 def adapted_points(
@@ -60,15 +58,13 @@ def adapted_points(
 
 
 def train_points(run: PointRun, workers: int | None = None) -> None:
-    """Makes what is not made yet, under a progress bar over points."""
-    with PointProgress("training", len(run.recipe.points)) as progress:
-        run.train(workers, progress.report)
+    """Makes what is not made yet."""
+    run.train(workers)
 
 
 def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str, Any]]:
     """Scores what is not scored yet, prints the table, writes it and the pictures into the run's folder, and returns the rows."""
-    with PointProgress("scoring", len(run.recipe.points)) as progress:
-        rows = run.evaluate(workers, progress.report)
+    rows = run.evaluate(workers)
     findings = points_markdown(rows)
     write_text(run.folder / "findings.md", findings + "\n")
     pictures = draw_points(run, rows)
@@ -79,8 +75,7 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
 
 def evaluate_run(run: Run, workers: int | None = None) -> list[dict[str, Any]]:
     """Scores what is not scored yet, prints the table and the findings, writes them and the figure into the run's folder, and returns the rows."""
-    with Progress.of_evaluation(run) as progress:
-        rows = run.evaluate(workers, progress.report)
+    rows = run.evaluate(workers)
     CONSOLE.print(results_table(rows))
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)

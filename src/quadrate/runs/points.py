@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import torch
-
 from quadrate.config import digest, from_json, to_json
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, write_text
+from quadrate.files import exists, read_json, write_text
+from quadrate.progress import Showing, shown
 from quadrate.runs.folder import describe, read_recipe_fields, to_csv
 from quadrate.training.processes import Report, available_cores
 
@@ -33,9 +33,7 @@ class PointRun(ABC):
     recipe_class: ClassVar[type[Any]]
 
     def __init__(self, recipe: Any, source: tuple[str, str], root: Path | str, device: str) -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.root, self.device, self._source = recipe, Path(root), device, source
+        self.recipe, self.root, self.device, self._source = recipe, Path(root), str(find_device(device)), source
         self.folder = self._folder_of(recipe)
 
     @classmethod
@@ -52,17 +50,18 @@ class PointRun(ABC):
             raise QuadrateError(f"{folder} was made of other data than are found now (now: {run.folder.name})")
         return run
 
-    def train(self, workers: int | None = None, report: Report = lambda message: None) -> Self:
-        """Makes what is to be scored, skipping what is there; returns itself.
+    def train(self, workers: int | None = None, report: Showing = "auto") -> Self:
+        """Makes what is to be scored, skipping what is there; returns itself. Progress is shown as in `quadrate.runs.Run.train`.
 
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
         describe(self.folder, self.recipe, dict(zip(("name", "fingerprint"), self._source, strict=True)))
-        self._make(self._processes(workers), report)
+        with shown(report, "training", sum(not exists(path) for path in self._needed())) as told:
+            self._make(self._processes(workers), told)
         return self
 
-    def evaluate(self, workers: int | None = None, report: Report = lambda message: None) -> list[dict[str, Any]]:
+    def evaluate(self, workers: int | None = None, report: Showing = "auto") -> list[dict[str, Any]]:
         """Scores every point that is not scored yet; returns one row a point, and writes results.csv, after an interruption too.
 
         Raises:
@@ -71,8 +70,10 @@ class PointRun(ABC):
         if missing := [path for path in self._needed() if not path.exists()]:
             lacking = missing[0].relative_to(self.folder)
             raise QuadrateError(f"training is not finished in {self.folder}: no {lacking}; run `quadrate train {self.recipe.name}` first")
+        pending = [point for point in self.recipe.points if not exists(self._row_file(point))]
         try:
-            self._score([point for point in self.recipe.points if not self._row_file(point).exists()], self._processes(workers), report)
+            with shown(report, "scoring", len(pending)) as told:
+                self._score(pending, self._processes(workers), told)
         finally:
             if rows := self.results():
                 write_text(self.folder / "results.csv", to_csv(rows))

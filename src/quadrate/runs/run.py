@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quadrate import __version__, draws
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Recipe, Stage, digest, from_json, to_json
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, write_text
+from quadrate.files import exists, read_json, write_text
 from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Term
+from quadrate.progress import Showing, shown
 from quadrate.runs.folder import describe, read_recipe_fields, to_csv
 from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source, pixels
@@ -27,10 +28,6 @@ from quadrate.training.stages import Assignment, Execution, train_stage
 
 _LONG = 100  # dimensions
 _ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
-
-
-def _silent(message: dict[str, Any]) -> None:
-    """The default report: none."""
 
 
 class Run:
@@ -60,10 +57,8 @@ class Run:
         family: Family | None = None,
         terms: Sequence[Term] = (),
     ) -> None:
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.root, self.device, self.terms = recipe, Path(root), device, tuple(terms)
-        self.source = (source or load_source(recipe.source)).to(device)
+        self.recipe, self.root, self.device, self.terms = recipe, Path(root), str(find_device(device)), tuple(terms)
+        self.source = (source or load_source(recipe.source)).to(self.device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
@@ -73,19 +68,22 @@ class Run:
         self._beside = [self.source.fingerprint, *names, _weights_digest(self.judge.module)]  # what decides numbers beside the recipe
         self.folder = self._folder_of(recipe)
 
-    def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
+    def train(self, execution: Execution = "auto", workers: int | None = None, report: Showing = "auto") -> Run:
         """Trains every stage in order, skipping what is trained and resuming what was interrupted; returns itself.
 
-        What the same recipe with other seeds has trained under the same root is taken over.
+        What the same recipe with other seeds has trained under the same root is taken over. Progress is shown on a terminal and in notebooks; a
+        function as `report` takes it instead (`quadrate.progress.shown` says in what form), and None silences it.
 
         Raises:
             QuadrateError: As `quadrate.training.train_stage`.
         """
         self.begin()
-        for stage in self.recipe.stages:
-            details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
-            assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
-            train_stage(assignment, execution, workers, report)
+        pending = sum(not exists(self.place(stage, point) / "model.safetensors") for stage in self.recipe.stages for point in stage.points)
+        with shown(report, "training", pending) as told:
+            for stage in self.recipe.stages:
+                details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
+                assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
+                train_stage(assignment, execution, workers, told)
         return self
 
     def _folder_of(self, recipe: Recipe) -> Path:
@@ -130,8 +128,10 @@ class Run:
             codecs[0].add_decoder(other, name)
         return codecs[0]
 
-    def evaluate(self, workers: int | None = None, report: Report = _silent) -> list[dict[str, Any]]:
+    def evaluate(self, workers: int | None = None, report: Showing = "auto") -> list[dict[str, Any]]:
         """Scores every trained point that is not scored yet, by the fixed protocol on the test set; what an earlier version measured is kept.
+
+        Progress is shown as in `train`.
 
         Returns:
             One row a point: stage, weights, seed, rates, scores and cost.
@@ -154,7 +154,8 @@ class Run:
             jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
             on_cpu = self.device == "cpu"
             shared = (self.source, self.family, judges, self.root / "floors", self.device)
-            run_jobs(_evaluate_point, shared, jobs, (workers or available_cores()) if on_cpu else 1, report)
+            with shown(report, "scoring", len(jobs)) as told:
+                run_jobs(_evaluate_point, shared, jobs, (workers or available_cores()) if on_cpu else 1, told)
         _, results = read_results(self.folder)
         write_text(self.folder / "results.csv", to_csv(results))
         return results

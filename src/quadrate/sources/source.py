@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
 
 # The key of every fixed split. Changing it changes every published number, so it never changes.
@@ -45,6 +46,7 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The same split on `device`."""
+        device = find_device(device)
         return Split(self.images.to(device), self.labels.to(device))
 
 

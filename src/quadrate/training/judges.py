@@ -8,25 +8,30 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quadrate import draws
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
+from quadrate.files import exists
+from quadrate.names import check_text
 from quadrate.networks.classifiers import Classifier
 from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.published import load_published_classifier
+from quadrate.progress import Showing, shown
 from quadrate.sources.source import Source, pixels
+from quadrate.tensor_file import read_tensors, write_tensors
+from quadrate.training.checkpoints import check_tensors
 
-_FORMAT = "quadrate-judge-1"
+_FORMAT, _OLDER = "quadrate-judge-2", "quadrate-judge-1"  # the older one has no digest
+_MOST_CLASSES, _MOST_SIDE = 1 << 16, 1 << 14
+_ANEW = "if Quadrate trained it, delete it to have it trained anew"
 _LEAST_STEPS = 600  # fewer leave a classifier of a small source half trained
 
 # By architecture: passes over a source as large as MNIST, and the peak learning rate.
@@ -94,7 +99,7 @@ def train_judge(
     epochs: int | None = None,
     batch: int = 128,
     lr: float | None = None,
-    on_epoch: Callable[[int, int, float], object] | None = None,
+    report: Showing = "auto",
 ) -> Judge:
     """Trains a classifier of the source's clean training images: Adam, one-cycle schedule, last weights; the test set is scored once, at the end.
 
@@ -109,7 +114,7 @@ def train_judge(
             they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
-        on_epoch: Called after each pass with its number from 1, the number of passes, and its mean cross-entropy in nats.
+        report: Takes the progress, as `quadrate.progress.shown` says: after each pass epoch, epochs and cross_entropy_nats.
 
     Raises:
         QuadrateError: If there is no such architecture, it does not take the source's shape, or training diverges.
@@ -122,7 +127,9 @@ def train_judge(
     optimizer = torch.optim.Adam(module.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr or usual_lr, total_steps=epochs * steps)
 
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    name = f"{architecture}-s{seed}"
+    deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    with deterministic, shown(report, f"judge {name}", 1) as told:
         for epoch in range(1, epochs + 1):
             order = draws.permutation("judge", seed, architecture, epoch, n=len(split)).to(split.images.device)
             total = torch.zeros((), device=order.device)
@@ -136,11 +143,10 @@ def train_judge(
             mean_nats = float(total) / steps
             if not math.isfinite(mean_nats):
                 raise QuadrateError(f"training of the {architecture} judge on {source.name} diverged in epoch {epoch}; a smaller lr would be right")
-            if on_epoch:
-                on_epoch(epoch, epochs, mean_nats)
+            told({"stage": "judge", "point": name, "epoch": epoch, "epochs": epochs, "cross_entropy_nats": mean_nats})
 
     provenance = _provenance(architecture, source) | {"seed": str(seed), "epochs": str(epochs)}
-    return Judge(f"{architecture}-s{seed}", module, *score(module, source.test.images, source.test.labels), provenance)
+    return Judge(name, module, *score(module, source.test.images, source.test.labels), provenance)
 
 
 def save_judge(judge: Judge, path: Path | str) -> None:
@@ -158,8 +164,7 @@ def save_judge(judge: Judge, path: Path | str) -> None:
         "accuracy": repr(judge.accuracy),
         "cross_entropy_nats": repr(judge.cross_entropy_nats),
     }
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in judge.module.state_dict().items()}
-    write_atomically(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+    write_tensors(Path(path), judge.module.state_dict(), metadata)
 
 
 def load_judge(path: Path | str, source: Source | None = None) -> Judge:
@@ -173,32 +178,33 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
     Raises:
         QuadrateError: If the file is missing, damaged, no judge, or does not fit the source.
     """
+    path = Path(path)
+    if not exists(path):
+        raise QuadrateError(f"no such judge: {path}")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (a safetensors handle is not iterable)
-    except FileNotFoundError:
-        raise QuadrateError(f"no such judge: {path}") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise QuadrateError(f"{path} is not a whole safetensors file ({error}); delete it to have the judge trained anew") from None
-    if metadata.pop("format", None) != _FORMAT:
-        raise QuadrateError(f"{path} is a safetensors file, but not a judge of Quadrate's")
+        metadata, tensors = read_tensors(path, "a judge of Quadrate's", [_FORMAT], [_OLDER])
+    except QuadrateError as error:
+        raise QuadrateError(f"{error}; {_ANEW}") from None
+    del metadata["format"]
     try:
         name, accuracy, nats = metadata.pop("name"), float(metadata.pop("accuracy")), float(metadata.pop("cross_entropy_nats"))
+        check_text("the judge's name", name)
+        if not (0 <= accuracy <= 1 and 0 <= nats < math.inf):
+            raise ValueError(f"accuracy {accuracy} or cross-entropy {nats} is impossible")
         architecture, classes = metadata["architecture"], int(metadata["classes"])
         channels, height, width = map(int, metadata["shape"].split("x"))
+        if not 1 <= classes <= _MOST_CLASSES or not all(1 <= side <= _MOST_SIDE for side in (channels, height, width)):
+            raise ValueError(f"{metadata['shape'][:40]!a} pixels in {classes} classes are impossible")
         with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
             module = CLASSIFIERS[architecture]((channels, height, width), classes)
-        wanted = {name: (slot.shape, slot.dtype) for name, slot in module.state_dict().items()}
-        if wanted != {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}:
-            raise ValueError(f"its tensors are not those of a {architecture} classifier for {metadata['shape']} and {classes} classes")
+        check_tensors(tensors, module.state_dict())
         module.load_state_dict(tensors, assign=True)
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, OverflowError, QuadrateError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]  # PyTorch adds its call stack
-        raise QuadrateError(f"{path}: the judge is damaged ({reason}); delete it to have it trained anew") from None
+        raise QuadrateError(f"{path}: the judge is damaged ({reason}); {_ANEW}") from None
     if source is not None:
         if (channels, height, width, classes) != (*source.shape, source.classes):
-            have, want = f"{metadata['shape']} in {classes} classes", f"{_size(source)} in {source.classes} classes"
+            have, want = f"{channels}x{height}x{width} in {classes} classes", f"{_size(source)} in {source.classes} classes"
             raise QuadrateError(f"{path} judges images of {have}; {source.name} has {want}")
         module = module.to(source.test.images.device)
         if metadata.get("fingerprint") != source.fingerprint:
@@ -211,7 +217,7 @@ def find_judge(
     source: Source,
     folder: Path | str,
     seed: int = 0,
-    on_epoch: Callable[[int, int, float], object] | None = None,
+    report: Showing = "auto",
 ) -> Judge:
     """The judge that a few words name, trained if need be.
 
@@ -223,7 +229,7 @@ def find_judge(
         source: What it shall judge; the judge lies on its device.
         folder: Where trained judges are kept.
         seed: Seed of a judge that is trained.
-        on_epoch: As in `train_judge`.
+        report: As in `train_judge`.
 
     Raises:
         QuadrateError: If there is no such architecture or file, or the judge does not fit the source.
@@ -231,13 +237,13 @@ def find_judge(
     if spec in CLASSIFIERS:
         name = re.sub(r"[^\w.-]+", "-", source.name)  # a source's name may be the path of a folder
         path = Path(folder) / f"{name}-{source.fingerprint[:8]}-{spec}-s{seed}.safetensors"
-        if not path.exists():
-            save_judge(train_judge(source, spec, seed, on_epoch=on_epoch), path)
+        if not exists(path):
+            save_judge(train_judge(source, spec, seed, report=report), path)
         return load_judge(path, source)
     path = Path(spec)
-    if not path.exists() and "QUADRATE_DATA" in os.environ:
+    if not exists(path) and "QUADRATE_DATA" in os.environ:
         path = Path(os.environ["QUADRATE_DATA"]) / spec
-    if not path.exists():
+    if not exists(path):
         raise QuadrateError(f"no judge {spec!r}: neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA")
     return load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
 
@@ -255,9 +261,7 @@ def _load_published(path: Path, source: Source) -> Judge:
 def _build(architecture: str, source: Source, seed: int) -> Classifier:
     if architecture not in CLASSIFIERS:
         raise QuadrateError(f"unknown classifier {architecture!r}; known: {', '.join(CLASSIFIERS)}")
-    with torch.random.fork_rng(devices=[]):  # PyTorch draws initial weights from its global generator only
-        torch.manual_seed(draws.key("judge", seed, architecture) >> 1)
-        module = CLASSIFIERS[architecture](source.shape, source.classes)
+    module = draws.build_with_seed(partial(CLASSIFIERS[architecture], source.shape, source.classes), draws.key("judge", seed, architecture) >> 1)
     return module.to(source.train.images.device)
 
 

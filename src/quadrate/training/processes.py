@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import pickle
-import queue
 import signal
+import threading
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from threading import Event, Thread, current_thread, main_thread
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 import torch
 
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.progress import Report
+from quadrate.training.main_module import importing_main, is_safe_to_import, started_without_main
 
-Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Any, Any, Report], Any]
-
-_worker: dict[str, Any] = {}
 
 
 def available_cores() -> int:
@@ -34,7 +34,7 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
     """Runs `work(shared, job, report)` for each job and returns the results in the order of the jobs.
 
     Each job runs on one thread, here if there is one worker, otherwise in one of `workers` processes, so that the numbers are the same either way.
-    A job that fails does not stop the others.
+    Where other processes cannot have what the jobs need, a warning says why, and all jobs run here. A job that fails does not stop the others.
 
     Args:
         work: A function that can be pickled, as `shared` and the jobs can.
@@ -44,32 +44,46 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
         report: Takes the progress that the jobs report, in this process.
 
     Raises:
-        QuadrateError: After all the others are done, if a job failed: the first failure, and how many there were. At once, if a process was killed or
-            could not be started.
+        QuadrateError: After all the others are done, if a job failed: the first failure, and how many there were. At once, if a process was killed,
+            or if this is a new process that is still importing the script that it was made for.
     """
+    if importing_main():
+        raise QuadrateError("a new process that imports this script would run it again; do the work below `if __name__ == '__main__':`")
     workers = min(workers, len(jobs))
-    failures: list[QuadrateError] = []
-    results: list[Any] = [None] * len(jobs)
-    if workers <= 1:
-        with one_thread():
-            for i, job in enumerate(jobs):
-                try:
-                    results[i] = work(shared, job, report)
-                except QuadrateError as error:
-                    failures.append(error)
-    else:
-        with _workers(work, shared, workers, report) as pool:
-            with _uninterrupted():
-                futures: dict[Future[Any], int] = {pool.submit(_run, job): i for i, job in enumerate(jobs)}
-            for future in as_completed(futures):
-                try:
-                    results[futures[future]] = future.result()
-                except QuadrateError as error:
-                    failures.append(error)
+    if workers > 1 and not multiprocessing.current_process().daemon:  # such a one, as our workers are, may start no others
+        try:
+            return _results(_run_in_processes(work, shared, jobs, workers, report))
+        except _CannotTravel as reason:
+            warnings.warn(f"all work is done in this process, one job after another: {reason}", QuadrateWarning, stacklevel=2)
+    return _results(_run_here(work, shared, jobs, report))
+
+
+class _CannotTravel(Exception):
+    """Other processes cannot have what the jobs need."""
+
+
+_Outcome = tuple[bool, Any]
+"""Whether a job is done, and its result or its error."""
+
+
+def _results(outcomes: Sequence[_Outcome]) -> list[Any]:
+    failures = [error for done, error in outcomes if not done]
     if failures:
-        more = f" ({len(failures)} of {len(jobs)} failed; the others are done)" if len(jobs) > 1 else ""
+        more = f" ({len(failures)} of {len(outcomes)} failed; the others are done)" if len(outcomes) > 1 else ""
         raise QuadrateError(f"{failures[0]}{more}")
-    return results
+    return [result for _, result in outcomes]
+
+
+def _run_here(work: Work, shared: Any, jobs: Sequence[Any], report: Report) -> list[_Outcome]:
+    with one_thread():
+        return [_outcome(work, shared, job, report) for job in jobs]
+
+
+def _outcome(work: Work, shared: Any, job: Any, report: Report) -> _Outcome:
+    try:
+        return True, work(shared, job, report)
+    except QuadrateError as error:
+        return False, error
 
 
 @contextmanager
@@ -83,103 +97,174 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+# This side ------------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process, and this end of the pipe to it."""
+
+    process: SpawnProcess
+    pipe: Connection
+
+    def send(self, message: bytes) -> None:
+        """Sends a message; that nobody is there to read it shows when the answer is awaited."""
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self.pipe.send_bytes(message)
+
+    def receive(self) -> tuple[str, Any]:
+        """A message: its kind, and what it says."""
+        try:
+            return pickle.loads(self.pipe.recv_bytes())
+        except (EOFError, OSError):  # also in the middle of a message
+            self.process.join()
+            return "ended", self.process.exitcode
+
+
+def _run_in_processes(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report) -> list[_Outcome]:
+    """The outcomes of the jobs; each process takes the next job when it is done with one.
+
+    Raises:
+        _CannotTravel: If the processes cannot read what they need, or cannot start.
+        QuadrateError: If a process was killed.
+    """
+    try:
+        common = pickle.dumps((work, shared))  # by value: shared memory, torch's own way, is 64 MB in many containers
+        messages = [pickle.dumps(job) for job in jobs]
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise _CannotTravel(f"{error}; define it at the top level of a module to have it done in several") from None
+    with_main = any(b"__main__" in message for message in (common, *messages))  # as the module of something that pickle refers to by name
+    if with_main and not is_safe_to_import():
+        raise _CannotTravel("it needs what is defined in this script; to have it done in several, do the work below `if __name__ == '__main__':`")
+    outcomes: list[_Outcome] = [(False, None)] * len(jobs)
+    waiting, busy = list(enumerate(messages)), dict[Connection, tuple[_Worker, int]]()
+    with _started(workers, with_main) as started:
+        for worker in started:
+            worker.send(common)
+            busy[worker.pipe] = (worker, -1)
+        del common  # it may be as large as the data
+        while busy:
+            for pipe in wait(list(busy)):
+                worker, number = busy[pipe]  # type: ignore[index]
+                kind, content = worker.receive()
+                if kind == "report":
+                    report(content)
+                    continue
+                if kind == "outcome":
+                    outcomes[number] = content
+                elif kind != "ready":
+                    raise _failure(kind, content, started=number >= 0)
+                del busy[worker.pipe]
+                if waiting:
+                    number, message = waiting.pop(0)
+                    worker.send(message)
+                    busy[worker.pipe] = (worker, number)
+    return outcomes
+
+
+def _failure(kind: str, content: Any, started: bool) -> Exception:
+    """What to raise when a process tells of anything but an outcome, or ends."""
+    if kind == "raised":
+        return content
+    if kind == "unreadable":
+        return _CannotTravel(f"other processes cannot read what they are sent ({content}); define it in a module that can be imported")
+    if not started and content is not None and content > 0:
+        return _CannotTravel("other processes do not start; their own messages stand above")
+    ended = "was killed (out of memory?)" if content is None or content < 0 else f"ended with exit code {content}"
+    return QuadrateError(f"a worker process {ended}; the same command resumes from the last checkpoints")
+
+
+@contextmanager
+def _started(count: int, with_main: bool) -> Iterator[list[_Worker]]:
+    """Processes that wait for what they shall do; whatever happens, none of them outlives this."""
+    context = multiprocessing.get_context("spawn")
+    workers: list[_Worker] = []
+    try:
+        with _uninterrupted(), started_without_main(not with_main):
+            for _ in range(count):
+                pipe, theirs = context.Pipe()
+                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                workers.append(_Worker(process, pipe))
+                process.start()
+                theirs.close()  # the process has its own, and the pipe breaks when that is gone
+        yield workers
+    except BaseException:
+        for worker in workers:
+            if worker.process.pid is not None:
+                worker.process.terminate()
+        raise
+    finally:
+        for worker in workers:
+            worker.pipe.close()
+        for worker in workers:
+            if worker.process.pid is not None:
+                worker.process.join(5)
+                worker.process.kill()  # one that does not end of itself
+                worker.process.join()
+
+
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Holds Ctrl-C back while processes are started, here until they are, and from them for good: a half-started one would end in a traceback."""
-    if current_thread() is not main_thread() or not hasattr(signal, "pthread_sigmask"):
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    here = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
+    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number)) if here else None  # another thread may take the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
+        if here:
+            signal.signal(signal.SIGINT, handler)
     if held:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
 
-@contextmanager
-def _workers(work: Work, shared: Any, count: int, report: Report) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that run `work` on `shared`; whatever happens, none of them outlives this."""
-    try:
-        pickled = pickle.dumps((work, shared))  # by value: shared memory, torch's own way, is 64 MB in many containers
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise QuadrateError(f"{error}; what several processes share must be defined at the top level of a module, or run with one worker") from None
-    context = multiprocessing.get_context("spawn")
-    messages, done, failures = context.Queue(), Event(), list[Exception]()
-    listener = Thread(target=_listen, args=(messages, report, done, failures), daemon=True)
-    listener.start()
-    pool = ProcessPoolExecutor(count, context, _start, (pickled, messages))
-    try:
-        yield pool
-    except BaseException as error:
-        processes = list((pool._processes or {}).values())
-        for process in processes:
-            process.terminate()
-        pool.shutdown(cancel_futures=True)
-        if isinstance(error, BrokenProcessPool):
-            raise QuadrateError(_why_broken([process.exitcode for process in processes])) from None
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-        done.set()
-        listener.join()
-        messages.close()
-    if failures:
-        raise failures[0]
+# The other side -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _why_broken(exit_codes: list[int | None]) -> str:
-    """What to tell of a pool that lost a process: one killed from outside has a negative code, one that never got going a positive one."""
-    if any(code is not None and code > 0 for code in exit_codes):
-        return "the worker processes could not start; a script must do its work below `if __name__ == '__main__':`, or run with one worker"
-    return "a worker process was killed (out of memory?); the same command resumes from the last checkpoints"
-
-
-def _start(pickled: bytes, messages: Any) -> None:
-    """Makes a new process ready to work."""
+def _serve(pipe: Connection) -> None:
+    """The life of a worker: reads what all jobs share, then does one job after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes at once, and the parent ends its own
-    Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _worker["report"] = messages.put
+
+    def tell(kind: str, content: Any) -> None:
+        pipe.send_bytes(pickle.dumps((kind, content)))
+
     try:
-        _worker["work"], _worker["shared"] = pickle.loads(pickled)
+        work, shared = pickle.loads(pipe.recv_bytes())
     except Exception as error:
-        _worker["broken"] = f"{type(error).__name__}: {error}"
+        tell("unreadable", f"{type(error).__name__}: {error}")
+        return
+    tell("ready", None)
+    while True:
+        try:
+            job = pickle.loads(pipe.recv_bytes())
+        except EOFError:  # nothing is left to do
+            return
+        try:
+            tell("outcome", _outcome(work, shared, job, lambda message: tell("report", message)))
+        except Exception as error:
+            tell("raised", _portable(error))
 
 
-def _run(job: Any) -> Any:
-    if "broken" in _worker:
-        reason = f"a worker process cannot read what it was sent ({_worker['broken']})"
-        raise QuadrateError(f"{reason}; define it in a module that can be imported, or run with one worker")
-    return _worker["work"](_worker["shared"], job, _worker["report"])
+def _portable(error: Exception) -> Exception:
+    """An error with its traceback as a note, as it can be sent."""
+    error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
+    """A worker whose parent was killed would work on for nobody."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
+    wait([parent.sentinel])
     os._exit(1)
-
-
-def _listen(messages: Any, report: Report, done: Event, failures: list[Exception]) -> None:
-    """Hands on what the workers report, until they are done, or `report` fails; then it only empties the queue, lest the workers wait to fill it.
-
-    It ends by an event and not by a last message, as a process that was killed may hold the queue's lock for writing for ever.
-    """
-    while True:
-        try:
-            message = messages.get(timeout=0.1)
-        except queue.Empty:
-            if done.is_set():
-                return
-            continue
-        try:
-            if not failures:
-                report(message)
-        except Exception as error:
-            failures.append(error)
