@@ -16,6 +16,7 @@ from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources import pixels
+from quadrate.tensor_file import write_tensors
 
 SHAPE = (1, 8, 8)
 FAMILY = find_family("compact")
@@ -188,14 +189,14 @@ def test_a_family_that_does_not_fit_is_one_line(tmp_path, family):
 
 
 def rewrite(path: Path, metadata: dict[str, str | None] | None = None, tensors: dict[str, Tensor | None] | None = None) -> None:
-    """Changes or drops (None) parts of a codec's file."""
+    """Changes or drops (None) parts of a codec's file, as someone would who knows how its digest is made."""
     with safetensors.safe_open(path, "pt") as file:
-        old = file.metadata()
+        old = {name: text for name, text in file.metadata().items() if name != "digest"}
     both = [
         {name: value for name, value in {**a, **(b or {})}.items() if value is not None}
         for a, b in ((old, metadata), (safetensors.torch.load_file(path), tensors))
     ]
-    safetensors.torch.save_file(both[1], path, both[0])
+    write_tensors(path, both[1], both[0])
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_files_that_are_no_codecs_are_told_apart(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(QuadrateError, match="is a safetensors file, but not a codec of Quadrate's"):
         Codec.load(path)
-    with pytest.raises(QuadrateError, match="is not a whole safetensors file"):
+    with pytest.raises(QuadrateError, match="cannot read .*: Is a directory"):
         Codec.load(tmp_path)
     make().save(path)
     whole = path.read_bytes()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def key(*parts: object) -> int:
@@ -36,3 +38,24 @@ def permutation(*parts: object, n: int) -> Tensor:
 def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator seeded by the key of `parts`, for draws too large to make one by one elsewhere (noise on images)."""
     return torch.Generator(device=device).manual_seed(key(*parts) >> 1)
+
+
+class DrawsFrom(TorchDispatchMode):
+    """A context in which whatever this thread draws, such as initial weights, comes from a generator of its own.
+
+    PyTorch's global generator is one for all threads: who seeds or forks it changes what others draw. Here it is neither read nor moved.
+
+    Args:
+        seed: Of the generator: the same numbers are drawn as after `torch.manual_seed(seed)`.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Every operation; those that draw are given the generator."""
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
+            return func.overloadpacket(*args, **kwargs, generator=self._generator)
+        return func(*args, **kwargs)
