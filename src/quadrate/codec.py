@@ -21,6 +21,7 @@ from quadrate.batches import Batch, Blend, FileSource, in_blocks, place_or_bytes
 from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
 from quadrate.names import check_text
 from quadrate.networks.compact import Shape
@@ -81,7 +82,7 @@ class Codec:
             check_text("the name of a decoder", name)
         self.stages = [tuple(level) for level in levels]
         self.levels = tuple(level for stage in self.stages for level in stage)
-        self.device = torch.device(device)
+        self.device = find_device(device)
         self.quantizer = DitheredQuantizer(self.levels, self.device)
         self.states = networks
         self.encoders = [self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage))) for i, stage in enumerate(self.stages)]
@@ -370,7 +371,7 @@ class Codec:
             device: Where the networks shall live.
 
         Raises:
-            QuadrateError: If the file is missing, damaged, or no codec.
+            QuadrateError: If the file is missing, damaged, or no codec, or this machine does not have the device.
         """
         from quadrate.codec_file import load_codec
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+Built = TypeVar("Built")
+
+_building = threading.RLock()  # PyTorch counts open dispatch modes in variables that all threads share
 
 
 def key(*parts: object) -> int:
@@ -40,22 +46,42 @@ def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Gener
     return torch.Generator(device=device).manual_seed(key(*parts) >> 1)
 
 
-class DrawsFrom(TorchDispatchMode):
-    """A context in which whatever this thread draws, such as initial weights, comes from a generator of its own.
+def build_with_seed(build: Callable[[], Built], key: int) -> Built:
+    """Calls `build`, where all that PyTorch draws comes from generators of its own under `key`.
 
-    PyTorch's global generator is one for all threads: who seeds or forks it changes what others draw. Here it is neither read nor moved.
-
-    Args:
-        seed: Of the generator: the same numbers are drawn as after `torch.manual_seed(seed)`.
+    PyTorch draws initial weights from its global generator. Seeding that one for a while would let threads disturb each other; here it neither
+    matters nor moves. The numbers are those that it would give after `torch.manual_seed(key)`.
     """
+    with _building, _OwnGenerators(key):
+        return build()
 
-    def __init__(self, seed: int = 0) -> None:
+
+class _OwnGenerators(TorchDispatchMode):
+    """Gives all random operators of this thread a generator that belongs to their device."""
+
+    def __init__(self, key: int) -> None:
         super().__init__()
-        self._generator = torch.Generator().manual_seed(seed)
+        self._key = key
+        self._generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Every operation; those that draw are given the generator."""
-        kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded in func.tags and kwargs.get("generator") is None:
-            return func.overloadpacket(*args, **kwargs, generator=self._generator)
-        return func(*args, **kwargs)
+        kwargs = dict(kwargs or {})
+        tensors = [value for value in args if isinstance(value, Tensor)]
+        device = torch.device(tensors[0].device if tensors else kwargs.get("device") or "cpu")
+        device = torch.device("cpu") if device.type == "meta" else device  # whose operators may draw from the global generator, too
+        if torch.Tag.nondeterministic_seeded not in func.tags or device.type not in ("cpu", "cuda") or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._key)
+        own = self._generators[device]
+        names = {argument.name for argument in func._schema.arguments} | {"generator"}
+        kin = (getattr(func.overloadpacket, overload) for overload in func.overloadpacket.overloads())
+        for variant in (func, *kin):
+            if {argument.name for argument in variant._schema.arguments} == names:
+                return variant(*args, **kwargs, generator=own)
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):  # dropout and its like take no generator
+            state: Any = torch if device.type == "cpu" else torch.cuda
+            state.set_rng_state(own.get_state())
+            result = func(*args, **kwargs)
+            own.set_state(state.get_rng_state())
+        return result

@@ -314,13 +314,6 @@ def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _feature_names(text: str, count: int) -> NDArray[Any]:
-    names = json.loads(text)
-    if not isinstance(names, list) or len(names) != count:
-        raise ValueError(f"there are not {count} names of features")
-    return np.array([check_text("the name of a feature", name) for name in names], dtype=object)
-
-
-def _feature_names(text: str, count: int) -> NDArray[Any]:
     """The columns' names from their JSON, as scikit-learn keeps them."""
     names = json.loads(text)
     if not isinstance(names, list) or len(names) != count:

@@ -207,9 +207,8 @@ def fit_factorized(
     """
     check_fit(features, beta)
     spread = features.std(0, correction=0).clamp(min=1e-6)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key(seed, "bottleneck"))
-        model = (LogisticMixture if density == "logistics" else MonotoneNetwork)(features.shape[1])
+    kind = LogisticMixture if density == "logistics" else MonotoneNetwork
+    model = draws.build_with_seed(lambda: kind(features.shape[1]), draws.key(seed, "bottleneck"))
     # dD/dR = -step^2 / 6 a nat where cells are small, so the step that beta asks for is known to begin with.
     start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
     bottleneck = FactorizedBottleneck(model, features.mean(0), spread, start)

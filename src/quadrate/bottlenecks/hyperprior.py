@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -174,9 +175,8 @@ def fit_hyperprior(
     check_fit(features, beta)
     spread = features.std(0, correction=0).clamp(min=1e-6)
     start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key(seed, "bottleneck"))
-        bottleneck = HyperpriorBottleneck(features.shape[1], side_dims, width, features.mean(0), spread, start)
+    build = partial(HyperpriorBottleneck, features.shape[1], side_dims, width, features.mean(0), spread, start)
+    bottleneck = draws.build_with_seed(build, draws.key(seed, "bottleneck"))
     networks = itertools.chain(bottleneck.analysis.parameters(), bottleneck.synthesis.parameters())
     others = itertools.chain([bottleneck.log_step], bottleneck.side.parameters())
     optimizer = torch.optim.Adam([{"params": list(networks), "lr": learning_rate}, {"params": list(others), "lr": step_learning_rate}])

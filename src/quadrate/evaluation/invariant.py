@@ -138,11 +138,14 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
     """Predictors of labels from what is received, trained side by side on the same members, by what they read."""
     assert train.labels is not None
     classes = int(train.labels.max()) + 1
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draws.key("invariant predictors", codec.config.seed))
-        modules: dict[str, nn.Module] = {"latents": _perceptron(codec.config.dims, classes)}
+
+    def build() -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {"latents": _perceptron(codec.config.dims, classes, codec.config.seed)}
         if codec.decoders:
             modules["reconstructions"] = ConvClassifier((codec.shape[0], codec.shape[1], codec.shape[2]), classes)
+        return modules
+
+    modules = draws.build_with_seed(build, draws.key("invariant predictors", codec.config.seed))
     reads: dict[str, Callable[[Tensor], Tensor]] = {"latents": lambda received: received, "reconstructions": codec.decode_received}
     steps = _EPOCHS * (len(train) // _BATCH)
     optimizers = {name: torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY) for name, module in modules.items()}
@@ -173,8 +176,19 @@ def _labels_by(module: nn.Module, read: Callable[[Tensor], Tensor]) -> Callable[
     return predict
 
 
-def _perceptron(fan_in: int, classes: int) -> nn.Module:
+class _Dropout(nn.Module):
+    """Dropout of a tenth, drawn from a generator of its own, where PyTorch's draws from its global one."""
+
+    def __init__(self, *key: object) -> None:
+        super().__init__()
+        self._generator = draws.generator("invariant predictor dropout", *key)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand(x.shape, generator=self._generator) >= 0.1) / 0.9 if self.training else x
+
+
+def _perceptron(fan_in: int, classes: int, seed: int) -> nn.Module:
     layers: list[nn.Module] = [nn.BatchNorm1d(fan_in)]
     for a, b in ((fan_in, 512), (512, 512)):
-        layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(), nn.Dropout(0.1)]
+        layers += [nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU(), _Dropout(seed, a)]
     return nn.Sequential(*layers, nn.Linear(512, classes))

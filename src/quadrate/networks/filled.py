@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from quadrate.draws import DrawsFrom
+from quadrate import draws
 from quadrate.errors import QuadrateError
 
 
@@ -17,16 +17,15 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
     Raises:
         QuadrateError: If it cannot be built, or names, shapes or types of its weights are not those of the state.
     """
-    with DrawsFrom():
-        outline = _outline(build)
-        if outline is not None:
-            _check(outline, state)
-        try:
-            network = build()
-        except QuadrateError:
-            raise
-        except Exception as error:  # whatever a family does with a shape that it was not made for
-            raise QuadrateError(f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    outline = draws.build_with_seed(lambda: _outline(build), 0)
+    if outline is not None:
+        _check(outline, state)
+    try:
+        network = draws.build_with_seed(build, 0)
+    except QuadrateError:
+        raise
+    except Exception as error:  # whatever a family does with a shape that it was not made for
+        raise QuadrateError(f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
     _check(network, state)
     network.load_state_dict({name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}, assign=True)
     return network.eval().requires_grad_(False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,6 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     recipe, source, device = shared
     point, place = job
     data = _splits(source, recipe.augmentation) if source else _population(recipe, point)
-    started, processor = time.monotonic(), time.process_time()
     train = data if isinstance(data, Population) else data.train.to(device)
 
     def progress(row: dict[str, Any]) -> None:
@@ -138,8 +136,8 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     trained = train_invariant(train, point, progress, place / "checkpoint.safetensors")
     for module in (trained.encoder, trained.head, trained.bottleneck):
         module.cpu()
-    details = {"recipe": recipe.name, "version": __version__, "cpu_seconds": round(time.process_time() - processor, 1)}
-    details["wall_seconds"] = round(time.monotonic() - started, 1)
+    seconds = {"cpu_seconds": round(trained.cpu_seconds, 1), "wall_seconds": round(trained.wall_seconds, 1)}
+    details = {"recipe": recipe.name, "version": __version__, **seconds}
     members = _fit_members(data, point.seed)
     InvariantCodec.of(trained, members, details=details).save(place / "model.safetensors")
     (place / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +23,10 @@ from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
 from quadrate.networks import invariant as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
+from quadrate.training.checkpoints import check_counter, check_tensors, damaged, read_checkpoint, write_checkpoint
 from quadrate.training.trainer import native_bfloat16
 
 LearnedBottleneck = FactorizedBottleneck | HyperpriorBottleneck | UnitGaussianBottleneck
@@ -42,12 +42,16 @@ class Trained:
         bottleneck: Still in floating point; `FactorizedBottleneck.freeze` makes it integer.
         head: A `Reconstruction` with its decoder, or a `Contrast`.
         config: What was asked for.
+        cpu_seconds: Processor time of all sessions together, up to their last checkpoints.
+        wall_seconds: The clock's time of the same.
     """
 
     encoder: nn.Module
     bottleneck: LearnedBottleneck
     head: Reconstruction | Contrast
     config: InvariantConfig
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -68,7 +72,7 @@ def train_invariant(
         QuadrateError: If the loss is not finite, or the checkpoint is another training's.
     """
     training = _Training(data, config)
-    if checkpoint is not None and checkpoint.exists():
+    if checkpoint is not None:
         training.load(checkpoint)
     saved = time.monotonic()
     while training.step < training.steps:
@@ -90,15 +94,8 @@ class _Training:
         self.data, self.config = data, config
         first, second = self._views(0)
         self.device = first.device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draws.key("invariant", config.seed))
-            self.bottleneck: LearnedBottleneck = _bottleneck(config)
-            self.encoder = networks.encoder(config.network, first.shape[1:], config.dims * (2 if config.bottleneck == "unit-gaussian" else 1))
-            self.head: Reconstruction | Contrast = (
-                Contrast(config.dims)
-                if config.objective == "bince"
-                else Reconstruction(networks.decoder(config.network, second.shape[1:], config.dims), config.likelihood)
-            )
+        build = partial(_build, config, first.shape[1:], second.shape[1:])
+        self.bottleneck, self.encoder, self.head = draws.build_with_seed(build, draws.key("invariant", config.seed))
         if config.network == "convolutional":
             self.encoder = self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in (self.encoder, self.head, self.bottleneck):
@@ -109,8 +106,13 @@ class _Training:
             {"params": list(self.bottleneck.parameters()), "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=0.0)
+        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for p in self._parameters:  # from the start, so that a checkpoint lacks none
+            zero = torch.zeros((), dtype=torch.float32)
+            self.optimizer.state[p] = {"step": zero, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         polishing = 0 if config.bottleneck == "unit-gaussian" else int(config.polish * config.steps)  # there is nothing to round
         self.step, self.steps = 0, max(1, config.steps - polishing)
+        self._before, self._started = torch.zeros(2, dtype=torch.float64), _clocks()  # seconds of earlier sessions: the processor's, the clock's
 
     def advance(self) -> dict[str, float]:
         """One step; the report's row."""
@@ -140,7 +142,8 @@ class _Training:
         self.bottleneck.eval().requires_grad_(False)
         if self.steps < self.config.steps:
             self._polish()
-        return Trained(self.encoder, self.bottleneck, self.head.eval().requires_grad_(False), self.config)
+        cpu_seconds, wall_seconds = self._seconds().tolist()
+        return Trained(self.encoder, self.bottleneck, self.head.eval().requires_grad_(False), self.config, cpu_seconds, wall_seconds)
 
     def _staggered(self) -> LearnedBottleneck:
         """A bottleneck for the frozen latents of a hundred thousand samples; their spread is the unit of the error that beta is paid in."""
@@ -204,36 +207,70 @@ class _Training:
             return first, first
         return first, data.representatives(indices) if config.objective == "vic" else data.members(indices, generator)
 
-    def save(self, path: Path) -> None:
-        """Writes all that is needed to go on."""
+    def state(self) -> dict[str, Tensor]:
+        """All that is needed to go on."""
         state = {f"{role}.{name}": tensor for role, module in self._modules() for name, tensor in module.state_dict().items()}
-        for i, slots in self.optimizer.state_dict()["state"].items():
-            state |= {f"optimizer.{i}.{name}": tensor for name, tensor in slots.items()}
-        state["at"] = torch.tensor(self.step)
-        state = {name: tensor.cpu().contiguous().clone() for name, tensor in state.items()}
-        write_atomically(path, lambda place: safetensors.torch.save_file(state, place, {"config": repr(self.config)}))
+        for i, p in enumerate(self._parameters):
+            state |= {f"optimizer.{i}.{name}": tensor for name, tensor in self.optimizer.state[p].items()}
+        return state | {"at": torch.tensor(self.step), "seconds": self._seconds()}
 
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint."""
+        write_checkpoint(path, self.state(), self._identity())
+
+    @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Goes on from what `save` wrote."""
+        """Goes on from what `save` wrote, if there is something."""
+        found = read_checkpoint(path, self._identity())
+        if found is None:
+            return
+        state = found[0]
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}).get("config") != repr(self.config):
-                    raise QuadrateError(f"checkpoint {path} is of another configuration; delete it to train from the start")
-            state = safetensors.torch.load_file(path)
-            for role, module in self._modules():
-                module.load_state_dict({name.removeprefix(f"{role}."): tensor for name, tensor in state.items() if name.startswith(f"{role}.")})
-            slots: dict[int, dict[str, Tensor]] = {}
-            for name, tensor in state.items():
-                if name.startswith("optimizer."):
-                    _, number, slot = name.split(".")
-                    slots.setdefault(int(number), {})[slot] = tensor
-            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
-            self.step = int(state["at"])
-        except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-            raise QuadrateError(f"checkpoint {path} is damaged ({error}); delete it to train from the start") from None
+            check_tensors(state, self.state())
+            step = check_counter("at", state["at"], 1, self.steps)
+            if step != max(check_counter(name, state[name], 0, step) for name in (f"optimizer.{i}.step" for i in range(len(self._parameters)))):
+                raise QuadrateError(f"its optimizer has not taken the {step} steps that it should have taken")
+        except QuadrateError as error:
+            raise damaged(path, error) from None
+        for role, module in self._modules():
+            module.load_state_dict({name.removeprefix(f"{role}."): tensor for name, tensor in state.items() if name.startswith(f"{role}.")})
+        for i, p in enumerate(self._parameters):
+            for name, slot in self.optimizer.state[p].items():
+                slot.copy_(state[f"optimizer.{i}.{name}"])
+        self.step, self._before = step, state["seconds"]
+
+    def _identity(self) -> str:
+        """What a checkpoint belongs to: the settings and the data."""
+        sha = hashlib.sha256(repr(self.config).encode())
+        group = self.data.group if isinstance(self.data, OrbitSet) else self.data
+        for thing in (self.data, group):
+            sha.update(type(thing).__qualname__.encode())
+        if dataclasses.is_dataclass(group):  # others print where they lie in memory
+            sha.update(repr(group).encode())
+        for field in dataclasses.fields(self.data) if dataclasses.is_dataclass(self.data) else ():
+            if isinstance(value := getattr(self.data, field.name), Tensor):
+                sha.update(f"{field.name} {value.dtype} {tuple(value.shape)}".encode() + value.cpu().contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
+    def _seconds(self) -> Tensor:
+        """Processor time and the clock's time, of this session and those before."""
+        return self._before + _clocks() - self._started
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [("encoder", self.encoder), ("head", self.head), ("bottleneck", self.bottleneck)]
+
+
+def _clocks() -> Tensor:
+    return torch.tensor([time.process_time(), time.monotonic()], dtype=torch.float64)
+
+
+def _build(config: InvariantConfig, encoded: torch.Size, decoded: torch.Size) -> tuple[LearnedBottleneck, nn.Module, Reconstruction | Contrast]:
+    """Bottleneck, encoder and head, for samples of a shape and targets of another."""
+    bottleneck = _bottleneck(config)
+    encoder = networks.encoder(config.network, encoded, config.dims * (2 if config.bottleneck == "unit-gaussian" else 1))
+    if config.objective == "bince":
+        return bottleneck, encoder, Contrast(config.dims)
+    return bottleneck, encoder, Reconstruction(networks.decoder(config.network, decoded, config.dims), config.likelihood)
 
 
 def _bottleneck(config: InvariantConfig) -> LearnedBottleneck:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import safetensors
@@ -255,9 +256,7 @@ def _load_published(path: Path, source: Source) -> Judge:
 def _build(architecture: str, source: Source, seed: int) -> Classifier:
     if architecture not in CLASSIFIERS:
         raise QuadrateError(f"unknown classifier {architecture!r}; known: {', '.join(CLASSIFIERS)}")
-    with torch.random.fork_rng(devices=[]):  # PyTorch draws initial weights from its global generator only
-        torch.manual_seed(draws.key("judge", seed, architecture) >> 1)
-        module = CLASSIFIERS[architecture](source.shape, source.classes)
+    module = draws.build_with_seed(partial(CLASSIFIERS[architecture], source.shape, source.classes), draws.key("judge", seed, architecture) >> 1)
     return module.to(source.train.images.device)
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 from torch import Tensor, nn
 
 from quadrate import draws
 from quadrate.codec import Codec
-from quadrate.config import OperatingPoint, Stage
+from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.errors import QuadrateError
-from quadrate.files import read_rows, write_atomically, write_rows
+from quadrate.files import exists, read_rows, write_rows
 from quadrate.networks.family import Family
 from quadrate.objectives import Term
 from quadrate.sources.source import Source
+from quadrate.training.checkpoints import check_counter, check_metrics, damaged, read_checkpoint, write_checkpoint
 from quadrate.training.processes import Report, available_cores, run_jobs
 from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 
@@ -69,7 +69,7 @@ def train_stage(assignment: Assignment, execution: Execution = "auto", workers: 
     """
     if execution == "auto":
         execution = "stacked" if assignment.source.train.images.is_cuda else "spread"
-    pending = [point for point in assignment.stage.points if not (assignment.place(point) / "model.safetensors").exists()]
+    pending = [point for point in assignment.stage.points if not exists(assignment.place(point) / "model.safetensors")]
     if execution == "stacked":
         groups: dict[Any, list[OperatingPoint]] = {}
         for point in pending:
@@ -83,20 +83,18 @@ def train_stage(assignment: Assignment, execution: Execution = "auto", workers: 
 
 def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], report: Report) -> None:
     """Trains points side by side, each with files of its own."""
-    stage, started = assignment.stage, time.monotonic()
+    stage = assignment.stage
     source = replace(assignment.source, noise_std=stage.noise_std)
     task = Task(source, assignment.family, assignment.classifier, stage.training, stage.mode != "universal", assignment.terms)
     bases = [_load_base(assignment, point) for point in points] if stage.base else []
     trainer = Trainer(task, points, [_freeze(base, source, point.seed) for base, point in zip(bases, points, strict=True)] if bases else [])
-    histories: list[list[dict[str, Any]]] = [[] for _ in points]
     places = [assignment.place(point) for point in points]
-    states = [state for state in map(_read_checkpoint, places) if state]
-    if len(states) == len(points):
-        try:
-            trainer.load(states)
-        except (KeyError, RuntimeError) as error:
-            raise _damaged(places[0] / "checkpoint.safetensors", error) from None
-        histories = [read_rows(place / "metrics.jsonl")[: trainer.epoch] for place in places]
+    trainings = [_training(assignment, point, bases[k] if bases else None) for k, point in enumerate(points)]
+    histories: list[list[dict[str, Any]]] = [[] for _ in points]
+    found = [resumable for place, training in zip(places, trainings, strict=True) if (resumable := _resumable(trainer, place, training))]
+    if len(found) == len(points):
+        trainer.load([state for state, _ in found])
+        histories = [rows for _, rows in found]
     saved = time.monotonic()
     while trainer.epoch < stage.training.epochs:
         try:
@@ -111,12 +109,11 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS and trainer.epoch < stage.training.epochs:
             for k, place in enumerate(places):
                 write_rows(place / "metrics.jsonl", histories[k])
-                state = trainer.state(k)
-                write_atomically(place / "checkpoint.safetensors", lambda path, state=state: safetensors.torch.save_file(state, path))  # type: ignore[misc]
+                write_checkpoint(place / "checkpoint.safetensors", trainer.state(k), trainings[k], histories[k])
             saved = time.monotonic()
     for k, (point, place) in enumerate(zip(points, places, strict=True)):
         write_rows(place / "metrics.jsonl", histories[k])
-        details = {**assignment.details, "stage": stage.name, "noise_std": stage.noise_std, "wall_seconds": round(time.monotonic() - started, 2)}
+        details = {**assignment.details, "stage": stage.name, "noise_std": stage.noise_std, "wall_seconds": round(trainer.wall_seconds[k], 2)}
         details |= {"precision": precision(stage.training, source.train.images.device), "cpu_seconds": round(trainer.seconds[k], 2)}
         details["stacked_with"] = len(points) - 1
         _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details).save(place / "model.safetensors")
@@ -143,7 +140,7 @@ def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:
     base = assignment.stage.base_of(point)
     assert base is not None
     path = assignment.folder / assignment.stage.base_stage / base.key / "model.safetensors"
-    if not path.exists():
+    if not exists(path):
         raise QuadrateError(f"stage {assignment.stage.name!r} builds on {base.key} of stage {assignment.stage.base_stage!r}, which is not trained")
     return Codec.load(path, assignment.family, assignment.source.train.images.device)
 
@@ -159,24 +156,43 @@ def _freeze(base: Codec, source: Source, seed: int) -> Frozen:
     return Frozen(base.levels, latents[0], latents[1], critic)
 
 
+def _training(assignment: Assignment, point: OperatingPoint, base: Codec | None) -> str:
+    """What a checkpoint of a point belongs to: all that decides where its training ends."""
+    stage = assignment.stage
+    texts = [to_json(stage.training), to_json(point), stage.mode, str(stage.noise_std), assignment.source.fingerprint, assignment.family.name]
+    texts += [f"{term.name} {term.weight} {term.ramp}" for term in assignment.terms]
+    sha = hashlib.sha256("\x1f".join(texts).encode())
+    for network in (assignment.classifier, *(base.encoders if base else ()), base.critic if base else None):
+        for name, tensor in sorted(network.state_dict().items()) if network else ():
+            sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def _resumable(trainer: Trainer, place: Path, training: str) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+    """A point's state and metrics, where it was interrupted.
+
+    Raises:
+        QuadrateError: If its checkpoint is damaged or of another training, or the metrics beside it are.
+    """
+    path = place / "checkpoint.safetensors"
+    found = read_checkpoint(path, training)
+    if found is None:
+        return None
+    state, digest = found
+    try:
+        trainer.check(state)
+        rows = read_rows(place / "metrics.jsonl")[: int(state["epoch"])]  # those of an epoch whose checkpoint was not written are done again
+        check_metrics(rows, digest)
+    except QuadrateError as error:
+        raise damaged(path, error) from None
+    return state, rows
+
+
 def _epoch_reached(assignment: Assignment, point: OperatingPoint) -> int:
     """How far a point's checkpoint is; 0 without one."""
-    state = _read_checkpoint(assignment.place(point))
-    return int(state["epoch"]) if state else 0
-
-
-def _read_checkpoint(place: Path) -> dict[str, Tensor] | None:
-    path = place / "checkpoint.safetensors"
-    if not path.exists():
-        return None
+    path = assignment.place(point) / "checkpoint.safetensors"
+    found = read_checkpoint(path)
     try:
-        state = safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise _damaged(path, error) from None
-    if "epoch" not in state:
-        raise _damaged(path, "it holds no epoch")
-    return state
-
-
-def _damaged(path: Path, reason: object) -> QuadrateError:
-    return QuadrateError(f"checkpoint {path} is damaged ({reason}); delete it to train the point from the start")
+        return check_counter("epoch", found[0]["epoch"], 1, assignment.stage.training.epochs) if found else 0
+    except (KeyError, QuadrateError) as error:
+        raise damaged(path, error) from None

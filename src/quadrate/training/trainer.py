@@ -20,6 +20,7 @@ from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
 from quadrate.objectives import Batch, CrossEntropy, Term, Wasserstein, critic_losses, squared_error
 from quadrate.sources.source import Source, pixels
+from quadrate.training.checkpoints import check_counter, check_tensors
 from quadrate.training.stack import Stack
 
 
@@ -124,15 +125,15 @@ class Trainer:
         self.total_steps = self.steps_per_epoch * self.config.epochs
         self.epoch = 0
         self.seconds = [0.0] * len(points)  # processor time so far; K stacked points share it evenly
+        self.wall_seconds = [0.0] * len(points)  # the clock's time so far, which each of them waits for
         self._bfloat16 = precision(self.config, self.device) == "bfloat16"
 
     def _build(self, stream: str, factory: Callable[[], nn.Module]) -> Stack:
         """One network a point, each initialized from the point's own key and not from the global generator."""
         modules = []
         for point in self.points:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(draws.key(point.seed, point.key, stream) >> 1)
-                modules.append(factory().to(self.device))
+            module = draws.build_with_seed(factory, draws.key(point.seed, point.key, stream) >> 1)
+            modules.append(module.to(self.device))
         return Stack(modules)
 
     def _objective(self) -> list[Term]:
@@ -153,7 +154,7 @@ class Trainer:
         Raises:
             Diverged: If a loss or a score is not finite; it names the point and the epoch.
         """
-        started = time.process_time()
+        started, clock = time.process_time(), time.monotonic()
         totals: dict[str, Tensor] = {}
         counts: Counter[str] = Counter()  # with alternation not every step has every loss
         for losses in self.steps():
@@ -168,6 +169,7 @@ class Trainer:
                 raise Diverged(point, f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller learning rate would be right")
         spent = (time.process_time() - started) / len(self.points)
         self.seconds = [seconds + spent for seconds in self.seconds]
+        self.wall_seconds = [seconds + time.monotonic() - clock for seconds in self.wall_seconds]
         return rows
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
@@ -332,7 +334,18 @@ class Trainer:
         flat |= self._optimizer_state(index)
         flat["epoch"] = torch.tensor(self.epoch)
         flat["seconds"] = torch.tensor(self.seconds[index], dtype=torch.float64)
+        flat["wall_seconds"] = torch.tensor(self.wall_seconds[index], dtype=torch.float64)
         return flat
+
+    def check(self, state: dict[str, Tensor]) -> None:
+        """Raises a QuadrateError unless a state is one that `state` may give after an epoch, and before the last one."""
+        check_tensors(state, self.state(0))
+        steps = check_counter("epoch", state["epoch"], 1, self.config.epochs - 1) * self.steps_per_epoch
+        critic, codec = (steps - steps // 2, steps // 2) if self.config.alternate else (steps, steps)
+        for (role, optimizer), done in zip(self._optimizers(), (codec, critic * self.config.critic_steps), strict=False):
+            names = [f"{role}.{i}.step" for i in range(len(optimizer.state))]
+            if done != max(check_counter(name, state[name], 0, done) for name in names):  # networks may have weights that are not used
+                raise QuadrateError(f"its {role} has not taken the {done} steps that it should have taken")
 
     @torch.no_grad()
     def load(self, states: Sequence[dict[str, Tensor]]) -> None:
@@ -341,12 +354,12 @@ class Trainer:
             stack.load({name: torch.stack([state[f"{role}.{name}"] for state in states]) for name in stack.state()})
         self.epoch = int(states[0]["epoch"])
         self.seconds = [float(state["seconds"]) for state in states]
+        self.wall_seconds = [float(state["wall_seconds"]) for state in states]
         for role, optimizer in self._optimizers():
-            if f"{role}.step" not in states[0]:
-                continue  # this optimizer had not taken a step yet
-            for i, p in enumerate(optimizer.param_groups[0]["params"]):
-                moments = {slot: torch.stack([state[f"{role}.{i}.{slot}"] for state in states]).view_as(p).to(p.device) for slot in _MOMENTS}
-                optimizer.state[p] = {"step": states[0][f"{role}.step"].clone().to(p.device), **moments}  # Adam counts it up in place
+            for i, (p, slots) in enumerate(optimizer.state.items()):
+                slots["step"].copy_(states[0][f"{role}.{i}.step"])
+                for slot in _MOMENTS:
+                    slots[slot].copy_(torch.stack([state[f"{role}.{i}.{slot}"] for state in states]).view_as(p))
 
     def _optimizers(self) -> list[tuple[str, torch.optim.Adam]]:
         optimizers = [("codec_optimizer", self._codec_optimizer)]
@@ -356,11 +369,9 @@ class Trainer:
         """One point's share of the optimizers' moments, flat."""
         flat: dict[str, Tensor] = {}
         for role, optimizer in self._optimizers():
-            for i, p in enumerate(optimizer.param_groups[0]["params"]):
-                slots = optimizer.state.get(p)
-                if slots:
-                    flat[f"{role}.step"] = slots["step"].cpu().clone()
-                    flat |= {f"{role}.{i}.{slot}": slots[slot].view(len(self.points), -1)[index].cpu().clone() for slot in _MOMENTS}
+            for i, slots in enumerate(optimizer.state.values()):
+                flat[f"{role}.{i}.step"] = slots["step"].cpu().clone()
+                flat |= {f"{role}.{i}.{slot}": slots[slot].reshape(len(self.points), -1)[index].cpu().clone() for slot in _MOMENTS}
         return flat
 
 
@@ -368,7 +379,11 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def _adam(params: list[Tensor], learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
-    return torch.optim.Adam(params, lr=learning_rate, betas=betas, fused=True)
+    """Adam that has its moments from the start, so that a checkpoint lacks none, however few steps were taken."""
+    optimizer = torch.optim.Adam(params, lr=learning_rate, betas=betas, fused=True)
+    for p in params:
+        optimizer.state[p] = {"step": torch.zeros((), dtype=torch.float32, device=p.device), **{slot: torch.zeros_like(p) for slot in _MOMENTS}}
+    return optimizer
 
 
 def precision(config: TrainingConfig, device: torch.device) -> str:
