@@ -3,10 +3,8 @@
 import json
 import random
 import struct
-from pathlib import Path
 
 import pytest
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -16,7 +14,7 @@ from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources import pixels
-from quadrate.tensor_file import write_tensors
+from tensor_files import rewrite
 
 SHAPE = (1, 8, 8)
 FAMILY = find_family("compact")
@@ -186,17 +184,6 @@ def test_a_family_that_does_not_fit_is_one_line(tmp_path, family):
     with pytest.raises(QuadrateError, match="encoder.0 is not that of family|published encoder") as caught:
         Codec.load(tmp_path / "m", family)
     assert "\n" not in str(caught.value)
-
-
-def rewrite(path: Path, metadata: dict[str, str | None] | None = None, tensors: dict[str, Tensor | None] | None = None) -> None:
-    """Changes or drops (None) parts of a codec's file, as someone would who knows how its digest is made."""
-    with safetensors.safe_open(path, "pt") as file:
-        old = {name: text for name, text in file.metadata().items() if name != "digest"}
-    both = [
-        {name: value for name, value in {**a, **(b or {})}.items() if value is not None}
-        for a, b in ((old, metadata), (safetensors.torch.load_file(path), tensors))
-    ]
-    write_tensors(path, both[1], both[0])
 
 
 @pytest.mark.parametrize(
