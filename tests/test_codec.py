@@ -3,10 +3,8 @@
 import json
 import random
 import struct
-from pathlib import Path
 
 import pytest
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import FAMILIES, Family, find_family
 from quadrate.sources import pixels
+from tensor_files import rewrite
 
 SHAPE = (1, 8, 8)
 FAMILY = find_family("compact")
@@ -187,17 +186,6 @@ def test_a_family_that_does_not_fit_is_one_line(tmp_path, family):
     assert "\n" not in str(caught.value)
 
 
-def rewrite(path: Path, metadata: dict[str, str | None] | None = None, tensors: dict[str, Tensor | None] | None = None) -> None:
-    """Changes or drops (None) parts of a codec's file."""
-    with safetensors.safe_open(path, "pt") as file:
-        old = file.metadata()
-    both = [
-        {name: value for name, value in {**a, **(b or {})}.items() if value is not None}
-        for a, b in ((old, metadata), (safetensors.torch.load_file(path), tensors))
-    ]
-    safetensors.torch.save_file(both[1], path, both[0])
-
-
 @pytest.mark.parametrize(
     "metadata",
     [
@@ -253,7 +241,7 @@ def test_files_that_are_no_codecs_are_told_apart(tmp_path):
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(QuadrateError, match="is a safetensors file, but not a codec of Quadrate's"):
         Codec.load(path)
-    with pytest.raises(QuadrateError, match="is not a whole safetensors file"):
+    with pytest.raises(QuadrateError, match="cannot read .*: Is a directory"):
         Codec.load(tmp_path)
     make().save(path)
     whole = path.read_bytes()

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from quadrate.config import InvariantConfig
@@ -17,6 +16,7 @@ from quadrate.runs.invariant import InvariantRun
 from quadrate.runs.kinds import open_run
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
 from quadrate.training.invariant import train_invariant
+from tensor_files import contents, rewrite
 
 SOURCE = dihedral_patterns(2, (0.5, 0.5))
 TINY = InvariantConfig(dims=2, steps=200, batch=128, likelihood="bernoulli", beta=0.05)
@@ -80,9 +80,7 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
     with pytest.raises(QuadrateError, match="not a whole safetensors file"):
         InvariantCodec.load(path)
     codec.save(path)
-    tensors, metadata = safetensors.torch.load_file(path), None
-    with safetensors.safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
+    whole, metadata = path.read_bytes(), contents(path)[0]
     for changed, expected in (
         ({"format": "other"}, "not an invariant codec"),
         ({"shape": "[1, 99999, 99999]"}, "damaged"),
@@ -90,7 +88,8 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
         ({"config": "{}x"}, "not the configuration"),
         ({"config": json.dumps(json.loads(metadata["config"]) | {"dims": 3})}, "the bottleneck codes 2 dimensions"),
     ):
-        safetensors.torch.save_file(tensors, path, metadata | changed)
+        path.write_bytes(whole)
+        rewrite(path, changed)
         with pytest.raises(QuadrateError, match=expected):
             InvariantCodec.load(path)
 

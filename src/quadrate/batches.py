@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,13 +20,19 @@ from quadrate.sources.source import pixels
 Blend = str | Mapping[str, float] | None
 """Which decoder: its name; weights of several by name; None, where there is one or the first is meant."""
 
+FileSource = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""A file's bytes, or its path."""
+
+_BLOCK = 32  # samples that go through a network side by side: fewer cost time, and more cost one sample alone time
+_BLOCK_NUMBERS = 1 << 24  # and the numbers that they have together
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Images, or features, and what is stored beside them.
 
     Attributes:
-        images: uint8, or floating point in [0, 1], (n, C, H, W); or features, real numbers (n, D); a tensor or an array.
+        images: uint8, or floating point in [0, 1], (n, C, H, W), or of gray images (n, H, W); or features, real numbers (n, D); a tensor or an array.
         labels: Integers (n,), or None.
         names: n texts without control characters, or None.
     """
@@ -47,13 +56,17 @@ def of_images(shape: Sequence[int]) -> bool:
 def checked(batch: Batch, shape: Sequence[int]) -> Batch:
     """A batch whose samples are a tensor or an array of the shape's dimensions, with labels and names for each; nothing is copied.
 
+    Gray images may come without their channel, (N, H, W).
+
     Raises:
-        QuadrateError: If it is none.
+        QuadrateError: If samples have other dimensions, or labels or names are not one for each.
     """
     images, labels, names = batch.images, batch.labels, batch.names
     noun, what = ("images", "images come as (N, C, H, W)") if of_images(shape) else ("features", "features come as (N, D)")
     if not isinstance(images, Tensor):
         images = _array(images, what)
+    if of_images(shape) and shape[0] == 1 and images.ndim == 3:
+        images = images[:, None]
     if images.ndim != 1 + len(shape):
         raise QuadrateError(f"{what}; got shape {tuple(images.shape)}")
     if labels is not None:
@@ -70,6 +83,42 @@ def _array(values: Any, what: str) -> NDArray[Any]:
         return np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:
         raise QuadrateError(f"{what}; got no array: {error}") from None
+
+
+def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Sequence[int]) -> Tensor:
+    """What a network makes of samples (n, …), in blocks of one size, the last one filled up with zeros.
+
+    A matrix product of another size may add up in another order, and a convolution take another way: so a sample would come out differently alone and
+    in company, by the last bit of a float. Here the numbers of a sample are the same in whatever company it comes, on one machine with the same
+    number of threads.
+
+    Args:
+        network: In evaluation mode, so that samples of a batch do not know of each other.
+        samples: (n, …), on the network's device.
+        shape: A sample's of the codec, by which the size of the blocks goes: large samples go one by one.
+    """
+    size = max(1, min(_BLOCK, _BLOCK_NUMBERS // math.prod(shape)))
+    parts = []
+    for part in samples.split(size):
+        missing = part.new_zeros((size - len(part), *part.shape[1:]))
+        parts.append(network(torch.cat([part, missing]) if len(missing) else part)[: len(part)])
+    return torch.cat(parts)
+
+
+def place_or_bytes(source: FileSource) -> Path | bytes:
+    """Where a file is, as a path, or what is in it, as bytes; callers have texts, paths and buffers (bytearray, memoryview, …).
+
+    Raises:
+        QuadrateError: If it is none of these.
+    """
+    if isinstance(source, bytes | Path):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fsdecode(source))
+    try:
+        return memoryview(source).tobytes()
+    except TypeError:
+        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
 
 
 def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.batches import Blend
+from quadrate.batches import Batch, Blend, FileSource, in_blocks, place_or_bytes, tensor_of
 from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
+from quadrate.names import check_text
 from quadrate.networks.compact import Shape
-from quadrate.networks.family import FAMILIES, Family, find_family
+from quadrate.networks.family import Family, find_family
+from quadrate.networks.filled import filled
 from quadrate.sources.source import Source, pixels
 
 _CHUNK = 5000  # images in memory as floats at a time, at most
@@ -43,7 +45,7 @@ class Decoders:
 
     encoder_hash: str
     points: dict[str, OperatingPoint]
-    states: dict[str, dict[str, Tensor]]
+    states: dict[str, dict[str, Tensor]] = field(repr=False)
 
 
 class Codec:
@@ -60,7 +62,8 @@ class Codec:
         models: For each encoder the frozen tables its symbols are coded under; none before `freeze`.
 
     Raises:
-        QuadrateError: If there is no such family, or its networks or the tables are others than those given.
+        QuadrateError: If there is no such family, a decoder's name cannot be printed, or the weights or tables are not those of the family, the
+            shape and the levels.
     """
 
     def __init__(
@@ -75,6 +78,8 @@ class Codec:
         models: Sequence[ContextModel] = (),
     ) -> None:
         self.family, self.shape, self.points, self.details = find_family(family), shape, dict(points), details or {}
+        for name in self.points:
+            check_text("the name of a decoder", name)
         self.stages = [tuple(level) for level in levels]
         self.levels = tuple(level for stage in self.stages for level in stage)
         self.device = find_device(device)
@@ -90,20 +95,17 @@ class Codec:
         if models and [model.levels for model in models] != [self.levels[:end] for end in ends]:
             raise QuadrateError(f"the codec's tables are not for levels {self.stages}")
 
+    def __repr__(self) -> str:
+        tables = "frozen" if self.models else "not frozen yet"
+        return f"Codec({self.family.name!r}, shape={self.shape}, levels={self.stages}, decoders={list(self.decoders)}, {tables})"
+
     def _network(self, role: str, build: Callable[[], nn.Module]) -> nn.Module:
-        """The network of a role with its state; building it draws nothing from the global generator."""
+        """The network of a role with its state."""
         try:
-            state = self.states[role]
-            if FAMILIES.get(self.family.name) is self.family:
-                with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
-                    build().load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, assign=True)
-            with torch.random.fork_rng(devices=[]):
-                module = build()
-            module.load_state_dict(state)
-        except (KeyError, RuntimeError) as error:
-            size, reason = "x".join(map(str, self.shape)), " ".join(str(error).split())[:200]
-            raise QuadrateError(f"the codec's {role} is not that of family {self.family.name!r} for images of {size}: {reason}") from None
-        return module.to(self.device).eval().requires_grad_(False)
+            return filled(build, self.states.get(role, {})).to(self.device)
+        except QuadrateError as error:
+            size = "x".join(map(str, self.shape))
+            raise QuadrateError(f"the codec's {role} is not that of family {self.family.name!r} for images of {size}: {error}") from error.__cause__
 
     @property
     def point(self) -> OperatingPoint:
@@ -157,13 +159,14 @@ class Codec:
             name: What to call the decoder, where there is one; by default its own name.
 
         Raises:
-            QuadrateError: If the encoders differ, or a name is taken.
+            QuadrateError: If the encoders differ, or a name is taken or cannot be printed.
         """
         pack = other.pack() if isinstance(other, Codec) else other
         if name and len(pack.points) > 1:
             raise QuadrateError(f"one name, {name!r}, for {len(pack.points)} decoders: {', '.join(pack.points)}")
         called = {own: name or own for own in pack.points}
         for new in called.values():
+            check_text("the name of a decoder", new)
             if pack.encoder_hash != self.encoder_hash:
                 here = self.encoder_hash[:12]
                 raise QuadrateError(f"decoder {new!r} was trained on another encoder ({pack.encoder_hash[:12]}, here {here})")
@@ -250,8 +253,8 @@ class Codec:
             QuadrateError: If the images have another shape.
         """
         self.check_shape(observed.shape)
-        observed = observed.to(self.device)
-        return torch.cat([torch.cat([encoder(chunk) for encoder in self.encoders], dim=1) for chunk in observed.split(self._chunk)])
+        observed = observed.to(self.device, torch.float32)
+        return torch.cat([in_blocks(encoder, observed, self.shape) for encoder in self.encoders], dim=1)
 
     def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
         """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
@@ -271,7 +274,13 @@ class Codec:
         return self.quantizer.dither(torch.from_numpy(uniform).to(self.device))
 
     def encode(self, images: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer symbols, int64 (N, d)."""
+        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer symbols, int64 (N, d).
+
+        Raises:
+            QuadrateError: If the images have another shape or type, or numbers outside [0, 1].
+        """
+        self.check_shape(images.shape)
+        images = tensor_of(images, self.shape)
         latents = self.latents(pixels(images) if images.dtype == torch.uint8 else images)
         return self.quantizer.quantize(latents, self.dither(len(latents), seed, first))
 
@@ -304,10 +313,9 @@ class Codec:
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
         """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1]; `decoder` and errors as in `decode`."""
         networks = self.weighted(decoder)
-        chunks = received.split(self._chunk)
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
-            return torch.cat([networks[0][0](chunk) for chunk in chunks])
-        return torch.cat([torch.stack([weight * network(chunk) for network, weight in networks]).sum(dim=0) for chunk in chunks])
+            return in_blocks(networks[0][0], received, self.shape)
+        return in_blocks(lambda block: torch.stack([weight * network(block) for network, weight in networks]).sum(dim=0), received, self.shape)
 
     def reconstruct(self, images: Tensor, seed: int = 0, decoder: Blend = None) -> Tensor:
         """Images through symbols and back: uint8 or float (N, C, H, W) to float32 (N, C, H, W) in [0, 1]."""
@@ -319,7 +327,7 @@ class Codec:
         """Writes images as a .quad file; see `quadrate.quad` for images that come in batches.
 
         Args:
-            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W).
+            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W); gray ones also (N, H, W).
             seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
             to: The file to write; by default none.
             labels: Integers (N,) to store beside the images.
@@ -331,17 +339,17 @@ class Codec:
         Raises:
             QuadrateError: If the codec is not frozen, images do not fit it, or the file cannot be written.
         """
-        from quadrate.quad import Batch, compress
+        from quadrate.quad import compress
 
         target = io.BytesIO() if to is None else Path(to)
         compress(self, [Batch(images, labels, names)], target, seed)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
-    def decompress(self, source: bytes | Path | str, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
-        """Reads a .quad file: see `quadrate.quad.decompress`."""
+    def decompress(self, source: FileSource, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
+        """Reads a .quad file, given by its path or its bytes, in any buffer: see `quadrate.quad.decompress`."""
         from quadrate.quad import decompress
 
-        return decompress(self, source, decoder, samples, dtype)
+        return decompress(self, place_or_bytes(source), decoder, samples, dtype)
 
     def save(self, path: Path | str) -> None:
         """Writes the codec as one safetensors file (`quadrate.codec_file`).
@@ -363,7 +371,7 @@ class Codec:
             device: Where the networks shall live.
 
         Raises:
-            QuadrateError: If the file is missing, damaged, or no codec.
+            QuadrateError: If the file is missing, damaged, or no codec, or this machine does not have the device.
         """
         from quadrate.codec_file import load_codec
 

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from quadrate.bottlenecks.contexts import ContextModel
 from quadrate.codec import Codec, Decoders
+from quadrate.coding.container.layout import MAX_COLUMNS, MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
+from quadrate.files import exists
+from quadrate.names import check_text
 from quadrate.networks.family import Family
+from quadrate.tensor_file import read_format, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from quadrate.features import FeatureCodec
     from quadrate.invariant import InvariantCodec
 
 AnyCodec: TypeAlias = "Codec | FeatureCodec | InvariantCodec"
-_CODEC, _PACK = "quadrate-codec-2", "quadrate-decoders-1"
-_States = dict[str, dict[str, Tensor]]
+States = dict[str, dict[str, Tensor]]
+
+_CODEC, _CODECS_BEFORE = "quadrate-codec-3", ("quadrate-codec-2", "quadrate-codec-1")
+_PACK, _PACKS_BEFORE = "quadrate-decoders-2", ("quadrate-decoders-1",)
+_MAX_LEVEL = 1 << 24  # up to here float32 holds all symbols
+_MAX_SEED = 1 << 64
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 def zoo() -> dict[str, Path]:
@@ -41,14 +51,14 @@ def open_codec(path: Path | str) -> AnyCodec:
         path: A codec's file, or the name of one in the package.
 
     Raises:
-        QuadrateError: If it is missing, damaged, or no codec's, or not frozen.
+        QuadrateError: If it is missing, damaged, not frozen, or not a codec.
     """
-    form = _format(Path(path))
-    if form is not None and form.startswith("quadrate-features"):
+    form = (read_format(Path(path)) if exists(path) else None) or ""
+    if form.startswith("quadrate-features"):
         from quadrate.features import FeatureCodec
 
         return FeatureCodec.load(path)
-    if form is not None and form.startswith("quadrate-invariant"):
+    if form.startswith("quadrate-invariant"):
         from quadrate.invariant import InvariantCodec
 
         return InvariantCodec.load(path)
@@ -56,14 +66,6 @@ def open_codec(path: Path | str) -> AnyCodec:
     if not codec.models:
         raise QuadrateError(f"{path} has no tables yet, so it cannot write files; Codec.freeze(source) fits them, Codec.save keeps them")
     return codec
-
-
-def _format(path: Path) -> str | None:
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            return (file.metadata() or {}).get("format")
-    except (OSError, safetensors.SafetensorError):
-        return None  # what is wrong with it is said where it is read
 
 
 def save_codec(codec: Codec, path: Path) -> None:
@@ -80,39 +82,38 @@ def save_codec(codec: Codec, path: Path) -> None:
         "points": _points_text(codec.points),
         "details": json.dumps(codec.details, sort_keys=True),
     }
-    _write(path, codec.states | tables, {"format": _CODEC, **metadata})
+    write_tensors(path, flat(codec.states | tables), {"format": _CODEC, **metadata})
 
 
 def load_codec(path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
     """Reads a codec; arguments and errors as `Codec.load`."""
     place = Path(path)
-    if not place.exists() and str(path) in zoo():
+    if not exists(place):
+        if str(path) not in zoo():
+            raise QuadrateError(f"no codec at {path}; `quadrate train RECIPE` makes one, and {', '.join(zoo()) or 'none'} come with the package")
         place = zoo()[str(path)]
-    if not place.exists():
-        raise QuadrateError(f"no codec at {path}; `quadrate train RECIPE` makes one, and {', '.join(zoo()) or 'none'} come with the package")
-    metadata, states = _read(place)
-    if metadata.get("format") not in ("quadrate-codec-1", _CODEC):
-        raise QuadrateError(f"{path} is a safetensors file, but not a codec of Quadrate's")
-    try:
-        channels, height, width = map(int, json.loads(metadata["shape"]))
-        stages = [tuple(map(int, stage)) for stage in json.loads(metadata["levels"])]
-        details = dict(json.loads(metadata["details"]))
-        if metadata["format"] == _CODEC:
-            points = _points(metadata["points"])
-        else:  # before codecs had more than one decoder in a file
-            point = from_json(OperatingPoint, metadata["point"])
+    metadata, tensors = read_tensors(place, "a codec of Quadrate's", [_CODEC], _CODECS_BEFORE)
+    with describing(path, "codec"):
+        shape = samples_shape(metadata["shape"], 3)
+        stages = _stages(metadata["levels"])
+        details = mapping(metadata["details"], "details")
+        name = check_text("the name of its family", metadata["family"])
+        states = by_role(tensors)
+        if metadata["format"] == "quadrate-codec-1":  # before codecs had more than one decoder in a file
+            point = _point(metadata["point"])
             points = {point.purpose: point}
             states[f"decoder.{point.purpose}"] = states.pop("decoder")
+        else:
+            points = _points(metadata["points"], states)
         tables = [states.pop(f"tables.{i}") for i in range(len(stages)) if f"tables.{i}" in states]
         models = [
             ContextModel.from_arrays(sum(stages[: i + 1], ()), sum(map(len, stages[:i])), {name: t.numpy() for name, t in arrays.items()})
             for i, arrays in enumerate(tables)
         ]
-        return Codec(family or metadata["family"], (channels, height, width), stages, points, states, details, device, models)
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
+    try:
+        return Codec(family or name, (shape[0], shape[1], shape[2]), stages, points, states, details, device, models)
     except QuadrateError as error:
-        raise QuadrateError(f"{path}: {error}") from None
+        raise QuadrateError(f"{path}: {error}") from error.__cause__
 
 
 def save_pack(pack: Decoders, path: Path) -> None:
@@ -122,7 +123,7 @@ def save_pack(pack: Decoders, path: Path) -> None:
         QuadrateError: If the file cannot be written.
     """
     states = {f"decoder.{name}": state for name, state in pack.states.items()}
-    _write(path, states, {"format": _PACK, "encoder_hash": pack.encoder_hash, "points": _points_text(pack.points)})
+    write_tensors(path, flat(states), {"format": _PACK, "encoder_hash": pack.encoder_hash, "points": _points_text(pack.points)})
 
 
 def load_pack(path: Path) -> Decoders:
@@ -131,51 +132,100 @@ def load_pack(path: Path) -> Decoders:
     Raises:
         QuadrateError: If the file is missing, damaged, or no decoder pack.
     """
-    if not path.exists():
+    if not exists(path):
         raise QuadrateError(f"no decoder pack at {path}")
-    metadata, states = _read(path)
-    if metadata.get("format") != _PACK:
-        raise QuadrateError(f"{path} is a safetensors file, but not a decoder pack of Quadrate's")
-    try:
-        points = _points(metadata["points"])
+    metadata, tensors = read_tensors(path, "a decoder pack of Quadrate's", [_PACK], _PACKS_BEFORE)
+    with describing(path, "pack"):
+        if not _HASH.fullmatch(metadata["encoder_hash"]):
+            raise ValueError("its encoder_hash is not a SHA-256 in hexadecimal digits")
+        states = by_role(tensors)
+        points = _points(metadata["points"], states)
         return Decoders(metadata["encoder_hash"], points, {name: states[f"decoder.{name}"] for name in points})
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise QuadrateError(f"{path}: the pack's description is damaged: {type(error).__name__}: {error}") from None
+
+
+# What the files of all kinds of codecs have in common.
+
+
+@contextmanager
+def describing(path: Path | str, what: str) -> Iterator[None]:
+    """Turns whatever a damaged description leads to into one line with the file's name."""
+    try:
+        yield
+    except QuadrateError as error:
+        raise QuadrateError(f"{path}: {error}") from error.__cause__
+    except Exception as error:  # any kind, as any text may stand there
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise QuadrateError(f"{path}: the {what}'s description is damaged: {reason}") from None
+
+
+def flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors by role and name to tensors by `role/name`, each with memory of its own; matrices of numbers that float16 holds become float16."""
+    return {f"{role}/{name}": _smallest(tensor) for role, state in states.items() for name, tensor in state.items()}
+
+
+def _smallest(tensor: Tensor) -> Tensor:
+    if tensor.dtype == torch.float32 and tensor.ndim >= 2 and torch.equal(half := tensor.half(), tensor):
+        return half  # at half the size, and no number changes
+    return tensor.clone()  # weights that share memory are refused by safetensors
+
+
+def by_role(tensors: Mapping[str, Tensor]) -> States:
+    """The inverse of `flat`, numbers in float32."""
+    states: States = {}
+    for full_name, tensor in tensors.items():
+        role, _, name = full_name.partition("/")
+        states.setdefault(role, {})[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return states
+
+
+def samples_shape(text: str, *dimensions: int) -> tuple[int, ...]:
+    """The shape of a sample, so many whole numbers from 1 on, of which no more than a .quad file takes."""
+    shape = _whole_numbers(json.loads(text), "shape", 1, MAX_SAMPLE_SIZE)
+    if len(shape) not in dimensions or math.prod(shape) > MAX_SAMPLE_SIZE:
+        raise ValueError(f"its shape {shape} is not {' or '.join(map(str, dimensions))} numbers with a product of at most {MAX_SAMPLE_SIZE}")
+    return shape
+
+
+def mapping(text: str, what: str) -> dict[str, Any]:
+    """A JSON object."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"its {what} are not an object")
+    return value
+
+
+def _whole_numbers(values: Any, what: str, least: int, most: int) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(value) is int and least <= value <= most for value in values):
+        raise ValueError(f"its {what} are not whole numbers from {least} to {most}")
+    return tuple(values)
+
+
+def _stages(text: str) -> list[tuple[int, ...]]:
+    levels = json.loads(text)
+    if not isinstance(levels, list) or not levels:
+        raise ValueError("its levels are not a list for each encoder")
+    stages = [_whole_numbers(stage, "levels", 2, _MAX_LEVEL) for stage in levels]
+    if not all(stages) or sum(map(len, stages)) > MAX_COLUMNS:
+        raise ValueError(f"its encoders give no symbol, or more than {MAX_COLUMNS}")
+    return stages
 
 
 def _points_text(points: dict[str, OperatingPoint]) -> str:
     return json.dumps({name: json.loads(to_json(point)) for name, point in points.items()})
 
 
-def _points(text: str) -> dict[str, OperatingPoint]:
-    points = {str(name): from_json(OperatingPoint, json.dumps(point)) for name, point in dict(json.loads(text)).items()}
-    if not points:
+def _points(text: str, roles: Iterable[str]) -> dict[str, OperatingPoint]:
+    described, there = mapping(text, "points"), set(roles)
+    if not described:
         raise ValueError("it has no decoder")
-    return points
+    for name in described:  # first, as they are quick to tell
+        if f"decoder.{check_text('the name of a decoder', name)}" not in there:
+            raise ValueError(f"decoder {name!r} has no weights")
+    return {name: _point(json.dumps(point)) for name, point in described.items()}
 
 
-def _write(path: Path, states: _States, metadata: dict[str, str]) -> None:
-    tensors = {f"{role}/{name}": _smallest(tensor.contiguous()) for role, state in states.items() for name, tensor in state.items()}
-    write_atomically(path, lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
-
-
-def _smallest(tensor: Tensor) -> Tensor:
-    """Matrices of numbers that float16 holds, as float16: it costs nothing."""
-    if tensor.dtype == torch.float32 and tensor.ndim >= 2 and torch.equal(half := tensor.half(), tensor):
-        return half
-    return tensor
-
-
-def _read(path: Path) -> tuple[dict[str, str], _States]:
-    """A file's metadata, and its tensors by role and name, numbers in float32."""
-    states: _States = {}
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            for full_name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
-                role, _, name = full_name.partition("/")
-                tensor = file.get_tensor(full_name)
-                states.setdefault(role, {})[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
-    except (OSError, safetensors.SafetensorError) as error:
-        raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
-    return metadata, states
+def _point(text: str) -> OperatingPoint:
+    point: OperatingPoint = from_json(OperatingPoint, text)
+    _whole_numbers(list(point.levels), "levels", 2, _MAX_LEVEL)
+    _whole_numbers([point.seed], "seeds", -_MAX_SEED, _MAX_SEED)
+    return point

@@ -68,6 +68,7 @@ class _OwnGenerators(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         tensors = [value for value in args if isinstance(value, Tensor)]
         device = torch.device(tensors[0].device if tensors else kwargs.get("device") or "cpu")
+        device = torch.device("cpu") if device.type == "meta" else device  # whose operators may draw from the global generator, too
         if torch.Tag.nondeterministic_seeded not in func.tags or device.type not in ("cpu", "cuda") or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         if device not in self._generators:

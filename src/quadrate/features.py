@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -19,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quadrate import quad
-from quadrate.batches import Batch, Blend, array_of, checked, tensor_of
+from quadrate.batches import Batch, Blend, FileSource, array_of, checked, place_or_bytes, tensor_of
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.gaussian import fit_closed_form
@@ -28,12 +27,14 @@ from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.bottlenecks.spatial import SpatialBottleneck
+from quadrate.codec_file import by_role, describing, mapping
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
+from quadrate.files import exists
 from quadrate.names import check_text
+from quadrate.tensor_file import read_tensors, write_tensors
 
-_FORMAT = "quadrate-features-1"
+_FORMAT, _BEFORE = "quadrate-features-2", ("quadrate-features-1",)
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
 _FLOAT32_SPACING = 2.0**-23  # of numbers near 1
 _FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
@@ -188,7 +189,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         narrow = low < finest and largest < high and largest * _FLOAT32_SPACING <= finest / 8
         return np.dtype(np.float32 if narrow else np.float64)
 
-    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str | None = None) -> NDArray[Any]:
+    def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str | None = None) -> NDArray[Any]:
         """Reads the features of a .quad file, (n, D).
 
         Args:
@@ -200,7 +201,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If the file is damaged or another codec's, or the type is none.
         """
         self._check_fitted()
-        return quad.decompress(self, data, samples=samples, dtype=dtype or str(self.dtype))
+        return quad.decompress(self, place_or_bytes(data), samples=samples, dtype=dtype or str(self.dtype))
 
     # What files need of a codec (`quadrate.quad.SampleCodec`).
 
@@ -276,14 +277,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If it is not fitted, or cannot be written.
         """
         self._check_fitted()
-        parameters = json.dumps(self.get_params(), default=float)
         arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
         arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
-        arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        metadata = {"format": _FORMAT, "parameters": parameters}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        metadata = {"format": _FORMAT, "parameters": json.dumps(self.get_params(), default=float)}
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
-        write_atomically(Path(path), lambda temporary: safetensors.numpy.save_file(arrays, temporary, metadata))
+        write_tensors(Path(path), tensors, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -292,28 +292,25 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         Raises:
             QuadrateError: If the file is missing, damaged, or no feature codec.
         """
-        if not Path(path).exists():
+        if not exists(path):
             raise QuadrateError(f"no codec at {path}; FeatureCodec.save writes one")
-        groups: dict[str, dict[str, NDArray[Any]]] = {"model": {}, "transform": {}}
-        try:
-            with safetensors.safe_open(path, framework="np") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise QuadrateError("it is a safetensors file, but not a feature codec of Quadrate's")
-                for full_name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
-                    group, _, name = full_name.partition("/")
-                    groups[group][name] = file.get_tensor(full_name)
-            parameters = json.loads(metadata["parameters"])
+        metadata, tensors = read_tensors(Path(path), "a feature codec of Quadrate's", [_FORMAT], _BEFORE)
+        with describing(path, "codec"):
+            groups = {group: {name: tensor.numpy() for name, tensor in state.items()} for group, state in by_role(tensors).items()}
+            parameters = _parameters(mapping(metadata["parameters"], "parameters"))
             codec = cls._of(LinearTransform.from_arrays(groups["transform"]), from_arrays(groups["model"]), **parameters)
             if "feature_names" in metadata:
                 codec.feature_names_in_ = _feature_names(metadata["feature_names"], codec.n_features_in_)
             return codec
-        except (OSError, safetensors.SafetensorError) as error:
-            raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
-        except (KeyError, ValueError, TypeError, RecursionError) as error:
-            raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
-        except QuadrateError as error:
-            raise QuadrateError(f"{path}: {error}") from None
+
+
+def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments as a file has them."""
+    kinds: dict[str, tuple[type, ...]] = {"mse": (int, float), "rate_bits": (int, float), "klt": (bool,), "optimize_rate": (bool,)}
+    for name, value in parameters.items():
+        if name not in kinds or not (value is None or type(value) in kinds[name] and math.isfinite(value)):
+            raise ValueError(f"parameter {name!r} is none, or its value is not of its kind")
+    return parameters
 
 
 def _feature_names(text: str, count: int) -> NDArray[Any]:

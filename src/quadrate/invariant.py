@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import io
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import quad
-from quadrate.batches import Batch, Blend, checked, of_images, tensor_of
+from quadrate.batches import Batch, Blend, FileSource, checked, in_blocks, of_images, place_or_bytes, tensor_of
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
+from quadrate.codec_file import by_role, describing, flat, mapping, samples_shape
 from quadrate.coding.streams import Words
-from quadrate.config import InvariantConfig, from_json, to_json
+from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
+from quadrate.files import exists
 from quadrate.networks import invariant as networks
+from quadrate.networks.filled import filled
 from quadrate.objectives.invariance import Reconstruction
 from quadrate.sources.source import pixels
+from quadrate.tensor_file import read_tensors, write_tensors
 from quadrate.training.invariant import Trained
 
-FORMAT = "quadrate-invariant-1"
+FORMAT, _BEFORE = "quadrate-invariant-2", ("quadrate-invariant-1",)
 _DECODERS = {"vc": ("member",), "vic": ("representative",), "bince": ()}
-_BATCH = 1000
 _JOINT_DIMS = 8  # up to which trees over earlier symbols are grown in seconds
 
 
@@ -65,17 +65,15 @@ class InvariantCodec:
         self.encoder = self._network("encoder", networks.encoder)
         self.decoder = self._network("decoder", networks.decoder) if config.objective != "bince" else None
 
-    def _network(self, role: str, build: Any) -> nn.Module:
-        state = self.states.get(role, {})
+    def __repr__(self) -> str:
+        return f"InvariantCodec({self.config.objective!r}, shape={self.shape}, dims={self.config.dims}, decoders={list(self.decoders)})"
+
+    def _network(self, role: str, build: Callable[[InvariantNetwork, Sequence[int], int], nn.Module]) -> nn.Module:
         try:
-            with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
-                module = build(self.config.network, self.shape, self.config.dims)
-                module.load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, assign=True)
-            module.load_state_dict(state, assign=True)
-        except (KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise QuadrateError(f"the codec's {role} is not the {self.config.network} one for samples of shape {self.shape}: {reason}") from None
-        return module.float().eval().requires_grad_(False)
+            return filled(partial(build, self.config.network, self.shape, self.config.dims), self.states.get(role, {}))
+        except QuadrateError as error:
+            where = f"the {self.config.network} one for samples of shape {self.shape}"
+            raise QuadrateError(f"the codec's {role} is not {where}: {error}") from error.__cause__
 
     @classmethod
     def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None) -> Self:
@@ -120,7 +118,7 @@ class InvariantCodec:
         """Samples, images uint8 or float in [0, 1], (n, *shape), to latents, float (n, d)."""
         self.check_shape(samples.shape)
         samples = pixels(samples) if of_images(self.shape) and samples.dtype == torch.uint8 else samples.float()
-        return torch.cat([torch.empty(0, self.config.dims), *(self.encoder(part).float() for part in samples.split(_BATCH))])
+        return in_blocks(self.encoder, samples, self.shape).float()
 
     def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
         """Samples (n, *shape) to symbols, int64 (n, d); there is no dither, so seed and first number change nothing.
@@ -154,8 +152,7 @@ class InvariantCodec:
         """
         self.weighted(decoder)
         assert self.decoder is not None
-        parts = [self.decoder(part) for part in received.float().split(_BATCH)]
-        output = torch.cat([torch.empty(0, *self.shape), *parts])
+        output = in_blocks(self.decoder, received.float(), self.shape)
         if not of_images(self.shape):
             return output
         return torch.sigmoid(output) if self.config.likelihood == "bernoulli" else output.clamp(0, 1)
@@ -176,18 +173,18 @@ class InvariantCodec:
         quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
-    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
+    def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
         """Reads what the decoder makes of a .quad file, (n, *shape); arguments and errors as `quadrate.quad.decompress`."""
-        return quad.decompress(self, data, samples=samples, dtype=dtype)
+        return quad.decompress(self, place_or_bytes(data), samples=samples, dtype=dtype)
 
-    def decompress_latents(self, data: bytes | Path | str) -> Tensor:
+    def decompress_latents(self, data: FileSource) -> Tensor:
         """Reads what receivers get of a .quad file, float32 (n, d).
 
         Raises:
             QuadrateError: If the file is damaged or another codec's.
         """
-        with quad.QuadFile(data, self) as file:
-            return torch.cat([torch.empty(0, self.config.dims), *file.received_pieces()])
+        with quad.QuadFile(place_or_bytes(data), self) as file:
+            return torch.cat([torch.empty((0, self.config.dims), dtype=torch.float32), *file.received_pieces()])
 
     def save(self, path: Path | str) -> None:
         """Writes the codec as one safetensors file.
@@ -195,11 +192,10 @@ class InvariantCodec:
         Raises:
             QuadrateError: If it cannot be written.
         """
-        tensors = {f"{role}/{name}": tensor.contiguous() for role, state in self.states.items() for name, tensor in state.items()}
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.models[0].arrays().items()}
-        tensors |= {f"model/{name}": torch.from_numpy(array) for name, array in arrays.items()}
+        model = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in self.models[0].arrays().items()}
+        tensors = {f"model/{name}": tensor for name, tensor in model.items()} | flat(self.states)
         metadata = {"format": FORMAT, "config": to_json(self.config), "shape": json.dumps(self.shape), "details": json.dumps(self.details)}
-        write_atomically(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
+        write_tensors(Path(path), tensors, metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -208,29 +204,14 @@ class InvariantCodec:
         Raises:
             QuadrateError: If the file is missing, damaged, or no invariant codec.
         """
-        if not Path(path).exists():
+        if not exists(path):
             raise QuadrateError(f"no codec at {path}; InvariantCodec.save writes one")
-        states: dict[str, dict[str, Tensor]] = {}
-        try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise QuadrateError("it is a safetensors file, but not an invariant codec of Quadrate's")
-                for full_name in file.keys():  # noqa: SIM118 (a safetensors handle is not iterable)
-                    role, _, name = full_name.partition("/")
-                    states.setdefault(role, {})[name] = file.get_tensor(full_name)
-            arrays = {name: tensor.numpy() for name, tensor in states.pop("model").items()}
-            shape = [int(size) for size in json.loads(metadata["shape"])]
-            if not shape or min(shape) < 1 or math.prod(shape) > 1 << 28:
-                raise ValueError(f"its samples have shape {shape}")
-            config, details = from_json(InvariantConfig, metadata["config"]), dict(json.loads(metadata["details"]))
-            return cls(config, shape, states, from_arrays(arrays), details)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
-        except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-            raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
-        except QuadrateError as error:
-            raise QuadrateError(f"{path}: {error}") from None
+        metadata, tensors = read_tensors(Path(path), "an invariant codec of Quadrate's", [FORMAT], _BEFORE)
+        with describing(path, "codec"):
+            states = by_role(tensors)
+            model = from_arrays({name: tensor.numpy() for name, tensor in states.pop("model").items()})
+            shape = samples_shape(metadata["shape"], 1, 2, 3, 4)
+            return cls(from_json(InvariantConfig, metadata["config"]), shape, states, model, mapping(metadata["details"], "details"))
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -49,9 +49,11 @@ class IntegerNetwork:
     def __post_init__(self) -> None:
         if not self.weights or not len(self.weights) == len(self.biases) == len(self.shifts):
             raise QuadrateError("an integer network has as many weights as biases and shifts, and one layer at least")
+        if any(weight.ndim != 2 or 0 in weight.shape for weight in self.weights):
+            raise QuadrateError(f"the weights of an integer network are matrices; got {[weight.shape for weight in self.weights]}")
         for layer, (weight, bias, shift) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
-            fan_in = len(self.weights[layer - 1]) if layer else weight.shape[-1]
-            if weight.ndim != 2 or 0 in weight.shape or weight.shape[1] != fan_in or not bias.shape == shift.shape == weight.shape[:1]:
+            fan_in = len(self.weights[layer - 1]) if layer else weight.shape[1]
+            if weight.shape[1] != fan_in or not bias.shape == shift.shape == weight.shape[:1]:
                 raise QuadrateError(f"layer {layer} of an integer network does not fit: weights {weight.shape} after {fan_in} outputs")
             if not ((shift >= 0) & (shift <= 52)).all():
                 raise QuadrateError(f"layer {layer} of an integer network has shifts outside 0 to 52")

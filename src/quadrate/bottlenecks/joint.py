@@ -42,7 +42,7 @@ class JointModel:
     tables: Tables
 
     def __post_init__(self) -> None:
-        if not self.tables.escape or len(self.roots) != self.rounding.columns:
+        if not self.tables.escape or self.roots.shape != (self.rounding.columns,):
             raise QuadrateError(f"a joint model of {self.rounding.columns} columns needs a tree for each, and tables with an escape")
         if fault := trees.faults(self.nodes, self.roots, 0, len(self.tables.lows)):
             raise QuadrateError(f"a joint model is damaged: {fault}")

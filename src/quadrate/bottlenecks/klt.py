@@ -33,7 +33,7 @@ class LinearTransform:
     basis: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        size = len(self.mean)
+        size = self.mean.size
         if self.mean.ndim != 1 or self.kept.ndim != 1 or not 1 <= len(self.kept) <= size or not np.isfinite(self.mean).all():
             raise QuadrateError("a transform has a finite mean (D,) and 1 to D kept coefficients")
         if self.kept[0] < 0 or self.kept[-1] >= size or (np.diff(self.kept) <= 0).any():

@@ -11,6 +11,7 @@ Words = NDArray[np.int64]
 
 WORTH_BITS = 2.5  # what a split must save over the training samples
 PRIOR = 10.0  # weight of a node's parent, in training samples
+MAX_DEPTH = 64  # branches from a root to a leaf: what a symbol may cost to decode
 
 
 def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
@@ -49,7 +50,9 @@ def grow(bins: Words, classes: Words, count: int, samples: int, shift: int = 0) 
     nodes = [[-1, 0, 0, 0]]
     at = np.zeros(len(bins), dtype=np.int64)  # each sample's node
     level_nodes = np.zeros(1 if bins.shape[1] else 0, dtype=np.int64)
-    while len(level_nodes):
+    for _ in range(MAX_DEPTH):
+        if not len(level_nodes):
+            break
         inside = np.flatnonzero(at >= level_nodes[0])
         place = at[inside] - level_nodes[0]
         best = [_best_splits(place, bins[inside, f], classes[inside], (len(level_nodes), width, count)) for f in range(bins.shape[1])]
@@ -111,7 +114,7 @@ def number_leaves(tree: NDArray[np.int64], leaves: int, offset: int) -> None:
 
 
 def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) -> str:
-    """What is wrong with trees that stand one after another; nothing if they are sound, and no sample can be led astray or in a circle.
+    """What is wrong with trees that stand one after another; nothing if they are sound, and no sample can be led astray, in a circle or far.
 
     Args:
         nodes: (nodes, 4) rows for `descend`, leaves with their numbers as thresholds.
@@ -132,4 +135,7 @@ def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) ->
         return "a tree has a branch that leads nowhere, or that a decoder cannot follow"
     if ((nodes[leaf, 1] < 0) | (nodes[leaf, 1] >= leaves)).any():
         return "a tree ends in a table that is not there"
-    return ""
+    level = roots
+    for _ in range(MAX_DEPTH):
+        level = np.unique(nodes[level[nodes[level, 0] >= 0], 2:])
+    return f"a tree is more than {MAX_DEPTH} branches deep" if (nodes[level, 0] >= 0).any() else ""

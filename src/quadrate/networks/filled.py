@@ -1,0 +1,59 @@
+"""Networks with weights from elsewhere: nothing is built before the weights are known to fit, and nothing is drawn that others would miss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from quadrate import draws
+from quadrate.errors import QuadrateError
+
+
+def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
+    """The network that `build` makes, with copies of a state for its weights, on the CPU, in evaluation mode and without gradients.
+
+    Raises:
+        QuadrateError: If it cannot be built, or names, shapes or types of its weights are not those of the state.
+    """
+    outline = draws.build_with_seed(lambda: _outline(build), 0)
+    if outline is not None:
+        _check(outline, state)
+    try:
+        network = draws.build_with_seed(build, 0)
+    except QuadrateError:
+        raise
+    except Exception as error:  # whatever a family does with a shape that it was not made for
+        raise QuadrateError(f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+    _check(network, state)
+    network.load_state_dict({name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _outline(build: Callable[[], nn.Module]) -> nn.Module | None:
+    """The network without memory, so that a file cannot make us allocate more than it holds; None for a network that cannot be built without."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except QuadrateError:
+        raise
+    except Exception:
+        return None
+
+
+def _check(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    slots = {name: slot for name, slot in network.state_dict().items() if isinstance(slot, Tensor)}
+    for name in (*slots, *state):
+        if name not in state:
+            raise QuadrateError(f"weight {name!r} is missing")
+        if name not in slots:
+            raise QuadrateError(f"weight {name!r} is one too many")
+        (wanted, kind), given = (slots[name].shape, _kind(slots[name].dtype)), state[name]
+        if (given.shape, given.dtype) != (wanted, kind):
+            raise QuadrateError(f"weight {name!r} is {given.dtype} {tuple(given.shape)}, where {kind} {tuple(wanted)} belongs")
+
+
+def _kind(dtype: torch.dtype) -> torch.dtype:
+    """Weights without a type of their own are float32, whatever PyTorch's default is at the moment."""
+    return torch.float32 if dtype == torch.get_default_dtype() else dtype
