@@ -10,10 +10,7 @@ import tyro
 
 from quadrate.cli.quads import find_codec, reads
 from quadrate.codec_file import AnyCodec, open_codec
-from quadrate.coding.container.blocks import chunk_header_size, unpack_chunk_header
-from quadrate.coding.container.file import InputFile
-from quadrate.coding.container.layout import ENTRY
-from quadrate.coding.container.reader import Contents, read_contents
+from quadrate.coding.container import Reader
 
 
 def inspect(
@@ -29,15 +26,14 @@ def inspect(
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
     """
-    with InputFile(file) as opened:
-        contents = read_contents(opened)
-        facts = _facts(opened, contents)
+    with Reader(file) as reader:
+        header, facts = reader.header, _facts(reader, file)
     found: tuple[str, AnyCodec] | None
     if codec is None:
-        found = find_codec(contents.header)
+        found = find_codec(header)
     else:
         loaded = open_codec(codec)
-        found = (codec, loaded) if reads(loaded, contents.header) else None
+        found = (codec, loaded) if reads(loaded, header) else None
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
@@ -47,37 +43,20 @@ def inspect(
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
 
 
-def _facts(file: InputFile, contents: Contents) -> dict[str, Any]:
+def _facts(reader: Reader, file: Path) -> dict[str, Any]:
     """Everything there is to say without a codec."""
-    header = contents.header
-    head = chunk_header_size(len(header.layers))
-    parts, sizes, most = [0] * (len(header.layers) + 1), 0, 0
-    for start in range(0, len(contents.entries), ENTRY.size):
-        where = f"{file.name}: chunk {start // ENTRY.size}"
-        offset, samples, _ = ENTRY.unpack(contents.entries, start, where=where)
-        chunk = unpack_chunk_header(file.read(offset, head), header, f"{where} at byte {offset}")
-        parts = [total + size for total, (size, _) in zip(parts, chunk.parts, strict=True)]
-        sizes, most = sizes + chunk.length, max(most, samples)
-    count = len(contents.entries) // ENTRY.size
+    header, size = reader.header, reader.sizes()
     return {
-        "file": file.name,
-        "samples": contents.samples,
+        "file": str(file),
+        "samples": reader.samples,
         "shape": list(header.shape),
         "seed": header.seed,
         "side_data": list(header.fields),
         "layers": [{"identity": layer.identity.hex(), "symbols_per_sample": layer.columns} for layer in header.layers],
-        "chunks": count,
-        "largest_chunk_samples": most,
-        "bytes": {
-            "header": len(contents.packed),
-            "chunk_headers": count * head,
-            "payloads": parts[:-1],
-            "side_data": parts[-1],
-            "trailers": contents.end - len(contents.packed) - sizes,  # appending leaves the old ones behind
-            "ignored": file.size - contents.end,
-            "total": file.size,
-        },
-        "rate_bits_per_sample": 8 * file.size / contents.samples if contents.samples else None,
+        "chunks": len(reader.index),
+        "largest_chunk_samples": int(reader.index[:, 1].max(initial=0)),
+        "bytes": size,
+        "rate_bits_per_sample": 8 * size["total"] / reader.samples if reader.samples else None,
     }
 
 
