@@ -17,7 +17,6 @@ from quadrate.coding.container.lock import is_at, locked, try_lock, unlock
 from quadrate.errors import QuadrateError
 from quadrate.names import is_printable
 
-
 Source = bytes | bytearray | memoryview | str | os.PathLike[str]
 """A file's contents, or its path."""
 

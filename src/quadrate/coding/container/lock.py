@@ -1,4 +1,7 @@
-"""Advisory locks: one writer of a file at a time. They belong to the open file, so links to it are the same file, and they vanish with their process."""
+"""Advisory locks: one writer of a file at a time.
+
+They belong to the file, not to its name, so links lead to the same lock, and they vanish with their process. A file system without locks goes without.
+"""
 
 from __future__ import annotations
 

@@ -61,6 +61,11 @@ class Reader:
         self._offsets, self._checksums = entries["offset"], entries["checksum"]
 
     @property
+    def name(self) -> str:
+        """What to call the file in errors: its path, or "the data"."""
+        return self._file.name
+
+    @property
     def bytes_read(self) -> int:
         """How many bytes were read so far."""
         return self._file.bytes_read
