@@ -112,9 +112,7 @@ def decompress(codec: SampleCodec, source: Source, decoder: Blend = None, sample
     with QuadFile(source, codec) as file:
         shape = (len(range(*samples.indices(file.samples))), *codec.shape)
         size = math.prod(shape) * kind.itemsize
-        too_much = (
-            f"{file.name}: {shape[0]} samples take {size} bytes of memory at once; decode them in pieces, with samples= or QuadFile.pieces"
-        )
+        too_much = f"{file.name}: {shape[0]} samples take {size} bytes of memory at once; decode them in pieces, with samples= or QuadFile.pieces"
         if size > _memory_bytes():  # few bytes may claim many samples, and some systems promise memory that they have not got
             raise QuadrateError(too_much)
         try:

@@ -74,6 +74,9 @@ class QuadFile:
         layers: How many layers' symbols to read; by default all of the codec's. With fewer, `symbols` is all there is: the codec's decoders
             read all its layers, so samples of the first layers need the codec of these layers.
 
+    Attributes:
+        models: The bottlenecks of the layers that are read.
+
     Raises:
         QuadrateError: If the file cannot be read or is damaged, was written by another codec, or has no such layers.
     """
@@ -83,7 +86,7 @@ class QuadFile:
         self.name = self.reader.name
         try:
             check_fit(codec, self.reader.header, "the file" if self.name == "the data" else self.name)
-            self._models = codec.models[: check_layers(layers, len(codec.models), "this codec")]
+            self.models = codec.models[: check_layers(layers, len(codec.models), "this codec")]
         except BaseException:
             self.close()
             raise
@@ -100,10 +103,10 @@ class QuadFile:
             QuadrateError: If the chunk is damaged.
         """
         first, count = self.reader.index[chunk].tolist()
-        payloads = self.reader.read(chunk, layers=len(self._models), side=False).payloads
+        payloads = self.reader.read(chunk, layers=len(self.models), side=False).payloads
         dither = self.codec.dither_words(count, self.reader.header.seed, first)
         symbols = np.empty((count, 0), dtype=np.int64)
-        for layer, (model, payload) in enumerate(zip(self._models, payloads, strict=True)):
+        for layer, (model, payload) in enumerate(zip(self.models, payloads, strict=True)):
             try:
                 symbols = decode_layer(model, payload, symbols, dither)
             except QuadrateError as error:
@@ -112,8 +115,8 @@ class QuadFile:
 
     def received(self, chunk: int) -> Tensor:
         """What decoders read of a chunk, float (n, d); errors as `symbols`, and if fewer layers are read than the codec has."""
-        if len(self._models) < len(self.codec.models):
-            read = f"{len(self._models)} of {len(self.codec.models)} layers are read"
+        if len(self.models) < len(self.codec.models):
+            read = f"{len(self.models)} of {len(self.codec.models)} layers are read"
             raise QuadrateError(f"{self.name}: {read}, but this codec's decoders need all: give the codec of these layers alone")
         return self.codec.received(torch.from_numpy(self.symbols(chunk)), self.reader.header.seed, int(self.reader.index[chunk, 0]))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from quadrate.cli.quads import find_codec, reads
+from quadrate.cli.quads import check_layers, count_of, find_codec, reads
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
 
@@ -18,6 +18,7 @@ def inspect(
     /,
     codec: str | None = None,
     json: bool = False,
+    layers: int | None = None,
 ) -> None:
     """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
 
@@ -25,27 +26,30 @@ def inspect(
         file: The .quad file.
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
+        layers: Say what the first so many layers take alone, and which codec reads just these.
     """
     with Reader(file) as reader:
-        header, facts = reader.header, _facts(reader, file)
+        check_layers(layers, reader.header, file)
+        header, facts = reader.header, _facts(reader, file, layers)
     found: tuple[str, AnyCodec] | None
     if codec is None:
-        found = find_codec(header)
+        found = find_codec(header, layers)
     else:
         loaded = open_codec(codec)
-        found = (codec, loaded) if reads(loaded, header) else None
+        found = (codec, loaded) if reads(loaded, header) and layers in (None, len(loaded.models)) else None
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
         "decoders": list(getattr(found[1], "decoders", ())),
         "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
     }
-    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
+    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))
 
 
-def _facts(reader: Reader, file: Path) -> dict[str, Any]:
+def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
     """Everything there is to say without a codec."""
     header, size = reader.header, reader.sizes()
+    alone = {} if layers is None else {"first_layers": {"layers": layers, "bytes": size["total"] - sum(size["payloads"][layers:])}}
     return {
         "file": str(file),
         "samples": reader.samples,
@@ -56,11 +60,12 @@ def _facts(reader: Reader, file: Path) -> dict[str, Any]:
         "chunks": len(reader.index),
         "largest_chunk_samples": int(reader.index[:, 1].max(initial=0)),
         "bytes": size,
+        **alone,
         "rate_bits_per_sample": 8 * size["total"] / reader.samples if reader.samples else None,
     }
 
 
-def _table(facts: dict[str, Any], asked: str | None) -> str:
+def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
     size, samples = facts["bytes"], facts["samples"]
     lines = [
         f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed {facts['seed']}",
@@ -76,7 +81,8 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
         decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
         lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
     else:
-        lines.append(f"codec: {'none in the package reads it' if asked is None else f'{asked} does not read it'}")
+        what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
+        lines.append(f"codec: {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}")
     parts = [
         ("header", size["header"]),
         ("chunk headers", size["chunk_headers"]),
@@ -85,6 +91,7 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
         ("trailers", size["trailers"]),
         *([("ignored: an append that did not end", size["ignored"])] if size["ignored"] else []),
         ("whole file", size["total"]),
+        *([(f"with the first {count_of(wanted, 'layer')} alone", facts["first_layers"]["bytes"])] if wanted else []),
     ]
     width = max(len(name) for name, _ in parts)
     lines += [f"{'':{width}}  {'bytes':>12}{'bits a sample' if samples else '':>16}"]

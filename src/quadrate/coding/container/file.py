@@ -202,7 +202,7 @@ def new_file(path: Path) -> Iterator[OutputFile]:
 
 @contextmanager
 def _replaceable(path: Path) -> Iterator[None]:
-    """Sees to it that nobody appends to a file while another takes its place; without a file, or where it cannot be opened, there is nothing to do."""
+    """Keeps others from appending to a file while a new one takes its place; if there is none, or it cannot be opened, there is nothing to do."""
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Advisory locks: one writer of a file at a time.
 
-They belong to the file, not to its name, so links lead to the same lock, and they vanish with their process. A file system without locks goes without.
+They belong to the file, not to its name, so links lead to the same lock, and they vanish with their process. Where the file system has no locks,
+there are none.
 """
 
 from __future__ import annotations
