@@ -44,7 +44,9 @@ def verify(
         read, decoded = _decode(file, found[1], layers, all)
         checked = f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode with {found[0]}"
         if decoded is not None:
-            checked += f" in the first {decoded} of {len(index)} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
+            checked += (
+                f" in the first {decoded} of {len(index)} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
+            )
     rest = f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
     print(f"{file}: whole: {holds}; {checked}{rest}")
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
@@ -13,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
-from quadrate.coding.container.lock import is_at, locked, try_lock, unlock
+from quadrate.coding.container.lock import locked
 from quadrate.errors import QuadrateError
-from quadrate.names import is_printable
+from quadrate.files import shown, target_of, temporary_beside
 
 Source = bytes | bytearray | memoryview | str | os.PathLike[str]
 """A file's contents, or its path."""
@@ -106,8 +104,7 @@ def check_regular(path: Path, verb: str) -> None:
     except FileNotFoundError:
         raise QuadrateError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:
-        name = str(path) if is_printable(str(path)) else ascii(str(path))
-        raise QuadrateError(f"cannot {verb} {name}: {getattr(error, 'strerror', None) or error}") from None
+        raise QuadrateError(f"cannot {verb} {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
     if not stat.S_ISREG(mode):
         raise QuadrateError(f"cannot {verb} {path}: it is not a regular file")
 
@@ -172,28 +169,25 @@ class OutputFile:
 def new_file(path: Path) -> Iterator[OutputFile]:
     """A file that stands under a temporary name beside `path`, and takes its name at the end; on any failure the old file stands.
 
-    A symbolic link is followed: it stays, and what it leads to is written. What killed writers of this name left behind is removed.
+    A symbolic link is followed: it stays, and the file that it leads to is written.
 
     Raises:
         QuadrateError: If it cannot be written, or another program is appending to it.
     """
+    target = target_of(path)
+    with _replaceable(path):  # before the work is done; and again when it is
+        pass
     with _errors_of(path):
-        target = Path(os.path.realpath(path))
-        with _replaceable(path):  # before the work is done; and again when it is
-            pass
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_remains(target)
-        temporary, file = _temporary(target)
+        temporary = temporary_beside(target)
+        file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
     try:
         with file:
             output = OutputFile(file, str(path))
             yield output
             output.flush(to_disk=True)
-            if os.name == "nt":  # where open files cannot be renamed; elsewhere it is locked until it has its name
-                file.close()
-            with _errors_of(path), _replaceable(path):
-                os.replace(temporary, target)
-            unlock(file)
+        with _errors_of(path), _replaceable(path):
+            os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -203,46 +197,11 @@ def new_file(path: Path) -> Iterator[OutputFile]:
 @contextmanager
 def _replaceable(path: Path) -> Iterator[None]:
     """Keeps others from appending to a file while a new one takes its place; if there is none, or it cannot be opened, there is nothing to do."""
-    try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)
-    except FileNotFoundError:
-        yield
-        return
-    if not regular:
-        raise QuadrateError(f"cannot write {path}: it is not a regular file; give another name")
     with ExitStack() as stack:
         if os.name != "nt":  # where open files cannot be replaced anyhow
             with suppress(FileNotFoundError, PermissionError):
                 stack.enter_context(locked(path))
         yield
-
-
-def _temporary(target: Path) -> tuple[Path, BinaryIO]:
-    """A new file beside a target, locked as long as it is open, so that it cannot be taken for a killed writer's."""
-    while True:
-        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-        file = cast(BinaryIO, open(path, "xb", buffering=0))  # noqa: SIM115 (closed by the caller)
-        if try_lock(file) is not False and is_at(file, path):
-            return path, file
-        file.close()  # another writer's cleaning was quicker than the lock
-
-
-def _remove_remains(target: Path) -> None:
-    """Removes the temporary files of this target whose writers were killed: those that nobody has locked."""
-    pattern = re.compile(re.escape(f".{target.name}.") + "[0-9a-f]{8}")
-    with suppress(OSError):  # a folder that may be written to but not listed
-        for name in filter(pattern.fullmatch, os.listdir(target.parent)):
-            with suppress(OSError):
-                _remove_if_left(target.with_name(name))
-
-
-def _remove_if_left(temporary: Path) -> None:
-    if os.name == "nt":  # where open files cannot be removed anyhow, not even by who has them locked
-        temporary.unlink()
-    elif stat.S_ISREG(os.lstat(temporary).st_mode):  # a pipe would keep us waiting
-        with open(temporary, "rb") as file:
-            if try_lock(file):
-                temporary.unlink()
 
 
 @contextmanager
@@ -288,4 +247,4 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 def _cannot_write(name: str, error: OSError | ValueError) -> QuadrateError:
     reason = getattr(error, "strerror", None) or error
-    return QuadrateError(f"cannot write {name if is_printable(name) else ascii(name)}: {reason}; make room, or choose another place")
+    return QuadrateError(f"cannot write {shown(name)}: {reason}; make room, or choose another place")
