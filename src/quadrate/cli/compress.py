@@ -67,7 +67,7 @@ def compress(
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
     if not exists(path):
-        raise QuadrateError(f"no such file: {path}; leave out --append to write a new one")
+        raise QuadrateError(f"no such file: {path}; there is nothing to append to: leave --append out to make it")
     with Reader(path) as reader:
         header = reader.header
     if seed is not None and seed != header.seed:

@@ -36,7 +36,8 @@ def verify(
         check_layers(layers, reader.header, file)
         reader.verify()
         found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
-        holds = f"{reader.samples} samples in {len(reader.index)} chunks"
+        chunks = len(reader.index)
+        holds = f"{reader.samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
     if found is None:
         checked = "checksums hold; nothing was decoded: no codec in the package reads it, give one with --codec"
@@ -44,9 +45,7 @@ def verify(
         read, decoded = _decode(file, found[1], layers, all)
         checked = f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode with {found[0]}"
         if decoded is not None:
-            checked += (
-                f" in the first {decoded} of {len(index)} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
-            )
+            checked += f" in the first {decoded} of {chunks} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
     rest = f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
     print(f"{file}: whole: {holds}; {checked}{rest}")
 

@@ -28,9 +28,11 @@ if sys.platform == "win32":
 
     def _take(file: BinaryIO, mode: int) -> None:
         place = file.tell()
-        file.seek(_FAR)
-        msvcrt.locking(file.fileno(), mode, 1)
-        file.seek(place)
+        try:
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), mode, 1)
+        finally:
+            file.seek(place)
 
     def _lock(file: BinaryIO) -> None:
         _take(file, msvcrt.LK_NBLCK)
@@ -47,22 +49,22 @@ else:
         fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def try_lock(file: BinaryIO) -> bool | None:
-    """Locks an open file, until it is closed; false if another open file has the lock, None if this file system has no locks."""
+def _is_free(file: BinaryIO) -> bool:
+    """Locks an open file, until it is closed; false if another open file has the lock. A file system without locks leaves every file free."""
     try:
         _lock(file)
     except OSError as error:
-        return False if error.errno in _HELD else None
+        return error.errno not in _HELD
     return True
 
 
-def unlock(file: BinaryIO) -> None:
+def _give_back(file: BinaryIO) -> None:
     """Gives a lock back, if the file is still open: closing alone would leave it with children that were forked meanwhile."""
     with suppress(OSError, ValueError):
         _unlock(file)
 
 
-def is_at(file: BinaryIO, path: Path) -> bool:
+def _is_at(file: BinaryIO, path: Path) -> bool:
     """Whether an open file is the one that stands under a name now."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
@@ -81,12 +83,11 @@ def locked(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with cast(BinaryIO, open(path, mode, buffering=0)) as file:
-            taken = try_lock(file)
-            if taken is not False and is_at(file, path):  # else it was replaced while we waited
+            if _is_free(file) and _is_at(file, path):  # else it was replaced while we waited
                 try:
                     yield file
                 finally:
-                    unlock(file)
+                    _give_back(file)
                 return
         if time.monotonic() > deadline:
             raise QuadrateError(f"another program is writing to {path}; nothing was changed: try again when it has ended")
