@@ -43,7 +43,7 @@ def decompress(
         samples: Which samples, as in Python: 10:20, ::100, 7.
         dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
         latents: Write what decoders would read, float32 (N, d), in place of samples.
-        layers: Decode the first so many layers alone, by the codec of these layers (docs/layers.md); by default all that the codec reads.
+        layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md); by default all that the codec reads.
     """
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
