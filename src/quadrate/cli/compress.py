@@ -13,6 +13,7 @@ from quadrate.cli.quads import rate_text, shown
 from quadrate.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
+from quadrate.files import exists
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
@@ -65,6 +66,8 @@ def compress(
 
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
+    if not exists(path):
+        raise QuadrateError(f"no such file: {path}; there is nothing to append to: leave --append out to make it")
     with Reader(path) as reader:
         header = reader.header
     if seed is not None and seed != header.seed:

@@ -30,6 +30,7 @@ def decompress(
     samples: str = ":",
     dtype: Literal["uint8", "float32"] | None = None,
     latents: bool = False,
+    layers: int | None = None,
 ) -> None:
     """Decodes a .quad file into an array or a folder of PNG files; features, and what models read without a decoder, into an array.
 
@@ -42,6 +43,7 @@ def decompress(
         samples: Which samples, as in Python: 10:20, ::100, 7.
         dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
         latents: Write what decoders would read, float32 (N, d), in place of samples.
+        layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md); by default all that the codec reads.
     """
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
@@ -53,7 +55,7 @@ def decompress(
     if latents and (dtype or chosen):
         raise QuadrateError("--latents are what decoders read, as float32; leave --dtype, --decoder and --blend out")
     part = _slice(samples)
-    with quad.QuadFile(file, codec_for(file, codec)) as opened:
+    with quad.QuadFile(file, codec_for(file, codec, layers)) as opened:
         wanted = range(*part.indices(opened.samples))
         if not wanted and opened.samples:
             raise QuadrateError(f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is none of them")

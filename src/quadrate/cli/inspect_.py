@@ -8,12 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from quadrate.cli.quads import find_codec, reads
+from quadrate.cli.quads import check_layers, count_of, find_codec, reads
 from quadrate.codec_file import AnyCodec, open_codec
-from quadrate.coding.container.blocks import chunk_header_size, unpack_chunk_header
-from quadrate.coding.container.file import InputFile
-from quadrate.coding.container.layout import ENTRY
-from quadrate.coding.container.reader import Contents, read_contents
+from quadrate.coding.container import Reader
 
 
 def inspect(
@@ -21,6 +18,7 @@ def inspect(
     /,
     codec: str | None = None,
     json: bool = False,
+    layers: int | None = None,
 ) -> None:
     """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
 
@@ -28,60 +26,46 @@ def inspect(
         file: The .quad file.
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
+        layers: Say what the first so many layers take alone, and which codec reads just these.
     """
-    with InputFile(file) as opened:
-        contents = read_contents(opened)
-        facts = _facts(opened, contents)
+    with Reader(file) as reader:
+        check_layers(layers, reader.header, file)
+        header, facts = reader.header, _facts(reader, file, layers)
     found: tuple[str, AnyCodec] | None
     if codec is None:
-        found = find_codec(contents.header)
+        found = find_codec(header, layers)
     else:
         loaded = open_codec(codec)
-        found = (codec, loaded) if reads(loaded, contents.header) else None
+        found = (codec, loaded) if reads(loaded, header) and layers in (None, len(loaded.models)) else None
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
         "decoders": list(getattr(found[1], "decoders", ())),
         "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
     }
-    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
+    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))
 
 
-def _facts(file: InputFile, contents: Contents) -> dict[str, Any]:
+def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
     """Everything there is to say without a codec."""
-    header = contents.header
-    head = chunk_header_size(len(header.layers))
-    parts, sizes, most = [0] * (len(header.layers) + 1), 0, 0
-    for start in range(0, len(contents.entries), ENTRY.size):
-        where = f"{file.name}: chunk {start // ENTRY.size}"
-        offset, samples, _ = ENTRY.unpack(contents.entries, start, where=where)
-        chunk = unpack_chunk_header(file.read(offset, head), header, f"{where} at byte {offset}")
-        parts = [total + size for total, (size, _) in zip(parts, chunk.parts, strict=True)]
-        sizes, most = sizes + chunk.length, max(most, samples)
-    count = len(contents.entries) // ENTRY.size
+    header, size = reader.header, reader.sizes()
+    alone = {} if layers is None else {"first_layers": {"layers": layers, "bytes": size["total"] - sum(size["payloads"][layers:])}}
     return {
-        "file": file.name,
-        "samples": contents.samples,
+        "file": str(file),
+        "samples": reader.samples,
         "shape": list(header.shape),
         "seed": header.seed,
         "side_data": list(header.fields),
         "layers": [{"identity": layer.identity.hex(), "symbols_per_sample": layer.columns} for layer in header.layers],
-        "chunks": count,
-        "largest_chunk_samples": most,
-        "bytes": {
-            "header": len(contents.packed),
-            "chunk_headers": count * head,
-            "payloads": parts[:-1],
-            "side_data": parts[-1],
-            "trailers": contents.end - len(contents.packed) - sizes,  # appending leaves the old ones behind
-            "ignored": file.size - contents.end,
-            "total": file.size,
-        },
-        "rate_bits_per_sample": 8 * file.size / contents.samples if contents.samples else None,
+        "chunks": len(reader.index),
+        "largest_chunk_samples": int(reader.index[:, 1].max(initial=0)),
+        "bytes": size,
+        **alone,
+        "rate_bits_per_sample": 8 * size["total"] / reader.samples if reader.samples else None,
     }
 
 
-def _table(facts: dict[str, Any], asked: str | None) -> str:
+def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
     size, samples = facts["bytes"], facts["samples"]
     lines = [
         f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed {facts['seed']}",
@@ -97,7 +81,8 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
         decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
         lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
     else:
-        lines.append(f"codec: {'none in the package reads it' if asked is None else f'{asked} does not read it'}")
+        what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
+        lines.append(f"codec: {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}")
     parts = [
         ("header", size["header"]),
         ("chunk headers", size["chunk_headers"]),
@@ -106,6 +91,7 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
         ("trailers", size["trailers"]),
         *([("ignored: an append that did not end", size["ignored"])] if size["ignored"] else []),
         ("whole file", size["total"]),
+        *([(f"with the first {count_of(wanted, 'layer')} alone", facts["first_layers"]["bytes"])] if wanted else []),
     ]
     width = max(len(name) for name, _ in parts)
     lines += [f"{'':{width}}  {'bytes':>12}{'bits a sample' if samples else '':>16}"]

@@ -19,8 +19,12 @@ from quadrate.errors import QuadrateError
 _Piece = TypeVar("_Piece", bound=Sized)
 
 
-def find_codec(header: Header) -> tuple[str, Codec] | None:
-    """The codec in the package that reads a file, with its name; of several the one that reads the most layers.
+def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] | None:
+    """The codec in the package that reads a file, with its name.
+
+    Args:
+        header: The file's header.
+        layers: How many layers the codec shall read; by default it is the one that reads the most.
 
     Raises:
         QuadrateError: If a codec in the package is damaged.
@@ -28,7 +32,7 @@ def find_codec(header: Header) -> tuple[str, Codec] | None:
     found: tuple[str, Codec] | None = None
     for name, path in codec_file.zoo().items():
         codec = Codec.load(path)
-        if reads(codec, header) and (found is None or len(codec.models) > len(found[1].models)):
+        if reads(codec, header) and layers in (None, len(codec.models)) and (found is None or len(codec.models) > len(found[1].models)):
             found = name, codec
     return found
 
@@ -39,21 +43,40 @@ def reads(codec: AnyCodec, header: Header) -> bool:
     return bool(codec.models) and codec.identities == theirs[: len(codec.models)] and tuple(codec.shape) == tuple(header.shape)
 
 
-def codec_for(file: Path, name: str | None) -> AnyCodec:
-    """The codec of a name, or else the one in the package that reads a file.
+def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCodec:
+    """The codec of a name, or else the one in the package that reads a file; if so many layers are wanted, the codec of these.
 
     Raises:
-        QuadrateError: If there is none, or the file is none.
+        QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
     """
-    if name is not None:
-        return open_codec(name)
     with Reader(file) as reader:
         header = reader.header
-    found = find_codec(header)
+    check_layers(layers, header, file)
+    if name is not None:
+        codec = open_codec(name)
+        if layers is not None and len(codec.models) != layers:
+            raise QuadrateError(
+                f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers {layers} needs the codec of the first {layers} alone, "
+                "which `quadrate export RUN --stage STAGE` makes"
+            )
+        return codec
+    found = find_codec(header, layers)
     if found is None:
         wanted = header.layers[0].identity.hex()
-        raise QuadrateError(f"{file}: no codec in the package reads it (its layer 0 is {wanted}); give the codec that wrote it with --codec")
+        part = "it" if layers is None else f"its first {count_of(layers, 'layer')} alone"
+        raise QuadrateError(f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the codec that wrote it with --codec")
     return found[1]
+
+
+def check_layers(layers: int | None, header: Header, file: Path) -> None:
+    """Raises a QuadrateError unless a file has as many layers as are asked for."""
+    if layers is not None and not 1 <= layers <= len(header.layers):
+        raise QuadrateError(f"{file} has {count_of(len(header.layers), 'layer')}; --layers takes 1 to {len(header.layers)}, got {layers}")
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def rate_text(samples: int, size: int, bound: float | None) -> str:

@@ -5,46 +5,64 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
-from quadrate.cli.quads import find_codec, shown
+from quadrate.cli.quads import check_layers, find_codec, shown
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
+
+# Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's size, but on what it claims to hold.
+_SYMBOLS = 1 << 24
+_SYMBOLS_PER_BYTE = 1 << 8
 
 
 def verify(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     codec: str | None = None,
+    layers: int | None = None,
+    all: bool = False,
 ) -> None:
     """Checks a whole .quad file: every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is damaged.
 
     Args:
         file: The .quad file.
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
+        layers: Decode the first so many layers alone; by default all that the codec reads.
+        all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of which otherwise as many are decoded.
     """
     with Reader(file) as reader:
+        check_layers(layers, reader.header, file)
         reader.verify()
         found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
-        holds = f"{reader.samples} samples in {len(reader.index)} chunks"
-        layers, ignored = len(reader.header.layers), reader.ignored_bytes
+        chunks = len(reader.index)
+        holds = f"{reader.samples} samples in {chunks} chunks"
+        count, ignored = len(reader.header.layers), reader.ignored_bytes
     if found is None:
         checked = "checksums hold; nothing was decoded: no codec in the package reads it, give one with --codec"
     else:
-        _decode_all(file, found[1])
-        read = len(found[1].models)
-        checked = f"checksums hold and {'all' if read == layers else f'{read} of {layers}'} layers decode with {found[0]}"
+        read, decoded = _decode(file, found[1], layers, all)
+        checked = f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode with {found[0]}"
+        if decoded is not None:
+            checked += f" in the first {decoded} of {chunks} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
     rest = f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
     print(f"{file}: whole: {holds}; {checked}{rest}")
 
 
-def _decode_all(file: Path, codec: AnyCodec) -> None:
+def _decode(file: Path, codec: AnyCodec, layers: int | None, everything: bool) -> tuple[int, int | None]:
+    """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
     from quadrate.quad import QuadFile  # the entropy coder, which other verbs do not need
 
-    with QuadFile(file, codec) as opened:
-        pieces = (opened.symbols(chunk) for chunk in range(len(opened.reader.index)))
+    with QuadFile(file, codec, layers) as opened:
+        columns = sum(model.columns for model in opened.models)
+        symbols = np.cumsum(opened.reader.index[:, 1]) * columns
+        most = _SYMBOLS + _SYMBOLS_PER_BYTE * file.stat().st_size
+        count = len(symbols) if everything else int(np.searchsorted(symbols, most, side="right"))
+        pieces = (opened.symbols(chunk) for chunk in range(count))
         try:
-            for _ in shown(pieces, "verifying", opened.samples):
+            for _ in shown(pieces, "verifying", int(opened.reader.index[:count, 1].sum())):
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
+        return len(opened.models), None if count == len(symbols) else count

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
 
+from quadrate.coding.container.lock import locked
 from quadrate.errors import QuadrateError
+from quadrate.files import shown, target_of, temporary_beside
+
+Source = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""A file's contents, or its path."""
+
+
+def data_or_path(source: Source) -> bytes | Path:
+    """A file's contents as bytes that nobody changes, or its path.
+
+    Raises:
+        QuadrateError: If it is neither.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    try:
+        return Path(os.fsdecode(source))
+    except TypeError:
+        raise QuadrateError(f"a file is given by its path or as bytes; got {type(source).__name__}") from None
 
 
 class InputFile:
-    """A regular file or bytes, read at any place; counts the bytes read."""
+    """A regular file or bytes, read at any place, by any number of threads; counts the bytes read."""
 
-    def __init__(self, source: Path | bytes) -> None:
+    def __init__(self, source: Source) -> None:
         self.bytes_read = 0
         self._data: bytes | None = None
         self._file: Any = None
-        if isinstance(source, bytes):
-            self._data, self.size, self.name = source, len(source), "the data"
+        given = data_or_path(source)
+        if isinstance(given, bytes):
+            self._data, self.size, self.name = given, len(given), "the data"
             return
-        self.name = str(source)
+        self.name, self._seeking = str(given), threading.Lock()
+        check_regular(given, "read")
         try:
-            status = os.stat(source)
-            if not stat.S_ISREG(status.st_mode):  # a pipe would keep us waiting
-                raise QuadrateError(f"cannot read {source}: it is not a regular file")
-            self._file, self.size = open(source, "rb", buffering=0), status.st_size  # noqa: SIM115 (closed by close)
-        except FileNotFoundError:
-            raise QuadrateError(f"no such file: {source}") from None
+            self._file = open(given, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+            self.size = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise QuadrateError(f"cannot read {source}: {error.strerror}") from None
+            raise QuadrateError(f"cannot read {given}: {error.strerror}") from None
 
     def read(self, offset: int, count: int) -> bytes:
         """Exactly `count` bytes, which the caller knows to lie within `size`."""
@@ -50,13 +67,23 @@ class InputFile:
                 offset, count = offset + len(piece), count - len(piece)
         except OSError as error:
             raise QuadrateError(f"cannot read {self.name}: {error.strerror}") from None
+        except ValueError:  # what Python says of a closed file
+            raise QuadrateError(f"{self.name} is closed; open it again") from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_some(self, offset: int, count: int) -> bytes:
-        if hasattr(os, "pread"):  # processes forked from one another, such as a DataLoader's, share the file's position
+        if hasattr(os, "pread"):  # threads, and processes forked from one another, such as a DataLoader's, share the file's position
             return os.pread(self._file.fileno(), count, offset)
-        self._file.seek(offset)
-        return bytes(self._file.read(count))
+        with self._seeking:
+            self._file.seek(offset)
+            return bytes(self._file.read(count))
+
+    def changed_size(self) -> bool:
+        """Whether the file has grown or shrunk since it was opened; if so, `size` is its new size."""
+        if self._file is None:
+            return False
+        before, self.size = self.size, os.fstat(self._file.fileno()).st_size
+        return before != self.size
 
     def close(self) -> None:
         """Closes the file, if it is one."""
@@ -68,6 +95,18 @@ class InputFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def check_regular(path: Path, verb: str) -> None:
+    """Raises a QuadrateError unless a path leads to a regular file: a pipe would keep us waiting, and a device must not be replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise QuadrateError(f"no such file: {path}") from None
+    except (OSError, ValueError) as error:
+        raise QuadrateError(f"cannot {verb} {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(mode):
+        raise QuadrateError(f"cannot {verb} {path}: it is not a regular file")
 
 
 class OutputFile:
@@ -130,22 +169,25 @@ class OutputFile:
 def new_file(path: Path) -> Iterator[OutputFile]:
     """A file that stands under a temporary name beside `path`, and takes its name at the end; on any failure the old file stands.
 
+    A symbolic link is followed: it stays, and the file that it leads to is written.
+
     Raises:
-        QuadrateError: If it cannot be written.
+        QuadrateError: If it cannot be written, or another program is appending to it.
     """
-    if path.exists() and not path.is_file():
-        raise QuadrateError(f"cannot write {path}: it is not a regular file; give another name")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    target = target_of(path)
+    with _replaceable(path):  # before the work is done; and again when it is
+        pass
+    with _errors_of(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(target)
+        file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
     try:
-        with _errors_of(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
         with file:
             output = OutputFile(file, str(path))
             yield output
             output.flush(to_disk=True)
-        with _errors_of(path):
-            os.replace(temporary, path)
+        with _errors_of(path), _replaceable(path):
+            os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -153,34 +195,56 @@ def new_file(path: Path) -> Iterator[OutputFile]:
 
 
 @contextmanager
-def grown_file(path: Path, end: int) -> Iterator[OutputFile]:
+def _replaceable(path: Path) -> Iterator[None]:
+    """Keeps others from appending to a file while a new one takes its place; if there is none, or it cannot be opened, there is nothing to do."""
+    with ExitStack() as stack:
+        if os.name != "nt":  # where open files cannot be replaced anyhow
+            with suppress(FileNotFoundError, PermissionError):
+                stack.enter_context(locked(path))
+        yield
+
+
+@contextmanager
+def grown_file(file: BinaryIO, name: str, end: int) -> Iterator[OutputFile]:
     """A file to be written to from byte `end` on; on a failure, what was written is cut off again.
 
     Raises:
         QuadrateError: If it cannot be written.
     """
-    with _errors_of(path):
-        file = cast(BinaryIO, open(path, "r+b", buffering=0))  # noqa: SIM115 (closed below)
-    with file:
-        file.seek(end)
-        output = OutputFile(file, str(path), end, cut=True)
-        try:
-            yield output
-            output.flush(to_disk=True)
-        except BaseException:
-            if output.position > end or output.failed:
-                with suppress(OSError):
-                    file.truncate(end)
-            raise
+    file.seek(end)
+    output = OutputFile(file, name, end, cut=True)
+    try:
+        yield output
+        output.flush(to_disk=True)
+    except BaseException:
+        if output.position > end or output.failed:
+            with suppress(OSError):
+                file.truncate(end)
+        raise
+
+
+@contextmanager
+def file_to_grow(path: Path) -> Iterator[BinaryIO]:
+    """A file to be appended to, open and locked.
+
+    Raises:
+        QuadrateError: If there is no such file, it cannot be written, or another program is writing to it.
+    """
+    check_regular(path, "write")
+    with ExitStack() as stack:
+        with _errors_of(path):
+            file = stack.enter_context(locked(path, "r+b"))
+        yield file
 
 
 @contextmanager
 def _errors_of(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _cannot_write(str(path), error) from None
 
 
-def _cannot_write(name: str, error: OSError) -> QuadrateError:
-    return QuadrateError(f"cannot write {name}: {error.strerror or error}; make room, or choose another place")
+def _cannot_write(name: str, error: OSError | ValueError) -> QuadrateError:
+    reason = getattr(error, "strerror", None) or error
+    return QuadrateError(f"cannot write {shown(name)}: {reason}; make room, or choose another place")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +21,17 @@ from quadrate.coding.container.blocks import (
     read_header,
     unpack_chunk_header,
 )
-from quadrate.coding.container.file import InputFile
+from quadrate.coding.container.file import InputFile, Source
 from quadrate.coding.container.layout import DIGEST, END_MAGIC, ENTRY, FOOTER, MAX_CHUNK_SAMPLES, TRAILER, Header
 from quadrate.coding.container.side import ChunkData, unpack_side
 from quadrate.errors import QuadrateError
 
+_LOOKS = 5  # at a file that changes while it is opened
 _ENTRY = np.dtype([("offset", "<u8"), ("samples", "<u4"), ("checksum", "V8")])
 
 
 class Reader:
-    """A .quad file, open for reading; a context manager.
+    """A .quad file, open for reading; a context manager. Any number of threads may read from one.
 
     Args:
         source: The file's path, or its bytes.
@@ -45,7 +46,7 @@ class Reader:
         QuadrateError: If it cannot be read, is no .quad file, is damaged or unfinished, or is of a newer version.
     """
 
-    def __init__(self, source: Path | bytes) -> None:
+    def __init__(self, source: Source) -> None:
         self._file = InputFile(source)
         try:
             self._contents = read_contents(self._file)
@@ -58,6 +59,11 @@ class Reader:
         counts = entries["samples"].astype(np.int64)
         self.index: NDArray[np.int64] = np.stack([np.cumsum(counts) - counts, counts], axis=1)
         self._offsets, self._checksums = entries["offset"], entries["checksum"]
+
+    @property
+    def name(self) -> str:
+        """What to call the file in errors: its path, or "the data"."""
+        return self._file.name
 
     @property
     def bytes_read(self) -> int:
@@ -110,8 +116,7 @@ class Reader:
         contents = self._contents
         for number in range(len(self.index)):
             self.read(number)
-        if Walk(self._file, self.header, contents.packed, contents.end).whole != contents:
-            raise QuadrateError(f"{self._file.name}: its index does not list the chunks as they stand: the file is damaged")
+        self._walk()
         if len(self.index):
             chunk, offset, size = self._chunk_header(0, self._where(0)), int(self._offsets[0]), chunk_header_size(len(self.header.layers))
             body = self._file.read(offset + 12, size - 20)
@@ -120,6 +125,38 @@ class Reader:
                 raise QuadrateError(
                     f"{self._file.name}: its file id is not that of its header and first chunk: the file was put together from others"
                 )
+
+    def sizes(self) -> dict[str, Any]:
+        """How many bytes each part takes: the parts make up the whole file. No payload is read, but every chunk's header and every trailer.
+
+        Returns:
+            Under "payloads" a number for each layer; a number each under "header", "chunk_headers", "side_data", "trailers" (appending leaves the
+            old ones behind), "ignored" (an append that did not end), and "total".
+
+        Raises:
+            QuadrateError: If the chunks and trailers do not stand one after another as the index says.
+        """
+        parts = [0] * (len(self.header.layers) + 1)
+        for number in range(len(self.index)):
+            chunk = self._chunk_header(number, self._where(number))
+            parts = [total + size for total, (size, _) in zip(parts, chunk.parts, strict=True)]
+        self._walk()
+        end, packed, heads = self._contents.end, len(self._contents.packed), len(self.index) * chunk_header_size(len(self.header.layers))
+        return {
+            "header": packed,
+            "chunk_headers": heads,
+            "payloads": parts[:-1],
+            "side_data": parts[-1],
+            "trailers": end - packed - heads - sum(parts),
+            "ignored": self.ignored_bytes,
+            "total": end + self.ignored_bytes,
+        }
+
+    def _walk(self) -> None:
+        """Raises a QuadrateError unless the blocks stand one after another without gaps, as the index says."""
+        contents = self._contents
+        if Walk(self._file, self.header, contents.packed, contents.end).whole != contents:
+            raise QuadrateError(f"{self._file.name}: its index does not list the chunks as they stand: the file is damaged")
 
     def close(self) -> None:
         """Closes the file."""
@@ -165,6 +202,16 @@ def read_contents(file: InputFile) -> Contents:
     Raises:
         QuadrateError: If there is no whole trailer, or the file is damaged, no .quad file, or of a newer version.
     """
+    for _ in range(_LOOKS):
+        try:
+            return _contents_now(file)
+        except QuadrateError:  # an append that cuts off what an earlier one left behind may have been half-way
+            if not file.changed_size():
+                raise
+    return _contents_now(file)
+
+
+def _contents_now(file: InputFile) -> Contents:
     header, packed = read_header(file)
     if file.size >= len(packed) + TRAILER.size + DIGEST.size + FOOTER.size and file.read(file.size - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC:
         return _last_trailer(file, header, packed)

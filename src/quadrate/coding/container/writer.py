@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from quadrate.coding.container.blocks import Part, check_sizes, make_file_id, pack_chunk_body, pack_chunk_header, pack_trailer
-from quadrate.coding.container.file import InputFile, OutputFile, grown_file, new_file
+from quadrate.coding.container.file import InputFile, OutputFile, file_to_grow, grown_file, new_file
 from quadrate.coding.container.layout import CHECKSUM, CHUNK, ENTRY, Header
 from quadrate.coding.container.reader import read_contents
 from quadrate.coding.container.side import ChunkData, pack_side
@@ -30,19 +31,19 @@ class Writer:
 
     @classmethod
     @contextmanager
-    def create(cls, target: Path | BinaryIO, header: Header) -> Iterator[Writer]:
+    def create(cls, target: str | os.PathLike[str] | BinaryIO, header: Header) -> Iterator[Writer]:
         """A new file, finished when the `with` block ends without an exception.
 
         Args:
-            target: A path, which gets the file when it is whole and not before; or an open binary file, which is written to at once
-                (what it holds after an exception is not finished, and readers say so).
+            target: A path, which gets the file when it is whole and not before (a symbolic link is followed); or an open binary file, which is
+                written to at once (what it holds after an exception is not finished, and readers say so).
             header: What holds for the whole file.
 
         Raises:
             QuadrateError: If it cannot be written.
         """
         packed = header.pack()
-        with new_file(target) if isinstance(target, Path) else _given_file(target) as output:
+        with new_file(Path(target)) if isinstance(target, str | os.PathLike) else _given_file(target) as output:
             output.write(packed)
             writer = cls(output, header, packed)
             yield writer
@@ -50,22 +51,25 @@ class Writer:
 
     @classmethod
     @contextmanager
-    def append(cls, path: Path) -> Iterator[Writer]:
+    def append(cls, path: str | os.PathLike[str]) -> Iterator[Writer]:
         """More chunks for a file, in place; they count when the `with` block ends without an exception, else the file is as before.
 
-        The caller compares the writer's `header` with what it means to append. Two programs must not append to a file at the same time.
+        The caller compares the writer's `header` with what it means to append. The file is locked meanwhile: another append waits, for
+        `lock.WAIT_SECONDS`, and is then refused.
 
         Raises:
-            QuadrateError: If there is no such file, it is damaged, or it cannot be written.
+            QuadrateError: If there is no such file, it is damaged, it cannot be written, or another program is writing to it.
         """
-        with InputFile(path) as file:
-            contents = read_contents(file)
-        with grown_file(path, contents.end) as output:
-            writer = cls(output, contents.header, contents.packed, contents.samples, contents.entries, contents.file_id)
-            yield writer
-            if len(writer._entries) > len(contents.entries):
-                output.flush(to_disk=True)  # a trailer must not reach the disk before its chunks
-                writer._write_trailer()
+        path = Path(path)
+        with file_to_grow(path) as locked:
+            with InputFile(path) as file:
+                contents = read_contents(file)
+            with grown_file(locked, str(path), contents.end) as output:
+                writer = cls(output, contents.header, contents.packed, contents.samples, contents.entries, contents.file_id)
+                yield writer
+                if len(writer._entries) > len(contents.entries):
+                    output.flush(to_disk=True)  # a trailer must not reach the disk before its chunks
+                    writer._write_trailer()
 
     def write(self, chunk: ChunkData) -> None:
         """Writes a chunk.
