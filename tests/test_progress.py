@@ -1,5 +1,6 @@
 """What is seen of long work: on a terminal, in a notebook, through the command line, and by a function of one's own."""
 
+import io
 import sys
 import types
 
@@ -25,11 +26,23 @@ def quick_judges(monkeypatch):
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
 
 
+class Terminal(io.StringIO):
+    """A stderr with someone before it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @pytest.fixture
-def terminal(monkeypatch, capsys):
-    """As if stderr were a terminal."""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+def terminal(monkeypatch):
+    """Makes stderr a terminal from now on, and gives what is seen there."""
     monkeypatch.setenv("TERM", "xterm")
+
+    def begin() -> Terminal:
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        return sys.stderr
+
+    return begin
 
 
 @pytest.fixture
@@ -51,13 +64,13 @@ def work(digits, tmp_path, **options):
     train_invariant(dihedral_patterns(2, [0.5, 0.5]), InvariantConfig(dims=2, steps=10, batch=16), **options)
 
 
-def test_python_users_see_a_bar_on_a_terminal(digits, tmp_path, terminal, capsys):
+def test_python_users_see_a_bar_on_a_terminal(digits, tmp_path, terminal):
+    screen = terminal()
     work(digits, tmp_path)
-    run = Run(RECIPE, tmp_path, source=digits)
-    capsys.readouterr()
+    assert "judge dense-s0" in screen.getvalue() and "100%" in screen.getvalue()
+    run, screen = Run(RECIPE, tmp_path, source=digits), terminal()
     run.train("single")
-    error = capsys.readouterr().err
-    assert "training" in error and "100%" in error and "2/2" in error and "MSE" in error
+    assert all(text in screen.getvalue() for text in ("training", "100%", "2/2", "MSE"))
 
 
 def test_they_see_a_line_in_a_notebook_without_widgets(digits, tmp_path, notebook):
@@ -76,27 +89,23 @@ def test_elsewhere_they_see_nothing_and_none_is_silence_everywhere(digits, tmp_p
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.usefixtures("terminal")
-def test_none_is_silence_on_a_terminal_too(digits, tmp_path, capsys):
+def test_none_is_silence_on_a_terminal_too(digits, tmp_path, terminal):
+    run, screen = Run(RECIPE, tmp_path, source=digits), terminal()
     work(digits, tmp_path, report=None)
-    run = Run(RECIPE, tmp_path, source=digits)
-    capsys.readouterr()
     run.train("single", report=None)
-    assert capsys.readouterr() == ("", "")
+    assert screen.getvalue() == ""
 
 
-@pytest.mark.usefixtures("terminal")
-def test_a_function_of_ones_own_is_called_instead(digits, tmp_path, capsys):
+def test_a_function_of_ones_own_is_called_instead(digits, tmp_path, terminal):
     messages: list[dict] = []
+    run, screen = Run(RECIPE, tmp_path / "run", source=digits), terminal()
     work(digits, tmp_path, report=messages.append)
     assert {message.get("stage") for message in messages} == {"judge", None}
     assert {"step", "steps", "distortion", "rate_bits"} == set(messages[-1])
-    run = Run(RECIPE, tmp_path, source=digits)
-    capsys.readouterr()
     messages.clear()
     run.train("single", report=messages.append)
     assert [(m["stage"], m["point"], m["epoch"], m["epochs"]) for m in messages] == [("first", p.key, e, 2) for p in POINTS for e in (1, 2)]
-    assert capsys.readouterr() == ("", "")
+    assert screen.getvalue() == ""
 
 
 def test_runs_whose_points_stand_alone_report_too(tmp_path, capsys, monkeypatch):
@@ -124,12 +133,13 @@ def test_what_goes_on_from_a_checkpoint_counts_as_far_as_it_is(capsys):
     assert lines[0].startswith("s/a: MSE 0.5000 [") and lines[1].startswith("s/b: ") and lines[1].endswith("0 s left]")
 
 
-def test_training_needs_no_rich(digits, tmp_path, monkeypatch, terminal, capsys):
+def test_training_needs_no_rich(digits, tmp_path, monkeypatch, terminal):
     """Machines to train on may have PyTorch, NumPy and safetensors only."""
     for name in ("rich", "rich.console", "rich.progress"):
         monkeypatch.setitem(sys.modules, name, None)
+    screen = terminal()
     train_judge(digits, "dense", epochs=1)
-    assert capsys.readouterr().err.startswith("judge/dense-s0: CE ")
+    assert screen.getvalue().startswith("judge/dense-s0: CE ")
 
 
 # --- small data sets ---
