@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -285,3 +286,68 @@ def test_a_full_disk_gives_one_clear_line(judge, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QuadrateError, match="cannot write .*judge.safetensors"):
         save_judge(judge, Path(tmp_path / "file" / "judge.safetensors"))
+
+
+# Attacks --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_judge_of_version_0_1_is_still_read(judge, tmp_path):
+    path = tmp_path / "old.safetensors"
+    metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"}
+    safetensors.torch.save_file(state(judge), path, metadata)
+    assert equal(judge, load_judge(path)) and load_judge(path).name == "j"
+
+
+def test_a_loaded_judge_does_not_change_with_its_file(judge, tmp_path):
+    path = tmp_path / "judge.safetensors"
+    save_judge(judge, path)
+    loaded, size = load_judge(path), path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(bytes(size))
+    os.truncate(path, 100)
+    assert equal(judge, loaded)
+
+
+def test_a_flipped_bit_of_a_judge_is_found(judge, tmp_path):
+    path = tmp_path / "judge.safetensors"
+    save_judge(judge, path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(QuadrateError, match="judge.safetensors") as caught:
+            load_judge(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head.weight": torch.zeros(())},
+        {"head.weight": torch.zeros(3, 256, dtype=torch.float64)},
+        {"head.weight": torch.zeros(3, 256, dtype=torch.complex64)},
+        {"head.weight": torch.zeros(3, 256, dtype=torch.bfloat16)},
+        {"head.weight": torch.full((3, 256), math.nan)},
+        {"head.weight": torch.zeros(4, 256)},
+        {"more": torch.zeros(1)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("version", [1, 2])
+def test_tensors_that_are_not_the_judges_are_refused(judge, tmp_path, change, version):
+    path = tmp_path / "judge.safetensors"
+    metadata = {**judge.provenance, "format": f"quadrate-judge-{version}", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"}
+    safetensors.torch.save_file(state(judge) | change, path, metadata)
+    with pytest.raises(QuadrateError, match="judge.safetensors.*damaged.*delete it to have it trained anew") as caught:
+        load_judge(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"name": "a\x1b[31m"}, {"classes": "0"}, {"classes": "100000000"}, {"accuracy": "nan"}, {"shape": "1x8x8\n"}])
+def test_metadata_that_make_no_sense_are_refused(judge, tmp_path, change):
+    path = tmp_path / "judge.safetensors"
+    metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"} | change
+    safetensors.torch.save_file(state(judge), path, metadata)
+    try:
+        assert load_judge(path, stripes()).name.isprintable() and change == {"shape": "1x8x8\n"}
+    except QuadrateError as error:
+        assert str(error).isprintable() and "damaged" in str(error)

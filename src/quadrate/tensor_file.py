@@ -35,7 +35,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         QuadrateError: If the file cannot be written.
     """
-    here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    here = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # networks may share weights; files do not
     texts = {**metadata, _DIGEST: _digest(metadata, here)}
     write_atomically(path, lambda temporary: safetensors.torch.save_file(here, temporary, texts))
 
