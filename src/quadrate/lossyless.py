@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quadrate.batches import FileSource, place_or_bytes
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, MonotoneNetwork
 from quadrate.coding.streams import Words
 from quadrate.coding.tables import PRECISION_BITS, TOTAL
 from quadrate.errors import QuadrateError
 from quadrate.features import FeatureCodec
+from quadrate.files import exists, read_bytes
+from quadrate.pickled import read_saved
 
 _LAYERS = 5
 _LEAST_STATE = 1 << 31  # the state is never below it, and an encoder begins there
@@ -26,6 +29,7 @@ _PIECE_BITS = 4
 _MOST_PIECES = 8  # that 32 bits have
 _BATCH = 4096  # samples decoded side by side
 _KINDS = ("sign", "plain")
+_LARGEST_BYTES = 2**26  # of a bottleneck's file; the published ones have 136 kB
 
 
 class PublishedBottleneck:
@@ -44,7 +48,15 @@ class PublishedBottleneck:
 
     def __init__(self, state: dict[str, Tensor]) -> None:
         try:
-            scaling, biasing, quantiles = (state[name].float() for name in ("scaling", "biasing", "entropy_bottleneck.quantiles"))
+            parts = [state[name] for name in ("scaling", "biasing", "entropy_bottleneck.quantiles")]
+            for name, tensor in state.items():  # before anything is computed: one number can pose as a billion
+                if isinstance(tensor, Tensor) and tensor.nbytes > tensor.untyped_storage().nbytes():
+                    raise ValueError(f"{name} claims a shape of {tuple(tensor.shape)}, more than it holds")
+            if [tuple(part.shape) for part in parts] != [(len(parts[0]),), (len(parts[0]),), (len(parts[0]), 1, 3)]:
+                raise ValueError(f"scaling, biasing and quantiles are {[tuple(part.shape) for part in parts]}")
+            if not all(bool(part.isfinite().all()) for part in parts):
+                raise ValueError("scaling, biasing or quantiles are not finite")
+            scaling, biasing, quantiles = (part.float() for part in parts)
             density = MonotoneNetwork(len(scaling))
             density.load_state_dict(
                 {
@@ -54,7 +66,7 @@ class PublishedBottleneck:
                 }
             )
             self.quantiles = quantiles.reshape(len(scaling), 3)
-        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise QuadrateError(f"this is not the state dict of a factorized bottleneck of lossyless: {reason}") from None
         self.bottleneck = FactorizedBottleneck(density, -biasing, torch.exp(-scaling)).requires_grad_(False)
@@ -66,21 +78,26 @@ class PublishedBottleneck:
         Raises:
             QuadrateError: If the file is missing, damaged, or no such bottleneck.
         """
-        if not Path(path).exists():
+        if not exists(path):
             raise QuadrateError(f"no bottleneck at {path}; lossyless publishes them with its release v1.0, as beta…-factorized_rate.pt")
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch has no one type for what is no file of its
+            state = read_saved(path, _LARGEST_BYTES)
+        except QuadrateError:
+            raise
+        except Exception as error:  # of many kinds, as a file may hold anything
             raise QuadrateError(f"{path} is not a file of PyTorch tensors: {' '.join(str(error).split())[:200]}") from None
         if not isinstance(state, dict):
             raise QuadrateError(f"{path} holds {type(state).__name__}, not a state dict")
-        return cls(state)
+        try:
+            return cls(state)
+        except QuadrateError as error:
+            raise QuadrateError(f"{path}: {error}") from None
 
     def codec(self) -> FeatureCodec:
         """The same bottleneck as a codec for .quad files: symbols and received features are those of lossyless, tables span what the density does."""
         return FeatureCodec.from_factorized(self.bottleneck, self.quantiles[:, 1])
 
-    def read(self, source: Path | str | bytes) -> NDArray[np.float32]:
+    def read(self, source: FileSource) -> NDArray[np.float32]:
         """Features (n, d) from a file of the hub compressor, or from its bytes.
 
         Its labels, if there are any, are in a file of their own, which `numpy.load` reads.
@@ -92,12 +109,10 @@ class PublishedBottleneck:
         step, medians = self.bottleneck.step.numpy(), self.quantiles[:, 1].numpy()
         return np.asarray((symbols + medians) * step + self.bottleneck.centre.numpy(), np.float32)
 
-    def read_symbols(self, source: Path | str | bytes) -> Words:
+    def read_symbols(self, source: FileSource) -> Words:
         """The same as symbols, int64 (n, d)."""
-        try:
-            data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        except OSError as error:
-            raise QuadrateError(f"cannot read {error.filename}: {error.strerror}") from None
+        given = place_or_bytes(source)
+        data = given if isinstance(given, bytes) else read_bytes(given)
         words, starts, ends = _streams(data)
         if not len(starts):
             return np.empty((0, len(self.quantiles)), np.int64)

@@ -113,5 +113,5 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         add(name.encode())
         add(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        add(tensor.numpy().tobytes())
+        add(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
     return sha.hexdigest()

@@ -57,7 +57,7 @@ class Preprocessing:
             x = x.clamp(0, 255).round() if x.is_floating_point() else x  # a bicubic kernel overshoots
             top, left = (size[0] - self.side) // 2, (size[1] - self.side) // 2
             x = x[:, :, top : top + self.side, left : left + self.side]
-        mean, std = (torch.tensor(values, device=x.device)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (torch.tensor(values, device=x.device, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
         return (x.float() - mean) / std
 
 
@@ -108,7 +108,7 @@ class Backbone:
             batch: images at a time; few are quicker on a CPU, whose caches then hold the activations: 8 make 172 a second, 64 make 97.
             bfloat16: lets the network compute in bfloat16 where autocast allows, about twice as fast on processors that have it.
         """
-        return torch.cat(list(self.batches(images, batch, bfloat16))) if len(images) else torch.empty(0, self.dim)
+        return torch.cat(list(self.batches(images, batch, bfloat16))) if len(images) else torch.empty((0, self.dim), dtype=torch.float32)
 
     def batches(self, images: Tensor, batch: int = 8, bfloat16: bool = False) -> Iterator[Tensor]:
         """The features of `features`, batch by batch."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-import torch
 from torch import Tensor
 
 from quadrate.errors import QuadrateError
+from quadrate.files import read_bytes
+from quadrate.names import check_text
+from quadrate.pickled import read_saved
 
 _LARGEST_BYTES = 2**30
 _NESTS = ("state_dict", "model", "network")  # where training scripts put the weights inside a checkpoint
@@ -90,13 +94,15 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load
 
-            return load_file(path)
-        size = sum(entry.file_size for entry in zipfile.ZipFile(path).infolist()) if zipfile.is_zipfile(path) else path.stat().st_size
-        if size > _LARGEST_BYTES:
-            raise QuadrateError(f"{path} unpacks to {size} bytes; no backbone known here has more than {_LARGEST_BYTES}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            if (size := path.stat().st_size) > _LARGEST_BYTES:
+                raise QuadrateError(f"{path} has {size} bytes; no backbone known here has more than {_LARGEST_BYTES}")
+            data = read_bytes(path)  # copied: what happens to the file later does not reach the network
+            header, tensors_read = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), load(data)
+            state: Any = {name: tensors_read[name] for name in sorted(tensors_read, key=lambda name: header[name]["data_offsets"])}
+        else:
+            state = read_saved(path, _LARGEST_BYTES, _NESTS)
     except QuadrateError:
         raise
     except FileNotFoundError:
@@ -105,10 +111,11 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         raise QuadrateError(
             f"{path} is not a whole checkpoint of tensors and plain values; in an environment that you trust it with, save its state dict alone"
         ) from None
-    for nest in _NESTS:
-        if isinstance(state, Mapping) and isinstance(state.get(nest), Mapping):
-            state = state[nest]
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
+    for name, tensor in tensors.items():
+        check_text(f"{path}: the name of a tensor", name)
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise QuadrateError(f"{path}: {name} has numbers that are not finite")
     if not tensors:
         raise QuadrateError(f"{path} holds no state dict: tensors by name, at the top or under {', '.join(map(repr, _NESTS))}")
     return tensors

@@ -1,0 +1,362 @@
+"""Codec files of all kinds that are damaged, hostile, or of an older version; files of PyTorch's that are."""
+
+import io
+import json
+import os
+import pickle
+import random
+import resource
+import time
+import zipfile
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from codecs_made import TINY, make
+from quadrate import Codec, QuadrateError
+from quadrate.bottlenecks.joint import JointModel
+from quadrate.codec_file import load_pack, open_codec, save_pack
+from quadrate.config import InvariantConfig
+from quadrate.features import FeatureCodec
+from quadrate.invariant import InvariantCodec
+from quadrate.lossyless import PublishedBottleneck
+from quadrate.networks.backbones.weights import read_tensors
+from quadrate.networks.family import Family
+from quadrate.networks.published import load_published_classifier
+from quadrate.sources.symmetry import dihedral_patterns
+from quadrate.training.invariant import train_invariant
+from tensor_files import contents, rewrite
+
+PATTERNS = dihedral_patterns(2, (0.5, 0.5))
+LOADERS = {"codec": Codec.load, "pack": load_pack, "features": FeatureCodec.load, "invariant": InvariantCodec.load}
+BEFORE = {"codec": "quadrate-codec-2", "pack": "quadrate-decoders-1", "features": "quadrate-features-1", "invariant": "quadrate-invariant-1"}
+NETWORK_WEIGHT = {"codec": "decoder.faithful/0.weight", "pack": "decoder.faithful/0.weight", "invariant": "decoder/0.weight"}
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """A file of each kind."""
+    folder = tmp_path_factory.mktemp("codecs")
+    features = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32) @ np.diag([3, 2, 1, 1, 1]).astype(np.float32)
+    config = InvariantConfig(dims=2, steps=5, batch=64, likelihood="bernoulli", beta=0.05)
+    codec = make(decoders=("faithful", "realistic"))
+    codec.save(folder / "codec")
+    save_pack(codec.pack(), folder / "pack")
+    FeatureCodec(rate_bits=12).fit(features).save(folder / "features")
+    InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float()).save(folder / "invariant")
+    return folder
+
+
+@pytest.fixture
+def files(originals, tmp_path):
+    """The same files, to be damaged."""
+    for kind in LOADERS:
+        (tmp_path / kind).write_bytes((originals / kind).read_bytes())
+    return tmp_path
+
+
+def refused(load, path, message=""):
+    with pytest.raises(QuadrateError, match=message) as caught:
+        load(path)
+    text = str(caught.value)
+    assert str(path) in text and text.isprintable() and len(text) < 700
+    return text
+
+
+def outcome(kind, loaded):
+    """What a codec does, to be compared."""
+    if kind == "pack":
+        return loaded.encoder_hash, [tensor.numpy().tobytes() for state in loaded.states.values() for tensor in state.values()]
+    generator = torch.Generator().manual_seed(0)
+    samples = {"codec": torch.rand(20, 1, 8, 8, generator=generator), "features": torch.rand(20, 5, generator=generator)}
+    data = loaded.compress(samples.get(kind, PATTERNS.sample(20, "x").float()))
+    return data, loaded.decompress(data).tobytes()
+
+
+# --- damage ---
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_flipped_bit_is_found(files, kind):
+    path, draw = files / kind, random.Random(1)
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(20):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(start, len(whole))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        refused(LOADERS[kind], path, "is damaged")
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_file_without_its_digest_is_damaged_and_an_old_one_has_none(files, kind):
+    path = files / kind
+    loaded = outcome(kind, LOADERS[kind](path))
+    metadata, tensors = contents(path)
+    safetensors.torch.save_file(tensors, path, metadata)
+    refused(LOADERS[kind], path, "has no digest")
+    safetensors.torch.save_file(tensors, path, metadata | {"format": BEFORE[kind]})
+    assert outcome(kind, LOADERS[kind](path)) == loaded
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = torch.nan
+    safetensors.torch.save_file(tensors, path, metadata | {"format": BEFORE[kind]})
+    refused(LOADERS[kind], path, "not finite")
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loaded_codec_does_not_know_what_happens_to_its_file(files, kind):
+    path = files / kind
+    untouched, loaded = (outcome(kind, LOADERS[kind](path)), LOADERS[kind](path))
+    size = path.stat().st_size
+    with open(path, "r+b") as file:
+        file.write(b"\x5a" * size)  # in place
+    assert outcome(kind, loaded) == untouched
+    os.truncate(path, 100)
+    assert outcome(kind, loaded) == untouched
+    if kind == "codec":
+        assert len(loaded.encoder_hash) == 64
+    (path.with_name("w.safetensors")).write_bytes(safetensors.torch.save({"a": torch.ones(5000)}))
+    tensors = read_tensors(path.with_name("w.safetensors"))
+    os.truncate(path.with_name("w.safetensors"), 10)
+    assert tensors["a"].sum() == 5000
+
+
+# --- hostile descriptions ---
+
+HOSTILE = {
+    "codec": [
+        *({"shape": shape} for shape in ("[0, 1, 1]", "[-1, -8, 8]", f"[1, {10**22}, 1]", "[1, 8.0, 8]", "[true, 8, 8]", "[1, 8, 8, 1]", "{}", "1")),
+        *({"shape": shape} for shape in ("[1, 67108864, 1]", '["1", 8, 8]', "null", "[[1], 8, 8]")),
+        *({"levels": levels} for levels in ("[[3.0, 4]]", "[[3, true]]", "[[3, 4], []]", f"[[{2**24 + 1}, 4]]", "[3, 4]", '{"a": [3]}')),
+        {"points": '{"faithful": {"levels": [3, 4], "lambda_d": 1' + 400 * "0" + "}}"},
+        {"points": '{"faithful": {"levels": [3, 4], "seed": 1' + 400 * "0" + "}}"},
+        {"points": '{"faithful": {"levels": [' + f"{10**30}" + "]}}"},
+        {"points": '{"faithful": {"levels": 3}}'},
+        {"points": '{"faithful": 3}'},
+        {"points": '{"faithful": {"levels": [3, 4]}, "nobody": {"levels": [3, 4]}}'},
+        {"points": '{"\\u001b]0;pwned\\u0007\\u001b[31mx\\ny": {"levels": [3, 4]}}'},
+        {"points": '{"a\\u2028b": {"levels": [3, 4]}}'},
+        {"family": "\x1b[31mcompact\n"},
+        {"details": '"\x1b"'},
+    ],
+    "pack": [
+        {"encoder_hash": "\x1b]0;pwned\x07"},
+        {"encoder_hash": "0" * 63},
+        {"encoder_hash": None},
+        {"points": '{"faithful": {"levels": [3, 4], "lambda_d": 1' + 400 * "0" + "}}"},
+        {"points": '{"none": {"levels": [3, 4]}}'},
+    ],
+    "features": [
+        *({"parameters": text} for text in ('{"mse": "x"}', '{"mse": [1]}', '{"klt": 3}', '{"rate_bits": 1e999}', '{"\x1b": 1}', "null")),
+        {"feature_names": '["a"]'},
+        {"feature_names": '["a", "b", "c", "d", "e\\n"]'},
+    ],
+    "invariant": [
+        *({"shape": shape} for shape in ("[0]", "[]", "[1, 2, -2]", f"[{10**22}]", "[1, 2, 2, 1, 1]", "[1, 2.0, 2]")),
+        {"config": '{"dims": 1' + 400 * "0" + "}"},
+        {"config": '{"beta": 1' + 400 * "0" + "}"},
+        {"config": '{"network": "\x1b"}'},
+        {"details": "[]"},
+    ],
+}
+
+
+@pytest.mark.parametrize(("kind", "metadata"), [(kind, change) for kind, changes in HOSTILE.items() for change in changes], ids=lambda x: str(x)[:40])
+def test_a_hostile_description_is_one_line_with_the_files_name(files, kind, metadata):
+    rewrite(files / kind, metadata)
+    refused(LOADERS[kind], files / kind)
+
+
+@pytest.mark.parametrize("kind", NETWORK_WEIGHT)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.float64, torch.int32, torch.bool])
+def test_weights_of_another_type_are_refused(files, kind, dtype):
+    name = NETWORK_WEIGHT[kind]
+    rewrite(files / kind, tensors={name: contents(files / kind)[1][name].to(dtype)})
+    if kind == "pack":
+        refused(lambda path: _added(files / "codec", path), files / kind) if dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.complex64) else None
+    else:
+        refused(LOADERS[kind], files / kind)
+
+
+def _added(codec, pack):
+    return Codec.load(codec).add_decoder(load_pack(pack), "x")
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_tensors_of_other_dimensions_are_refused(files, kind):
+    whole = (files / kind).read_bytes()
+    for name, tensor in contents(files / kind)[1].items():
+        for changed in (tensor.flatten()[0].clone(), tensor[None].clone(), tensor.flatten()[:0].clone(), torch.zeros(2, 2, 2), None):
+            if kind == "pack" or (changed is not None and changed.shape == tensor.shape) or "num_batches" in name and changed is None:
+                continue
+            (files / kind).write_bytes(whole)
+            rewrite(files / kind, tensors={name: changed})
+            if name != "transform/basis" or changed is not None:
+                refused(LOADERS[kind], files / kind)
+
+
+def test_a_network_of_no_dimensions_is_refused(files):
+    model = {"network_weights0": torch.tensor(1, dtype=torch.int32), "network_biases0": torch.tensor(1), "gaussian_lows": torch.tensor(1)}
+    rewrite(files / "features", tensors={f"model/{name}": tensor for name, tensor in model.items()})
+    refused(FeatureCodec.load, files / "features")
+
+
+def test_names_without_tensors_are_found_at_once(files):
+    points = {f"decoder {i}": {"levels": [3, 4]} for i in range(100_000)}
+    rewrite(files / "codec", {"points": json.dumps(points)})
+    start = time.monotonic()
+    refused(Codec.load, files / "codec", "decoder 'decoder 0' has no weights")
+    assert time.monotonic() - start < 3
+
+
+def test_no_network_is_built_that_the_file_does_not_fill(files):
+    built = []
+
+    def encoder(shape, dim):
+        built.append(shape)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 4096), nn.Linear(4096, dim))
+        assert module[1].weight.device.type == "meta", "60 GB"
+        return module
+
+    rewrite(files / "codec", {"shape": "[1, 2000, 2000]"})
+    own = Family("own", encoder, TINY.decoder, TINY.critic)
+    refused(lambda path: Codec.load(path, own), files / "codec", "encoder.0 is not that of family 'own' for images of 1x2000x2000")
+    assert built == [(1, 2000, 2000)]
+
+
+def test_trees_are_not_deeper_than_declared(files):
+    """A chain of branches costs each symbol as many steps."""
+    model = FeatureCodec.load(files / "features").model_
+
+    def chain(depth):
+        columns = model.columns
+        nodes = [[-1, 0, 0, 0]] * (columns - 1)  # a leaf for each column but the last
+        first = len(nodes)
+        for i in range(depth):
+            nodes += [[0, i, first + 2 * i + 1, first + 2 * i + 2], [-1, 0, 0, 0]]
+        return JointModel(model, np.arange(columns, dtype=np.int32), np.array([*nodes, [-1, 0, 0, 0]], np.int32), model.tables)
+
+    assert chain(64).columns == model.columns
+    with pytest.raises(QuadrateError, match="a tree is more than 64 branches deep"):
+        chain(65)
+    with pytest.raises(QuadrateError, match="a tree is more than 64 branches deep"):
+        chain(100_000)
+
+
+def test_names_given_by_hand_are_checked_too(files):
+    codec = Codec.load(files / "codec")
+    with pytest.raises(QuadrateError, match="the name of a decoder"):
+        codec.add_decoder(make(), "a\nb")
+    with pytest.raises(QuadrateError, match="the name of a decoder"):
+        Codec(codec.family, codec.shape, codec.stages, {"\x1b": codec.point}, {**codec.states, "decoder.\x1b": codec.states["decoder.faithful"]})
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_no_change_of_a_file_does_worse_than_one_line(files, kind):
+    """Texts and numbers mutated, with and without a digest that fits."""
+    path, draw = files / kind, random.Random(2)
+    whole = path.read_bytes()
+    metadata, tensors = contents(path)
+    for _ in range(40):
+        path.write_bytes(whole)
+        name = draw.choice([name for name in metadata if name != "format"])
+        text = list(metadata[name])
+        for _ in range(draw.choice([1, 1, 3])):
+            text[draw.randrange(len(text))] = draw.choice('0123456789-[]{}",.eé\x1b\n ')
+        part = draw.choice(sorted(tensors))
+        changed = tensors[part].clone()
+        if changed.numel() and changed.dtype != torch.bool:
+            changed.view(-1)[draw.randrange(changed.numel())] = draw.choice([0, 1, 3, 2**15 - 1])
+        rewrite(path, {name: "".join(text)} if draw.random() < 0.5 else None, {part: changed} if draw.random() < 0.7 else None)
+        try:
+            LOADERS[kind](path)
+        except QuadrateError as error:
+            assert str(path) in str(error) and str(error).isprintable()
+
+
+# --- files of PyTorch's ---
+
+
+def saved(value, new=True) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer, _use_new_zipfile_serialization=new)
+    return buffer.getvalue()
+
+
+class Asks:
+    """Pickled as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def archive(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", data)
+        file.writestr("archive/data/0", bytes(4))
+    return buffer.getvalue()
+
+
+# A tensor of 10^9 numbers on a storage that says it has them, and that has one.
+_CLAIM = (
+    b"\x80\x02}X\x08\x00\x00\x00scaling\x00ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000"
+    b"X\x03\x00\x00\x00cpuJ\x00\xca\x9a;tQK\x00J\x00\xca\x9a;\x85K\x01\x85\x89}tRs."
+)
+
+PICKLES = {
+    "size of a buffer": saved({"0.weight": Asks(torch.Size, Asks(bytearray, 2 * 10**8))}),
+    "size of a buffer, old": saved({"0.weight": Asks(torch.Size, Asks(bytearray, 2 * 10**8))}, new=False),
+    "a buffer": saved([Asks(bytearray, 4 * 10**9)]),
+    "expanded": saved({"0.weight": torch.zeros(1).expand(10**9), "scaling": torch.zeros(1).expand(10**9), "biasing": torch.zeros(1).expand(10**9)}),
+    "claims": archive(_CLAIM),
+    "memo": archive(b"\x80\x02]r\xff\xff\xff\xff."),
+    "declared length": archive(b"\x80\x05\x96" + (10**10).to_bytes(8, "little") + b"x."),
+    "a long pickle": archive(b"\x80\x02(" + b"}" * (1 << 25) + b"l."),
+    "code": pickle.dumps(Asks(print, "executed")),
+    "code, saved": saved({"0.weight": Asks(print, "executed")}),
+}
+
+
+@pytest.mark.parametrize("name", PICKLES)
+@pytest.mark.parametrize("load", [PublishedBottleneck.load, load_published_classifier, read_tensors])
+def test_a_hostile_pickle_takes_no_more_than_its_file(tmp_path, capsys, name, load):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(PICKLES[name])
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    refused(load, path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB; 4 MB of pickle are up to 64 bytes each
+    assert time.monotonic() - start < 10 and "executed" not in capsys.readouterr().out
+
+
+def test_an_expanded_state_dict_in_memory_is_refused():
+    state = torch.load(os.path.join(os.path.dirname(__file__), "golden", "lossyless-bottleneck.pt"), weights_only=True)
+    state["biasing"] = torch.zeros(1).expand(10**9)
+    with pytest.raises(QuadrateError, match="biasing claims a shape"):
+        PublishedBottleneck(state)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_tensors_of_every_kind_are_read_as_pytorch_reads_them(tmp_path, new):
+    base = torch.arange(12.0)
+    state = {"transposed": base.reshape(3, 4).T, "slice": base[3:7], "parameter": nn.Parameter(base), "half": base.half(), "none": torch.zeros(0, 3)}
+    state |= {"scalar": torch.tensor(3), "bfloat16": base.bfloat16(), "bool": base > 5, "double": base.double()}
+    (tmp_path / "x.pth").write_bytes(saved({"state_dict": state, "epoch": 3, "shape": torch.Size((2, 3)), "device": torch.device("cpu")}, new))
+    tensors = read_tensors(tmp_path / "x.pth")
+    assert list(tensors) == list(state)
+    for name, tensor in state.items():
+        assert tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor.detach())
+
+
+def test_open_codec_reads_every_kind(files):
+    kinds = {"codec": Codec, "features": FeatureCodec, "invariant": InvariantCodec}
+    for kind, expected in kinds.items():
+        assert isinstance(open_codec(files / kind), expected)
+    refused(open_codec, files / "pack", "not a codec of Quadrate's")
+    refused(open_codec, files / "none", "no codec at")
