@@ -248,7 +248,7 @@ class VectorGaussian(Source):
 
     def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
         solution = self._decodable(np.array([distortion]), np.array([perception]), classification)
-        distance = math.sqrt(self._problem(math.inf).distance(solution.error))
+        distance = math.sqrt(self._problem(self._binding(classification)).distance(solution.error))
         return solution, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0
 
     def _decodable(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
@@ -271,7 +271,7 @@ class VectorGaussian(Source):
         classification = self._binding(classification)
         problem = self._problem(classification)
         solution = problem.solve(distortion, classification)
-        left = np.linalg.eigvalsh(solution.error)
+        left = np.minimum(np.linalg.eigvalsh(solution.error), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             divergence = -float((left + np.log1p(-left)).sum()) / 2
         if divergence <= perception:
