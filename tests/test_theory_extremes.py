@@ -35,7 +35,7 @@ INF = math.inf
 PMF = np.array([0.5, 0.3, 0.2])
 DIVERGENCES = get_args(Divergence)
 LABELS = [[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]]
-HUGE = (1e7, 1e9, 1e12, 1e15, 1e100, 1e300, INF)
+HUGE = (1e7, 1e10, 1e12, 1e300, INF)
 
 
 def forbidding(huge: float) -> np.ndarray:
@@ -47,7 +47,7 @@ def blahut(pmf: np.ndarray, cost: np.ndarray, price: float) -> tuple[float, floa
     """(distortion, bits) of the rate-distortion function's point of a slope, by Blahut and Arimoto's iteration; inf forbids."""
     output = np.full(cost.shape[1], 1 / cost.shape[1])
     weights = np.exp(-price * np.where(np.isfinite(cost), cost, 1e6))
-    for _ in range(20_000):
+    for _ in range(5_000):
         channel = output * weights
         channel /= channel.sum(axis=1, keepdims=True)
         output = pmf @ channel
@@ -124,25 +124,26 @@ def test_forbidden_letters_and_labels() -> None:
         found = []
         for huge in (1e12, INF):
             source = Discrete(PMF, forbidding(huge), LABELS, classifier)
-            bits, channel = rate(source, 0.5, classification=0.9, return_channel=True)
+            bits, channel = rate(source, 0.5, classification=0.87, return_channel=True)
             point = measure(source, channel)
-            assert point.distortion <= 0.5 * (1 + 1e-6) and point.classification <= 0.9 * (1 + 1e-6)
-            found.append((bits, classification(source, 0.3, distortion=0.7)))
-        np.testing.assert_allclose(*found, atol=1e-4)
+            assert point.distortion <= 0.5 * (1 + 1e-6) and point.classification <= 0.87 * (1 + 1e-6)
+            found.append(bits)
+        assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert classification(source, 0.3, distortion=0.7) == pytest.approx(0.87106, abs=1e-4)
 
 
 def test_forbidden_letters_and_a_fixed_encoder() -> None:
-    encoder = DiscreteChannel([[0.9, 0.1, 0], [0.1, 0.9, 0], [0, 0, 1.0]])
+    encoder = DiscreteChannel(np.array([[0.9, 0.1, 0], [0.1, 0.9, 0], [0, 0, 1.0]]))
     assert representation(Discrete(PMF, forbidding(INF)), encoder).distortion() == pytest.approx(0.8)
     near = representation(Discrete(PMF, forbidding(1e12)), encoder)
     assert near.distortion() == pytest.approx(0.8) and near.distortion(0.0) == pytest.approx(0.09375e12)
 
 
 def test_transport_among_forbidden_moves() -> None:
-    output = DiscreteChannel([[0.8, 0, 0.2], [0, 2 / 3, 1 / 3], [0, 0, 1.0]])
+    output = DiscreteChannel(np.array([[0.8, 0, 0.2], [0, 2 / 3, 1 / 3], [0, 0, 1.0]]))
     for huge in HUGE:
-        assert measure(Discrete(PMF, forbidding(huge)), output).perception == pytest.approx(0, abs=1e-9) or huge < INF
-    mixed = DiscreteChannel([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 1.0]])
+        assert measure(Discrete(PMF, forbidding(huge)), output).perception == pytest.approx(0.2, rel=1e-6)
+    mixed = DiscreteChannel(np.array([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 1.0]]))
     assert measure(Discrete(PMF, forbidding(INF)), mixed).perception == INF
     assert measure(Discrete(PMF, forbidding(1e12)), mixed).perception == pytest.approx(0.2e12)
 
@@ -166,11 +167,7 @@ def test_small_entries_are_not_nothing() -> None:
 
 def test_the_local_method_says_that_it_is_one() -> None:
     source = Discrete(PMF, forbidding(2.0), LABELS)
-    for question in (
-        lambda: rate(source, classification=0.8),
-        lambda: classification(source, 0.3),
-        lambda: solve(source, classification_weight=2.0),
-    ):
+    for question in (lambda: rate(source, classification=0.8), lambda: solve(source, classification_weight=2.0)):
         with pytest.warns(LocalOptimumWarning, match="an upper bound"):
             question()
     rate(source, 0.4)  # without the label, nothing is local and nothing is said
@@ -254,7 +251,7 @@ def test_binary_sources_at_their_edges() -> None:
         assert rate(Bernoulli(1 - p), 1.0) == 0
 
 
-@pytest.mark.parametrize("flip", [0.49, 0.4999, 0.499999])
+@pytest.mark.parametrize("flip", [0.49, 0.499999])
 def test_a_label_that_says_next_to_nothing_is_certified(flip: float) -> None:
     source = Bernoulli(0.3, flip, 1e-9)
     low, high = source.label_entropies
