@@ -93,10 +93,10 @@ def test_entropies_by_other_quadrature_and_by_sampling(points, invariance):
 
 
 def test_shannon_lower_bound_is_its_formula():
-    errors = np.array([0.01, 0.07, 1e9, 0, -1, np.inf])
+    errors = np.array([0.01, 0.07, 1e9, 0, np.inf])
     bounds = banana.shannon_lower_bound("rotation", errors)
     plain = banana.differential_entropy("rotation") - 0.5 * np.log2(2 * math.pi * math.e * errors[:2])
-    np.testing.assert_allclose(bounds, [*plain, 0, np.inf, np.inf, 0], rtol=1e-12)
+    np.testing.assert_allclose(bounds, [*plain, 0, np.inf, 0], rtol=1e-12)
     assert banana.shannon_lower_bound("none", 0.1) == pytest.approx(4.679153671 - math.log2(2 * math.pi * math.e * 0.1), abs=1e-8)
     assert isinstance(banana.shannon_lower_bound("none", 0.1, unit="nats"), float)
     nats = banana.shannon_lower_bound("rotation", errors[:2], unit="nats")

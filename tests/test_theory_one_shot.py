@@ -93,10 +93,7 @@ def test_ends_and_limits():
     assert distortion(source, 0.0) == pytest.approx(0.48, abs=1e-12)
     assert distortion(source, INF, 0.0, seen) == pytest.approx(0, abs=1e-12)
     assert classification(source, 2.0, 0.0) == pytest.approx(seen, abs=1e-12)
-    for limits in ((-1e-9, INF, INF), (0.1, -1e-9, INF), (INF, INF, seen - 1e-9)):
-        assert rate(source, *limits) == INF
-    assert distortion(source, 1.0, -1e-9) == classification(source, 1.0, -1e-9) == INF
-    assert distortion(source, -0.1) == classification(source, -0.1) == INF
+    assert rate(source, INF, INF, seen - 1e-9) == INF
 
 
 @many
@@ -120,12 +117,12 @@ def test_degenerate_sources():
 
 def test_arrays_and_units():
     source = OneShotBernoulli(0.3, 0.1)
-    values, channel = rate(source, np.array([0.1, 0.2, -1.0])[:, None], 0.0, [0.8, INF], return_channel=True)
-    assert values.shape == (3, 2) and channel.weights.shape == (3, 2, 4) and channel.matrices.shape == (3, 2, 4, 2, 2)
-    assert np.isinf(values[2]).all() and np.isnan(channel.weights[2]).all()
+    values, channel = rate(source, np.array([0.1, 0.2])[:, None], 0.0, [0.8, INF, 0.1], return_channel=True)
+    assert values.shape == (2, 3) and channel.weights.shape == (2, 3, 4) and channel.matrices.shape == (2, 3, 4, 2, 2)
+    assert np.isinf(values[:, 2]).all() and np.isnan(channel.weights[:, 2]).all()
     assert values[0, 0] == rate(source, 0.1, 0.0, 0.8)
     assert rate(source, 0.1, unit="nats") == pytest.approx(rate(source, 0.1) * math.log(2), abs=1e-15)
-    assert measure(source, channel).rate.shape == (3, 2)
+    assert measure(source, channel).rate.shape == (2, 3)
 
 
 def test_bad_input_is_named():

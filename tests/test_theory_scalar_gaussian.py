@@ -347,8 +347,8 @@ def test_inverses_go_there_and_back(source: ScalarGaussian, amount: float, y: fl
 def test_inverses_at_the_ends() -> None:
     low, high = NOISY.label_entropies
     floor = 2 * 0.7 / 2.7
-    np.testing.assert_allclose(distortion(NOISY, [-0.1, 0, INF]), [INF, 2, floor], rtol=1e-12)
-    np.testing.assert_allclose(classification(NOISY, [-0.1, 0, INF], unit="nats"), [INF, high, low], rtol=1e-12)
+    np.testing.assert_allclose(distortion(NOISY, [0, INF]), [2, floor], rtol=1e-12)
+    np.testing.assert_allclose(classification(NOISY, [0, INF], unit="nats"), [high, low], rtol=1e-12)
     assert distortion(NOISY, 0, 0) == 4
     assert distortion(NOISY, INF, classification=low - 1e-9, unit="nats") == INF
     assert classification(ScalarGaussian(1, 1, 1), INF) == -INF
@@ -363,8 +363,8 @@ def constraint_grid(source: ScalarGaussian, points: int = 13) -> tuple[np.ndarra
     low = max(low, high - 6)
     return tuple(
         np.meshgrid(
-            np.append(np.linspace(-0.05, 2.1, points) * source.variance, INF),
-            np.concatenate([[-0.05, 0], np.linspace(0.01, 1.1, points), [INF]]) * source.variance,
+            np.append(np.linspace(0, 2.1, points) * source.variance, INF),
+            np.concatenate([[0], np.linspace(0.01, 1.1, points), [INF]]) * source.variance,
             np.append(np.linspace(low - 0.1, high + 0.1, points), INF),
             indexing="ij",
         )
@@ -385,8 +385,8 @@ def test_order_and_limits(source: ScalarGaussian, divergence: str) -> None:
     assert (whole >= dc).all() and (dp >= rate(source, d, **options)).all()
     np.testing.assert_array_equal(whole[:, -1], dc[:, -1])
     np.testing.assert_array_equal(whole[:, :, -1], dp[:, :, -1])
-    np.testing.assert_array_equal(pc[p >= 0], rate(source, classification=c, **options)[p >= 0])  # no trade-off of C and P, with or without noise
-    infeasible = (d <= least_distortion(source, p, divergence)) | (p < 0) | (c <= source.label_entropies[0])
+    np.testing.assert_array_equal(pc, rate(source, classification=c, **options))  # no trade-off of C and P, with or without noise
+    infeasible = (d <= least_distortion(source, p, divergence)) | (c <= source.label_entropies[0])
     np.testing.assert_array_equal(np.isinf(whole), infeasible)
     with np.errstate(divide="ignore", invalid="ignore"):
         bound = 0.5 * np.log(source.variance / np.clip(d, 0, source.variance))
@@ -426,9 +426,9 @@ def test_a_noisy_source_tends_to_a_clean_one() -> None:
 
 def test_edges_of_the_constraints() -> None:
     low, high = LABELLED.label_entropies
-    nats = rate(LABELLED, [-1, 0, 1e-300, 1, 1e300, INF], unit="nats")
-    np.testing.assert_allclose(nats, [INF, INF, 150 * math.log(10), 0, 0, 0])
-    np.testing.assert_array_equal(rate(LABELLED, 1.5, [-1e-9, 1.0, 1e300]), [INF, 0, 0])
+    nats = rate(LABELLED, [0, 1e-300, 1, 1e300, INF], unit="nats")
+    np.testing.assert_allclose(nats, [INF, 150 * math.log(10), 0, 0, 0])
+    np.testing.assert_array_equal(rate(LABELLED, 1.5, [1.0, 1e300]), [0, 0])
     np.testing.assert_allclose(rate(LABELLED, [1.0, 2.0], 0.0, unit="nats"), [0.5 * math.log(4 / 3), 0], rtol=1e-14)
     np.testing.assert_array_equal(rate(LABELLED, classification=[-1e3, low, high, 1e3], unit="nats"), [INF, INF, 0, 0])
     _, channel = rate(LABELLED, [0, 0.5], 0.0, return_channel=True)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.special import entr
+from scipy.special import entr, xlog1py
 
 from quadrate.theory.channels import FloatArray
 
@@ -42,6 +42,20 @@ def information(b: float, q: Any, m: Any) -> Any:
     # Rounding may leave a probability below 0.
     joint = sum(entr(np.maximum(cell, 0.0)) for cell in (m, b - m, q - m, 1 - b - q + m))
     return np.maximum(entropy(b) + entropy(q) - joint, 0.0)
+
+
+def dependence(b: float, q: Any, excess: Any) -> Any:
+    """`information` at m = bq + excess, to its last digits however small it is."""
+    cells = [(b * q, excess), (b * (1 - q), -excess), ((1 - b) * q, -excess), ((1 - b) * (1 - q), excess)]
+    return sum(independent * _divergence(np.divide(more, independent, out=np.zeros_like(more + independent), where=independent > 0)) for independent, more in cells)
+
+
+def _divergence(t: Any) -> Any:
+    """(1 + t) ln(1 + t) − t for t >= -1, by its series near zero, where the difference would leave nothing."""
+    t = np.maximum(t, -1.0)
+    series = t**2 * (1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t * (1 / 30 - t * (1 / 42 - t / 56))))))
+    with np.errstate(divide="ignore"):
+        return np.where(np.abs(t) < 0.01, series, xlog1py(1 + t, t) - t)
 
 
 def gradient(b: float, q: Any, m: Any) -> tuple[Any, Any]:
@@ -106,8 +120,8 @@ class BinaryModel:
 
     def label_information(self, q: Any, m: Any) -> Any:
         """I(S;X̂)."""
-        zero, one = self.label_given_seen
-        return information(self.s, q, zero * q + (one - zero) * m)
+        zero, one = self.source_given_seen
+        return dependence(self.s, q, (1 - 2 * self.flip) * (one - zero) * (m - self.b * q))
 
     def label_gradient(self, q: Any, m: Any) -> tuple[Any, Any]:
         """Derivatives of I(S;X̂) by q and by m; infinite or NaN as `gradient`."""

@@ -11,7 +11,7 @@ from quadrate.theory.channels import FloatArray
 
 # A mixture needs no more channels than it has tight constraints, the sum of the weights being one.
 COUNT = 4
-# Rows of what a channel costs: I(Y;X̂), P(X̂ != X), H(S|X̂), P(X̂=1).
+# Rows of what a channel costs: I(Y;X̂), P(X̂ != X), −I(S;X̂), P(X̂=1).
 RATE, DISTORTION, CLASSIFICATION, OUTPUT = range(4)
 
 # Distance from the dual bound, in nats, at which the search ends, and the largest one that is an answer.
@@ -121,6 +121,9 @@ class _Search:
             ArithmeticError: If the search does not come close to its dual bound.
         """
         channels = np.concatenate([self._channels(self._places[::_COARSE, ::_COARSE]).reshape(-1, 2), start])
+        # The label's information may be tiny beside its entropy, and would lose its digits in H(S|X̂).
+        unseen = self._model.label_entropies[1]
+        limits = limits._replace(classification=limits.classification - unseen)
         for _ in range(_ROUNDS):
             solved = _programme(goal, rate, limits, self._costs(channels))
             if solved is None:
@@ -134,6 +137,7 @@ class _Search:
         if gap > _LARGEST:
             raise ArithmeticError(f"the search for a mixture of channels ended {gap:.1e} nats from its dual bound")
         used = np.argsort(weights)[-COUNT:]
+        value += unseen if goal == CLASSIFICATION else 0.0
         return value, weights[used] / weights[used].sum(), channels[used]
 
     def _cheapest(self, prices: FloatArray) -> FloatArray:
@@ -163,8 +167,7 @@ class _Search:
     def _costs(self, channels: FloatArray) -> FloatArray:
         """What channels (..., 2) cost, (4, ...)."""
         q, m = channels[..., 0], channels[..., 1]
-        labels = self._model.label_entropies[1] - self._model.label_information(q, m)
-        return np.stack([self._model.rate(q, m), self._model.distortion(q, m), labels, q])
+        return np.stack([self._model.rate(q, m), self._model.distortion(q, m), -self._model.label_information(q, m), q])
 
 
 def _programme(goal: int, rate: float, limits: Limits, costs: FloatArray) -> tuple[float, FloatArray, FloatArray, float] | None:

@@ -55,6 +55,7 @@ def size_limits(cost: FloatArray) -> Iterator[float]:
     sizes = np.unique(cost[np.isfinite(cost) & (cost > 0)])
     if sizes.size == 0:
         yield 0.0
+        return
     for size, following in zip(sizes, [*sizes[1:], math.inf], strict=True):
         if following / max(_APART, sum(cost.shape)) > size:
             yield float(size)

@@ -210,21 +210,24 @@ class VectorGaussian(Source):
         return Point(*values)
 
     def _measure_one(self, gain: FloatArray, noise: FloatArray, divergence: str) -> tuple[float, float, float, float]:
-        # Each a sum of positive terms, so that small errors are not what is left of large numbers.
+        distance = self._kl if divergence == "kl" else self._wasserstein
+        perception = distance(gain @ self.covariance @ gain.T + noise)
+        # In parts of X's deviations, and each a sum of positive terms, so that small errors are not what is left of large numbers.
+        deviations = np.sqrt(np.diag(self.covariance))
+        source, gain, noise = _correlation(self.covariance), gain * deviations / deviations[:, None], noise / deviations / deviations[:, None]
         missed = np.eye(len(gain)) - gain
-        output = gain @ self.covariance @ gain.T + noise
-        distortion = float(np.trace(missed @ self.covariance @ missed.T) + np.trace(noise))
+        output = gain @ source @ gain.T + noise
+        distortion = float((deviations**2 * np.diag(missed @ source @ missed.T + noise)).sum())
         values, vectors = np.linalg.eigh(output)
         kept = values > _ROUNDING * max(values[-1], 0)
         whitening = vectors[:, kept] / np.sqrt(values[kept])
         information = max(0.0, -_log_det(whitening.T @ noise @ whitening) / 2)
-        perception = self._kl(output) if divergence == "kl" else self._wasserstein(output)
         if self.labels is None:
             return information, distortion, perception, math.nan
-        estimate = self.covariance @ gain.T @ whitening @ whitening.T  # E[X|X̂] = estimate · X̂
+        estimate = source @ gain.T @ whitening @ whitening.T  # E[X|X̂] = estimate · X̂
         left = np.eye(len(gain)) - estimate @ gain
-        error = left @ self.covariance @ left.T + estimate @ noise @ estimate.T
-        return information, distortion, perception, self._label_entropy(error)
+        error = left @ source @ left.T + estimate @ noise @ estimate.T
+        return information, distortion, perception, self._label_entropy(error * deviations * deviations[:, None])
 
     def _feasible(self, distortion: float, perception: float, classification: float) -> bool:
         entropies = self.label_entropies
@@ -248,7 +251,7 @@ class VectorGaussian(Source):
 
     def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
         solution = self._decodable(np.array([distortion]), np.array([perception]), classification)
-        distance = math.sqrt(self._problem(math.inf).distance(solution.error))
+        distance = math.sqrt(self._problem(self._binding(classification)).distance(solution.error))
         return solution, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0
 
     def _decodable(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
@@ -271,7 +274,7 @@ class VectorGaussian(Source):
         classification = self._binding(classification)
         problem = self._problem(classification)
         solution = problem.solve(distortion, classification)
-        left = np.linalg.eigvalsh(solution.error)
+        left = np.minimum(np.linalg.eigvalsh(solution.error), 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             divergence = -float((left + np.log1p(-left)).sum()) / 2
         if divergence <= perception:
@@ -339,8 +342,9 @@ class VectorGaussian(Source):
 
     def _wasserstein(self, output: FloatArray) -> float:
         """The squared 2-Wasserstein distance of N(0, output) and N(0, covariance)."""
-        root = symmetric_root(self.covariance)
-        return max(0.0, float(np.trace(output + self.covariance - 2 * symmetric_root(root @ output @ root))))
+        source, output = self.covariance / self._unit, output / self._unit
+        root = symmetric_root(source)
+        return self._unit * max(0.0, float(np.trace(output + source - 2 * symmetric_root(root @ output @ root))))
 
     def _kl(self, output: FloatArray) -> float:
         """KL(N(0, output) ‖ N(0, covariance)) in nats."""

@@ -156,7 +156,12 @@ class AlphabetRepresentation(Representation):
     frozen: bool
 
     def decoder(self, perception: float = math.inf, classification: float = math.inf) -> FloatArray | None:
-        """The decoder that `distortion` is that of: (m, n) p(x̂|z), with a row for each of the m letters z that occur; None where that is `inf`."""
+        """The decoder that `distortion` is that of: (m, n) p(x̂|z), with a row for each of the m letters z that occur; None where that is `inf`.
+
+        Raises:
+            ValueError: As `distortion`.
+        """
+        checks.broadcast(perception=perception, classification=classification)
         scale = nats_per(self.unit)
         return self._best(perception * nats_per_perception(self.divergence, self.unit), classification * scale)
 
