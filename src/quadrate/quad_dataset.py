@@ -150,7 +150,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
         Args:
             seed: What the order depends on.
-            window: How many chunks are shuffled together; by default as many as the cache holds.
+            window: How many chunks are shuffled together; by default all if all samples fit into the cache, else as many as fill half of it, since a
+                batch may reach into the next window.
 
         Raises:
             QuadrateError: If the window is less than 1.
@@ -158,7 +159,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         counts = self._file.reader.index[:, 1]
         if window is None:
             kept = (0 if self._item == "labels" else 4 * self._file.latent_dims) + _LABEL_BYTES
-            window = max(1, len(counts) if self._fits else self._cache_bytes // (int(counts.max(initial=1)) * kept))
+            window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept))
         return ChunkSampler(counts.tolist(), seed, window)
 
     def __getstate__(self) -> dict[str, Any]:  # a worker process opens the file for itself, and keeps what it decodes
