@@ -5,7 +5,6 @@ import json
 import os
 import re
 import resource
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,15 +81,17 @@ def test_memory_that_decoding_lacks_is_the_same_line(codec, folder, monkeypatch,
         codec.decompress(folder / "a.quad")
 
 
-def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(folder, capsys, monkeypatch):
-    started = time.monotonic()
+@pytest.mark.parametrize(("symbols", "chunks"), [(0, 1), pytest.param(1 << 24, 16, marks=pytest.mark.slow)])
+def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(folder, capsys, monkeypatch, symbols, chunks):
+    """A thousand million samples would take a quarter of an hour."""
+    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", symbols)
+    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS_PER_BYTE", 1 << 8 if symbols else 1 << 5)
     main(["verify", str(folder / "claims.quad"), "--codec", str(folder / "c.safetensors")])
     out = capsys.readouterr().out
-    assert "all layers decode with" in out and "in the first 16 of 954 chunks; the others claim too many symbols for the file's bytes: --all" in out
-    assert time.monotonic() - started < 120
-    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", 0)
+    assert f"layers decode with {folder / 'c.safetensors'} in the first {chunks} of 954 chunks; the others claim too many symbols" in out
+    assert "for the file's bytes: --all" in out
     main(["verify", str(folder / "a.quad"), "--codec", str(folder / "c.safetensors")])
-    assert "and all layers decode with" in capsys.readouterr().out  # a file that holds what it claims
+    assert capsys.readouterr().out.endswith("c.safetensors\n")  # a file that holds what it claims is decoded to its end
 
 
 def test_verify_all_decodes_all(codec, folder, capsys, monkeypatch, tmp_path):
@@ -118,13 +119,11 @@ def test_inspect_refuses_sizes_that_do_not_add_up_as_verify_does(tmp_path, capsy
     whole = Forgery(header_bytes(), (Chunk(), Chunk()))
     for forgery in (long, short, between, behind):
         (tmp_path / "x.quad").write_bytes(forgery.build())
-        errors = []
         for verb in ("inspect", "verify"):
             with pytest.raises(SystemExit) as ended:
                 main([verb, str(tmp_path / "x.quad")])
             out, err = capsys.readouterr()
             assert ended.value.code == 1 and not out and len(err.splitlines()) == 1 and "x.quad" in err
-            errors.append(err)
     (tmp_path / "x.quad").write_bytes(whole.build())
     main(["inspect", str(tmp_path / "x.quad"), "--json"])
     sizes = json.loads(capsys.readouterr().out)["bytes"]
@@ -138,12 +137,9 @@ def test_inspect_refuses_sizes_that_do_not_add_up_as_verify_does(tmp_path, capsy
 # --- what a file may be given as ---
 
 
-@pytest.mark.parametrize(
-    "kind", [bytes, bytearray, memoryview, lambda data: memoryview(data + data)[: len(data)], lambda data: memoryview(data * 2)[::1]]
-)
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]])
 def test_a_files_contents_come_in_any_buffer(codec, folder, kind):
-    data = (folder / "a.quad").read_bytes()
-    buffer = kind(data) if kind in (bytes, bytearray, memoryview) else memoryview(bytes(kind(data)))[: len(data)]
+    buffer = kind((folder / "a.quad").read_bytes())
     expected = codec.decompress(folder / "a.quad")
     assert np.array_equal(codec.decompress(buffer), expected)
     assert np.array_equal(quad.decompress(codec, buffer), expected)
