@@ -151,6 +151,20 @@ def test_a_data_set_of_any_source_can_be_pickled_and_closed(codec, file, kind):
         opened.symbols(0)
 
 
+def test_a_worker_that_finds_another_file_says_so(codec, tmp_path):
+    images = source_of(seed=1).train.images[:9]
+    codec.compress(images, to=tmp_path / "a.quad")
+    dataset = QuadDataset(tmp_path / "a.quad", codec)
+    state = pickle.dumps(dataset)
+    quad.append(codec, [Batch(images)], tmp_path / "a.quad")
+    assert len(pickle.loads(state)) == 18  # the same file, grown
+    codec.compress(images.flip(0), to=tmp_path / "a.quad")
+    with pytest.raises(QuadrateError, match="a.quad is another file than when the data set was made"):
+        pickle.loads(state)
+    with pytest.raises(QuadrateError, match="a cache takes 0 bytes or more; got -1"):
+        QuadDataset(tmp_path / "a.quad", codec, cache_bytes=-1)
+
+
 # --- what is kept ---
 
 
