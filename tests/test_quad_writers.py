@@ -236,7 +236,11 @@ def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name_but_
         return sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("."))
 
     (tmp_path / "link.quad").symlink_to("a.quad")
-    with process(WRITES, tmp_path / "link.quad") as killed, process(WRITES, tmp_path / "a.quad") as living, process(WRITES, tmp_path / "b.quad") as other:
+    with (
+        process(WRITES, tmp_path / "link.quad") as killed,
+        process(WRITES, tmp_path / "a.quad") as living,
+        process(WRITES, tmp_path / "b.quad") as other,
+    ):
         assert [line_of(each) for each in (killed, living, other)] == ["writes"] * 3
         (tmp_path / ".a.quad.notes").write_text("not a writer's")
         assert len(hidden()) == 4

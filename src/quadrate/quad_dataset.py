@@ -44,7 +44,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         cache_bytes: How many bytes of decoded samples to keep, at most; what was last read is kept in any case.
 
     Raises:
-        QuadrateError: If the file is not this codec's, there is no such decoder, or there are no labels where they are asked for.
+        QuadrateError: If the file is not this codec's, there is no such decoder, there are no labels where they are asked for, or the cache has a
+            negative size.
     """
 
     def __init__(self, source: Source, codec: SampleCodec, item: Item | None = None, decoder: Blend = None, cache_bytes: int = CACHE_BYTES) -> None:
@@ -53,6 +54,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         if item not in allowed:
             raise QuadrateError(f"an item is {', '.join(allowed)}; got {item!r}")
         codec.weighted(decoder)
+        if not cache_bytes >= 0:
+            raise QuadrateError(f"a cache takes 0 bytes or more; got {cache_bytes}")
         self._source: bytes | Path = data_or_path(source)
         self._codec, self._item, self._decoder, self._cache_bytes = codec, item, decoder, cache_bytes
         self._open()
@@ -150,7 +153,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
         Args:
             seed: What the order depends on.
-            window: How many chunks are shuffled together; by default as many as the cache holds.
+            window: How many chunks are shuffled together; by default all if all samples fit into the cache, else as many as fill half of it, since a
+                batch may reach into the next window.
 
         Raises:
             QuadrateError: If the window is less than 1.
@@ -158,15 +162,19 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         counts = self._file.reader.index[:, 1]
         if window is None:
             kept = (0 if self._item == "labels" else 4 * self._file.latent_dims) + _LABEL_BYTES
-            window = max(1, len(counts) if self._fits else self._cache_bytes // (int(counts.max(initial=1)) * kept))
+            window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept))
         return ChunkSampler(counts.tolist(), seed, window)
 
     def __getstate__(self) -> dict[str, Any]:  # a worker process opens the file for itself, and keeps what it decodes
-        return {name: value for name, value in self.__dict__.items() if name not in ("_file", "_cache")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_file", "_cache")}
+        return state | {"_file_id": self._file.reader.file_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        file_id = state.pop("_file_id")
         self.__dict__ |= state
         self._open()
+        if self._file.reader.file_id != file_id:
+            raise QuadrateError(f"{self._file.name} is another file than when the data set was made; open it anew")
 
     def __del__(self) -> None:
         if "_file" in self.__dict__:

@@ -34,7 +34,11 @@ def verify(
     """
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
-        reader.verify()
+        try:
+            for _ in shown(reader.verified(), "checking", reader.samples):
+                pass
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{file} was not checked to its end") from None
         found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
         chunks = len(reader.index)
         holds = f"{reader.samples} samples in {chunks} chunks"

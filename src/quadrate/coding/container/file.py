@@ -25,12 +25,14 @@ def data_or_path(source: Source) -> bytes | Path:
     Raises:
         QuadrateError: If it is neither.
     """
-    if isinstance(source, bytes | bytearray | memoryview):
-        return bytes(source)
-    try:
+    if isinstance(source, bytes | Path):
+        return source
+    if isinstance(source, str | os.PathLike):
         return Path(os.fsdecode(source))
+    try:
+        return memoryview(source).tobytes()
     except TypeError:
-        raise QuadrateError(f"a file is given by its path or as bytes; got {type(source).__name__}") from None
+        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
 
 
 class InputFile:

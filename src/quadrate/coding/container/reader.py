@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -66,6 +67,11 @@ class Reader:
         return self._file.name
 
     @property
+    def file_id(self) -> bytes:
+        """What tells this file's chunks from those of others, 8 bytes; of a file with chunks it stays the same when others are appended."""
+        return self._contents.file_id
+
+    @property
     def bytes_read(self) -> int:
         """How many bytes were read so far."""
         return self._file.bytes_read
@@ -113,9 +119,15 @@ class Reader:
         Raises:
             QuadrateError: If anything is not as it must be.
         """
+        for _ in self.verified():
+            pass
+
+    def verified(self) -> Iterator[range]:
+        """As `verify`, chunk by chunk: the numbers of the samples that were checked; the file is whole when it ends."""
         contents = self._contents
-        for number in range(len(self.index)):
+        for number, (first, count) in enumerate(self.index.tolist()):
             self.read(number)
+            yield range(first, first + count)
         self._walk()
         if len(self.index):
             chunk, offset, size = self._chunk_header(0, self._where(0)), int(self._offsets[0]), chunk_header_size(len(self.header.layers))

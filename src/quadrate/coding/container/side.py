@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +140,11 @@ def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...]
     ends = 2 * samples + np.cumsum(lengths)
     if lengths.max() > MAX_NAME_BYTES or ends[-1] > len(raw):
         raise QuadrateError(f"{where}: names of up to {lengths.max()} bytes, {lengths.sum()} in all; allowed: {MAX_NAME_BYTES}, and what is there")
+    end = int(ends[-1])
+    text = raw[2 * samples : end]
+    if text.isascii() and is_printable(whole := text.decode()):  # names without a byte are many in few bytes, so they must not cost much
+        starts = [0, *(ends - 2 * samples).tolist()]
+        return tuple(whole[start:stop] for start, stop in pairwise(starts)), raw[end:]
     names, start = [], 2 * samples
     for i, end in enumerate(ends.tolist()):
         try:
