@@ -128,6 +128,11 @@ def check_recipe(recipe: Any) -> None:
         raise QuadrateError(f"recipe {recipe.name!r} names the same point twice")
 
 
+def is_number(value: object) -> typing.TypeGuard[int | float]:
+    """Whether a value of JSON is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def shown(value: object) -> str:
     """A value for an error, on one line and not long."""
     try:

@@ -51,9 +51,9 @@ class Progress:
         return cls("training", sum(stage.training.epochs for stage, place in _places(run) if not (place / "model.safetensors").exists()))
 
     @classmethod
-    def of_evaluation(cls, run: Run) -> Progress:
+    def of_evaluation(cls, run: Run, quick: bool = False) -> Progress:
         """A bar over the points that are still to score."""
-        return cls("scoring", sum(not run.is_scored(stage, point) for stage in run.recipe.stages for point in stage.points))
+        return cls("scoring", sum(not run.is_scored(stage, point, quick) for stage in run.recipe.stages for point in stage.points))
 
     def __enter__(self) -> Progress:
         if self._bar and self._total:

@@ -77,10 +77,10 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
     return rows
 
 
-def evaluate_run(run: Run, workers: int | None = None) -> list[dict[str, Any]]:
+def evaluate_run(run: Run, workers: int | None = None, quick: bool = False) -> list[dict[str, Any]]:
     """Scores what is not scored yet, prints the table and the findings, writes them and the figure into the run's folder, and returns the rows."""
-    with Progress.of_evaluation(run) as progress:
-        rows = run.evaluate(workers, progress.report)
+    with Progress.of_evaluation(run, quick) as progress:
+        rows = run.evaluate(workers, progress.report, quick)
     CONSOLE.print(results_table(rows))
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)

@@ -132,7 +132,8 @@ CATALOGUE: tuple[Experiment, ...] = tuple(
 
 def name_on(name: str, source: str) -> str:
     """The name of a recipe on other data than its own: it begins with theirs, in characters that are fit for a folder."""
-    return f"{re.sub(r'[^\w. -]', '-', Path(source).name).strip('. ')}-{name}"
+    data = re.sub(r"[^\w. -]", "-", Path(source).name).strip(". ")
+    return f"{data}-{name}"
 
 
 def published_name(name: str, source: str) -> str:

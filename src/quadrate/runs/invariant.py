@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from quadrate import __version__, draws
 from quadrate.config import InvariantConfig
-from quadrate.files import read_json
+from quadrate.fields import is_number
+from quadrate.files import exists, read_json, write_text
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.runs.points import PointRun
 from quadrate.runs.seeds import Item, take_over
@@ -24,6 +26,7 @@ from quadrate.training.processes import Report, run_jobs
 if TYPE_CHECKING:
     from quadrate.invariant import InvariantCodec
 
+_SECONDS = ("cpu_seconds", "wall_seconds")
 POPULATIONS = ("banana", "patterns")  # sources that are drawn from at will
 _FIT_SAMPLES = 100_000  # members that the joint tables are fitted to
 
@@ -68,7 +71,7 @@ class InvariantRun(PointRun):
         """The trained codecs of seed 0 for pictures: of each objective the first."""
         first: dict[str, InvariantConfig] = {}
         for point in self.recipe.points:
-            if (self.place(point) / "model.safetensors").exists():
+            if exists(self.place(point) / "model.safetensors"):
                 first.setdefault(point.objective, point)
         return [(point, self.codec(point)) for point in first.values()]
 
@@ -82,20 +85,18 @@ class InvariantRun(PointRun):
         test, chosen = _splits(self.source, self.recipe.augmentation).test, torch.arange(count)
         return test.members(chosen, generator), test.representatives(chosen)
 
-    def results(self) -> list[dict[str, Any]]:
-        """The rows of all scored points, one a group of predictors."""
-        places = [self._row_file(point) for point in self.recipe.points]
-        return [row for path in places if path.exists() for row in read_json(path)["rows"]]
-
     def _needed(self) -> list[Path]:
         return [self.place(point) / "model.safetensors" for point in self.recipe.points]
+
+    def _read_by(self, point: InvariantConfig) -> list[Path]:
+        return [self.place(point) / "model.safetensors"]
 
     def _make(self, workers: int, report: Report) -> None:
         models = [Path(point.key, "model.safetensors") for point in self.recipe.points]
         rows = [self._row_file(point).relative_to(self.folder) for point in self.recipe.points]
         items = [Item(model.parent, model) for model in models] + [Item(row, row, model) for row, model in zip(rows, models, strict=True)]
         take_over(self.recipe, self._folder_of, items)
-        jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not path.exists()]
+        jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not exists(path)]
         run_jobs(_train_point, (self.recipe, self.source, self.device), jobs, workers, report)
 
     def _score(self, points: Sequence[InvariantConfig], workers: int, report: Report) -> None:
@@ -122,6 +123,29 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     return torch.cat([data.train.members(everything, generator) for _ in range(-(-_FIT_SAMPLES // len(everything)))])
 
 
+class _Spent:
+    """How long a training has taken, over all its sessions.
+
+    Args:
+        path: Where it is kept between sessions.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._started = path, (time.process_time(), time.monotonic())
+        kept = read_json(path) if exists(path) else None
+        found = [kept.get(name) if isinstance(kept, dict) else None for name in _SECONDS]
+        self._before = [float(seconds) if is_number(seconds) else 0.0 for seconds in found]
+
+    def seconds(self) -> dict[str, float]:
+        """Processor time and time by the clock, in seconds."""
+        now = (time.process_time(), time.monotonic())
+        return {name: round(before + end - start, 1) for name, before, start, end in zip(_SECONDS, self._before, self._started, now, strict=True)}
+
+    def keep(self) -> None:
+        """Writes it, for a session that goes on after this one."""
+        write_text(self._path, json.dumps(self.seconds()))
+
+
 def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[InvariantConfig, Path], report: Report) -> None:
     """Trains one point and writes its codec."""
     from quadrate.invariant import InvariantCodec
@@ -129,20 +153,21 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     recipe, source, device = shared
     point, place = job
     data = _splits(source, recipe.augmentation) if source else _population(recipe, point)
-    started, processor = time.monotonic(), time.process_time()
+    spent = _Spent(place / "spent.json")
     train = data if isinstance(data, Population) else data.train.to(device)
 
     def progress(row: dict[str, Any]) -> None:
+        spent.keep()
         report({"stage": recipe.name, "point": point.key, "epoch": row["step"], "epochs": row["steps"], **row})
 
     trained = train_invariant(train, point, progress, place / "checkpoint.safetensors")
     for module in (trained.encoder, trained.head, trained.bottleneck):
         module.cpu()
-    details = {"recipe": recipe.name, "version": __version__, "cpu_seconds": round(time.process_time() - processor, 1)}
-    details["wall_seconds"] = round(time.monotonic() - started, 1)
+    details = {"recipe": recipe.name, "version": __version__, **spent.seconds()}
     members = _fit_members(data, point.seed)
     InvariantCodec.of(trained, members, details=details).save(place / "model.safetensors")
-    (place / "checkpoint.safetensors").unlink(missing_ok=True)
+    for left in ("checkpoint.safetensors", "spent.json"):
+        (place / left).unlink(missing_ok=True)
 
 
 def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> None:
@@ -152,7 +177,8 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
     recipe, codec = run.recipe, run.codec(point)
     row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
     size = (run.place(point) / "model.safetensors").stat().st_size
-    cost = {"codec_file_bytes": size, "train_cpu_seconds": codec.details["cpu_seconds"]}
+    cost = {"codec_file_bytes": size}
+    cost |= {f"train_{name}": codec.details[name] for name in ("cpu_seconds", "wall_seconds") if name in codec.details}
     if run.source is None:
         rows = [row | score_population(codec, _population(recipe, point)) | cost]
     else:
