@@ -19,6 +19,8 @@ POINT = ("stage", "levels", "lambda_d", "lambda_p", "lambda_c", "noise_std")
 
 JUDGES = ("training", "independent", "retrained")
 
+_LONGEST_WHOLE = 18  # digits, which every integer type holds
+
 SCORES = (
     "rate_entropy_bits",
     "distortion_mse",
@@ -56,7 +58,7 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise QuadrateError(f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}") from None
     if any(None in row or None in row.values() for row in rows):
         raise QuadrateError(f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate evaluate` has equally many")
@@ -64,12 +66,30 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
 
 
 def _cell(text: str) -> int | float | str:
-    for kind in (int, float):
+    for kind in (int, float) if len(text) <= _LONGEST_WHOLE else (float,):
         try:
             return kind(text)
         except ValueError:
             continue
     return text
+
+
+def point_of(row: Row) -> tuple[Any, ...]:
+    """What tells a row from those of other points, its seed apart; scores on quick terms are never taken together with others."""
+    return (*(row[name] for name in POINT), is_quick(row))
+
+
+def is_quick(row: Row) -> bool:
+    """Whether a row has scores on quick terms (`quadrate evaluate --quick`), which are for a first look and compare with no others."""
+    return row.get("protocol") == "quick"
+
+
+def quick_note(rows: Iterable[Row]) -> str:
+    """What is to be said of rows with scores on quick terms; nothing where there are none."""
+    quick = [is_quick(row) for row in rows]
+    if not any(quick):
+        return ""
+    return f"{'All' if all(quick) else 'Some'} scores are quick ones (--quick), for a first look: they are rough, and compare with no others."
 
 
 def by_point(rows: Iterable[Row]) -> list[list[Row]]:
@@ -82,7 +102,7 @@ def by_point(rows: Iterable[Row]) -> list[list[Row]]:
     require(rows, *POINT, "seed")
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in POINT), []).append(row)
+        groups.setdefault(point_of(row), []).append(row)
     return list(groups.values())
 
 
