@@ -98,7 +98,8 @@ def read_points(path: Path) -> list[dict[str, Any]]:
     for row in rows:
         for name, value in row.items():
             if name not in _TEXTS and not (is_number(value) and (abs(value) < _LARGEST or name in _ENDLESS)):
-                raise QuadrateError(f"{path}: {name[:80]!a} is {shown(value)} where a number should stand; `quadrate evaluate RUN` writes it anew")
+                which = f"{shown(value)} where a number should stand, in the column {name[:80]!a}"
+                raise QuadrateError(f"{path}: a table of results holds {which}; `quadrate evaluate RUN` writes it anew")
             if name in _WHOLE and type(value) is not int:
                 raise QuadrateError(f"{path}: {name} is {shown(value)}, and should be a whole number; `quadrate evaluate RUN` writes it anew")
         if kind not in row or not is_printable("".join(row)):

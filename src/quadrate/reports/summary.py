@@ -10,6 +10,7 @@ from typing import Any
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import mean_interval
+from quadrate.names import is_printable
 
 Row = Mapping[str, Any]
 """One scored point, as `quadrate.runs.Run.results` returns it, or the mean of several seeds."""
@@ -53,7 +54,7 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
     """The rows of a results.csv: numbers where cells are numbers, no key where a cell is empty.
 
     Raises:
-        QuadrateError: If there is no such file, or it is no table.
+        QuadrateError: If there is no such file, it is not a table, or a cell has control characters.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -62,6 +63,8 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
         raise QuadrateError(f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}") from None
     if any(None in row or None in row.values() for row in rows):
         raise QuadrateError(f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate evaluate` has equally many")
+    if not all(is_printable(text) for row in rows for cell in row.items() for text in cell):
+        raise QuadrateError(f"{path} has a cell with a line break or another control character; `quadrate evaluate` writes none")
     return [{name: _cell(text) for name, text in row.items() if text} for row in rows]
 
 

@@ -120,11 +120,12 @@ def _read(place: Path) -> dict[str, Any] | None:
             right, what = isinstance(value, str) and is_printable(value), "a text"
         elif name.startswith(_NUMBERS):
             endless = name.endswith("_stderr") or name == "psnr_db"  # of one block, and of a codec that changes nothing
-            right, what = is_number(value) and (endless or abs(value) < _LARGEST), "a number"
+            right, what = is_number(value) and (endless or abs(value) < _LARGEST), "a finite number"
         else:
             right, what = name == MADE_WITH or is_number(value) or isinstance(value, bool | str), "a number or a text"
         if not (right and is_printable(name)):
-            raise QuadrateError(f"{path}: {name[:80]!a} should be {what}, and is {shown(value)}; {advice}")
+            shown_name = name if name.isidentifier() else ascii(name[:80])
+            raise QuadrateError(f"{path}: {shown_name} is {shown(value)}, not {what}; {advice}")
     return row
 
 
