@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from quadrate.errors import QuadrateError
+from quadrate.fields import check_at_least, check_not_negative, check_positive, check_recipe, check_shares, make_plain, shown
+from quadrate.names import check_file_name
 
 Mode = Literal["end-to-end", "universal", "refinement"]
 Surrogate = Literal["perturb", "soft"]
@@ -23,15 +25,8 @@ Schedule = Literal["end-to-end", "staggered"]
 Likelihood = Literal["gaussian", "bernoulli"]
 
 
-def _not_negative(name: str, value: float) -> float:
-    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-        raise QuadrateError(f"{name} must be finite and not negative; got {value}")
-    return float(value)
-
-
-def _one_of(name: str, value: str, kind: Any) -> None:
-    if value not in typing.get_args(kind):
-        raise QuadrateError(f"{name} {value!r} is unknown; known: {', '.join(typing.get_args(kind))}")
+_LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
+_RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
 
 
 @dataclass(frozen=True)
@@ -49,13 +44,12 @@ class OperatingPoint:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.levels or any(not isinstance(level, int) or level < 2 for level in self.levels):
-            raise QuadrateError(f"an operating point needs at least one dimension and at least 2 levels in each; got levels={self.levels}")
-        if not isinstance(self.seed, int):
-            raise QuadrateError(f"a seed is a whole number; got {self.seed!r}")
+        make_plain(self)
+        if not self.levels or min(self.levels) < 2:
+            raise QuadrateError(f"an operating point needs at least one dimension and at least 2 levels in each; got levels={shown(self.levels)}")
         for name in ("lambda_d", "lambda_p", "lambda_c"):
-            value = _not_negative(name, getattr(self, name))
-            object.__setattr__(self, name, abs(value))  # a float, and never -0.0, so that equal points have equal texts
+            check_not_negative(self, name)
+            object.__setattr__(self, name, abs(float(getattr(self, name))))  # never -0.0, so that equal points have equal texts
         if self.lambda_d == self.lambda_p == self.lambda_c == 0:
             raise QuadrateError("an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0")
 
@@ -76,13 +70,14 @@ class OperatingPoint:
 
     @property
     def key(self) -> str:
-        """A name for the point that is unique and fit for a folder."""
+        """A name for the point that is unique and fit for a folder; where it would be too long, a digest stands for the levels."""
         if len(set(self.levels)) == 1:
             rate = f"{len(self.levels)}x{self.levels[0]}"
         else:
             rate = "-".join(map(str, self.levels))
         d, p, c = (_short(weight) for weight in (self.lambda_d, self.lambda_p, self.lambda_c))
-        return f"{rate}_d{d}_p{p}_c{c}_s{self.seed}"
+        rest = f"_d{d}_p{p}_c{c}_s{self.seed}"
+        return rate + rest if len(rate + rest) <= _LONGEST_KEY else f"{len(self.levels)}mixed-{digest(rate)}{rest}"
 
 
 def _short(number: float) -> str:
@@ -125,18 +120,14 @@ class TrainingConfig:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "critic_steps"):
-            if getattr(self, name) < 1:
-                raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("warmup", "anneal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise QuadrateError(f"{name} is a share of the training and must lie in [0, 1]; got {getattr(self, name)}")
-        for name in ("learning_rate", "critic_learning_rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise QuadrateError(f"{name} must be finite and above 0; got {getattr(self, name)}")
-        _not_negative("gradient_penalty", self.gradient_penalty)
-        _one_of("surrogate", self.surrogate, Surrogate)
-        _one_of("precision", self.precision, Precision)
+        make_plain(self)
+        check_at_least(self, 1, "epochs", "batch", "critic_steps")
+        check_shares(self, "warmup", "anneal")
+        check_positive(self, "learning_rate", "critic_learning_rate")
+        check_not_negative(self, "gradient_penalty")
+        for name in ("betas", "critic_betas"):
+            if not all(0 <= beta < 1 for beta in getattr(self, name)):
+                raise QuadrateError(f"{name} are decay rates and must lie in [0, 1); got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -163,10 +154,15 @@ class Stage:
     noise_std: float = 0.0
 
     def __post_init__(self) -> None:
-        _one_of(f"stage {self.name!r}: mode", self.mode, Mode)
-        _not_negative(f"stage {self.name!r}: noise_std", self.noise_std)
+        where = f"stage {check_file_name('the name of a stage', self.name)!r}: "
+        if self.name.casefold() in _RUN_FILES:
+            raise QuadrateError(f"{where}that is a file in the run's folder; give another name")
+        make_plain(self, where)
+        check_not_negative(self, "noise_std", where=where)
         if (self.mode == "end-to-end") != (self.base is None):
-            raise QuadrateError(f"stage {self.name!r}: mode {self.mode!r} " + ("takes no base point" if self.base else "needs a base point"))
+            raise QuadrateError(f"{where}mode {self.mode!r} " + ("takes no base point" if self.base else "needs a base point"))
+        if self.base or self.base_stage:
+            check_file_name(f"{where}base_stage", self.base_stage)
         if len({point.key for point in self.points}) != len(self.points):
             raise QuadrateError(f"stage {self.name!r} names the same operating point twice")
         if self.mode == "universal" and self.base and any(point.levels != self.base.levels for point in self.points):
@@ -200,8 +196,9 @@ class Recipe:
     independent_judge: str = "conv"
 
     def __post_init__(self) -> None:
-        names = [stage.name for stage in self.stages]
-        if twice := [name for name in names if names.count(name) > 1]:
+        check_recipe(self)
+        names = [stage.name.casefold() for stage in self.stages]  # some file systems know no upper case
+        if twice := [stage.name for stage in self.stages if names.count(stage.name.casefold()) > 1]:
             raise QuadrateError(f"recipe {self.name!r} has two stages called {twice[0]!r}; they would share their folder")
 
     def stage(self, name: str) -> Stage:
@@ -253,15 +250,11 @@ class InvariantConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("beta", "learning_rate", "bottleneck_learning_rate"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise QuadrateError(f"{name} must be finite and above 0; got {getattr(self, name)}")
-        for name in ("dims", "steps", "batch"):
-            if getattr(self, name) < 1:
-                raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
-        for name, kind in _CHOICES.items():
-            if getattr(self, name) not in typing.get_args(kind):
-                raise QuadrateError(f"{name} must be one of {', '.join(typing.get_args(kind))}; got {getattr(self, name)!r}")
+        make_plain(self)
+        check_positive(self, "beta", "learning_rate", "bottleneck_learning_rate")
+        check_at_least(self, 1, "dims", "steps", "batch")
+        check_not_negative(self, "weight_decay")
+        check_shares(self, "anneal", "polish")
         if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
             raise QuadrateError("a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end")
 
@@ -270,15 +263,6 @@ class InvariantConfig:
         """A name that is fit for a folder, and unique among configurations that differ in what a recipe varies."""
         end = "".join(f"_{name}" for name in (self.bottleneck, self.schedule) if name not in ("factorized", "end-to-end"))
         return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
-
-
-_CHOICES = {
-    "objective": InvariantObjective,
-    "network": InvariantNetwork,
-    "bottleneck": BottleneckName,
-    "schedule": Schedule,
-    "likelihood": Likelihood,
-}
 
 
 def to_json(config: Any) -> str:
@@ -299,16 +283,18 @@ def from_json(cls: type, text: str) -> Any:
     """
     try:
         return _build(cls, json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise QuadrateError(f"not the configuration of a {cls.__name__}: {error}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise QuadrateError(f"not the configuration of a {cls.__name__}: {' '.join(str(error).split())}") from None
 
 
 def _build(kind: Any, value: Any) -> Any:
     """A value of JSON as the type that a dataclass field declares."""
     if dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
+        if unknown := value.keys() - hints.keys():
+            raise ValueError(f"it has no setting {min(unknown)[:80]!a}")
         return kind(**{name: _build(hints[name], item) for name, item in value.items()})  # type: ignore[operator]
-    if typing.get_origin(kind) is tuple:
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
         item_kind = typing.get_args(kind)[0]
         return tuple(_build(item_kind, item) for item in value)
     if isinstance(kind, types.UnionType):

@@ -8,20 +8,30 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.steps import evaluate_points, evaluate_run
+from quadrate.errors import QuadrateError
 from quadrate.runs import Run
 from quadrate.runs.kinds import open_run
 
 
-def evaluate(run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, device: str = "cpu", workers: int | None = None) -> None:
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    device: str = "cpu",
+    workers: int | None = None,
+    quick: bool = False,
+) -> None:
     """Scores every trained point of a run on the test set by the fixed protocol; writes a table, findings and a figure into it.
 
     Args:
         run: A run folder.
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
+        quick: A first look at about a tenth of the cost, on fewer images and steps; its rough scores are labelled quick, and compare with no others.
     """
     opened = open_run(run, device)
     if isinstance(opened, Run):
-        evaluate_run(opened, workers)
+        evaluate_run(opened, workers, quick)
+    elif quick:
+        raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
     else:
         evaluate_points(opened, workers)

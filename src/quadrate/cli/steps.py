@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from quadrate.cli.console import CONSOLE
@@ -11,6 +10,7 @@ from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
+from quadrate.recipes.catalogue import name_on
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.reports import findings_markdown, plot_run, results_table
 from quadrate.reports.points import draw_points, points_markdown
@@ -25,7 +25,7 @@ def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, 
     """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
     if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
-        recipe = replace(recipe, source=data, name=f"{Path(data).name}-{recipe.name}")
+        recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     recipe = replace(recipe, family=family or recipe.family, judge=judge or recipe.judge)
     return recipe if epochs is None else with_epochs(recipe, epochs)
 
@@ -53,7 +53,7 @@ def adapted_points(
     if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
         if getattr(recipe, "source", "banana") in ("banana", "patterns"):
             raise QuadrateError(f"{name} has data of its own; leave --data out")
-        recipe = replace(recipe, source=data, name=f"{Path(data).name}-{recipe.name}")
+        recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     return recipe
 
 
@@ -73,9 +73,9 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
     return rows
 
 
-def evaluate_run(run: Run, workers: int | None = None) -> list[dict[str, Any]]:
+def evaluate_run(run: Run, workers: int | None = None, quick: bool = False) -> list[dict[str, Any]]:
     """Scores what is not scored yet, prints the table and the findings, writes them and the figure into the run's folder, and returns the rows."""
-    rows = run.evaluate(workers)
+    rows = run.evaluate(workers, quick=quick)
     CONSOLE.print(results_table(rows))
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)

@@ -18,10 +18,15 @@ from quadrate.evaluation.critic import CriticGap, fresh_critic_w1
 from quadrate.evaluation.estimate import Estimate
 from quadrate.evaluation.perception import crossed_kid, crossed_sliced_w2sq, random_directions
 from quadrate.evaluation.yardsticks import as_pixels
+from quadrate.fields import make_plain
 from quadrate.sources.source import Source, Split
 
 if TYPE_CHECKING:
     from quadrate.training.judges import Judge
+
+
+VERSION = 1
+"""Of the code that measures: it rises when the same terms give other numbers, and what was scored before is then scored anew."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Protocol:
         judge_batch: Images a step.
         judge_learning_rate: Of its first step; it falls linearly to 0.
         judge_widths: Hidden widths of the retrained judge.
+        test_images: Test images, at most, that are scored; None for all.
+        entropy_steps: Steps of the learned model of a code's entropy (`quadrate.bottlenecks.conditional_entropy_bits`).
     """
 
     seed: int = 0
@@ -63,20 +70,39 @@ class Protocol:
     judge_batch: int = 128
     judge_learning_rate: float = 3e-3
     judge_widths: tuple[int, ...] = (256, 128)
+    test_images: int | None = None
+    entropy_steps: int = 2000
+
+    def __post_init__(self) -> None:
+        make_plain(self, "protocol: ")
+
+    @classmethod
+    def quick(cls) -> Protocol:
+        """Terms for a first look, at about a tenth of the cost: fewer images and steps. Their scores are rough, and compare with no others."""
+        return cls(
+            training_images=2000,
+            test_images=1000,
+            directions=64,
+            critic_steps=100,
+            critic_widths=(256, 128),
+            axes_images=500,
+            judge_steps=200,
+            entropy_steps=200,
+        )
 
     def training_sample(self, source: Source, count: int) -> Split:
         """At most `count` training images in the protocol's random order."""
         return _shuffled(source.train, self.seed, "train", count)
 
     def test_sample(self, source: Source) -> Split:
-        """All test images in the protocol's random order: their own order may mean something (MNIST's first half is the cleaner one).
+        """Test images in the protocol's random order: their own order may mean something (MNIST's first half is the cleaner one).
 
         Raises:
             QuadrateError: If there are too few to fill the blocks of the kernel distance.
         """
         if len(source.test) < 4 * self.kid_blocks:
             raise QuadrateError(f"{source.name}: evaluation takes at least {4 * self.kid_blocks} test images; got {len(source.test)}")
-        return _shuffled(source.test, self.seed, "test", len(source.test))
+        return _shuffled(source.test, self.seed, "test", len(source.test) if self.test_images is None else self.test_images)
 
     def fresh_critic_w1(self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> CriticGap:
         """`quadrate.evaluation.critic.fresh_critic_w1` on the protocol's terms."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from quadrate import __version__, draws
 from quadrate.errors import QuadrateError
-from quadrate.evaluation.protocol import Protocol, exact_arithmetic
-from quadrate.files import write_text
+from quadrate.evaluation.protocol import VERSION, Protocol, exact_arithmetic
+from quadrate.files import read_json, write_text
+from quadrate.identity import module_identity
 from quadrate.sources.source import Source
 
 if TYPE_CHECKING:
     from quadrate.training.judges import Judge
 
+_VALUES = ("w1_certified_floor", "w1_fresh_floor", "sliced_w2sq_floor", "kid_floor", "accuracy_retrained_clean", "cross_entropy_retrained_clean_nats")
 _computed: dict[str, dict[str, float]] = {}
 
 
@@ -38,9 +41,9 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
         QuadrateError: If there is no independent judge, the source is too small, or the folder cannot be written.
     """
     protocol, judge = protocol or Protocol(), independent_judge(judges)
-    # A judge's name says little about its weights; its two scores on the test set tell one from another.
-    about_judge = [judge.name, judge.accuracy, judge.cross_entropy_nats]
-    terms = json.dumps({"quadrate": __version__, "source": source.fingerprint, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
+    about_judge = [judge.name, judge.accuracy, judge.cross_entropy_nats, module_identity(judge.module, judge.provenance.get("version", ""))]
+    made_with = {"quadrate": __version__, "version": VERSION, "source": source.fingerprint, "classes": source.classes}
+    terms = json.dumps({**made_with, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
     path = cache_dir / f"references-{draws.key(terms):016x}.json" if cache_dir else None
     if terms not in _computed:
         _computed[terms] = _read(path, terms) or _compute(source, judge, protocol)
@@ -84,7 +87,8 @@ def _compute(source: Source, judge: Judge, protocol: Protocol) -> dict[str, floa
 def _read(path: Path | None, terms: str) -> dict[str, float] | None:
     """What an earlier process wrote for the same terms; None where there is no such file, or it is damaged and better written anew."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8")) if path else None
-        return dict(stored["values"]) if stored and stored["terms"] == terms else None
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = read_json(path) if path else None
+        values = {name: stored["values"][name] for name in _VALUES} if stored and stored["terms"] == terms else None
+    except (QuadrateError, KeyError, TypeError):
         return None
+    return values if values and all(type(value) is float and math.isfinite(value) for value in values.values()) else None

@@ -22,12 +22,14 @@ class Family:
         encoder: From the shape (C, H, W) and the latent dimension to a network from images (N, C, H, W) in [0, 1] to latents (N, dim) in [-1, 1].
         decoder: From the same to a network from received latents (N, dim) to images.
         critic: From the shape to a network from images to scores (N,); no batch norm, as the gradient penalty holds for each sample.
+        version: What stands for the code of a family of one's own in the name of a run's folder; without it, the code itself.
     """
 
     name: str
     encoder: Callable[[Shape, int], nn.Module]
     decoder: Callable[[Shape, int], nn.Module]
     critic: Callable[[Shape], nn.Module]
+    version: str = ""
 
 
 FAMILIES = {
@@ -38,6 +40,9 @@ FAMILIES = {
         Family("compact-colour", compact_colour.encoder, compact_colour.decoder, compact_colour.critic),
     )
 }
+
+BUILT_IN = tuple(FAMILIES.values())
+"""The families that come with Quadrate: their names say what they are."""
 
 CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {
     "conv": ConvClassifier,

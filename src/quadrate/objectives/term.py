@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from quadrate.errors import QuadrateError
+from quadrate.fields import number, plain, shown
+from quadrate.names import check_text
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,29 @@ class Term:
         weight: One weight for all models, or one a model.
         loss: From a `Batch` to one number a model, (K,); it must not mix the models.
         ramp: Whether annealing raises the weight from 0.
+        version: What stands for the code of the loss in the name of a run's folder; without it, its code, constants and weights themselves. Give one
+            where they cannot be read (as of TorchScript), or where what the loss computes is decided elsewhere (in a file, in the environment), and
+            change it when the loss changes.
+
+    Raises:
+        QuadrateError: If the name or the version is not a printable text, or a weight is not a finite number.
     """
 
     name: str
     weight: float | tuple[float, ...]
     loss: Callable[[Batch], Tensor]
     ramp: bool = False
+    version: str = ""
+
+    def __post_init__(self) -> None:
+        check_text("the name of a term", self.name)
+        where = f"term {self.name!r}: "
+        weights = self.weight if isinstance(self.weight, tuple | list) else (self.weight,)
+        checked = tuple(float(number(f"{where}weight", weight)) for weight in weights)
+        if not all(map(math.isfinite, checked)):
+            raise QuadrateError(f"{where}weight must be finite; got {shown(self.weight)}")
+        if not callable(self.loss):
+            raise QuadrateError(f"{where}loss must be a function of a Batch; got {shown(self.loss)}")
+        object.__setattr__(self, "weight", checked if isinstance(self.weight, tuple | list) else checked[0])
+        object.__setattr__(self, "ramp", plain(f"{where}ramp", self.ramp, bool))
+        check_text(f"{where}version", self.version)

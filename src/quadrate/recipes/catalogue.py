@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,13 +122,22 @@ THEORY = (Experiment("rdpc-contours", RDPC, "theory figure", "closed form", rdpc
 
 _PAPERS = (OWN, URDP, RDPC, URDC, LOSSLESS)
 CATALOGUE: tuple[Experiment, ...] = tuple(
-    sorted((*TRADE_OFFS, *THEORY, *LOSSLESS_PREDICTION), key=lambda experiment: _PAPERS.index(experiment.paper))
+    sorted(
+        (*TRADE_OFFS, *THEORY, *LOSSLESS_PREDICTION),
+        key=lambda experiment: _PAPERS.index(experiment.paper) if experiment.paper in _PAPERS else len(_PAPERS),
+    )
 )
-"""All experiments, by paper."""
+"""All experiments, by paper; those of no paper named here stand last."""
+
+
+def name_on(name: str, source: str) -> str:
+    """The name of a recipe on other data than its own: it begins with theirs, in characters that are fit for a folder."""
+    data = re.sub(r"[^\w. -]", "-", Path(source).name).strip(". ")
+    return f"{data}-{name}"
 
 
 def published_name(name: str, source: str) -> str:
     """The name in the catalogue of a recipe, which on other data than the paper's begins with theirs."""
     known = {experiment.name for experiment in CATALOGUE}
-    other = name.removeprefix(f"{Path(source).name}-")
+    other = name.removeprefix(name_on("", source))
     return other if name not in known and other in known else name

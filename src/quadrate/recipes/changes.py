@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe
 from quadrate.errors import QuadrateError
+from quadrate.fields import whole
 from quadrate.recipes.invariant import InvariantRecipe
 
 _Seeded = TypeVar("_Seeded", bound=Recipe | InvariantRecipe)
@@ -31,7 +32,7 @@ def _reseeded(points: tuple[_Point, ...], seeds: int) -> tuple[_Point, ...]:
     Raises:
         QuadrateError: If `seeds` is below 1.
     """
-    if seeds < 1:
+    if whole("seeds", seeds) < 1:
         raise QuadrateError(f"seeds must be at least 1; got {seeds}")
     once = dict.fromkeys(replace(point, seed=0) for point in points)
     return tuple(replace(point, seed=seed) for point in once for seed in range(seeds))

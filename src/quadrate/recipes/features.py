@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from quadrate.errors import QuadrateError
+from quadrate.fields import check_at_least, check_not_negative, check_recipe, make_plain
+from quadrate.names import check_file_name
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Storage:
     receiver: Literal["linear", "svm", "mlp"]
     quality: float = 0.0
     grid: int = 1
+
+    def __post_init__(self) -> None:
+        check_file_name("the codec of a way to store images", self.codec)
+        make_plain(self, f"{self.codec}: ")
+        check_not_negative(self, "quality", where=f"{self.codec}: ")
+        check_at_least(self, 1, "grid")
 
     @property
     def key(self) -> str:
@@ -61,8 +69,8 @@ class FeatureRecipe:
     bfloat16: bool = True
 
     def __post_init__(self) -> None:
-        if len({point.key for point in self.points}) != len(self.points):
-            raise QuadrateError(f"recipe {self.name!r} names the same point twice")
+        check_recipe(self)
+        check_at_least(self, 1, "train", "validation", "test")
         compared = {point.receiver for point in self.points if point.codec == "fp16"}
         if alone := [point.key for point in self.points if point.receiver not in compared]:
             raise QuadrateError(f"recipe {self.name!r}: {alone[0]} has nothing to be compared with; add a point of fp16 features for its receiver")
@@ -81,6 +89,12 @@ class ClipBottleneck:
     beta: str
     samples: int = 10_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        make_plain(self, "a bottleneck: ")
+        check_file_name("the beta of a bottleneck", self.beta)
+        check_at_least(self, 1, "samples")
+        check_at_least(self, 0, "seed")
 
     @property
     def key(self) -> str:
@@ -106,6 +120,9 @@ class ClipRecipe:
     name: str
     title: str
     points: tuple[ClipBottleneck, ...]
+
+    def __post_init__(self) -> None:
+        check_recipe(self)
 
 
 _RATES_BITS = (32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)

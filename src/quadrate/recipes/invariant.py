@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 from quadrate.config import InvariantConfig, InvariantObjective
-from quadrate.errors import QuadrateError
+from quadrate.fields import check_recipe
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class InvariantRecipe:
         predictors: The groups that predictors see members of, in training and in the test; the first is the compressor's own.
 
     Raises:
-        QuadrateError: If a point is there twice.
+        QuadrateError: If a point is there twice, a value is not of its type, or the name is not fit for a folder.
     """
 
     name: str
@@ -34,8 +34,7 @@ class InvariantRecipe:
     predictors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len({point.key for point in self.points}) != len(self.points):
-            raise QuadrateError(f"recipe {self.name!r} names the same point twice")
+        check_recipe(self)
 
 
 def banana_rotation() -> InvariantRecipe:

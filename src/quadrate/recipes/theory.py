@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quadrate.fields import check_positive, check_recipe, make_plain
+
 
 @dataclass(frozen=True)
 class Contour:
@@ -14,6 +16,10 @@ class Contour:
     """
 
     rate: float
+
+    def __post_init__(self) -> None:
+        make_plain(self, "a contour: ")
+        check_positive(self, "rate")
 
     @property
     def key(self) -> str:
@@ -40,6 +46,9 @@ class ContourRecipe:
     variance: float = 1.0
     label_variance: float = 1.0
     correlation: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_recipe(self)
 
 
 def rdpc_contours() -> ContourRecipe:

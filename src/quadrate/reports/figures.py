@@ -26,7 +26,7 @@ from quadrate.reports.panels import (
     stretch_accuracy,
 )
 from quadrate.reports.published import published_figure
-from quadrate.reports.summary import POINT, Row, by_point, require
+from quadrate.reports.summary import POINT, Row, by_point, quick_note, require
 from quadrate.reports.tables import bits_text
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def plot_runs(runs: Runs, path: Path) -> None:
         if "accuracy" in panel.y:
             stretch_accuracy(axis)
     legend_below(figure)
+    if note := quick_note(row for _, own in runs for row in own):
+        figure.suptitle(note, fontsize=9, y=1.02)
     save_figure(figure, path)
 
 

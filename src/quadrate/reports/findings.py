@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from quadrate.reports.analysis import against_published_front, perception_price, refinement, universal_penalty, urdc_finding
-from quadrate.reports.summary import JUDGES, Row
+from quadrate.reports.summary import JUDGES, Row, quick_note
 from quadrate.reports.tables import markdown, number
 from quadrate.reports.tradeoffs import accuracy_against_perception, accuracy_price, restoration
 
@@ -31,6 +31,8 @@ def findings_markdown(recipe_name: str, rows: Sequence[Row]) -> str:
         QuadrateError: If a stage or a column is missing.
     """
     write = _RECIPES.get(recipe_name)
+    if write and (note := quick_note(rows)):
+        return f"{note} So there are no findings yet; `quadrate evaluate RUN` without --quick makes them."
     return write(rows) if write else ""
 
 

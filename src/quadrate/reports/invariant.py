@@ -12,7 +12,8 @@ from torch import Tensor
 
 from quadrate.errors import QuadrateError
 from quadrate.reports.panels import COLOURS, MARKERS, new_figure, save_figure
-from quadrate.reports.summary import read_table, require
+from quadrate.reports.points import read_points
+from quadrate.reports.summary import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,10 +70,10 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
     Raises:
         QuadrateError: If a file is no such table.
     """
-    rows = []
+    rows: list[Row] = []
     for table in tables:
-        rows += (own := read_table(table))
-        if not own or not {"objective", "augmentation"} <= own[0].keys():
+        rows += (own := read_points(table))
+        if not {"objective", "augmentation"} <= own[0].keys():
             raise QuadrateError(f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws what there is to see")
     require(rows, "objective", "beta", "steps", "disk_bits", "augmentation", "predictor_augmentation", "accuracy_latents")
     draw_accuracy(rows, path)

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quadrate.errors import QuadrateError
+from quadrate.fields import is_number, shown
+from quadrate.names import is_printable
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.recipes.theory import ContourRecipe
-from quadrate.reports.summary import Row
+from quadrate.reports.summary import Row, read_table
 from quadrate.reports.tables import markdown, number
 
 if TYPE_CHECKING:
@@ -66,6 +68,10 @@ _CONTOURS: Columns = {
     "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
 }
 _KINDS = {"objective": _INVARIANT, "way": _FEATURES, "model_entropy_bits": _BOTTLENECKS, "rate_nats": _CONTOURS}
+_TEXTS = {"objective", "bottleneck", "schedule", "augmentation", "predictor_augmentation", "way", "receiver", "at_the_edge", "hyperparameter"}
+_WHOLE = ("steps", "seed")
+_ENDLESS = ("perception_spread_nats",)
+_LARGEST = 1e15  # no result comes near
 _NOTES = {
     "objective": """A line is a codec, or another way to read one. vic reconstructs the representative that all members of an orbit share, vc the
 sample itself, bince tells orbits apart; β weighs the rate. Bits are those of whole .quad files, a sample. A predictor is a classifier that was
@@ -76,6 +82,29 @@ lost: percentage points of accuracy, against the same receiver of uncompressed f
     "model_entropy_bits": "A line is a published bottleneck, and samples of its own model in one .quad file.",
     "rate_nats": "A line is a rate: D is what the contour of R(D, C) nears where classification is free, C what it nears where distortion is free.",
 }
+
+
+def read_points(path: Path) -> list[dict[str, Any]]:
+    """The rows of a results.csv of any kind of run whose points stand alone.
+
+    Raises:
+        QuadrateError: If the file cannot be read, is of no such run, or has a text where a number belongs.
+    """
+    rows = read_table(path)
+    try:
+        kind = _kind(rows)
+    except QuadrateError as error:
+        raise QuadrateError(f"{path}: {error}") from None
+    for row in rows:
+        for name, value in row.items():
+            if name not in _TEXTS and not (is_number(value) and (abs(value) < _LARGEST or name in _ENDLESS)):
+                which = f"{shown(value)} where a number should stand, in the column {name[:80]!a}"
+                raise QuadrateError(f"{path}: a table of results holds {which}; `quadrate evaluate RUN` writes it anew")
+            if name in _WHOLE and type(value) is not int:
+                raise QuadrateError(f"{path}: {name} is {shown(value)}, and should be a whole number; `quadrate evaluate RUN` writes it anew")
+        if kind not in row or not is_printable("".join(row)):
+            raise QuadrateError(f"{path} has a row without {kind!r}; `quadrate evaluate RUN` writes it anew")
+    return rows
 
 
 def points_markdown(rows: Sequence[Row]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import mean_interval
+from quadrate.names import is_printable
 
 Row = Mapping[str, Any]
 """One scored point, as `quadrate.runs.Run.results` returns it, or the mean of several seeds."""
@@ -18,6 +19,8 @@ POINT = ("stage", "levels", "lambda_d", "lambda_p", "lambda_c", "noise_std")
 """What names an operating point, its seed apart."""
 
 JUDGES = ("training", "independent", "retrained")
+
+_LONGEST_WHOLE = 18  # digits, which every integer type holds
 
 SCORES = (
     "rate_entropy_bits",
@@ -51,25 +54,45 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
     """The rows of a results.csv: numbers where cells are numbers, no key where a cell is empty.
 
     Raises:
-        QuadrateError: If there is no such file, or it is no table.
+        QuadrateError: If there is no such file, it is not a table, or a cell has control characters.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise QuadrateError(f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}") from None
     if any(None in row or None in row.values() for row in rows):
         raise QuadrateError(f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate evaluate` has equally many")
+    if not all(is_printable(text) for row in rows for cell in row.items() for text in cell):
+        raise QuadrateError(f"{path} has a cell with a line break or another control character; `quadrate evaluate` writes none")
     return [{name: _cell(text) for name, text in row.items() if text} for row in rows]
 
 
 def _cell(text: str) -> int | float | str:
-    for kind in (int, float):
+    for kind in (int, float) if len(text) <= _LONGEST_WHOLE else (float,):
         try:
             return kind(text)
         except ValueError:
             continue
     return text
+
+
+def point_of(row: Row) -> tuple[Any, ...]:
+    """What tells a row from those of other points, its seed apart; scores on quick terms are never taken together with others."""
+    return (*(row[name] for name in POINT), is_quick(row))
+
+
+def is_quick(row: Row) -> bool:
+    """Whether a row has scores on quick terms (`quadrate evaluate --quick`), which are for a first look and compare with no others."""
+    return row.get("protocol") == "quick"
+
+
+def quick_note(rows: Iterable[Row]) -> str:
+    """What is to be said of rows with scores on quick terms; nothing where there are none."""
+    quick = [is_quick(row) for row in rows]
+    if not any(quick):
+        return ""
+    return f"{'All' if all(quick) else 'Some'} scores are quick ones (--quick), for a first look: they are rough, and compare with no others."
 
 
 def by_point(rows: Iterable[Row]) -> list[list[Row]]:
@@ -82,7 +105,7 @@ def by_point(rows: Iterable[Row]) -> list[list[Row]]:
     require(rows, *POINT, "seed")
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[name] for name in POINT), []).append(row)
+        groups.setdefault(point_of(row), []).append(row)
     return list(groups.values())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from quadrate.reports.summary import Row, mean_over_seeds, require
+from quadrate.reports.summary import Row, is_quick, mean_over_seeds, quick_note, require
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,8 +95,10 @@ def bits_text(bits: float) -> str:
 
 def _columns(means: Sequence[Row]) -> list[_Column]:
     require(means, "rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq", "kid", "train_cpu_seconds")
+    protocol = [_Column("protocol", [str(row.get("protocol", "full")) for row in means])] if any(map(is_quick, means)) else []
     columns = [
         _Column("stage", [str(row["stage"]) for row in means]),
+        *protocol,
         _Column("rate\nbits", [f"{row['rate_bound_bits']:.2f}" for row in means]),
         _Column("H(Z|U)\nbits", [f"{row['rate_entropy_bits']:.2f}" for row in means]),
         *(_Column(heading, [f"{row[name]:g}" for row in means]) for name, heading in _WEIGHTS.items() if _varies(means, name)),
@@ -127,6 +129,7 @@ def _caption(means: Sequence[Row]) -> str:
     fixed = [f"{heading} {means[0][name]:g}" for name, heading in _WEIGHTS.items() if not _varies(means, name)]
     seeds = _range([row["seeds"] for row in means], lambda value: f"{value:g}")
     sentences = [
+        quick_note(means),
         f"{', '.join(fixed)} throughout." if fixed else "",
         "One seed a point; ± is the half-width of the 95 % interval over test images, where the score has one."
         if seeds == "1"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from quadrate.config import digest
 from quadrate.errors import QuadrateError
+from quadrate.files import exists, read_bytes
 from quadrate.recipes.features import ClipBottleneck, ClipRecipe
 from quadrate.runs.points import PointRun
 from quadrate.training.processes import Report, run_jobs
@@ -44,7 +45,7 @@ class ClipRun(PointRun):
 
     def __init__(self, recipe: ClipRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
         self._published = {point: _find(point) for point in recipe.points}
-        contents = [path.read_bytes().hex() for path in self._published.values()]
+        contents = [read_bytes(path).hex() for path in self._published.values()]
         super().__init__(recipe, ("lossyless", digest(*contents)), root, device)
 
     def published(self, point: ClipBottleneck) -> PublishedBottleneck:
@@ -64,8 +65,11 @@ class ClipRun(PointRun):
     def _needed(self) -> list[Path]:
         return [self.codec_file(point) for point in self.recipe.points]
 
+    def _read_by(self, point: ClipBottleneck) -> list[Path]:
+        return [self.codec_file(point)]
+
     def _make(self, workers: int, report: Report) -> None:
-        run_jobs(_freeze, self, [point for point in self.recipe.points if not self.codec_file(point).exists()], workers, report)
+        run_jobs(_freeze, self, [point for point in self.recipe.points if not exists(self.codec_file(point))], workers, report)
 
     def _score(self, points: Sequence[ClipBottleneck], workers: int, report: Report) -> None:
         run_jobs(_score_point, self, points, workers, report)

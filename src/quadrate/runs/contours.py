@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from quadrate import __version__
 from quadrate.recipes.theory import Contour, ContourRecipe
 from quadrate.runs.points import PointRun
 from quadrate.theory import ScalarGaussian, classification, distortion, rate
@@ -35,6 +36,9 @@ class ContourRun(PointRun):
 
     def _needed(self) -> list[Path]:
         return []
+
+    def _made_with(self, point: Contour) -> dict[str, str]:
+        return {"quadrate": __version__}
 
     def _make(self, workers: int, report: Report) -> None:
         """Nothing is made beforehand."""

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, write_atomically, write_text
+from quadrate.fields import is_number
+from quadrate.files import exists, read_json, write_atomically, write_text
 from quadrate.networks.backbones import Backbone, load_backbone
 from quadrate.recipes.features import FeatureRecipe, Storage
 from quadrate.runs.points import PointRun
@@ -53,6 +54,8 @@ class FeatureRun(PointRun):
 
     def __init__(self, recipe: FeatureRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
         source = load_source(recipe.source)
+        if source.shape[0] not in (1, 3):
+            raise QuadrateError(f"{recipe.name}: backbones and image codecs take 1 or 3 channels; {recipe.source} has {source.shape[0]}")
         self.splits = {name: _first(recipe, name, getattr(source, name)) for name in SPLITS}
         super().__init__(recipe, (source.name, source.fingerprint), root, device)
 
@@ -74,7 +77,7 @@ class FeatureRun(PointRun):
 
     def extract(self, images: Tensor, backbone: Backbone, path: Path) -> None:
         """Writes the features of images, uint8 (N, C, H, W), as float32 (N, d), unless they are there."""
-        if not path.exists():
+        if not exists(path):
             values = backbone.to(self.device).features(images, bfloat16=self.recipe.bfloat16).numpy()
             _write(path, values)
 
@@ -102,11 +105,16 @@ class FeatureRun(PointRun):
     def _needed(self) -> list[Path]:
         return [*map(self._features_file, SPLITS), *map(self.codec_file, self._rates_bits)]
 
+    def _read_by(self, point: Storage) -> list[Path]:
+        files = [self._features_file(split) for split in SPLITS]
+        files += [self.codec_file(point.quality)] if point.codec == "features" else []
+        return files if point.codec == "fp16" else [*files, self.reference_file(point.receiver)]
+
     def _make(self, workers: int, report: Report) -> None:
-        splits = [name for name in SPLITS if not self._features_file(name).exists()]
+        splits = [name for name in SPLITS if not exists(self._features_file(name))]
         if splits:
             run_jobs(_extract_split, (self, load_backbone(self.recipe.backbone)), splits, workers, report)
-        run_jobs(_fit_codec, self, [rate for rate in self._rates_bits if not self.codec_file(rate).exists()], workers, report)
+        run_jobs(_fit_codec, self, [rate for rate in self._rates_bits if not exists(self.codec_file(rate))], workers, report)
 
     def _score(self, points: Sequence[Storage], workers: int, report: Report) -> None:
         for first in (True, False):  # the others are compared with fp16 features
@@ -121,14 +129,16 @@ def _first(recipe: FeatureRecipe, name: str, split: Split) -> Split:
     return Split(split.images[:count].clone(), split.labels[:count].clone())
 
 
-def _read(path: Path, count: int) -> NDArray[Any]:
+def _read(path: Path, count: int, kind: type[np.generic] = np.float32) -> NDArray[Any]:
+    """An array that `_write` wrote: features (count, d), or one truth value a row, (count,)."""
+    if not exists(path):
+        raise QuadrateError(f"no such file: {path}; remove its run folder, and train and evaluate anew")
     try:
-        values = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise QuadrateError(f"no such file: {path}; remove its run folder, and train and evaluate anew") from None
-    except (OSError, ValueError, EOFError):
-        values = None
-    if not isinstance(values, np.ndarray) or values.shape[:1] != (count,):
+        values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # mapped, for a size beyond the file's is then refused and not allocated
+    except Exception:  # NumPy raises a dozen kinds of exception on damaged headers
+        values = np.empty(0)
+    dimensions = 1 if kind is np.bool_ else 2
+    if values.shape[:1] != (count,) or values.ndim != dimensions or values.dtype != kind or not np.isfinite(values).all():
         raise QuadrateError(f"{path} is damaged or of other images: an array of {count} rows should stand there; remove it to have it made anew")
     return values
 
@@ -186,7 +196,7 @@ def _received(run: FeatureRun, point: Storage, features: Features) -> dict[str, 
     seconds = time.process_time() - start
     if point.codec == "fp16":
         _write(run.reference_file(point.receiver), correct)
-    before = _read(run.reference_file(point.receiver), len(correct))
+    before = _read(run.reference_file(point.receiver), len(correct), np.bool_)
     scores = {"accuracy": accuracy_interval(correct), "lost": accuracy_lost(before, correct)}
     row = {column: value for name, (estimate, low, high) in scores.items() for column, value in _columns(name, estimate, low, high)}
     chosen = {"hyperparameter": receiver.hyperparameter, "at_the_edge": receiver.at_the_edge, "validation_accuracy": receiver.validation_accuracy}
@@ -228,11 +238,19 @@ def _by_feature_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stor
         "images_a_file": len(plain["test"]),
         "feature_mse": float(np.mean(np.square(back["test"] - plain["test"], dtype=np.float64))),
         "codec_file_bytes": path.stat().st_size,
-        **read_json(path.with_suffix(".json")),
+        "fit_seconds": _fit_seconds(path.with_suffix(".json")),
         "compress_images_a_second": images / (compressed - start),
         "decompress_images_a_second": images / (ends - compressed),
     }
     return way, 8 * len(files["test"] or b"") / len(plain["test"]), back
+
+
+def _fit_seconds(path: Path) -> float:
+    stored = read_json(path)
+    seconds = stored.get("fit_seconds") if isinstance(stored, dict) else None
+    if not is_number(seconds):
+        raise QuadrateError(f"{path} is damaged: it does not say how long fitting took; remove the codec beside it to have both made anew")
+    return float(seconds)
 
 
 def _by_image_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:

@@ -12,26 +12,49 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from quadrate import __version__
-from quadrate.config import to_json
+from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, write_text
+from quadrate.files import exists, read_json, write_text
 from quadrate.training.processes import available_cores
+
+MADE_WITH = "made_with"
+"""The key in a file of scores under which stands what they were made with: scores made with something else are measured anew."""
+
+_Recipe = TypeVar("_Recipe")
 
 
 def describe(folder: Path, recipe: Any, source: dict[str, Any], **more: Any) -> None:
     """Writes the resolved configuration into a run's folder, once: the recipe, its source, what else decides its numbers, command and machine."""
     path = folder / "config.json"
-    if not path.exists():
+    if not exists(path):
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         description = {"recipe": json.loads(to_json(recipe)), "source": source, **more, "command": command, **machine()}
         # A list of numbers stands on one line, however long a code is.
         text = re.sub(r"\[\n[\s\d.,e+-]+\]", lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]", json.dumps(description, indent=1))
         write_text(path, text)
+
+
+def read_recipe(folder: Path, kind: type[_Recipe]) -> _Recipe:
+    """The recipe of a run folder.
+
+    Args:
+        folder: The folder.
+        kind: The recipe's class.
+
+    Raises:
+        QuadrateError: If there is no run there, or its config.json holds no such recipe.
+    """
+    fields = read_recipe_fields(folder)
+    try:
+        recipe: _Recipe = from_json(kind, json.dumps(fields))
+    except QuadrateError as error:
+        raise QuadrateError(f"{folder / 'config.json'}: {error}") from None
+    return recipe
 
 
 def read_recipe_fields(folder: Path) -> Any:
@@ -41,7 +64,7 @@ def read_recipe_fields(folder: Path) -> Any:
         QuadrateError: If there is no run there, or its config.json cannot be read.
     """
     path = folder / "config.json"
-    if not path.exists():
+    if not exists(path):
         raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
     described = read_json(path)
     return described.get("recipe") if isinstance(described, dict) else None

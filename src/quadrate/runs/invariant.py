@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quadrate import __version__, draws
 from quadrate.config import InvariantConfig
-from quadrate.files import read_json
+from quadrate.files import exists
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.runs.points import PointRun
 from quadrate.runs.seeds import Item, take_over
@@ -67,7 +67,7 @@ class InvariantRun(PointRun):
         """The trained codecs of seed 0 for pictures: of each objective the first."""
         first: dict[str, InvariantConfig] = {}
         for point in self.recipe.points:
-            if (self.place(point) / "model.safetensors").exists():
+            if exists(self.place(point) / "model.safetensors"):
                 first.setdefault(point.objective, point)
         return [(point, self.codec(point)) for point in first.values()]
 
@@ -81,20 +81,18 @@ class InvariantRun(PointRun):
         test, chosen = _splits(self.source, self.recipe.augmentation).test, torch.arange(count)
         return test.members(chosen, generator), test.representatives(chosen)
 
-    def results(self) -> list[dict[str, Any]]:
-        """The rows of all scored points, one a group of predictors."""
-        places = [self._row_file(point) for point in self.recipe.points]
-        return [row for path in places if path.exists() for row in read_json(path)["rows"]]
-
     def _needed(self) -> list[Path]:
         return [self.place(point) / "model.safetensors" for point in self.recipe.points]
+
+    def _read_by(self, point: InvariantConfig) -> list[Path]:
+        return [self.place(point) / "model.safetensors"]
 
     def _make(self, workers: int, report: Report) -> None:
         models = [Path(point.key, "model.safetensors") for point in self.recipe.points]
         rows = [self._row_file(point).relative_to(self.folder) for point in self.recipe.points]
         items = [Item(model.parent, model) for model in models] + [Item(row, row, model) for row, model in zip(rows, models, strict=True)]
         take_over(self.recipe, self._folder_of, items)
-        jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not path.exists()]
+        jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not exists(path)]
         run_jobs(_train_point, (self.recipe, self.source, self.device), jobs, workers, report)
 
     def _score(self, points: Sequence[InvariantConfig], workers: int, report: Report) -> None:
@@ -150,7 +148,8 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
     recipe, codec = run.recipe, run.codec(point)
     row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
     size = (run.place(point) / "model.safetensors").stat().st_size
-    cost = {"codec_file_bytes": size, "train_cpu_seconds": codec.details["cpu_seconds"]}
+    cost = {"codec_file_bytes": size}
+    cost |= {f"train_{name}": codec.details[name] for name in ("cpu_seconds", "wall_seconds") if name in codec.details}
     if run.source is None:
         rows = [row | score_population(codec, _population(recipe, point)) | cost]
     else:

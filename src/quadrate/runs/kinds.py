@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quadrate.files import exists
 from quadrate.recipes.features import ClipRecipe, FeatureRecipe
 from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.recipes.theory import ContourRecipe
@@ -42,7 +43,7 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
 
 def is_point_run(folder: Path) -> bool:
     """Whether a folder is the run of a recipe whose points stand alone."""
-    return (folder / "config.json").exists() and _stand_alone(read_recipe_fields(folder))
+    return exists(folder / "config.json") and _stand_alone(read_recipe_fields(folder))
 
 
 def _stand_alone(fields: Any) -> bool:

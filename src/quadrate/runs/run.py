@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import json
+import secrets
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
-
-from quadrate import __version__, draws
+from quadrate import __version__
 from quadrate.codec import Codec
-from quadrate.config import OperatingPoint, Recipe, Stage, digest, from_json, to_json
+from quadrate.config import OperatingPoint, Recipe, Stage, digest, to_json
 from quadrate.devices import find_device
-from quadrate.errors import QuadrateError
-from quadrate.files import exists, read_json, write_text
-from quadrate.networks.family import Family, find_family
+from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.files import exists, write_text
+from quadrate.identity import weights_digest
+from quadrate.networks.family import CLASSIFIERS, Family, find_family
 from quadrate.objectives import Term
 from quadrate.progress import Showing, shown
-from quadrate.runs.folder import describe, read_recipe_fields, to_csv
+from quadrate.runs.folder import describe, read_recipe, to_csv
+from quadrate.runs.own import Own
+from quadrate.runs.scoring import QUICK, Scoring, read_row, score_point
 from quadrate.runs.seeds import Item, take_over
-from quadrate.sources import Source, load_source, pixels
-from quadrate.training.judges import find_judge
-from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
+from quadrate.sources import Source, load_source
+from quadrate.sources.source import fingerprint_of
+from quadrate.training.judges import Judge, find_judge
+from quadrate.training.processes import available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
 
-_LONG = 100  # dimensions
-_ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
+_LONGEST_FILE = ".checkpoint.safetensors.00000000"  # in a point's folder
 
 
 class Run:
     """A recipe at work: its source, its judges, its folder.
 
     The folder is `root/NAME-DIGEST`; the digest covers the recipe with all its settings, the source's contents, the judge's weights, and the user's
-    own networks and terms by name. So the same command finds its own folder again, finished or not, and a changed one never meets another's files.
+    own networks, terms, judges and sources: their weights and their code, with the constants, closures and globals that it reads, or the version that
+    he gave (`quadrate.identity`). So the same command finds its own folder again, finished or not, and a changed one never meets another's files.
+    Where nobody can tell what code computes, the run warns and takes a fresh folder.
 
     Args:
         recipe: What to train.
@@ -46,6 +52,9 @@ class Run:
 
     Raises:
         QuadrateError: If data, a judge or the device is missing.
+
+    Warns:
+        QuadrateWarning: If code of the user's own cannot be told from other code, so that the run takes a fresh folder.
     """
 
     def __init__(
@@ -58,15 +67,22 @@ class Run:
         terms: Sequence[Term] = (),
     ) -> None:
         self.recipe, self.root, self.device, self.terms = recipe, Path(root), str(find_device(device)), tuple(terms)
-        self.source = (source or load_source(recipe.source)).to(self.device)
+        self.source = (load_source(recipe.source) if source is None else _as_it_is(source)).to(self.device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
         with one_thread():  # a judge that is trained here must not depend on how many cores there are
             self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
         names = [self.family.name, *(term.name for term in self.terms)]
-        self._beside = [self.source.fingerprint, *names, _weights_digest(self.judge.module)]  # what decides numbers beside the recipe
+        self._own = Own(self.family, self.terms, self.source, self.judge)
+        self._beside = [self.source.fingerprint, *names, weights_digest(self.judge.module)]  # what decides numbers beside the recipe
+        if self._own.described:
+            self._beside.append(json.dumps(self._own.described, sort_keys=True))
+        if self._own.unknown:
+            self._beside.append(secrets.token_hex(8))
         self.folder = self._folder_of(recipe)
+        for line in self._own.unknown:
+            warnings.warn(f"{line}; nothing that was trained before is used, and this run has a fresh folder, {self.folder}", QuadrateWarning, 2)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Showing = "auto") -> Run:
         """Trains every stage in order, skipping what is trained and resuming what was interrupted; returns itself.
@@ -98,18 +114,58 @@ class Run:
         """
         source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
         judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
-        describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], judge=judge)
-        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage in self.recipe.stages for point in stage.points])
+        own = {"own": self._own.described} if self._own.described else {}
+        for stage, point in self._pairs:
+            exists(self.place(stage, point) / _LONGEST_FILE)  # a path that is too long is refused before anything is trained
+        describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], **own, judge=judge)
+        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage, point in self._pairs])
 
     def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
         """The folder of one point."""
         return self.folder / (stage if isinstance(stage, str) else stage.name) / point.key
 
-    def is_scored(self, stage: Stage | str, point: OperatingPoint) -> bool:
-        """Whether all that the protocol measures of every codec is measured of a point."""
+    @property
+    def _pairs(self) -> list[tuple[Stage, OperatingPoint]]:
+        return [(stage, point) for stage in self.recipe.stages for point in stage.points]
+
+    def is_scored(self, stage: Stage | str, point: OperatingPoint, quick: bool = False) -> bool:
+        """Whether all that the protocol measures of every codec is measured of a point, with the codec, the images and the judges that are found now.
+
+        Args:
+            stage: The point's stage.
+            point: The point.
+            quick: Whether scores on quick terms will do; those on full terms always do.
+
+        Raises:
+            QuadrateError: If the scores that are there are damaged.
+        """
         from quadrate.evaluation import COLUMNS
 
-        return set(COLUMNS) <= _scores(self.place(stage, point)).keys()
+        place = self.place(stage, point)
+        row = read_row(place)
+        if row is None or not set(COLUMNS) <= row.keys() or not exists(place / "model.safetensors"):
+            return False
+        is_quick = row.get("protocol") == QUICK
+        return (quick or not is_quick) and not self._scoring({"training": self.judge, "independent": self._found_judge}, is_quick).differs(place)
+
+    def _scoring(self, judges: dict[str, Judge | None], quick: bool) -> Scoring:
+        return Scoring(self.source, self.family, judges, self.root / "floors", self.device, quick)
+
+    @cached_property
+    def _independent_judge(self) -> Judge:
+        with one_thread():
+            return find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
+
+    @cached_property
+    def _found_judge(self) -> Judge | None:
+        """The independent judge if it is there already: scores that were made with it are not held against one trained for nothing else."""
+        spec, judges = self.recipe.independent_judge, self.root / "judges"
+        if spec in CLASSIFIERS and not any(judges.glob(f"*-{self.source.fingerprint[:8]}-{spec}-s1.safetensors")):
+            return None
+        try:
+            return self._independent_judge
+        except QuadrateError:
+            return None
 
     def codec(self, stage: str, point: OperatingPoint) -> Codec:
         """A trained codec.
@@ -128,51 +184,73 @@ class Run:
             codecs[0].add_decoder(other, name)
         return codecs[0]
 
-    def evaluate(self, workers: int | None = None, report: Showing = "auto") -> list[dict[str, Any]]:
+    def evaluate(self, workers: int | None = None, report: Showing = "auto", quick: bool = False) -> list[dict[str, Any]]:
         """Scores every trained point that is not scored yet, by the fixed protocol on the test set; what an earlier version measured is kept.
 
-        Progress is shown as in `train`.
+        A point is scored anew where its codec, the images, a judge or the protocol are not those that its scores were made with.
+
+        Args:
+            workers: Processes at most; by default one a core.
+            report: As in `train`; takes the row of each point that is scored.
+            quick: Scores on the terms of `Protocol.quick()`, for a first look: such rows have "quick" in the column `protocol`, and an evaluation on
+                full terms replaces them.
 
         Returns:
             One row a point: stage, weights, seed, rates, scores and cost.
 
         Raises:
-            QuadrateError: If no point is trained.
+            QuadrateError: If no point is trained, or there are too few test images.
         """
-        pairs = [(stage, point) for stage in self.recipe.stages for point in stage.points]
-        trained = [(stage, point) for stage, point in pairs if (self.place(stage, point) / "model.safetensors").exists()]
+        trained = [pair for pair in self._pairs if exists(self.place(*pair) / "model.safetensors")]
         if not trained:
             raise QuadrateError(f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}` first")
-        pending = [pair for pair in trained if not self.is_scored(*pair)]
+        pending = [pair for pair in trained if not self.is_scored(*pair, quick)]
         if pending:
-            from quadrate.evaluation import prepare
+            from quadrate.evaluation import Protocol, prepare
 
+            scoring = self._scoring({"training": self.judge, "independent": self._independent_judge}, quick)
             with one_thread():
-                independent = find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
-                judges = {"training": self.judge, "independent": independent}
-                prepare(self.source, judges, cache_dir=self.root / "floors")
+                prepare(self.source, scoring.judges, Protocol.quick() if quick else None, scoring.floors)
             jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
-            on_cpu = self.device == "cpu"
-            shared = (self.source, self.family, judges, self.root / "floors", self.device)
             with shown(report, "scoring", len(jobs)) as told:
-                run_jobs(_evaluate_point, shared, jobs, (workers or available_cores()) if on_cpu else 1, told)
+                run_jobs(score_point, scoring, jobs, (workers or available_cores()) if self.device == "cpu" else 1, told)
         _, results = read_results(self.folder)
         write_text(self.folder / "results.csv", to_csv(results))
         return results
 
     @classmethod
-    def open(cls, folder: Path | str, device: str = "cpu") -> Run:
+    def open(
+        cls,
+        folder: Path | str,
+        device: str = "cpu",
+        source: Source | None = None,
+        family: Family | None = None,
+        terms: Sequence[Term] = (),
+    ) -> Run:
         """A run by its folder.
 
+        Args:
+            folder: The run's folder.
+            device: "cpu" or "cuda".
+            source: The user's own source, if it was trained on one.
+            family: The user's own networks, if it was trained with such.
+            terms: The user's own terms, if it was trained with such.
+
         Raises:
-            QuadrateError: If there is no run there, or its data are not what they were.
+            QuadrateError: If there is no run there, or its data, judges, networks or terms are not what they were.
         """
         folder = Path(folder)
-        recipe = _read_recipe(folder)
-        run = cls(recipe, folder.parent, device)
+        recipe = read_recipe(folder, Recipe)
+        run = cls(recipe, folder.parent, device, source, family, terms)
         if run.folder.name != folder.resolve().name:
-            raise QuadrateError(f"{folder} was trained on other data, judges or networks than are found now (now: {run.folder.name})")
+            raise QuadrateError(f"{folder} was trained on other data, judges, networks or terms than are found now (now: {run.folder.name})")
         return run
+
+
+def _as_it_is(source: Source) -> Source:
+    """A user's source under the fingerprint of what it holds, whatever it says."""
+    held = fingerprint_of(source.train, source.validation, source.test)
+    return source if source.fingerprint == held else replace(source, fingerprint=held)
 
 
 def _item(stage: Stage, point: OperatingPoint) -> Item:
@@ -185,87 +263,12 @@ def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
     """The recipe's name and the scored rows of a run folder, without its data or judges.
 
     Raises:
-        QuadrateError: If there is no run there, or none of its points is scored.
+        QuadrateError: If there is no run there, none of its points is scored, or a file is damaged.
     """
     folder = Path(folder)
-    recipe = _read_recipe(folder)
-    rows = [
-        read_json(path) for stage in recipe.stages for point in stage.points if (path := folder / stage.name / point.key / "evaluation.json").exists()
-    ]
+    recipe = read_recipe(folder, Recipe)
+    found = (read_row(folder / stage.name / point.key) for stage in recipe.stages for point in stage.points)
+    rows = [row for row in found if row is not None]
     if not rows:
         raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
     return recipe.name, rows
-
-
-def _read_recipe(folder: Path) -> Recipe:
-    return from_json(Recipe, json.dumps(read_recipe_fields(folder)))
-
-
-def _levels_text(levels: tuple[int, ...]) -> str:
-    """Levels as 3x3x3, and those of a long code as 256^1568."""
-    return f"{levels[0]}^{len(levels)}" if len(levels) > _LONG and len(set(levels)) == 1 else "x".join(map(str, levels))
-
-
-def _weights_digest(module: nn.Module) -> str:
-    return digest(*(name + tensor.cpu().numpy().tobytes().hex() for name, tensor in sorted(module.state_dict().items())))
-
-
-@dataclass(frozen=True)
-class _Reconstruction:
-    """A codec on what its encoder sees, as the evaluation calls it."""
-
-    codec: Codec
-    source: Source
-
-    def __call__(self, images: Tensor, seed: int) -> Tensor:
-        generator = draws.generator(seed, "evaluation noise", device=images.device)
-        return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
-
-
-def _scores(place: Path) -> dict[str, Any]:
-    """What is measured of a point already."""
-    path = place / "evaluation.json"
-    row = read_json(path) if path.exists() else {}
-    return row if isinstance(row, dict) else {}
-
-
-def _entropy(codec: Codec, source: Source, seed: int, device: str) -> dict[str, Any]:
-    """H(Z|U) of the codec's symbols."""
-    from quadrate.bottlenecks import conditional_entropy_bits
-
-    latents = []
-    for split in (source.train, source.validation):
-        generator = draws.generator(seed, "entropy noise", device=device)
-        latents.append(codec.source_latents(source, split.images, generator))
-    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels)
-    return dict(zip(_ENTROPY, (entropy.bits, entropy.stderr, entropy.method), strict=True))
-
-
-def _evaluate_point(shared: tuple[Any, ...], job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
-    """Scores one point and writes its row."""
-    from quadrate.evaluation import evaluate
-    from quadrate.reports.grids import save_grid
-
-    source, family, judges, floors, device = shared
-    stage, point, place = job
-    source = replace(source, noise_std=stage.noise_std)
-    codec = Codec.load(place / "model.safetensors", family, device)
-    reconstruct = _Reconstruction(codec, source)
-    known = _scores(place)
-    row: dict[str, Any] = {
-        "stage": stage.name,
-        "levels": _levels_text(codec.levels),
-        "lambda_d": point.lambda_d,
-        "lambda_p": point.lambda_p,
-        "lambda_c": point.lambda_c,
-        "seed": point.seed,
-        "noise_std": stage.noise_std,
-        "rate_bound_bits": codec.rate_bound_bits,
-    }
-    row |= {name: known[name] for name in _ENTROPY} if set(_ENTROPY) <= known.keys() else _entropy(codec, source, point.seed, device)
-    row |= evaluate(reconstruct, source, judges, legacy_critic=codec.critic, cache_dir=floors, known=known)
-    row |= {"train_cpu_seconds": codec.details["cpu_seconds"], "train_wall_seconds": codec.details["wall_seconds"]}
-    shown = source.test.images[:16]
-    save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])
-    write_text(place / "evaluation.json", json.dumps(row, indent=1))
-    report({"stage": stage.name, "point": point.key, **row})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from quadrate.config import Recipe, from_json
+from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.recipes.changes import with_seeds
 from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs.folder import read_recipe_fields
+from quadrate.runs.folder import read_recipe
 
 _Recipe = TypeVar("_Recipe", Recipe, InvariantRecipe)
 
@@ -46,8 +45,8 @@ def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequ
         QuadrateError: If a file cannot be copied.
     """
     own = folder_of(recipe)
-    for other in sorted(own.parent.glob(f"{recipe.name}-*")):
-        if other != own and _same_but_for_seeds(recipe, other, folder_of):
+    for other in sorted(own.parent.iterdir()):
+        if other.name.startswith(f"{recipe.name}-") and other != own and _same_but_for_seeds(recipe, other, folder_of):
             for item in items:
                 wanted = (other / item.finished).exists() and not (own / item.path).exists()
                 if wanted and (item.built_on is None or _same(own / item.built_on, other / item.built_on)):
@@ -61,7 +60,7 @@ def _same(one: Path, other: Path) -> bool:
 def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]) -> bool:
     """Whether a folder is a run of the recipe with other seeds, on the same data, with the same judges and networks."""
     try:
-        other = from_json(type(recipe), json.dumps(read_recipe_fields(folder)))
+        other = read_recipe(folder, type(recipe))
     except QuadrateError:  # no run, or one of another kind
         return False
     return folder_of(other).name == folder.name and with_seeds(other, 1) == with_seeds(recipe, 1)

@@ -9,7 +9,7 @@ from quadrate.errors import QuadrateError
 from quadrate.recipes.catalogue import published_name
 from quadrate.reports.claims import contours, lossyless, rdpc, urdc, urdp
 from quadrate.reports.claims.claim import Answer, Check, Claim, Verdict
-from quadrate.reports.summary import Row, require
+from quadrate.reports.summary import Row, quick_note, require
 from quadrate.reports.tables import markdown
 
 CHECKS: dict[str, tuple[Check, ...]] = urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS
@@ -50,7 +50,9 @@ def decide_run(name: str, source: str, rows: Sequence[Row], command: str = "") -
 
 
 def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
-    """What a check finds; rows that lack what it reads leave its claim undecided, and others' not."""
+    """What a check finds; rows that lack what it reads, or are rough, leave its claim undecided, and others' not."""
+    if note := quick_note(rows):
+        return f"not measured: {note[0].lower()}{note[1:]}", "undecided"
     try:
         return check.decide(rows)
     except QuadrateError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from quadrate.reports.page.data import SCORES, ReportedRun, ScoredPoint, varied, weights_text
 from quadrate.reports.published import published_points
-from quadrate.reports.summary import JUDGES, POINT, Row, interval
+from quadrate.reports.summary import JUDGES, Row, interval, is_quick, point_of
 from quadrate.reports.tables import bits_text
 
 _TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
@@ -56,10 +56,11 @@ def by_curve(run: ReportedRun) -> Iterator[tuple[list[_Group], bool]]:
     """
     groups: dict[tuple[Any, ...], _Group] = {}
     for point in run.points:
-        groups.setdefault(tuple(point.row[name] for name in POINT), []).append(point)
+        groups.setdefault(point_of(point.row), []).append(point)
     parts: dict[tuple[Any, ...], list[_Group]] = {}
     for group in groups.values():
-        parts.setdefault(tuple(group[0].row[name] for name in ("stage", "levels", "noise_std")), []).append(group)
+        row = group[0].row
+        parts.setdefault((*(row[name] for name in ("stage", "levels", "noise_std")), is_quick(row)), []).append(group)
     for part in parts.values():
         part.sort(key=lambda group: (group[0].row["lambda_c"], group[0].row["lambda_p"]))
         perception, classification = ({group[0].row[name] for group in part} for name in ("lambda_p", "lambda_c"))
@@ -79,7 +80,7 @@ def _curves(run: ReportedRun, name: str) -> list[dict[str, Any]]:
             "run": name,
             "rate": bits_text(row["rate_bound_bits"]),
             "noise": f"noise σ = {row['noise_std']:g}" if row["noise_std"] else "",
-            "stage": str(row["stage"]),
+            "stage": f"{row['stage']}{', quick scores' if is_quick(row) else ''}",
             "weight": "several λp" if varied(rows, "lambda_p") else f"λp {row['lambda_p']:g}",
         }
         curves.append({"tags": tags, "joined": joined and len(points) > 1, "points": [_point(group) for group in points]})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from quadrate.config import OperatingPoint, Recipe, Stage, from_json
+from quadrate.config import OperatingPoint, Recipe, Stage
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json
+from quadrate.files import exists, read_bytes, read_json
 from quadrate.reports.claims import Verdict, decide_run
 from quadrate.reports.summary import JUDGES, POINT, Row, require
 from quadrate.runs import read_results
+from quadrate.runs.folder import read_recipe
 
 SCORES = {
     "distortion_mse": "MSE per pixel",
@@ -31,6 +31,8 @@ SCORES = {
     "rate_entropy_bits": "entropy H(Z|U), bits an image",
 }
 """The columns that a chart can show, and what its axes call them."""
+
+_LARGEST_SIDE = 1 << 16  # of a picture that is drawn
 
 WEIGHTS = {"lambda_d": "λd", "lambda_p": "λp", "lambda_c": "λc"}
 
@@ -114,15 +116,15 @@ def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
     folder = Path(folder)
     _, rows = read_results(folder)
     config = _checked_config(folder)
-    recipe: Recipe = from_json(Recipe, json.dumps(config["recipe"]))
+    recipe = read_recipe(folder, Recipe)
     points: list[ScoredPoint] = []
     waiting: dict[bool, list[str]] = {True: [], False: []}
     for stage, point in _pairs(recipe):
         place = folder / stage.name / point.key
-        if (place / "evaluation.json").exists():
+        if exists(place / "evaluation.json"):
             points.append(ScoredPoint(f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place))
         else:
-            waiting[(place / "model.safetensors").exists()].append(f"{stage.name}/{point.key}")
+            waiting[exists(place / "model.safetensors")].append(f"{stage.name}/{point.key}")
     return ReportedRun(folder, config, recipe, points, waiting[True], waiting[False])
 
 
@@ -135,7 +137,7 @@ def model_hashes(run: ReportedRun) -> list[tuple[str, str]]:
     hashes = []
     for stage, point in _pairs(run.recipe):
         path = run.folder / stage.name / point.key / "model.safetensors"
-        if path.exists():
+        if exists(path):
             hashes.append((f"{stage.name}/{point.key}", _sha256(path)))
     return hashes
 
@@ -157,32 +159,39 @@ def _pairs(recipe: Recipe) -> Iterator[tuple[Stage, OperatingPoint]]:
 
 def _checked_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    config: dict[str, Any] = read_json(path)
-    try:
-        sizes = list(config["source"]["shape"])
-        whole = len(sizes) == 3 and all(isinstance(size, int) and size > 0 for size in sizes) and sizes[0] in (1, 3)
-        whole = whole and all(isinstance(config["source"][name], str) for name in ("name", "fingerprint")) and isinstance(config["judge"], dict)
-    except (KeyError, TypeError):
-        whole = False
+    config = checked_config(path)
+    sizes = config["source"].get("shape")
+    whole = isinstance(sizes, list) and len(sizes) == 3 and all(type(size) is int and 0 < size <= _LARGEST_SIDE for size in sizes)
+    whole = whole and isinstance(config["source"].get("fingerprint"), str) and isinstance(config.get("judge"), dict)
     if not whole:
         raise QuadrateError(f"{path} lacks the source's name, fingerprint and shape (C, H, W), or the judge; `quadrate train` writes them")
+    terms = config.get("terms", [])
+    if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
+        raise QuadrateError(f"{path}: the terms should be a list of names; `quadrate train` writes them")
     return config
 
 
+def checked_config(path: Path) -> dict[str, Any]:
+    """What every config.json holds: a recipe and a source, each with its name.
+
+    Raises:
+        QuadrateError: If the file cannot be read, or lacks them.
+    """
+    config = read_json(path)
+    parts = [config.get(part) if isinstance(config, dict) else None for part in ("recipe", "source")]
+    if not all(isinstance(part, dict) and isinstance(part.get("name"), str) for part in parts):
+        raise QuadrateError(f"{path} lacks the recipe or the source, or the name of one; `quadrate train` writes them")
+    return dict(config)
+
+
 def _checked_row(row: Row, place: Path) -> Row:
-    advice = f"delete {place / 'evaluation.json'} and run `quadrate evaluate` again"
-    if not isinstance(row, dict):
-        raise QuadrateError(f"{place / 'evaluation.json'} holds no scores; {advice}")
     require([row], *POINT, "seed")
     for name, value in row.items():
-        if name.startswith(tuple(SCORES)) and not (isinstance(value, int | float) and math.isfinite(value)) and not name.endswith("_method"):
+        if name.startswith(tuple(SCORES)) and not name.endswith("_method") and not math.isfinite(value):
+            advice = f"delete {place / 'evaluation.json'} and run `quadrate evaluate` again"
             raise QuadrateError(f"{place / 'evaluation.json'}: {name} is {value!r}, not a finite number; {advice}")
     return row
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise QuadrateError(f"cannot read {path}: {error.strerror}") from None
+    return hashlib.sha256(read_bytes(path)).hexdigest()

@@ -27,7 +27,7 @@ from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import origin
 from quadrate.reports.page.standalone import StandaloneRun, standalone_section
 from quadrate.reports.panels import COLOURS
-from quadrate.reports.summary import by_point
+from quadrate.reports.summary import by_point, quick_note
 from quadrate.reports.tables import bits_text, markdown_table
 from quadrate.runs.kinds import is_point_run
 
@@ -94,7 +94,7 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
 <h2>{escape(run.recipe.name)}</h2>
 <p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)};
 {len(by_point(run.rows))} operating points, {len(run.points)} codecs with their seeds.</p>
-{_missing(run)}
+{_cautions(run)}
 {_figure([run], charts, run.recipe.name)}
 <h3>Scores</h3>
 {to_html(markdown_table(run.rows))}
@@ -106,13 +106,15 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
 </section>"""
 
 
-def _missing(run: ReportedRun) -> str:
+def _cautions(run: ReportedRun) -> str:
     lines = [
         f"<p><strong>{len(points)} points are {what}</strong>, and not in this report: {escape(', '.join(points))}. "
         f"<code>quadrate {verb}</code> goes on with them.</p>"
         for points, what, verb in ((run.unscored, "trained but not scored", "evaluate"), (run.untrained, "not trained yet", "train"))
         if points
     ]
+    if note := quick_note(run.rows):
+        lines.append(f"<p><strong>{note}</strong> <code>quadrate evaluate</code> without --quick replaces them.</p>")
     return f'<div class="warning" role="note">{"".join(lines)}</div>' if lines else ""
 
 

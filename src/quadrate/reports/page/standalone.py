@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json
+from quadrate.files import exists, read_bytes
 from quadrate.reports.claims import Verdict, decide_run
 from quadrate.reports.page.claims import claims, paper
+from quadrate.reports.page.data import checked_config
 from quadrate.reports.page.images import data_uri
 from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import plain_facts, settings
-from quadrate.reports.points import points_markdown, points_note
-from quadrate.reports.summary import Row, read_table
+from quadrate.reports.points import points_markdown, points_note, read_points
+from quadrate.reports.summary import Row
 
 _PICTURES = {
     "trade-off": "What is kept against bits on disk.",
@@ -47,12 +48,12 @@ class StandaloneRun:
             QuadrateError: If none of its points is scored, or a file is damaged.
         """
         folder = Path(folder)
-        config = read_json(folder / "config.json")
-        if not (isinstance(config, dict) and all(isinstance(config.get(name), dict) and "name" in config[name] for name in ("recipe", "source"))):
-            raise QuadrateError(f"{folder / 'config.json'} lacks the recipe or the source; `quadrate train` writes them")
-        if not (folder / "results.csv").exists():
+        config = checked_config(folder / "config.json")
+        if not isinstance(config["recipe"].get("points"), list):
+            raise QuadrateError(f"{folder / 'config.json'}: the recipe has no list of points; `quadrate train` writes it")
+        if not exists(folder / "results.csv"):
             raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
-        return cls(folder, config, list(read_table(folder / "results.csv")))
+        return cls(folder, config, list(read_points(folder / "results.csv")))
 
     @property
     def name(self) -> str:
@@ -67,7 +68,7 @@ class StandaloneRun:
     @property
     def points(self) -> int:
         """How many points the recipe has."""
-        return len(self.config["recipe"].get("points", []))
+        return len(self.config["recipe"]["points"])
 
     @property
     def unscored(self) -> int:
@@ -111,9 +112,6 @@ def _pictures(run: StandaloneRun) -> str:
     figures = []
     for path in sorted(run.folder.glob("*.png"), key=lambda path: path.stem != "trade-off"):
         caption = escape(_PICTURES.get(path.stem, path.stem))
-        try:
-            picture = data_uri(path.read_bytes(), "png")
-        except OSError as error:
-            raise QuadrateError(f"cannot read {path}: {error.strerror}") from None
+        picture = data_uri(read_bytes(path), "png")
         figures.append(f'<figure class="picture"><img src="{picture}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
     return "\n".join(figures)
