@@ -243,7 +243,7 @@ def bad_inputs(images):
     Path("torn.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
     save(images[0][:, :7], Path("small/a/1.png"))
     Path("deep.png").symlink_to("nowhere.png")
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save("deep16.png")
+    Image.fromarray(np.zeros((8, 8), np.float32)).save("float.tif")
     np.save("small.npy", images[..., :7])
     np.save("flat.npy", images.reshape(60, 64))
     np.save("ints.npy", images.astype(np.int32))
@@ -274,24 +274,24 @@ REFUSED = [
     (["empty"], "empty: no images; expected files that end in .bmp"),
     (["note.txt"], "note.txt: neither an image nor an array; expected a name that ends in .bmp"),
     (["torn.png"], "torn.png: not a readable image"),
-    (["deep16.png"], "deep16.png: an image must be gray or colour with 8 bits a channel"),
+    (["float.tif"], "float.tif: an image must be gray or colour with 8 bits a channel, or gray with 16; it has floating-point pixels"),
     (["small"], "small/a/1.png: its shape is (1, 7, 8) (C, H, W); the codec takes (1, 8, 8)"),
     (["small.npy"], "small.npy: its images are (1, 8, 7) (C, H, W); the codec takes (1, 8, 8)"),
     (["flat.npy"], "flat.npy: expected images (N, C, H, W) or (N, H, W); it holds an array (60, 64)"),
-    (["ints.npy"], "ints.npy: images are uint8, or floating point in [0, 1]; it holds int32"),
-    (["objects.npy"], "objects.npy: images are uint8, or floating point in [0, 1]; it holds object"),
+    (["ints.npy"], "ints.npy: images are uint8, uint16, or floating point in [0, 1]; it holds int32"),
+    (["objects.npy"], "objects.npy: not a readable array file (it holds Python objects and not numbers)"),
     (["bright.npy"], "bright.npy: not a readable array file (floating-point images lie in [0, 1]; images 0 to 59 reach beyond"),
     (["nan.npy"], "nan.npy: not a readable array file (floating-point images lie in [0, 1]; images 0 to 2 reach beyond, or are not numbers)"),
     (["fortran.npy"], "fortran.npy: not a readable array file (it is in Fortran's order; save numpy.ascontiguousarray of it)"),
-    (["torn.npy"], "torn.npy: not a readable array file (it is cut short: image 58 of 60 is not whole)"),
+    (["torn.npy"], "torn.npy: not a readable array file (it is cut short: its header says uint8 (60, 1, 8, 8), and 3740 bytes follow)"),
     (["torn2.npy"], "torn2.npy: not a readable array file"),
     (["text.npy"], "text.npy: not a readable array file"),
     (["text.npz"], "text.npz: not a readable array file"),
     (["odd.npz"], "odd.npz: not a readable array file"),
-    (["many.npz"], "many.npz: not a readable array file (it holds a, b; expected an array images)"),
+    (["many.npz"], "many.npz: not a readable array file (it holds 'a', 'b'; expected an array images)"),
     (["few.npz", "--labels"], "few.npz: its labels are int64 (59,); 60 images take 60 integers"),
     (["soft.npz", "--labels"], "soft.npz: its labels are float64 (60,); 60 images take 60 integers"),
-    (["unlabelled.npz", "--labels"], "unlabelled.npz: not a readable array file (it holds no array labels, but images)"),
+    (["unlabelled.npz", "--labels"], "unlabelled.npz: not a readable array file (it holds no array labels, but 'images')"),
     (["good.npy", "--labels"], "good.npy: an .npy file holds no labels"),
     (["pictures/a.png", "--labels"], "pictures/a.png: an image alone has no label"),
     (["pictures", "good.npy"], "the images of pictures have names, those of good.npy have none"),
@@ -681,14 +681,14 @@ def test_find_codec(zoo, codec):
 def test_ctrl_c_leaves_nothing(quadrate, here, ready, images, monkeypatch):
     folder_of(images, here / "pictures")
     np.savez("x.npz", images=images, labels=np.arange(60))
-    read = inputs._read_image
+    read = inputs.read_image
 
-    def interrupted(path, shape):
+    def interrupted(path, *args):
         if path.name == "4.tif":
             raise KeyboardInterrupt
-        return read(path, shape)
+        return read(path, *args)
 
-    monkeypatch.setattr(inputs, "_read_image", interrupted)
+    monkeypatch.setattr(inputs, "read_image", interrupted)
     monkeypatch.setattr(inputs, "_BATCH_PIXELS", 1)
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     for flags in ([], ["--chunk", "1"]):

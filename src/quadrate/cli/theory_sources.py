@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from quadrate.array_file import array_names, read_array
 from quadrate.errors import QuadrateError
+from quadrate.files import exists, read_bytes
 from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, Source, VectorGaussian
 from quadrate.theory.channels import FloatArray
 
@@ -148,10 +149,14 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     Raises:
         QuadrateError: If there is no such file or folder, or something in it cannot be read.
     """
+    if not exists(path):
+        raise QuadrateError(f"no such file: {path}")
     if path.is_dir():
-        return {file.stem: _array(file) for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
-    with _readable(path), np.load(path) as archive:
-        return {name: archive[name] for name in archive.files}
+        with _readable(path):
+            files = sorted(path.iterdir())
+        return {file.stem: _array(file) for file in files if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
+    with _readable(path):
+        return {name: read_array(path, name) for name in array_names(path)}
 
 
 def _array(path: Path) -> FloatArray:
@@ -162,8 +167,8 @@ def _array(path: Path) -> FloatArray:
     """
     with _readable(path):
         if path.suffix == ".npy":
-            return np.asarray(np.load(path))
-        return np.array([line.split(",") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+            return read_array(path)
+        return np.array([line.split(",") for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
 
 
 @contextmanager
@@ -171,7 +176,5 @@ def _readable(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong with a file of numbers into one line."""
     try:
         yield
-    except FileNotFoundError:
-        raise QuadrateError(f"no such file: {path}") from None
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError):
         raise QuadrateError(f"cannot read {path}: it must hold rows of numbers with commas between them (.csv), or NumPy's .npy or .npz") from None
