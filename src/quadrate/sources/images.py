@@ -106,9 +106,9 @@ def _from_pil(image: Any, where: str, shape: tuple[int, ...] | None, wanted: str
     if shape is not None and sorted((image.height, image.width)) != sorted(shape[1:]):  # it may lie on its side
         _check_shape(where, (1 if image.mode in _GRAY else 3, image.height, image.width), shape, wanted)
     raw = _raw_mode(image)
-    image.load()
+    _load(image)
     array = _composited(*_channels(image, raw, where)).transpose(2, 0, 1)
-    array = _UPRIGHT.get(_orientation(image), lambda upright: upright)(array)  # after `load`, where PNG has its EXIF and TIFF has turned itself
+    array = _UPRIGHT.get(_orientation(image), lambda upright: upright)(array)  # once loaded, a PNG has its EXIF, and a TIFF has turned itself
     if shape is not None:
         _check_shape(where, array.shape, shape, wanted)
     return array
@@ -143,7 +143,7 @@ def _sixteen_bits(image: Any, raw: str, where: str) -> NDArray[np.int32]:
     """The pixels of a gray image of more than 8 bits, (H, W), in 0..65535."""
     values = np.asarray(image.convert("I"))
     low, high = int(values.min()), int(values.max())
-    other_bits = image.format == "TIFF" and (not raw.startswith("I;16") or raw.endswith("S"))
+    other_bits = image.format == "TIFF" and bool(raw) and (not raw.startswith("I;16") or raw.endswith("S"))
     if other_bits or low < 0 or high > 65535:
         kind = f"pixels of the kind {raw}" if other_bits else f"pixels from {low} to {high}"
         raise QuadrateError(f"{where}: an image of more than 8 bits must be gray with 16, so that its pixels span 0..65535; it has {kind}")
@@ -165,6 +165,16 @@ def _composited(channels: NDArray[np.uint8], opacity: NDArray[np.uint8] | None) 
         return channels
     alpha = opacity.astype(np.uint16)[:, :, np.newaxis]
     return ((channels * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _load(image: Any) -> None:
+    """Decodes an image."""
+    name = getattr(image, "filename", "")
+    if image.format == "TIFF" and name:
+        image.filename = ""  # else Pillow maps the file into memory, and mixes up the rows of one that lies on its side (13.0)
+    image.load()
+    if name:
+        image.filename = name
 
 
 def _raw_mode(image: Any) -> str:
