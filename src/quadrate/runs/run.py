@@ -21,7 +21,7 @@ from quadrate.objectives import Term
 from quadrate.runs.folder import describe, read_recipe_fields, to_csv
 from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source, pixels
-from quadrate.training.judges import find_judge
+from quadrate.training.judges import Judge, find_judge
 from quadrate.training.processes import Report, available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
 
@@ -48,7 +48,7 @@ class Run:
         terms: The user's own terms of the loss.
 
     Raises:
-        QuadrateError: If data, a judge or the device is missing.
+        QuadrateError: If data, a judge or the device is missing, or a point needs labels and the source has none.
     """
 
     def __init__(
@@ -67,10 +67,12 @@ class Run:
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
-        with one_thread():  # a judge that is trained here must not depend on how many cores there are
-            self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
+        _check_labels(recipe, self.source)
+        self.judge = self._find_judge(recipe.judge)
         names = [self.family.name, *(term.name for term in self.terms)]
-        self._beside = [self.source.fingerprint, *names, _weights_digest(self.judge.module)]  # what decides numbers beside the recipe
+        self._beside = [self.source.fingerprint, *names]  # what decides numbers beside the recipe
+        if self.judge:
+            self._beside.append(_weights_digest(self.judge.module))
         self.folder = self._folder_of(recipe)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
@@ -84,9 +86,16 @@ class Run:
         self.begin()
         for stage in self.recipe.stages:
             details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
-            assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
+            assignment = Assignment(stage, self.source, self.family, self.judge.module if self.judge else None, self.folder, details, self.terms)
             train_stage(assignment, execution, workers, report)
         return self
+
+    def _find_judge(self, spec: str, seed: int = 0) -> Judge | None:
+        """A judge, trained here if need be; None where there are no labels to judge by."""
+        if not self.source.is_labelled:
+            return None
+        with one_thread():  # a judge that is trained here must not depend on how many cores there are
+            return find_judge(spec, self.source, self.root / "judges", seed=seed)
 
     def _folder_of(self, recipe: Recipe) -> Path:
         """Where a recipe is trained on this run's source, with its judge, networks and terms."""
@@ -99,7 +108,9 @@ class Run:
             QuadrateError: If a file cannot be written.
         """
         source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
-        judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
+        judge: dict[str, Any] = {"name": "none, as the images have no labels"}
+        if self.judge:
+            judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
         describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], judge=judge)
         take_over(self.recipe, self._folder_of, [_item(stage, point) for stage in self.recipe.stages for point in stage.points])
 
@@ -109,9 +120,9 @@ class Run:
 
     def is_scored(self, stage: Stage | str, point: OperatingPoint) -> bool:
         """Whether all that the protocol measures of every codec is measured of a point."""
-        from quadrate.evaluation import COLUMNS
+        from quadrate.evaluation import columns_of
 
-        return set(COLUMNS) <= _scores(self.place(stage, point)).keys()
+        return set(columns_of(self.source)) <= _scores(self.place(stage, point)).keys()
 
     def codec(self, stage: str, point: OperatingPoint) -> Codec:
         """A trained codec.
@@ -147,9 +158,8 @@ class Run:
         if pending:
             from quadrate.evaluation import prepare
 
+            judges = {"training": self.judge, "independent": self._find_judge(self.recipe.independent_judge, seed=1)}
             with one_thread():
-                independent = find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
-                judges = {"training": self.judge, "independent": independent}
                 prepare(self.source, judges, cache_dir=self.root / "floors")
             jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
             on_cpu = self.device == "cpu"
@@ -172,6 +182,17 @@ class Run:
         if run.folder.name != folder.resolve().name:
             raise QuadrateError(f"{folder} was trained on other data, judges or networks than are found now (now: {run.folder.name})")
         return run
+
+
+def _check_labels(recipe: Recipe, source: Source) -> None:
+    """Refuses points that learn from labels on a source without them."""
+    for stage in recipe.stages:
+        for point in stage.points:
+            if point.lambda_c > 0 and not source.is_labelled:
+                raise QuadrateError(
+                    f"{recipe.name}: the point {point.key} of stage {stage.name} has lambda_c > 0 and needs labels, which {source.name} lacks: "
+                    "images in class folders have some; points with lambda_c = 0 need none"
+                )
 
 
 def _item(stage: Stage, point: OperatingPoint) -> Item:
