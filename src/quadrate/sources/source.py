@@ -166,8 +166,8 @@ def from_arrays(
     Raises:
         QuadrateError: when images or labels have another shape, dtype or range, only some splits have labels, or there are too few to split.
     """
-    given = {"train": train, "test": test, "validation": validation}
-    arrays = {split: _checked(name, split, pair) for split, pair in given.items() if pair is not None}
+    given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    arrays = {split: _checked(name, split, pair) for split, pair in given.items()}
     if len(unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]) not in (0, len(arrays)):
         raise QuadrateError(f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have labels, or none")
     if validation is None:
