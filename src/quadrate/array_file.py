@@ -20,7 +20,7 @@ from quadrate.files import open_regular
 
 MAX_BYTES = 1 << 32  # of an array that is read whole
 _MAX_HEADER_BYTES = 1 << 16
-_MAX_DIMENSIONS = 32
+_MAX_DIMENSIONS, _MAX_DIGITS = 32, 18
 # The header is a Python dictionary. It is matched and not evaluated: to an evaluator 8,000 minus signs are a program.
 _ENTRY = re.compile(r"""['"](descr|fortran_order|shape)['"]\s*:\s*(['"][^'"]*['"]|True|False|\([\d\s,L]*\))""")
 _NUMBERS = re.compile(r"[<>|=]?[biuf]\d{1,2}")
@@ -108,13 +108,16 @@ def _stream(file: IO[bytes], size: int) -> ArrayStream:
     entries = dict(_ENTRY.findall(header))
     if len(entries) != 3 or re.sub(r"[\s,{}]", "", _ENTRY.sub("", header)):
         raise ValueError("its header is damaged, or it holds a table and not an array of numbers")
-    shape = tuple(int(digits) for digits in re.findall(r"\d{1,19}", entries["shape"]))
+    sizes = re.findall(r"\d+", entries["shape"])
+    if len(sizes) > _MAX_DIMENSIONS or max(map(len, sizes), default=0) > _MAX_DIGITS:
+        raise ValueError(f"its header says the shape {entries['shape'][:40]}")
+    shape = tuple(map(int, sizes))
     kind = entries["descr"][1:-1]
     if not _NUMBERS.fullmatch(kind):
         raise ValueError(f"it holds {'Python objects' if 'O' in kind else f'the type {kind!a}'} and not numbers")
     dtype = np.dtype(kind)
     follow = size - len(prefix) - len(length_bytes) - length
-    if len(shape) > _MAX_DIMENSIONS or math.prod(shape) * dtype.itemsize > follow:
+    if math.prod(shape) * dtype.itemsize > follow:
         raise ValueError(f"it is cut short: its header says {dtype} {shape}, and {max(follow, 0)} bytes follow")
     return ArrayStream(shape, dtype, entries["fortran_order"] == "True" and len(shape) > 1, file)
 
