@@ -26,6 +26,7 @@ from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.quad import Batch, QuadFile, append, compress
 from quadrate.sources import load_source
+from quadrate.sources.images import FORMATS
 
 SHAPE = (1, 8, 8)
 
@@ -127,7 +128,7 @@ def test_a_folder_there_and_back(quadrate, here, codec, images):
     assert quadrate("decompress", "a.quad", "-o", "back", "--codec", "c.st") == "back: 10 samples of 1x8x8\n"
     assert tree(here / "back") == sorted(str(Path(name).with_suffix(".png")) for name in names)
     for name, expected in zip(names, codec.decompress(here / "a.quad"), strict=True):
-        with Image.open((here / "back" / name).with_suffix(".png")) as picture:
+        with Image.open((here / "back" / name).with_suffix(".png"), formats=FORMATS) as picture:
             assert picture.mode == "L" and (np.asarray(picture) == expected[0]).all()
     assert sorted(path.name for path in here.iterdir()) == ["a.quad", "back", "c.st", "pictures"]  # nothing temporary
 
@@ -200,7 +201,7 @@ def test_colour_and_single_images(quadrate, here):
     assert (here / "a.quad").read_bytes() == colour.compress(np.stack([picture] * 2), names=["a.png", "alpha.png"])
     quadrate("decompress", "a.quad", "-o", "back", "--codec", "rgb.st")
     assert tree(here / "back") == ["a.png", "alpha.png"]
-    with Image.open("back/a.png") as decoded:
+    with Image.open("back/a.png", formats=FORMATS) as decoded:
         assert decoded.mode == "RGB" and (np.asarray(decoded).transpose(2, 0, 1) == colour.decompress(here / "a.quad")[0]).all()
     line = quadrate("compress", "gray.png", "-o", "b.quad", "--codec", "rgb.st", status=1)
     assert line == "gray.png: its shape is (1, 6, 5) (C, H, W); the codec takes (3, 6, 5): resize or convert them first"
@@ -443,7 +444,7 @@ def test_samples(quadrate, here, ready, codec, text, part):
     numbers = range(60)[part]
     assert tree(here / "folder") == sorted(f"{number:06d}.png" for number in numbers)  # pictures keep their numbers
     for number, expected in zip(numbers, codec.decompress(ready)[part], strict=True):
-        with Image.open(f"folder/{number:06d}.png") as picture:
+        with Image.open(f"folder/{number:06d}.png", formats=FORMATS) as picture:
             assert (np.asarray(picture) == expected[0]).all()
 
 
@@ -510,7 +511,7 @@ def test_hostile_names_stay_in_the_folder(quadrate, here, codec, images):
     decoded = {image.tobytes() for image in codec.decompress(here / "a.quad")}
     found = set()
     for name in files:
-        with Image.open(here / "deep" / "out" / name) as picture:
+        with Image.open(here / "deep" / "out" / name, formats=FORMATS) as picture:
             found.add(np.asarray(picture)[None].tobytes())
     assert found == decoded
 

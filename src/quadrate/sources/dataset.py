@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import image_to_array
-from quadrate.sources.source import MAX_BYTES, Source, check_labels, from_arrays
+from quadrate.sources.source import MAX_BYTES, Arrays, Source, assembled, check_labels
 
 
 def from_dataset(
@@ -36,11 +36,11 @@ def from_dataset(
     Raises:
         QuadrateError: naming the first sample that is not an image with a class number, or whose shape differs from the first one's.
     """
-    held_out = None if validation is None else _read(validation, f"{name}, validation")
-    return from_arrays(name, _read(train, f"{name}, train"), _read(test, f"{name}, test"), held_out, classes)
+    given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    return assembled(name, {split: _read(dataset, f"{name}, {split}") for split, dataset in given.items()}, classes)
 
 
-def _read(dataset: Dataset[Any], where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+def _read(dataset: Dataset[Any], where: str) -> Arrays:
     images: list[NDArray[np.uint8]] = []
     labels: list[int | None] = []
     for index, sample in enumerate(_samples(dataset)):

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.files import exists
 from quadrate.sources.images import read_image
-from quadrate.sources.source import MAX_BYTES, SPLIT_NAMES, Source, fixed_permutation, from_arrays
+from quadrate.sources.source import MAX_BYTES, SPLIT_NAMES, Arrays, Source, assembled, fixed_permutation
 from quadrate.sources.tree import Survey, folders_in, survey, walk
 
 _SPLIT_OF = {
@@ -60,8 +59,7 @@ def from_folder(root: Path | str) -> Source:
         cuts = np.split(fixed_permutation(len(samples)), [len(samples) - 2 * held_out, len(samples) - held_out])
         parts = {split: [samples[i] for i in part] for split, part in zip(SPLIT_NAMES, cuts, strict=True)}
     shape = _shape(first, sum(map(len, parts.values())))
-    read = {split: _read(part, shape) for split, part in parts.items()}
-    return from_arrays(name, read["train"], read["test"], read.get("validation"), len(classes) if classes else 1)
+    return assembled(name, {split: _read(part, shape) for split, part in parts.items()}, len(classes) if classes else 1)
 
 
 def _split_folders(root: Path) -> dict[str, Path] | None:
@@ -128,7 +126,7 @@ def _shape(path: Path, count: int) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _read(samples: Sequence[Sample], shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+def _read(samples: Sequence[Sample], shape: tuple[int, int, int]) -> Arrays:
     images = np.empty((len(samples), *shape), np.uint8)
     for row, (path, _) in zip(images, samples, strict=True):
         row[:] = read_image(path, shape, "the first has")

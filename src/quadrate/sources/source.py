@@ -19,6 +19,7 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 # The key of every fixed split. Changing it changes every published number, so it never changes.
 SPLIT_KEY = 1948
 SPLIT_NAMES = ("train", "validation", "test")
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64] | None]  # images (N, C, H, W) and labels (N,)
 MAX_BYTES = 1 << 32  # of a folder's or a data set's pixels: a source lives in memory, and splitting takes as much again
 MAX_CLASSES = 1 << 16  # a judge has an output for each, so a label that is no class number would take all memory
 
@@ -167,20 +168,26 @@ def from_arrays(
         QuadrateError: when images or labels have another shape, dtype or range, only some splits have labels, or there are too few to split.
     """
     given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
-    arrays = {split: _checked(name, split, pair) for split, pair in given.items()}
+    checked = {split: _checked(name, split, pair) for split, pair in given.items()}
+    # Copies, because later writes to the caller's arrays would make the fingerprint a lie; splitting copies by itself.
+    uncopied = ["train"] if validation is None else []
+    return assembled(name, {split: pair if split in uncopied else _copied(*pair) for split, pair in checked.items()}, classes)
+
+
+def assembled(name: str, arrays: dict[str, Arrays], classes: int | None = None) -> Source:
+    """A source of checked arrays that nobody writes to later; arguments and errors as in `from_arrays`."""
     if len(unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]) not in (0, len(arrays)):
         raise QuadrateError(f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have labels, or none")
-    if validation is None:
+    if "validation" not in arrays:
         images, labels = arrays["train"]
         held_out = len(images) // 12
         if held_out == 0:
             raise QuadrateError(f"{name}: splitting off a validation set takes at least 12 training samples; got {len(images)}")
         order = fixed_permutation(len(images))
-        parts = order[:-held_out], order[-held_out:]
-        arrays["train"], arrays["validation"] = [(images[part], None if labels is None else labels[part]) for part in parts]
-    # Copies, because later writes to the caller's arrays would make the fingerprint a lie.
+        train, validation = [(images[part], None if labels is None else labels[part]) for part in (order[:-held_out], order[-held_out:])]
+        arrays = {**arrays, "train": train, "validation": validation}
     splits = {
-        split: Split(_copied(images), torch.zeros(len(images), dtype=torch.int64) if labels is None else _copied(labels))
+        split: Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.zeros(len(images), np.int64) if labels is None else labels))
         for split, (images, labels) in arrays.items()
     }
     if classes is None:
@@ -255,7 +262,7 @@ def check_labels(where: str, low: int, high: int) -> None:
         )
 
 
-def _checked(name: str, split: str, pair: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+def _checked(name: str, split: str, pair: Any) -> Arrays:
     """Images as uint8 (N, C, H, W) and labels as int64 (N,), or None."""
     where = f"{name}, {split}"
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
@@ -282,8 +289,8 @@ def _numpy(array: Any, what: str) -> NDArray[Any]:
         raise QuadrateError(f"{what} are not an array: {' '.join(str(error).split())}") from None
 
 
-def _copied(array: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, order="C"))
+def _copied(images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> Arrays:
+    return np.array(images, order="C"), None if labels is None else np.array(labels)
 
 
 def _describe(tensor: torch.Tensor) -> str:
