@@ -16,6 +16,7 @@ from PIL import Image
 from quadrate.config import OperatingPoint, from_json
 from quadrate.reports.grids import mosaic, save_grid
 from quadrate.reports.summary import read_table
+from quadrate.sources.images import FORMATS
 
 ROOT = Path(__file__).parents[1]
 
@@ -97,5 +98,5 @@ def test_samples_of_points_stand_below_their_originals(tmp_path: Path, monkeypat
     command = ["samples.py", str(run), *(f"end-to-end/{key}" for key in keys), "-o", str(tmp_path / "samples.png")]
     monkeypatch.setattr("sys.argv", command)
     runpy.run_path(str(ROOT / "tools" / "samples.py"), run_name="__main__")
-    with Image.open(tmp_path / "samples.png") as picture:
+    with Image.open(tmp_path / "samples.png", formats=FORMATS) as picture:
         assert np.array_equal(np.asarray(picture), mosaic(list(images)))

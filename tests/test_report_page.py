@@ -32,6 +32,7 @@ from quadrate.reports.page.markdown import to_html
 from quadrate.reports.page.origin import origin
 from quadrate.reports.summary import mean_over_seeds
 from quadrate.runs import Run
+from quadrate.sources.images import FORMATS
 from quadrate.training.judges import save_judge
 from test_evaluation import QUICK
 from test_reports import scored, scored_recipe
@@ -158,7 +159,7 @@ def test_every_point_shows_what_its_codec_makes(run, page):
         weight = float(re.search(r"λp ([\d.]+)", point["label"]).group(1))
         codec = run.codec(curve["tags"]["stage"], OperatingPoint((3, 3), 1.0, weight, 0.0, seed["seed"]))
         content = base64.b64decode(parsed[f"strip-{seed['id']}"]["src"].partition(",")[2])
-        with Image.open(io.BytesIO(content)) as strip:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as strip:
             pictures = np.asarray(strip).reshape(8, 16, 8).transpose(1, 0, 2)
         expected = (codec.reconstruct(run.source.test.images[:16], 0) * 255).round().byte().numpy()[:, 0]
         assert np.array_equal(pictures, expected)

@@ -35,6 +35,7 @@ from quadrate.reports import (
     urdc_finding,
 )
 from quadrate.reports.grids import mosaic
+from quadrate.sources.images import FORMATS
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
 
@@ -73,7 +74,7 @@ def printed(rows: list[dict[str, Any]], width: int) -> str:
 
 
 def colours(path: Path) -> set[tuple[int, ...]]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         return {tuple(pixel) for pixel in np.asarray(image.convert("RGB")).reshape(-1, 3)[::7].tolist()}
 
 

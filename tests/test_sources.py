@@ -234,7 +234,7 @@ def test_idx_labels_must_fit(tmp_path):
         (tmp_path / "labels").write_bytes(formats.idx_bytes(np.array(labels)))
         with pytest.raises(QuadrateError, match=f"^{tmp_path}/labels: .*{message}"):
             read_idx(tmp_path / "images", tmp_path / "labels", 10)
-    with pytest.raises(QuadrateError, match="/none: cannot be read"):
+    with pytest.raises(QuadrateError, match="^no such file: .*/none"):
         read_idx(tmp_path / "none", tmp_path / "labels", 10)
 
 
@@ -600,13 +600,10 @@ def test_folder_with_splits(tmp_path, with_validation):
 def test_folder_names_the_first_image_that_differs(tmp_path):
     formats.write_folder(tmp_path)
     Image.new("L", (6, 4)).save(tmp_path / "circle/007.png")
-    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: .* this one has \(1, 4, 6\), the first \(1, 5, 6\)"):
+    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: its shape is \(1, 4, 6\) \(C, H, W\); the first has \(1, 5, 6\)"):
         from_folder(tmp_path)
     Image.new("RGB", (6, 5)).save(tmp_path / "circle/007.png")
-    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: .* this one has \(3, 5, 6\)"):
-        from_folder(tmp_path)
-    Image.fromarray(np.zeros((5, 6), np.uint16)).save(tmp_path / "circle/007.png")
-    with pytest.raises(QuadrateError, match=f"^{tmp_path}/circle/007.png: .*8 bits a channel; got PIL mode I;16"):
+    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: its shape is \(3, 5, 6\)"):
         from_folder(tmp_path)
 
 
@@ -621,7 +618,7 @@ def test_unreadable_images(tmp_path):
 
 
 def test_folders_without_enough(tmp_path):
-    with pytest.raises(QuadrateError, match="no class folders"):
+    with pytest.raises(QuadrateError, match="no images; expected files"):
         from_folder(tmp_path)
     with pytest.raises(QuadrateError, match="/none: no such folder"):
         from_folder(tmp_path / "none")
@@ -707,10 +704,10 @@ def test_labels_of_any_integer_type():
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ((COLOUR[0], 1.5), r"expected a pair \(image, integer label\); got \(ndarray, float\)"),
+        ((COLOUR[0], 1.5), r"expected a pair \(image, integer label\), or \(image, None\); got \(ndarray, float\)"),
         (COLOUR[0], "expected a pair .* got ndarray"),
         ((COLOUR[0], 1, 2), r"got \(ndarray, int, int\)"),
-        ((COLOUR[0][:, 1:], 1), r"this one has \(3, 4, 6\), the first \(3, 5, 6\)"),
+        ((COLOUR[0][:, 1:], 1), r"its shape is \(3, 4, 6\) \(C, H, W\); the first has \(3, 5, 6\)"),
         ((COLOUR[0][:2], 1), r"1 or 3 channels; got \(2, 5, 6\)"),
         ((COLOUR[0] / 127.5 - 1, 1), "must lie in .* not normalized"),
         ((COLOUR[0].astype(int), 1), "got int64"),

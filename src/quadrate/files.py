@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from quadrate.errors import QuadrateError
 from quadrate.names import is_printable
@@ -132,16 +132,25 @@ def exists(path: Path | str) -> bool:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The contents of a regular file.
+    """The contents of a regular file; errors as `open_regular`."""
+    with open_regular(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise _cannot_read(path, error) from None
+
+
+def open_regular(path: Path | str) -> IO[bytes]:
+    """A regular file, opened for reading.
 
     Raises:
         QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep us waiting.
     """
     try:
         mode = os.stat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a folder says what it is
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
             raise QuadrateError(f"cannot read {path}: it is not a regular file")
-        return Path(path).read_bytes()
+        return open(path, "rb")
     except (OSError, ValueError) as error:
         raise _cannot_read(path, error) from None
 

@@ -24,6 +24,7 @@ def demo(data: str = "digits", runs: Path = Path("runs"), output: Path = Path("d
     recipe = recipes.demo(data)
     CONSOLE.print(f"[bold]1. A judge on {data}[/bold] (a classifier; the loss asks it what it still reads in a reconstruction)")
     run = Run(recipe, runs)
+    assert run.judge  # the demo's points need labels, so the run would have refused a source without
     CONSOLE.print(f"   {run.judge.name}: accuracy {run.judge.accuracy:.4f} on clean test images")
     CONSOLE.print("[bold]2. Training[/bold]: six codecs for as many weights of the label, and one universal encoder with three decoders")
     run.train()

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.array_file import array_names, open_array, read_array
 from quadrate.errors import QuadrateError
+from quadrate.files import exists
 from quadrate.networks.compact import Shape
 from quadrate.quad import Batch
 from quadrate.sources import SOURCE_NAMES, load_source
-from quadrate.sources.folder import SUFFIXES
-from quadrate.sources.images import GRAY_MODES, image_to_array
-from quadrate.sources.source import SPLIT_NAMES
+from quadrate.sources.images import SUFFIXES, read_image
+from quadrate.sources.source import SPLIT_NAMES, eight_bits
+from quadrate.sources.tree import is_image_name, survey, walk
 
 _BATCH_PIXELS = 1 << 22
 _ARRAYS = (".npy", ".npz")
-_BAD_ARRAY = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -81,14 +79,14 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     shape = (shape[0], shape[1], shape[2])
     if text.partition(":")[0] in SOURCE_NAMES:
         return _data_set(text, shape, labels)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
+    if not exists(path):
+        raise QuadrateError(f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCE_NAMES)}, with a split, as in mnist:test")
     if path.is_dir():
         return _folder(path, shape, labels)
-    if not path.exists():
-        raise QuadrateError(f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCE_NAMES)}, with a split, as in mnist:test")
     if path.suffix.lower() in _ARRAYS:
         return _array_file(path, shape, labels)
-    if path.suffix.lower() not in SUFFIXES:
+    if not is_image_name(path.name):
         raise QuadrateError(f"{path}: neither an image nor an array; expected a name that ends in {', '.join(sorted(SUFFIXES))}, .npy or .npz")
     if labels:
         raise QuadrateError(f"{path}: an image alone has no label; labels come from class folders, .npz files and data sets")
@@ -106,8 +104,8 @@ def _size(shape: tuple[int, ...]) -> int:
 
 
 def _features(text: str, shape: tuple[int, ...], labels: bool) -> Input:
-    path = Path(text).expanduser()
-    if path.suffix.lower() not in _ARRAYS or not path.exists():
+    path = Path(os.path.expanduser(text))
+    if path.suffix.lower() not in _ARRAYS or not exists(path):
         raise QuadrateError(f"{text}: this codec takes features (N, {shape[0]}), from an .npy or .npz file that is there")
     return _array_file(path, shape, labels)
 
@@ -130,55 +128,16 @@ def _data_set(text: str, shape: Shape, labels: bool) -> Input:
 
 
 def _folder(root: Path, shape: Shape, labels: bool) -> Input:
-    count = sum(1 for _ in _walk(root))
-    if not count:
-        raise QuadrateError(f"{root}: no images; expected files that end in {', '.join(sorted(SUFFIXES))}")
-    classes = tuple(sorted({name.partition("/")[0] for name in _walk(root) if "/" in name})) if labels else None
-    bare = next((name for name in _walk(root) if "/" not in name), None) if labels else None
-    if bare:
-        raise QuadrateError(f"{root / bare}: it lies in no class folder, so it has no label; expected {root}/<class>/<image>")
-    return Input(str(root), count, True, classes, _image_batches(root, _walk(root), shape, classes))
+    found = survey(root)
+    numbers = found.class_numbers() if labels else None
+    return Input(str(root), found.count, True, tuple(numbers) if numbers else None, _image_batches(root, walk(root), shape, numbers))
 
 
-def _walk(root: Path) -> Iterator[str]:
-    """The images under a folder, relative to it, in the same order everywhere; hidden ones and links to folders are left out."""
-
-    def fail(error: OSError) -> None:
-        raise QuadrateError(f"cannot read {error.filename}: {error.strerror}")
-
-    for folder, folders, files in os.walk(root, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        place = Path(folder).relative_to(root)
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield (place / name).as_posix()
-
-
-def _image_batches(root: Path, names: Iterator[str], shape: Shape, classes: tuple[str, ...] | None) -> Iterator[Batch]:
-    numbers = {name: number for number, name in enumerate(classes or ())}
+def _image_batches(root: Path, names: Iterator[str], shape: Shape, numbers: dict[str, int] | None) -> Iterator[Batch]:
     while some := tuple(islice(names, _size(shape))):
-        images = np.stack([_read_image(root / name, shape) for name in some])
-        labels = None if classes is None else np.array([numbers[name.partition("/")[0]] for name in some])
+        images = np.stack([read_image(root / name, shape, "the codec takes") for name in some])
+        labels = None if numbers is None else np.array([numbers[name.partition("/")[0]] for name in some])
         yield Batch(images, labels, some)
-
-
-def _read_image(path: Path, shape: Shape) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a picture of another size is not decoded
-            image = Image.open(path)
-        with image:
-            if (image.height, image.width) != tuple(shape[1:]):
-                _fit(str(path), (1 if image.mode in GRAY_MODES else 3, image.height, image.width), shape, "its shape is")
-            array = image_to_array(image, str(path))
-    except QuadrateError:
-        raise
-    except Exception as error:  # PIL's decoders raise a dozen kinds of exception on broken files
-        raise QuadrateError(f"{path}: not a readable image ({type(error).__name__}: {error})") from None
-    _fit(str(path), array.shape, shape, "its shape is")
-    return array
 
 
 # --- arrays ---
@@ -187,76 +146,52 @@ def _read_image(path: Path, shape: Shape) -> NDArray[np.uint8]:
 def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
     if labels and path.suffix.lower() == ".npy":
         raise QuadrateError(f"{path}: an .npy file holds no labels; an .npz file with the arrays images and labels does")
-    try:
-        name, numbers = _members(path, labels)
-        with _opened(path, name) as file:
-            whole, kind = _array_header(file)
-    except _BAD_ARRAY as error:
-        raise QuadrateError(f"{path}: not a readable array file ({error})") from None
+    name = _member(path, labels) if path.suffix.lower() == ".npz" else None
+    with open_array(path, name) as array:
+        whole, kind = array.shape, array.dtype
+        if array.in_columns:
+            raise ValueError("it is in Fortran's order; save numpy.ascontiguousarray of it")
     images = len(shape) == 3
-    if kind.kind != "f" and (images and kind != np.uint8 or not images and kind.kind not in "iu"):
-        raise QuadrateError(f"{path}: {'images are uint8, or floating point in [0, 1]' if images else 'features are real numbers'}; it holds {kind}")
+    if kind.kind != "f" and (kind.str[1:] not in ("u1", "u2") if images else kind.kind == "b"):
+        takes = "images are uint8, uint16, or floating point in [0, 1]" if images else "features are real numbers"
+        raise QuadrateError(f"{path}: {takes}; it holds {kind}")
     if not images and whole[1:] != shape:
         raise QuadrateError(f"{path}: it holds an array {whole}; this codec takes features (N, {shape[0]})")
     if images and len(whole) not in (3, 4):
         raise QuadrateError(f"{path}: expected images (N, C, H, W) or (N, H, W); it holds an array {whole}")
-    count = whole[0]
     if images:
         _fit(str(path), (1, *whole[1:]) if len(whole) == 3 else whole[1:], shape)
-    if numbers is not None and (numbers.shape != (count,) or numbers.dtype.kind not in "iu"):
-        raise QuadrateError(f"{path}: its labels are {numbers.dtype} {numbers.shape}; {count} images take {count} integers")
-    return Input(str(path), count, False, None, _array_batches(path, name, kind, count, shape, numbers))
+    return Input(str(path), whole[0], False, None, _array_batches(path, name, whole[0], shape, _labels(path, whole[0]) if labels else None))
 
 
-def _members(path: Path, labels: bool) -> tuple[str | None, NDArray[Any] | None]:
-    """Which member of an .npz file holds the images, and its labels if they are wanted."""
-    if path.suffix.lower() == ".npy":
-        return None, None
-    with np.load(path, allow_pickle=False) as archive:
-        others = [name for name in archive.files if name != "labels"]
-        if "images" not in archive.files and len(others) != 1:
-            raise ValueError(f"it holds {', '.join(archive.files) or 'nothing'}; expected an array images")
-        if labels and "labels" not in archive.files:
-            raise ValueError(f"it holds no array labels, but {', '.join(archive.files)}")
-        return "images" if "images" in archive.files else others[0], archive["labels"] if labels else None
+def _member(path: Path, labels: bool) -> str:
+    """Which array of an .npz file holds the samples."""
+    names = array_names(path)
+    others = [name for name in names if name != "labels"]
+    if "images" not in names and len(others) != 1:
+        raise QuadrateError(f"{path}: not a readable array file (it holds {', '.join(map(ascii, names)) or 'nothing'}; expected an array images)")
+    if labels and "labels" not in names:
+        raise QuadrateError(f"{path}: not a readable array file (it holds no array labels, but {', '.join(map(ascii, names))})")
+    return "images" if "images" in names else others[0]
 
 
-def _opened(path: Path, member: str | None) -> IO[bytes]:
-    if member is None:
-        return path.open("rb")
-    return zipfile.ZipFile(path).open(f"{member}.npy")  # the member keeps the archive open, and closes it
+def _labels(path: Path, count: int) -> NDArray[Any]:
+    """The labels of the samples in an .npz file."""
+    with open_array(path, "labels") as array:
+        shape, kind = array.shape, array.dtype
+    if shape != (count,) or kind.kind not in "iu":
+        raise QuadrateError(f"{path}: its labels are {kind} {shape}; {count} images take {count} integers")
+    return read_array(path, "labels")
 
 
-def _array_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array in an .npy stream, which then stands at the array's first byte."""
-    version = np.lib.format.read_magic(file)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise ValueError(f"version {version} of the .npy format is for tables, not images")
-    shape, transposed, kind = readers[version](file)
-    if transposed and len(shape) > 1:
-        raise ValueError("it is in Fortran's order; save numpy.ascontiguousarray of it")
-    if any(size < 0 for size in shape):
-        raise ValueError(f"its shape is {shape}")
-    return shape, kind
-
-
-def _array_batches(
-    path: Path, member: str | None, kind: np.dtype[Any], count: int, shape: tuple[int, ...], labels: NDArray[Any] | None
-) -> Iterator[Batch]:
+def _array_batches(path: Path, name: str | None, count: int, shape: tuple[int, ...], labels: NDArray[Any] | None) -> Iterator[Batch]:
     size = _size(shape)
-    try:
-        with _opened(path, member) as file:
-            _array_header(file)
-            for start in range(0, count, size):
-                some = min(size, count - start)
-                wanted = some * math.prod(shape) * kind.itemsize
-                data = file.read(wanted)
-                if len(data) < wanted:
-                    raise ValueError(f"it is cut short: image {start + len(data) * some // wanted} of {count} is not whole")
-                images = np.frombuffer(data, kind).reshape(some, *shape).astype(kind.newbyteorder("="))
-                if len(shape) == 3 and kind.kind == "f" and not ((images >= 0) & (images <= 1)).all():  # false for NaN too
-                    raise ValueError(f"floating-point images lie in [0, 1]; images {start} to {start + some - 1} reach beyond, or are not numbers")
-                yield Batch(images, None if labels is None else labels[start : start + some])
-    except _BAD_ARRAY as error:
-        raise QuadrateError(f"{path}: not a readable array file ({error})") from None
+    with open_array(path, name) as array:
+        for start in range(0, count, size):
+            some = min(size, count - start)
+            images = array.read(some * math.prod(shape)).reshape(some, *shape)
+            if len(shape) == 3 and images.dtype == np.uint16:
+                images = eight_bits(images)
+            if len(shape) == 3 and images.dtype.kind == "f" and not ((images >= 0) & (images <= 1)).all():  # false for NaN too
+                raise ValueError(f"floating-point images lie in [0, 1]; images {start} to {start + some - 1} reach beyond, or are not numbers")
+            yield Batch(images, None if labels is None else labels[start : start + some])

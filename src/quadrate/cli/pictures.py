@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically
-from quadrate.sources.folder import SUFFIXES
+from quadrate.sources.images import SUFFIXES
 
 _PART_BYTES = 100  # of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and 4096 a path, OUT's included
 _PARTS = 8

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from quadrate.array_file import array_names, read_array
 from quadrate.errors import QuadrateError
-from quadrate.files import read_bytes
+from quadrate.files import exists, read_bytes
 from quadrate.names import is_printable
 from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, Source, VectorGaussian
 from quadrate.theory.channels import FloatArray
@@ -150,18 +149,18 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     Raises:
         QuadrateError: If there is no such file or folder, something in it cannot be read, or it holds other arrays than a source has.
     """
-    with _readable(path):
-        if path.is_dir():
+    if not exists(path):
+        raise QuadrateError(f"no such file: {path}")
+    if path.is_dir():
+        with _readable(path):
             files = {file.stem: file for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
-            _check_names(path, list(files))
-            return {name: _array(file) for name, file in files.items()}
-        data = _bounded(path)
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
-                raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            _check_names(path, arrays.files)
-            return {name: arrays[name] for name in arrays.files}
+        _check_names(path, list(files))
+        return {name: _array(file) for name, file in files.items()}
+    with _readable(path):
+        _check_size(path)
+        names = array_names(path)
+        _check_names(path, names)
+        return {name: read_array(path, name) for name in names}
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -177,17 +176,16 @@ def _array(path: Path) -> FloatArray:
         QuadrateError: If there is no such file, or it cannot be read.
     """
     with _readable(path):
-        data = _bounded(path)
+        _check_size(path)
         if path.suffix == ".npy":
-            return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
-        return np.array([line.split(",") for line in data.decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+            return read_array(path)
+        return np.array([line.split(",") for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
 
 
-def _bounded(path: Path) -> bytes:
-    """The contents of a file of no more bytes than a source may take."""
+def _check_size(path: Path) -> None:
+    """Refuses a file of more bytes than a source may take."""
     if path.stat().st_size > _MOST_BYTES:
         raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
-    return read_bytes(path)
 
 
 @contextmanager
@@ -197,8 +195,6 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except QuadrateError:
         raise
-    except FileNotFoundError:
-        raise QuadrateError(f"no such file: {path}") from None
-    except Exception:
+    except (OSError, ValueError, TypeError):
         name = path if is_printable(str(path)) and len(str(path)) < 300 else ascii(str(path)[:80])
         raise QuadrateError(f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or NumPy's .npy or .npz") from None

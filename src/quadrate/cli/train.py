@@ -33,7 +33,7 @@ def train(
     Args:
         recipe: A name that `quadrate recipes` lists.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
-        data: Another data set, or a folder of labelled images, in place of the recipe's.
+        data: Another data set, or a folder of images, in place of the recipe's; points with lambda_c > 0 take class folders.
         family: Other networks: ours, ours for colour, or the published ones.
         judge: Another classifier in the loss: conv, dense, residual, paper, or the path of a checkpoint.
         seeds: Seeds for each point, in place of the recipe's.

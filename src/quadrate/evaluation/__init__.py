@@ -6,13 +6,14 @@ from quadrate.evaluation.intervals import interpolate_front, mean_interval
 from quadrate.evaluation.perception import kid, sliced_w2sq
 from quadrate.evaluation.protocol import Protocol
 from quadrate.evaluation.references import prepare
-from quadrate.evaluation.scores import COLUMNS, Reconstruct, evaluate
+from quadrate.evaluation.scores import COLUMNS, Reconstruct, columns_of, evaluate
 
 __all__ = [
     "COLUMNS",
     "Protocol",
     "Reconstruct",
     "certified_w1",
+    "columns_of",
     "evaluate",
     "fresh_critic_w1",
     "interpolate_front",

@@ -124,7 +124,7 @@ def _pillow(form: str, lossless: bool = False, **settings: Any) -> tuple[Callabl
     def decode(file: bytes) -> _Pixels:
         from PIL import Image
 
-        with Image.open(io.BytesIO(file)) as image:
+        with Image.open(io.BytesIO(file), formats=[form]) as image:
             return np.array(image)
 
     return encode, decode

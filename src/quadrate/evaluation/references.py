@@ -35,13 +35,14 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
         cache_dir: A folder; without one the references live as long as the process.
 
     Returns:
-        `w1_fresh_floor`, `w1_certified_floor`, `sliced_w2sq_floor`, `kid_floor`, `accuracy_retrained_clean` and `cross_entropy_retrained_clean_nats`.
+        `w1_fresh_floor`, `w1_certified_floor`, `sliced_w2sq_floor`, and where there are labels `kid_floor`, `accuracy_retrained_clean` and
+        `cross_entropy_retrained_clean_nats`.
 
     Raises:
         QuadrateError: If there is no independent judge, the source is too small, or the folder cannot be written.
     """
-    protocol, judge = protocol or Protocol(), independent_judge(judges)
-    about_judge = [judge.name, judge.accuracy, judge.cross_entropy_nats, module_identity(judge.module, judge.provenance.get("version", ""))]
+    protocol, judge = protocol or Protocol(), independent_judge(source, judges)
+    about_judge = judge and [judge.name, judge.accuracy, judge.cross_entropy_nats, module_identity(judge.module, judge.provenance.get("version", ""))]
     made_with = {"quadrate": __version__, "version": VERSION, "source": source.fingerprint, "classes": source.classes}
     terms = json.dumps({**made_with, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
     path = cache_dir / f"references-{draws.key(terms):016x}.json" if cache_dir else None
@@ -52,19 +53,21 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
     return dict(_computed[terms])
 
 
-def independent_judge(judges: Mapping[str, Judge | None]) -> Judge:
-    """The judge that the codec never met.
+def independent_judge(source: Source, judges: Mapping[str, Judge | None]) -> Judge | None:
+    """The judge that the codec never met; None where the source has no labels to judge by.
 
     Raises:
         QuadrateError: If there is none, or a judge has a role that the protocol does not know.
     """
     independent = judges.get("independent")
+    if not source.is_labelled and not any(judges.values()):
+        return None
     if independent is None or not set(judges) <= {"training", "independent"}:
         raise QuadrateError(f'evaluation takes an "independent" judge, and a "training" judge or None; got {", ".join(judges) or "no judges"}')
     return independent
 
 
-def _compute(source: Source, judge: Judge, protocol: Protocol) -> dict[str, float]:
+def _compute(source: Source, judge: Judge | None, protocol: Protocol) -> dict[str, float]:
     with exact_arithmetic(source.test.images.device):
         # Two disjoint samples of pictures, as large as the ones that a codec is scored on where the source has enough.
         half_train = min(protocol.training_images, len(source.train) // 2)
@@ -72,16 +75,20 @@ def _compute(source: Source, judge: Judge, protocol: Protocol) -> dict[str, floa
         train, test = protocol.training_sample(source, protocol.training_images), protocol.test_sample(source)
         half_test = len(test) // 2
         halves = test.images[:half_test], test.images[half_test : 2 * half_test]
-        clean = protocol.retrained(train, test, train.images, test.images, source.classes)
-        return {
+        references = {
             "w1_certified_floor": protocol.certified_w1((pictures[:half_train], pictures[half_train:]), halves).value,
             "w1_fresh_floor": protocol.fresh_critic_w1((pictures[:half_train], pictures[half_train:]), halves).value,
             # Crossed distances hold one half against the other already: a codec that changes nothing scores the floor.
             "sliced_w2sq_floor": protocol.sliced_w2sq(test.images, test.images).value,
-            "kid_floor": protocol.kid(judge, test.images, test.images).value,
-            "accuracy_retrained_clean": clean.accuracy,
-            "cross_entropy_retrained_clean_nats": clean.cross_entropy_nats,
         }
+        if judge is not None:
+            clean = protocol.retrained(train, test, train.images, test.images, source.classes)
+            references |= {
+                "kid_floor": protocol.kid(judge, test.images, test.images).value,
+                "accuracy_retrained_clean": clean.accuracy,
+                "cross_entropy_retrained_clean_nats": clean.cross_entropy_nats,
+            }
+        return references
 
 
 def _read(path: Path | None, terms: str) -> dict[str, float] | None:

@@ -32,7 +32,12 @@ COLUMNS = tuple(f"{name}{end}" for name in ("w1_fresh", "w1_certified", "sliced_
     "accuracy_independent",
     "accuracy_retrained",
 )
-"""Columns that tell whether a row has all that is measured of every codec."""
+"""Columns that tell whether a row has all that is measured of every codec on labelled images."""
+
+
+def columns_of(source: Source) -> tuple[str, ...]:
+    """The same on a source's images: without labels there is no judge, so no accuracies and, as it takes a judge's features, no kernel distance."""
+    return tuple(name for name in COLUMNS if source.is_labelled or not name.startswith(("accuracy", "kid")))
 
 
 def evaluate(
@@ -50,7 +55,8 @@ def evaluate(
         reconstruct: The whole codec, with whatever noise and dither it has, drawn from the seed it is given. It is called with at most
             `protocol.batch` images at a time, each time with another seed. The targets are the clean images.
         source: Images on the device where everything shall run.
-        judges: "training", the classifier in the codec's loss, or None; "independent", one of another architecture and seed.
+        judges: "training", the classifier in the codec's loss, or None; "independent", one of another architecture and seed, or None where the source
+            has no labels.
         protocol: The terms; by default those of docs/evaluation.md.
         legacy_critic: The critic that trained the codec, images (N, C, H, W) to N scores, for the figure that the papers report.
         cache_dir: Where what does not depend on the codec (`prepare`) is kept from one process to the next.
@@ -59,7 +65,8 @@ def evaluate(
     Returns:
         `distortion_mse`, `psnr_db`; for each judge (training, independent, retrained) `accuracy_…`, `accuracy_…_clean`, `cross_entropy_…_nats` and
         `cross_entropy_…_clean_nats`; `w1_fresh` and `w1_fresh_gradient_norm`, `w1_certified`, `sliced_w2sq`, `kid`, each with `…_stderr` and
-        `…_floor`; `w1_legacy`. What was not asked for (a training judge, a legacy critic) has no keys.
+        `…_floor`; `w1_legacy`. What was not asked for (a training judge, a legacy critic) has no keys, and nor have accuracies and `kid` where the
+        source has no labels.
 
     Raises:
         QuadrateError: If there is no independent judge, the source is too small, or the codec returns anything but finite float32 images.
@@ -97,16 +104,17 @@ def evaluate(
         mse = distortion_mse(test.images, test_hat(), protocol.batch)
         return {"distortion_mse": mse.value, "distortion_mse_stderr": mse.stderr, "psnr_db": psnr_db(mse.value)}
 
-    independent = independent_judge(judges)
+    independent = independent_judge(source, judges)
     measures: list[tuple[str, Callable[[], dict[str, float]]]] = [
         ("distortion_mse", distorted),
         *((f"accuracy_{role}", partial(recognized, role, judge)) for role, judge in judges.items() if judge is not None),
-        ("accuracy_retrained", retrained),
+        *([("accuracy_retrained", retrained)] if independent else []),
         ("w1_fresh", fresh_critic),
         ("w1_certified", lambda: with_floor("w1_certified", protocol.certified_w1((train.images, train_hat()), (test.images, test_hat())))),
         ("sliced_w2sq", lambda: with_floor("sliced_w2sq", protocol.sliced_w2sq(test.images, test_hat()))),
-        ("kid", lambda: with_floor("kid", protocol.kid(independent, test.images, test_hat()))),
     ]
+    if independent is not None:
+        measures.append(("kid", lambda: with_floor("kid", protocol.kid(independent, test.images, test_hat()))))
     if legacy_critic is not None:
         measures.append(("w1_legacy", lambda: {"w1_legacy": legacy_w1(legacy_critic, test.images, test_hat(), protocol.batch)}))
     scores: dict[str, float] = {}

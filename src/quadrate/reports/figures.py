@@ -26,7 +26,7 @@ from quadrate.reports.panels import (
     stretch_accuracy,
 )
 from quadrate.reports.published import published_figure
-from quadrate.reports.summary import POINT, Row, by_point, quick_note, require
+from quadrate.reports.summary import POINT, Row, by_point, is_judged, quick_note, require
 from quadrate.reports.tables import bits_text
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def plot_runs(runs: Runs, path: Path) -> None:
 
     * several noise levels: accuracy and cross-entropy against perception;
     * a refined stage: distortion and perception against rate;
-    * λp alone: perception against distortion;
+    * λp alone, or no images with labels: perception against distortion;
     * λc alone, one stage: accuracy against distortion;
     * λc, several stages: accuracy and cross-entropy against distortion, one column of panels a λp;
     * λp and λc, one stage without a distortion term: accuracy against perception, points without curves;
@@ -135,14 +135,14 @@ def demo_figure(
 def _panels(runs: Runs, rows: Sequence[Row]) -> list[list[Panel]]:
     judge = _judge(rows)
     accuracy, cross_entropy, mse = f"accuracy_{judge}", f"cross_entropy_{judge}_nats", "distortion_mse"
-    if _varied(rows, "noise_std"):
+    if _varied(rows, "noise_std") and is_judged(rows):
         series = _series(runs)
         return [[Panel(x, y, series) for x in ("w1_fresh", "sliced_w2sq")] for y in (accuracy, cross_entropy)]
     if {"first", "refined"} <= {row["stage"] for row in rows}:
         series = _refinement_series(runs)
         return [[Panel("rate_bound_bits", y, series) for y in (mse, "w1_fresh")]]
-    if _varies_alone(rows, "lambda_p"):
-        series = _series(runs)
+    if _varies_alone(rows, "lambda_p") or not is_judged(rows):
+        series = _series(runs, joined=_varies_alone(rows, "lambda_p"))
         return [[Panel(mse, y, series) for y in ("w1_fresh", "sliced_w2sq")]]
     if _varies_alone(rows, "lambda_c"):
         if len({row["stage"] for row in rows}) == 1:

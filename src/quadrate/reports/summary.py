@@ -50,6 +50,11 @@ def require(rows: Sequence[Row], *names: str) -> None:
                 raise QuadrateError(f"no column {name!r} in the results of {which or 'a point'}; `quadrate evaluate RUN` writes all columns")
 
 
+def is_judged(rows: Sequence[Row]) -> bool:
+    """Whether any row has an accuracy; where images have no labels, none has."""
+    return any(name.startswith("accuracy_") for row in rows for name in row)
+
+
 def read_table(path: Path | str) -> list[dict[str, Any]]:
     """The rows of a results.csv: numbers where cells are numbers, no key where a cell is empty.
 

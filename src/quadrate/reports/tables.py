@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from quadrate.reports.summary import Row, is_quick, mean_over_seeds, quick_note, require
+from quadrate.reports.summary import Row, is_judged, is_quick, mean_over_seeds, quick_note, require
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -94,7 +94,9 @@ def bits_text(bits: float) -> str:
 
 
 def _columns(means: Sequence[Row]) -> list[_Column]:
-    require(means, "rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq", "kid", "train_cpu_seconds")
+    require(means, "rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq", "train_cpu_seconds")
+    if is_judged(means):
+        require(means, "kid")
     protocol = [_Column("protocol", [str(row.get("protocol", "full")) for row in means])] if any(map(is_quick, means)) else []
     columns = [
         _Column("stage", [str(row["stage"]) for row in means]),
@@ -110,8 +112,8 @@ def _columns(means: Sequence[Row]) -> list[_Column]:
             clean = _range([row.get(f"{name}_clean") for row in means], lambda value: f"{100 * value:.2f}")
             columns.append(_Column(f"acc. %\n{heading}\nclean {clean}", _cells(means, name, 100, 2)))
     for name, (heading, factor) in _PERCEPTION.items():
-        if name == "w1_certified" and not any(name in row for row in means):
-            continue  # scored before there was this bound
+        if name in ("w1_certified", "kid") and not any(name in row for row in means):
+            continue  # scored before there was this bound, or without a judge
         scale = partial(_scaled, factor=factor, decimals=_decimals(means, name, factor))
         floor = _range([row.get(f"{name}_floor") for row in means], scale)
         columns.append(_Column(f"{heading}\nfloor {floor}", _cells(means, name, factor)))

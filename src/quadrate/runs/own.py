@@ -21,7 +21,7 @@ class Own:
         unknown: What cannot be told from other code, in a line each; where there is such a thing, nothing that was made before may be used.
     """
 
-    def __init__(self, family: Family, terms: Sequence[Term], source: Source, judge: Judge) -> None:
+    def __init__(self, family: Family, terms: Sequence[Term], source: Source, judge: Judge | None) -> None:
         self.described: dict[str, Any] = {}
         self.unknown: list[str] = []
         if not any(family is known for known in BUILT_IN):
@@ -34,7 +34,7 @@ class Own:
             ]
         if own_source := _own_parts(source):
             self.described["source"] = self._code(f"source {source.name!r}", own_source, getattr(source, "version", ""), "the source's class")
-        if not is_built_in_module(judge.module):
+        if judge and not is_built_in_module(judge.module):
             version = judge.provenance.get("version", "")
             self.described["judge"] = self._code(f"judge {judge.name!r}", judge.module, version, "the judge's provenance")
 

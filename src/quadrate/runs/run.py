@@ -51,7 +51,7 @@ class Run:
         terms: The user's own terms of the loss.
 
     Raises:
-        QuadrateError: If data, a judge or the device is missing.
+        QuadrateError: If data, a judge or the device is missing, or a point needs labels and the source has none.
 
     Warns:
         QuadrateWarning: If code of the user's own cannot be told from other code, so that the run takes a fresh folder.
@@ -71,11 +71,13 @@ class Run:
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
-        with one_thread():  # a judge that is trained here must not depend on how many cores there are
-            self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
+        _check_labels(recipe, self.source)
+        self.judge = self._find_judge(recipe.judge)
         names = [self.family.name, *(term.name for term in self.terms)]
         self._own = Own(self.family, self.terms, self.source, self.judge)
-        self._beside = [self.source.fingerprint, *names, weights_digest(self.judge.module)]  # what decides numbers beside the recipe
+        self._beside = [self.source.fingerprint, *names]  # what decides numbers beside the recipe
+        if self.judge:
+            self._beside.append(weights_digest(self.judge.module))
         if self._own.described:
             self._beside.append(json.dumps(self._own.described, sort_keys=True))
         if self._own.unknown:
@@ -95,12 +97,20 @@ class Run:
         """
         self.begin()
         pending = sum(not exists(self.place(stage, point) / "model.safetensors") for stage in self.recipe.stages for point in stage.points)
+        classifier = self.judge.module if self.judge else None
         with shown(report, "training", pending) as told:
             for stage in self.recipe.stages:
                 details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
-                assignment = Assignment(stage, self.source, self.family, self.judge.module, self.folder, details, self.terms)
+                assignment = Assignment(stage, self.source, self.family, classifier, self.folder, details, self.terms)
                 train_stage(assignment, execution, workers, told)
         return self
+
+    def _find_judge(self, spec: str, seed: int = 0) -> Judge | None:
+        """A judge, trained here if need be; None where there are no labels to judge by."""
+        if not self.source.is_labelled:
+            return None
+        with one_thread():  # a judge that is trained here must not depend on how many cores there are
+            return find_judge(spec, self.source, self.root / "judges", seed=seed)
 
     def _folder_of(self, recipe: Recipe) -> Path:
         """Where a recipe is trained on this run's source, with its judge, networks and terms."""
@@ -113,7 +123,9 @@ class Run:
             QuadrateError: If a file cannot be written.
         """
         source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
-        judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
+        judge: dict[str, Any] = {"name": "none, as the images have no labels"}
+        if self.judge:
+            judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
         own = {"own": self._own.described} if self._own.described else {}
         for stage, point in self._pairs:
             exists(self.place(stage, point) / _LONGEST_FILE)  # a path that is too long is refused before anything is trained
@@ -139,11 +151,11 @@ class Run:
         Raises:
             QuadrateError: If the scores that are there are damaged.
         """
-        from quadrate.evaluation import COLUMNS
+        from quadrate.evaluation import columns_of
 
         place = self.place(stage, point)
         row = read_row(place)
-        if row is None or not set(COLUMNS) <= row.keys() or not exists(place / "model.safetensors"):
+        if row is None or not set(columns_of(self.source)) <= row.keys() or not exists(place / "model.safetensors"):
             return False
         is_quick = row.get("protocol") == QUICK
         return (quick or not is_quick) and not self._scoring({"training": self.judge, "independent": self._found_judge}, is_quick).differs(place)
@@ -152,9 +164,8 @@ class Run:
         return Scoring(self.source, self.family, judges, self.root / "floors", self.device, quick)
 
     @cached_property
-    def _independent_judge(self) -> Judge:
-        with one_thread():
-            return find_judge(self.recipe.independent_judge, self.source, self.root / "judges", seed=1)
+    def _independent_judge(self) -> Judge | None:
+        return self._find_judge(self.recipe.independent_judge, seed=1)
 
     @cached_property
     def _found_judge(self) -> Judge | None:
@@ -251,6 +262,17 @@ def _as_it_is(source: Source) -> Source:
     """A user's source under the fingerprint of what it holds, whatever it says."""
     held = fingerprint_of(source.train, source.validation, source.test)
     return source if source.fingerprint == held else replace(source, fingerprint=held)
+
+
+def _check_labels(recipe: Recipe, source: Source) -> None:
+    """Refuses points that learn from labels on a source without them."""
+    for stage in recipe.stages:
+        for point in stage.points:
+            if point.lambda_c > 0 and not source.is_labelled:
+                raise QuadrateError(
+                    f"{recipe.name}: the point {point.key} of stage {stage.name} has lambda_c > 0 and needs labels, which {source.name} lacks: "
+                    "images in class folders have some; points with lambda_c = 0 need none"
+                )
 
 
 def _item(stage: Stage, point: OperatingPoint) -> Item:

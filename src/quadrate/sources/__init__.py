@@ -1,4 +1,4 @@
-"""Where samples come from: data sets known by name, folders of labelled images, PyTorch data sets, arrays. All in memory, as uint8."""
+"""Where samples come from: data sets known by name, folders of images, PyTorch data sets, arrays. All in memory, as uint8."""
 
 from quadrate.sources.catalog import ALIASES, SOURCE_NAMES
 from quadrate.sources.dataset import from_dataset

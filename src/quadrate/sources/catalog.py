@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from quadrate.errors import QuadrateError
+from quadrate.files import exists
 from quadrate.sources.readers import Arrays, read_cifar, read_idx, read_svhn
 from quadrate.sources.source import Source, fixed_permutation, from_arrays
 
@@ -132,9 +133,10 @@ def _locate(name: str, data_set: DataSet, data_dir: Path | str | None) -> list[P
     """A path for each of the data set's files."""
     folders = [Path(data_set.system_folder)] if data_set.system_folder else []
     if root := data_dir or os.environ.get("QUADRATE_DATA"):
-        if not Path(root).expanduser().is_dir():
+        root = Path(os.path.expanduser(root))
+        if not (exists(root) and root.is_dir()):
             raise QuadrateError(f"{name}: the data folder {root} does not exist; mend data_dir or QUADRATE_DATA, or unset it to download the data")
-        folders.insert(0, Path(root).expanduser() / name)
+        folders.insert(0, root / name)
     paths = {file.name: _find(file, folders) for file in data_set.files}
     missing = [file for file in data_set.files if paths[file.name] is None]
     looked_in = ", ".join(map(str, folders)) or "no folder (QUADRATE_DATA is not set)"
@@ -151,7 +153,7 @@ def _locate(name: str, data_set: DataSet, data_dir: Path | str | None) -> list[P
 
 def _find(file: DataFile, folders: list[Path]) -> Path | None:
     candidates = (folder / name for folder in folders for name in (file.name, file.unpacked) if name)
-    return next((path for path in candidates if path.exists()), None)
+    return next((path for path in candidates if exists(path)), None)
 
 
 def _download(name: str, file: DataFile, addresses: tuple[str, ...]) -> Path:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import image_to_array
-from quadrate.sources.source import Source, from_arrays
+from quadrate.sources.source import MAX_BYTES, Arrays, Source, assembled, check_labels
 
 
 def from_dataset(
@@ -22,39 +22,44 @@ def from_dataset(
     validation: Dataset[Any] | None = None,
     classes: int | None = None,
 ) -> Source:
-    """A source from data sets that yield (image, label); each is read once, into memory.
+    """A source from data sets that yield (image, label); each is read once, into memory, of which all together may take 4 GiB.
 
     Args:
         name: the source's name.
-        train: the training set. Images are PIL images, tensors or arrays, all of one shape (see `image_to_array`); labels are integers from 0.
-            Random augmentation is frozen at this one reading, so leave it out.
+        train: the training set. Images are PIL images, tensors or arrays, all of one shape, gray or RGB (see `image_to_array`; `from_arrays` takes
+            any number of channels); labels are class numbers from 0, or None for all samples, for a source without labels. Random augmentation is
+            frozen at this one reading, so leave it out.
         test: the test set.
         validation: the validation set; split off the training set as in `from_arrays` if it is left out.
         classes: the number of classes; one more than the largest label if it is left out.
 
     Raises:
-        QuadrateError: naming the first sample that is not an image with an integer label, or whose shape differs from the first one's.
+        QuadrateError: naming the first sample that is not an image with a class number, or whose shape differs from the first one's.
     """
-    held_out = None if validation is None else _read(validation, f"{name}, validation")
-    return from_arrays(name, _read(train, f"{name}, train"), _read(test, f"{name}, test"), held_out, classes)
+    given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    return assembled(name, {split: _read(dataset, f"{name}, {split}") for split, dataset in given.items()}, classes)
 
 
-def _read(dataset: Dataset[Any], where: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read(dataset: Dataset[Any], where: str) -> Arrays:
     images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
+    labels: list[int | None] = []
     for index, sample in enumerate(_samples(dataset)):
         here = f"{where}, sample {index}"
         try:
             image, label = sample
-            labels.append(operator.index(label))
+            labels.append(None if label is None else operator.index(label))
         except (TypeError, ValueError):
-            raise QuadrateError(f"{here}: expected a pair (image, integer label); got {_summary(sample)}") from None
-        images.append(image_to_array(image, here))
-        if images[-1].shape != images[0].shape:
-            raise QuadrateError(f"{here}: all images must have one shape (C, H, W); this one has {images[-1].shape}, the first {images[0].shape}")
+            raise QuadrateError(f"{here}: expected a pair (image, integer label), or (image, None); got {_summary(sample)}") from None
+        if (labels[-1] is None) != (labels[0] is None):
+            raise QuadrateError(f"{here}: either all samples have labels, or none; this one has {labels[-1]}, the first {labels[0]}")
+        if labels[-1] is not None:
+            check_labels(here, labels[-1], labels[-1])
+        images.append(image_to_array(image, here, images[0].shape if images else None))
+        if len(images) * images[0].nbytes > MAX_BYTES:
+            raise QuadrateError(f"{here}: the data set takes more than {MAX_BYTES} bytes, which is the most that is read into memory")
     if not images:
         raise QuadrateError(f"{where}: the data set is empty")
-    return np.stack(images), np.array(labels, np.int64)
+    return np.stack(images), None if labels[0] is None else np.array(labels, np.int64)
 
 
 def _samples(dataset: Any) -> Iterable[Any]:

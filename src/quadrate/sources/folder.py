@@ -1,100 +1,134 @@
-"""A source from a folder of labelled images."""
+"""A source from a folder of images."""
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from quadrate.errors import QuadrateError
-from quadrate.sources.images import image_to_array
-from quadrate.sources.source import Source, fixed_permutation, from_arrays
+from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.files import exists
+from quadrate.sources.images import read_image
+from quadrate.sources.source import MAX_BYTES, SPLIT_NAMES, Arrays, Source, assembled, fixed_permutation
+from quadrate.sources.tree import Survey, folders_in, survey, walk
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
+_SPLIT_OF = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
-Sample = tuple[Path, int]
+Sample = tuple[Path, int | None]
 
 
 def from_folder(root: Path | str) -> Source:
-    """A source from a folder of images, one folder a class.
+    """A source from a folder of images; docs/data.md says what counts as an image, and what becomes of it.
 
     Two layouts are read:
 
     - `<root>/<class>/<image>`: split 80/10/10 into train, validation and test by a fixed permutation of the files in sorted order;
-    - `<root>/train/<class>/<image>` and `<root>/test/<class>/<image>`, with or without `<root>/validation`: split as it stands; a missing
-      validation set is split off the training set as in `from_arrays`.
+    - `<root>/train/<class>/<image>` and `<root>/test/<class>/<image>`, with or without `<root>/validation` (or val, valid, dev, in capitals
+      or not): split as it stands; a missing validation set is split off the training set as in `from_arrays`.
 
-    Class k is the k-th class folder in sorted order (of `train`). Images are made gray if they are gray, otherwise RGB, and must then agree in shape.
-    Hidden folders, and files that do not end like an image's name, are left out.
+    Class k is the k-th class folder in sorted order (of `train`); an image may lie deeper in it. Where images lie in no class folder, or there is one
+    class only, the source has no labels.
 
     Raises:
-        QuadrateError: when no or too few images are found, one cannot be read or differs from the first one in shape, or `test` or `validation` has
-            a class that `train` lacks.
+        QuadrateError: when no or too few images are found, they take more than 4 GiB, one cannot be read or differs from the first one in shape, the
+            folders of splits are not all known, or `test` or `validation` has a class that `train` lacks.
     """
-    root = Path(root).expanduser()
-    if not root.is_dir():
+    root = Path(os.path.expanduser(root))
+    if not (exists(root) and root.is_dir()):
         raise QuadrateError(f"{root}: no such folder")
     name = root.resolve().name
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        classes = _class_names(root / "train")
-        shape = _shape(_samples(root / "train", classes))
-        read = {split: _read(_samples(root / split, classes), shape) for split in ("train", "validation", "test") if (root / split).is_dir()}
-        return from_arrays(name, read["train"], read["test"], read.get("validation"), len(classes))
-    classes = _class_names(root)
-    samples = _samples(root, classes)
-    held_out = len(samples) // 10
-    if held_out == 0:
-        raise QuadrateError(f"{root}: a split into train, validation and test takes at least 10 images; found {len(samples)}")
-    images, labels = _read(samples, _shape(samples))
-    order = fixed_permutation(len(samples))
-    train, validation, test = ((images[part], labels[part]) for part in np.split(order, [len(samples) - 2 * held_out, len(samples) - held_out]))
-    return from_arrays(name, train, test, validation, len(classes))
+    if splits := _split_folders(root):
+        found = {split: survey(folder) for split, folder in splits.items()}
+        classes = _classes_of_splits(found)
+        parts = {split: _samples(each.root, classes) for split, each in found.items()}
+        first, _ = parts["train"][0]
+    else:
+        classes = _classes(survey(root))
+        samples = _samples(root, classes)
+        first, _ = samples[0]
+        held_out = len(samples) // 10
+        if held_out == 0:
+            raise QuadrateError(f"{root}: a split into train, validation and test takes at least 10 images; found {len(samples)}")
+        cuts = np.split(fixed_permutation(len(samples)), [len(samples) - 2 * held_out, len(samples) - held_out])
+        parts = {split: [samples[i] for i in part] for split, part in zip(SPLIT_NAMES, cuts, strict=True)}
+    shape = _shape(first, sum(map(len, parts.values())))
+    return assembled(name, {split: _read(part, shape) for split, part in parts.items()}, len(classes) if classes else 1)
 
 
-def _class_names(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        raise QuadrateError(f"{folder}: no class folders; expected {folder.name}/<class>/<image>, or train and test folders of that form")
-    return names
+def _split_folders(root: Path) -> dict[str, Path] | None:
+    """The folders of the splits; None where there are none, so that the folders are classes."""
+    folders = folders_in(root)
+    named = {name: split for name in folders if (split := _SPLIT_OF.get(name.casefold()))}
+    if not named or (len(named) < len(folders) and not {"train", "test"} <= set(named.values())):
+        return None
+    splits = {split: root / name for name, split in named.items()}
+    if missing := sorted({"train", "test"} - splits.keys()):
+        has = ", ".join(named)
+        raise QuadrateError(f"{root}: it has {has}, but no {' and no '.join(missing)}; a split folder has train and test, and may have validation")
+    if len(splits) < len(named):
+        raise QuadrateError(f"{root}: two of {', '.join(named)} are the same split; keep one of them")
+    if unknown := [name for name in folders if name not in named]:
+        raise QuadrateError(
+            f"{root / unknown[0]}: beside train and test, a folder that is no known split; expected validation (or val, valid, dev), or move it away"
+        )
+    return splits
 
 
-def _samples(folder: Path, classes: list[str]) -> list[Sample]:
-    """Every image of `folder` with its class index, in sorted order."""
-    samples: list[Sample] = []
-    for name in _class_names(folder):
-        if name not in classes:
-            raise QuadrateError(f"{folder / name}: a class that the training set lacks; it has {', '.join(classes)}")
-        paths = sorted(path for path in (folder / name).iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-        if not paths:
-            raise QuadrateError(f"{folder / name}: no images; expected files that end in {', '.join(sorted(SUFFIXES))}")
-        samples.extend((path, classes.index(name)) for path in paths)
-    return samples
+def _classes(found: Survey) -> dict[str, int] | None:
+    """The numbers of the class folders; None where images have no classes."""
+    if found.stray is None:
+        return found.class_numbers()
+    if len(found.classes):
+        stray = found.root / found.stray
+        warnings.warn(
+            f"{stray} lies in no class folder, so the images of {found.root} have no labels; in <class>/<image> all would have",
+            QuadrateWarning,
+            stacklevel=4,
+        )
+    return None
 
 
-def _shape(samples: list[Sample]) -> tuple[int, ...]:
-    """The shape (C, H, W) of the first image, which all others must share."""
-    return _read_image(samples[0][0]).shape
+def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
+    """The same for splits, which all have the classes of the training set, or none."""
+    classes = _classes(found["train"])
+    for each in found.values():
+        if classes is None and each.stray is None:
+            raise QuadrateError(f"{each.root}: it has class folders, and {found['train'].root} has none")
+        for name in each.classes if classes else ():
+            if name not in (classes or ()):
+                raise QuadrateError(f"{each.root / name}: a class that the training set lacks; it has {', '.join(classes or ())}")
+        if classes:
+            each.class_numbers()
+    return classes
 
 
-def _read(samples: list[Sample], shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _samples(folder: Path, classes: dict[str, int] | None) -> list[Sample]:
+    """Every image of a folder with its class number, in sorted order."""
+    return [(folder / name, classes[name.partition("/")[0]] if classes else None) for name in walk(folder)]
+
+
+def _shape(path: Path, count: int) -> tuple[int, int, int]:
+    """The shape (C, H, W) of the first image, which all others must share.
+
+    Raises:
+        QuadrateError: If as many take more memory than a source may.
+    """
+    channels, height, width = read_image(path).shape
+    if (total := count * channels * height * width) > MAX_BYTES:
+        raise QuadrateError(f"{count} images like {path}, {channels} x {height} x {width}, take {total} bytes; a source takes at most {MAX_BYTES}")
+    return channels, height, width
+
+
+def _read(samples: Sequence[Sample], shape: tuple[int, int, int]) -> Arrays:
     images = np.empty((len(samples), *shape), np.uint8)
     for row, (path, _) in zip(images, samples, strict=True):
-        image = _read_image(path)
-        if image.shape != shape:
-            raise QuadrateError(f"{path}: all images must have one shape (C, H, W); this one has {image.shape}, the first {shape}")
-        row[:] = image
-    return images, np.array([label for _, label in samples], np.int64)
-
-
-def _read_image(path: Path) -> NDArray[Any]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image_to_array(image, str(path))
-    except QuadrateError:
-        raise
-    except Exception as error:  # PIL's decoders raise a dozen kinds of exception on broken files
-        raise QuadrateError(f"{path}: not a readable image ({type(error).__name__}: {error})") from error
+        row[:] = read_image(path, shape, "the first has")
+    labels = [label for _, label in samples]
+    return images, None if None in labels else np.array(labels, np.int64)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError
+from quadrate.files import open_regular
 from quadrate.sources.matlab import matlab_arrays
 
 MAX_BYTES = 2**30  # of a file's contents, unpacked; the most that is published, SVHN's training set, takes 225 MB
@@ -79,10 +80,11 @@ def read_cifar(path: Path) -> tuple[Arrays, Arrays]:
 def _contents(path: Path) -> bytes:
     """All bytes of a file, gunzipped if it starts like a gzip file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             zipped = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            file.seek(0)
+            with gzip.open(file) if zipped else file as stream:
+                data = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise QuadrateError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if len(data) > MAX_BYTES:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import operator
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.devices import find_device
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 
 # The key of every fixed split. Changing it changes every published number, so it never changes.
 SPLIT_KEY = 1948
 SPLIT_NAMES = ("train", "validation", "test")
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64] | None]  # images (N, C, H, W) and labels (N,)
+MAX_BYTES = 1 << 32  # of a folder's or a data set's pixels: a source lives in memory, and splitting takes as much again
+MAX_CLASSES = 1 << 16  # a judge has an output for each, so a label that is no class number would take all memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +59,15 @@ class Split:
 class Source:
     """Where samples come from: three disjoint splits, and the noise between a sample and the encoder.
 
+    Where samples have no labels, all are 0 and there is one class: labels that tell nothing apart are none. Codecs whose points have lambda_c = 0
+    train on such a source; whatever needs labels (judges, accuracies, points with lambda_c > 0) asks `is_labelled`.
+
     Attributes:
         name: the data set's name, for tables and figures.
         train: what codecs, critics and judges are fitted to.
         validation: what choices are made on.
         test: only for final evaluation.
-        classes: the number of classes K; labels lie in 0..K-1.
+        classes: the number of classes K, at most 65,536; labels lie in 0..K-1, and not every class need occur. 1 where there are no labels.
         fingerprint: sha256 (hex) of the three splits' contents; see `fingerprint_of`.
         noise_std: standard deviation of the noise that `observe` adds, on the scale where pixels lie in [0, 1].
 
@@ -78,6 +86,7 @@ class Source:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
             raise QuadrateError(f"{self.name}: noise_std must be finite and not negative; got {self.noise_std}")
+        object.__setattr__(self, "classes", _class_count(self.name, self.classes))
         for name in SPLIT_NAMES:
             split: Split = getattr(self, name)
             if split.images.shape[1:] != self.train.images.shape[1:]:
@@ -87,6 +96,11 @@ class Source:
             low, high = int(split.labels.min()), int(split.labels.max())
             if low < 0 or high >= self.classes:
                 raise QuadrateError(f"{self.name}: labels of {self.classes} classes must lie in 0..{self.classes - 1}; {name} has {low}..{high}")
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether there are classes to tell apart."""
+        return self.classes > 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -145,28 +159,39 @@ def from_arrays(
 
     Args:
         name: the source's name.
-        train: images and labels. Images are (N, C, H, W) or (N, H, W), uint8 or floating point in [0, 1] (rounded to 256 levels); labels are
-            integers, (N,).
+        train: images and labels. Images are (N, C, H, W) of any number of channels, or (N, H, W); uint8, uint16 (made 8 bits), or floating point in
+            [0, 1] (rounded to 256 levels). Labels are class numbers from 0, (N,); or None in every split, for a source without labels.
         test: the same for the test set.
         validation: the same for the validation set. If it is left out, the last n/12 (rounded down) of the n training samples after a fixed
             permutation become the validation set: 5,000 of MNIST's 60,000.
         classes: the number of classes; one more than the largest label if it is left out.
 
     Raises:
-        QuadrateError: when images or labels have another shape, dtype or range, or when there are too few to split.
+        QuadrateError: when images or labels have another shape, dtype or range, only some splits have labels, or there are too few to split.
     """
-    arrays = {"train": _checked(name, "train", *train), "test": _checked(name, "test", *test)}
-    if validation is not None:
-        arrays["validation"] = _checked(name, "validation", *validation)
-    else:
+    given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    checked = {split: _checked(name, split, pair) for split, pair in given.items()}
+    # Copies, because later writes to the caller's arrays would make the fingerprint a lie; splitting copies by itself.
+    uncopied = ["train"] if validation is None else []
+    return assembled(name, {split: pair if split in uncopied else _copied(*pair) for split, pair in checked.items()}, classes)
+
+
+def assembled(name: str, arrays: dict[str, Arrays], classes: int | None = None) -> Source:
+    """A source of checked arrays that nobody writes to later; arguments and errors as in `from_arrays`."""
+    if len(unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]) not in (0, len(arrays)):
+        raise QuadrateError(f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have labels, or none")
+    if "validation" not in arrays:
         images, labels = arrays["train"]
         held_out = len(images) // 12
         if held_out == 0:
             raise QuadrateError(f"{name}: splitting off a validation set takes at least 12 training samples; got {len(images)}")
         order = fixed_permutation(len(images))
-        arrays["train"], arrays["validation"] = [(images[part], labels[part]) for part in (order[:-held_out], order[-held_out:])]
-    # Copies, because later writes to the caller's arrays would make the fingerprint a lie.
-    splits = {split: Split(_copied(images), _copied(labels)) for split, (images, labels) in arrays.items()}
+        train, validation = [(images[part], None if labels is None else labels[part]) for part in (order[:-held_out], order[-held_out:])]
+        arrays = {**arrays, "train": train, "validation": validation}
+    splits = {
+        split: Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.zeros(len(images), np.int64) if labels is None else labels))
+        for split, (images, labels) in arrays.items()
+    }
     if classes is None:
         classes = 1 + max(int(split.labels.max()) for split in splits.values())
     return Source(name, splits["train"], splits["validation"], splits["test"], classes, fingerprint_of(**splits))
@@ -191,40 +216,83 @@ def fingerprint_of(train: Split, validation: Split, test: Split) -> str:
 
 
 def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
-    """uint8 pixels as they are; floating point in [0, 1] rounded to 256 levels.
+    """uint8 pixels as they are; uint16 scaled by 1/257, and floating point in [0, 1] by 255, both rounded to the nearest.
 
     Raises:
         QuadrateError: for any other dtype, and for values outside [0, 1].
     """
-    images = _numpy(images)
+    images = _numpy(images, f"{where}: pixels")
     if images.dtype == np.uint8:
         return images
+    if images.dtype.kind == "u" and images.dtype.itemsize == 2:
+        if 0 < images.max(initial=0) <= 255:
+            text = f"{where}: uint16 pixels span 0..65535, and these reach {images.max()} only: make them uint8 if they are 8 bits"
+            warnings.warn(text, QuadrateWarning, stacklevel=2)
+        return eight_bits(images)
     if images.dtype.kind != "f":
-        raise QuadrateError(f"{where}: pixels must be uint8, or floating point in [0, 1]; got {images.dtype}")
+        raise QuadrateError(f"{where}: pixels must be uint8, uint16, or floating point in [0, 1]; got {images.dtype}")
     if not (images.min(initial=0.0) >= 0 and images.max(initial=1.0) <= 1):
         raise QuadrateError(f"{where}: floating-point pixels must lie in [0, 1], not normalized; got {images.min():g} to {images.max():g}")
     return np.rint(images * 255).astype(np.uint8)
 
 
-def _checked(name: str, split: str, images: Any, labels: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images as uint8 (N, C, H, W) and labels as int64 (N,)."""
+def eight_bits(images: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+    """Pixels in 0..65535 as the nearest of 256 levels; 65535 = 257 · 255."""
+    return ((images.astype(np.int32) + 128) // 257).astype(np.uint8)
+
+
+def _class_count(name: str, classes: Any) -> int:
+    try:
+        count = operator.index(classes)
+    except TypeError:
+        raise QuadrateError(f"{name}: the number of classes is a whole number; got {classes!r}") from None
+    if not 1 <= count <= MAX_CLASSES:
+        raise QuadrateError(f"{name}: a source has 1 to {MAX_CLASSES} classes, and labels are their numbers from 0; got {count} classes")
+    return count
+
+
+def check_labels(where: str, low: int, high: int) -> None:
+    """Refuses labels that are no class numbers, by the lowest and the highest of them.
+
+    Raises:
+        QuadrateError: when one is not in 0..65535.
+    """
+    if low < 0 or high >= MAX_CLASSES:
+        raise QuadrateError(
+            f"{where}: labels are class numbers, which must lie in 0..{MAX_CLASSES - 1}; found {low if low < 0 else high}: "
+            "number the classes from 0, as numpy.unique(labels, return_inverse=True)[1] does"
+        )
+
+
+def _checked(name: str, split: str, pair: Any) -> Arrays:
+    """Images as uint8 (N, C, H, W) and labels as int64 (N,), or None."""
     where = f"{name}, {split}"
-    images, labels = to_uint8(images, where), _numpy(labels)
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise QuadrateError(f"{where}: expected a pair (images, labels), or (images, None); got {type(pair).__name__}")
+    images, labels = to_uint8(pair[0], where), None if pair[1] is None else _numpy(pair[1], f"{where}: labels")
     if images.ndim == 3:
         images = images[:, np.newaxis]
     if images.ndim != 4 or images.size == 0:
         raise QuadrateError(f"{where}: images must be (N, C, H, W) or (N, H, W), none of them 0; got {images.shape}")
+    if labels is None:
+        return images, None
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         raise QuadrateError(f"{where}: the labels of {len(images)} images must be {len(images)} integers; got {labels.dtype} {labels.shape}")
+    check_labels(where, int(labels.min()), int(labels.max()))
     return images, labels.astype(np.int64)
 
 
-def _numpy(array: Any) -> NDArray[Any]:
-    return array.numpy(force=True) if isinstance(array, torch.Tensor) else np.asarray(array)
+def _numpy(array: Any, what: str) -> NDArray[Any]:
+    try:
+        if isinstance(array, torch.Tensor):
+            return (array.float() if array.dtype == torch.bfloat16 else array).numpy(force=True)
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise QuadrateError(f"{what} are not an array: {' '.join(str(error).split())}") from None
 
 
-def _copied(array: NDArray[Any]) -> torch.Tensor:
-    return torch.from_numpy(np.array(array, order="C"))
+def _copied(images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> Arrays:
+    return np.array(images, order="C"), None if labels is None else np.array(labels)
 
 
 def _describe(tensor: torch.Tensor) -> str:

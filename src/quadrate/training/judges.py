@@ -117,8 +117,10 @@ def train_judge(
         report: Takes the progress, as `quadrate.progress.shown` says: after each pass epoch, epochs and cross_entropy_nats.
 
     Raises:
-        QuadrateError: If there is no such architecture, it does not take the source's shape, or training diverges.
+        QuadrateError: If there is no such architecture, it does not take the source's shape, the source has no labels, or training diverges.
     """
+    if not source.is_labelled:
+        raise QuadrateError(f"{source.name} has no labels, or one class only: a judge tells at least two apart; images in class folders have some")
     module = _build(architecture, source, seed)
     usual_epochs, usual_lr = _SETTINGS.get(architecture, (5, 1e-3))
     split = source.train

@@ -8,7 +8,7 @@ from typing import Any
 
 from quadrate.reports.page.data import SCORES, ReportedRun, ScoredPoint, varied, weights_text
 from quadrate.reports.published import published_points
-from quadrate.reports.summary import JUDGES, Row, interval, is_quick, point_of
+from quadrate.reports.summary import JUDGES, Row, interval, is_judged, is_quick, point_of
 from quadrate.reports.tables import bits_text
 
 _TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
@@ -36,7 +36,7 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         for point in curve["points"]:
             point["mean"] = {name: _interval([seed["scores"][name] for seed in point["seeds"]]) for name in scores}
     alone = len(runs) == 1
-    x, y = _first_axes(rows) if alone else _TOGETHER
+    x, y = _first_axes(rows) if alone or not is_judged(rows) else _TOGETHER
     return {
         "scores": scores,
         "x": x if x in scores else next(iter(scores)),
@@ -114,7 +114,7 @@ def _telling_tags(curves: Sequence[dict[str, Any]]) -> list[str]:
 def _first_axes(rows: Sequence[Row]) -> tuple[str, str]:
     """The axes that show what the rows vary, as in `quadrate.reports.figures`."""
     judge = "training" if all("accuracy_training" in row for row in rows) else "independent"
-    if varied(rows, "noise_std"):
+    if varied(rows, "noise_std") and is_judged(rows):
         return "w1_fresh", f"accuracy_{judge}"
     if {"first", "refined"} <= {row["stage"] for row in rows}:
         return "rate_bound_bits", "distortion_mse"

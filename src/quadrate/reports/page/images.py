@@ -42,7 +42,7 @@ def samples(place: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8]
     if not path.exists():
         return None
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             grid = np.asarray(image.convert("RGB"))
         originals, reconstructions = cut_mosaic(grid, *shape[1:])
     except (OSError, ValueError, QuadrateError, UnidentifiedImageError, Image.DecompressionBombError):

@@ -115,6 +115,8 @@ def _judge(judge: dict[str, Any], name: str) -> str:
 
 def _independent(run: ReportedRun) -> str:
     clean = {row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row}
+    if not clean:
+        return "none"
     return run.recipe.independent_judge + "".join(f"; on clean images accuracy {value:.4f}" for value in sorted(clean))
 
 
