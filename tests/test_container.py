@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import time
 import zlib
 
 import numpy as np
@@ -330,3 +331,22 @@ def test_files_that_differ_in_their_first_chunk_or_header_have_different_ids(cha
 
     changed = {"labels": file_id(label=1), "seed": file_id(seed=1), "payload": file_id(payload=b"y"), "samples": file_id(samples=2)}
     assert changed[change] != file_id()
+
+
+@pytest.mark.parametrize("names", [("",), ("a",), ("", "é", "", "犬x", ""), ("ab", "", "\U0001f600"), ("", "", ""), ("x", "é" * 2000)])
+def test_names_of_any_script_and_length_come_back(names):
+    data = written(Header((2,), 0, TWO.layers, ("names",)), [ChunkData(len(names), (b"", b""), names=names)])
+    assert Reader(data).read(0).names == names
+
+
+def test_very_many_names_in_few_bytes_take_no_more_than_seconds():
+    names = ("é",) * (1 << 18)
+    data = written(Header((2,), 0, TWO.layers, ("names",)), [ChunkData(len(names), (b"", b""), names=names)])
+    started = time.monotonic()
+    assert len(data) < 5000 and Reader(data).read(0).names == names and time.monotonic() - started < 5
+
+
+def test_a_character_that_two_names_share_is_refused():
+    raw = names_bytes([b"a\xc3", b"\xa9b"])
+    with pytest.raises(QuadrateError, match="name 0 is no valid UTF-8"):
+        Reader(Forgery(header_bytes(kinds=(2,)), (Chunk(samples=2, side=zlib.compress(raw)),)).build()).read(0)

@@ -1,8 +1,10 @@
 """Data sets over .quad files: many threads and processes, what is kept, and the order that reads a chunk once."""
 
 import pickle
+import re
 import threading
 import tracemalloc
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader
 from codecs_made import TINY, make, source_of
 from quadrate import QuadDataset, quad
 from quadrate.coding.container import Reader
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.features import FeatureCodec
 from quadrate.quad import Batch, ChunkSampler, QuadFile
 
@@ -270,3 +272,12 @@ def test_a_sampler_of_very_many_samples_takes_little_memory(codec):
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 20 << 20
+
+
+def test_the_pages_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "files.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QuadrateWarning)  # black images are no digits
+        exec(compile(code, "files.md", "exec"), {})

@@ -140,18 +140,36 @@ def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...]
     ends = 2 * samples + np.cumsum(lengths)
     if lengths.max() > MAX_NAME_BYTES or ends[-1] > len(raw):
         raise QuadrateError(f"{where}: names of up to {lengths.max()} bytes, {lengths.sum()} in all; allowed: {MAX_NAME_BYTES}, and what is there")
-    end = int(ends[-1])
-    text = raw[2 * samples : end]
-    if text.isascii() and is_printable(whole := text.decode()):  # names without a byte are many in few bytes, so they must not cost much
-        starts = [0, *(ends - 2 * samples).tolist()]
-        return tuple(whole[start:stop] for start, stop in pairwise(starts)), raw[end:]
-    names, start = [], 2 * samples
-    for i, end in enumerate(ends.tolist()):
+    names = _split(raw[2 * samples : int(ends[-1])], lengths)
+    if names is None:
+        raise QuadrateError(f"{where}: {_fault(raw, [2 * samples, *ends.tolist()])}")
+    return names, raw[int(ends[-1]) :]
+
+
+def _split(data: bytes, lengths: NDArray[np.int64]) -> tuple[str, ...] | None:
+    """Names one after another, each of so many bytes; None if one of them is no name. Names may be many in few bytes, so each must cost little."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    begins = (np.frombuffer(data, np.uint8) & 0xC0) != 0x80  # a character's first byte
+    filled = lengths > 0
+    starts = (np.cumsum(lengths) - lengths)[filled]
+    if not is_printable(text) or not begins[starts].all():
+        return None
+    characters = np.zeros(len(lengths), np.int64)
+    if len(starts):
+        characters[filled] = np.add.reduceat(begins, starts, dtype=np.int64)
+    return tuple(text[start:stop] for start, stop in pairwise([0, *np.cumsum(characters).tolist()]))
+
+
+def _fault(raw: bytes, ends: list[int]) -> str:
+    """What is wrong with the first name that is none."""
+    for i, (start, end) in enumerate(pairwise(ends)):
         try:
-            names.append(raw[start:end].decode())
+            name = raw[start:end].decode()
         except UnicodeDecodeError:
-            raise QuadrateError(f"{where}: name {i} is no valid UTF-8") from None
-        if not is_printable(names[-1]):
-            raise QuadrateError(f"{where}: name {i}, {names[-1]!r}, has a line break or another control character")
-        start = end
-    return tuple(names), raw[start:]
+            return f"name {i} is no valid UTF-8"
+        if not is_printable(name):
+            return f"name {i}, {name!r}, has a line break or another control character"
+    return "its names are damaged"
