@@ -209,13 +209,16 @@ class _Description:
             return
         yield from self._all("code", function.__code__, function.__defaults__, function.__kwdefaults__)
         yield from self._all("attributes", {name: value for name, value in vars(function).items() if name != "__wrapped__"})
+        codes = list(_codes(function.__code__))
+        # Of a user's module what the code names, be it in a text for getattr.
+        names = sorted({name for code in codes for name in (*code.co_names, *code.co_consts) if isinstance(name, str)})
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             try:
                 held = cell.cell_contents
             except ValueError:  # named before it was given
                 continue
-            yield from self._all("closure", name, held)
-        yield from self._globals(function)
+            yield from self._reached(name, held, names)
+        yield from self._globals(function, codes, names)
 
     def _code(self, code: types.CodeType) -> Iterator[bytes]:
         # Neither lines nor the name of the file: the same code elsewhere is the same code.
@@ -223,11 +226,9 @@ class _Description:
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         yield from self._all("instructions", code.co_code, code.co_consts, *names, *counts, code.co_exceptiontable)
 
-    def _globals(self, function: types.FunctionType) -> Iterator[bytes]:
+    def _globals(self, function: types.FunctionType, codes: Sequence[types.CodeType], names: Sequence[str]) -> Iterator[bytes]:
         """What a function's code finds in its module, and in modules that it imports."""
-        known, codes = function.__globals__, list(_codes(function.__code__))
-        # Of a user's module what the code names, be it in a text for getattr.
-        names = sorted({name for code in codes for name in (*code.co_names, *code.co_consts) if isinstance(name, str)})
+        known = function.__globals__
         for code in codes:
             instructions = [instruction for instruction in dis.get_instructions(code) if instruction.opname != "EXTENDED_ARG"]
             for i, instruction in enumerate(instructions):
@@ -241,11 +242,11 @@ class _Description:
                     raise Indescribable(f"{function.__qualname__} calls {name}(), so that its code does not say what it does")
 
     def _reached(self, name: str, value: object, names: Sequence[str], within: tuple[object, ...] = ()) -> Iterator[bytes]:
-        """A global by its name; of a user's module those of its own that the code may name. `within` are the modules that led here."""
+        """A global or a variable of a closure by its name; of a user's module what the code may name of it. `within` are the modules that led here."""
         if value is importlib or value is importlib.import_module:
             raise Indescribable("it imports modules by names that are made at run time")
         if not isinstance(value, types.ModuleType) or self._is_named(value):
-            yield from self._all("global", name, value)
+            yield from self._all("outside", name, value)
         elif value not in within:
             yield from _text("user's module", name)
             for attribute in names:
