@@ -87,14 +87,17 @@ def test_damaged_exif_says_nothing(tmp_path):
 def test_the_command_line_turns_too(tmp_path):
     codec = make()
     codec.save(tmp_path / "c.st")
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(gray(8, 8)).save(tmp_path / "a.png", exif=exif)
-    Image.fromarray(np.rot90(gray(8, 8), -1)).save(tmp_path / "b.png")
-    for name in ("a", "b"):
-        main(["compress", str(tmp_path / f"{name}.png"), "-o", str(tmp_path / f"{name}.quad"), "--codec", str(tmp_path / "c.st")])
-    with QuadFile(tmp_path / "a.quad", codec) as a, QuadFile(tmp_path / "b.quad", codec) as b:
-        assert np.array_equal(a.symbols(0), b.symbols(0))
+    (tmp_path / "sideways").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image[0]).save(tmp_path / f"sideways/{number:02}.png", exif=exif)
+    main(["compress", str(tmp_path / "sideways"), "-o", str(tmp_path / "a.quad"), "--codec", str(tmp_path / "c.st")])
+    upright = np.ascontiguousarray(np.rot90(images, -1, axes=(2, 3)))
+    with QuadFile(tmp_path / "a.quad", codec) as file:
+        assert np.array_equal(file.symbols(0), codec.encode(torch.from_numpy(upright)).numpy())
+    assert not torch.equal(codec.encode(torch.from_numpy(upright)), codec.encode(torch.from_numpy(images)))
 
 
 # --- transparency ---
