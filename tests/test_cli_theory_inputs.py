@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-import sys
 import zipfile
 from typing import get_args
 
@@ -130,10 +128,11 @@ def test_a_local_result_is_said_in_one_line(capsys, tmp_path):
     assert shown.err.startswith("quadrate: warning: ") and "upper bound" in shown.err and shown.err.count("\n") == 1
 
 
-def test_the_command_line_offers_the_divergences_that_there_are():
-    text = subprocess.run([sys.executable, "-m", "quadrate", "theory", "rate", "--help"], capture_output=True, text=True, timeout=120).stdout
-    plain = "".join(character if character.isalnum() or character in "{}|-" else " " for character in text)
-    assert all(name in plain.split("--divergence", 1)[1][:200] for name in get_args(Divergence))
+def test_the_command_line_offers_the_divergences_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["theory", "rate", "gaussian", "--help"])
+    words = capsys.readouterr().out.replace(" ", "").replace("\n", "")
+    assert "{" + ",".join(get_args(Divergence)) + "}" in words or "{" + "|".join(get_args(Divergence)) + "}" in words
 
 
 @pytest.mark.parametrize(

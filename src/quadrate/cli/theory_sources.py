@@ -161,7 +161,7 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
                 raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             _check_names(path, arrays.files)
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _numbers(arrays[name]) for name in arrays.files}
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -179,8 +179,16 @@ def _array(path: Path) -> FloatArray:
     with _readable(path):
         data = _bounded(path)
         if path.suffix == ".npy":
-            return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+            return _numbers(np.load(io.BytesIO(data), allow_pickle=False))
         return np.array([line.split(",") for line in data.decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+
+
+def _numbers(value: object) -> FloatArray:
+    """An array as it was read, if it is one and holds real numbers: NumPy gives the bytes of what it cannot read in an archive."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError
+    return array
 
 
 def _bounded(path: Path) -> bytes:
