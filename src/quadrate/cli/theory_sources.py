@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 
 from quadrate.array_file import array_names, read_array
 from quadrate.errors import QuadrateError
@@ -160,10 +161,10 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
         _check_size(path)
         names = array_names(path)
         _check_names(path, names)
-        return {name: read_array(path, name) for name in names}
+        return {name: _numbers(read_array(path, name)) for name in names}
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Path, names: Sequence[str]) -> None:
     if not {"pmf", "distortion"} <= set(names) <= set(_ARRAYS):
         held = ", ".join(name if is_printable(name) else ascii(name) for name in names[:20]) or "none"
         raise QuadrateError(f"{path} must hold the arrays pmf and distortion, and may hold label_channel and classifier; it holds {held}")
@@ -178,8 +179,14 @@ def _array(path: Path) -> FloatArray:
     with _readable(path):
         _check_size(path)
         if path.suffix == ".npy":
-            return read_array(path)
+            return _numbers(read_array(path))
         return np.array([line.split(",") for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+
+
+def _numbers(array: NDArray[Any]) -> FloatArray:
+    if array.dtype.kind not in "biuf":
+        raise TypeError
+    return array
 
 
 def _check_size(path: Path) -> None:

@@ -51,7 +51,6 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """The same split on `device`."""
-        device = find_device(device)
         return Split(self.images.to(device), self.labels.to(device))
 
 

@@ -42,12 +42,12 @@ def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None
             raise TypeError
         checked = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be an array of numbers of one shape; got {value!r}") from None
+        raise ValueError(f"{name} must be an array of numbers of one shape; got {_shown(value)}") from None
     if dimensions is not None and checked.ndim not in dimensions:
         wanted = " or ".join(str(count) for count in dimensions)
         raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
     if checked.size == 0 or not (np.isfinite(checked) | (infinite & np.isposinf(checked))).all():
-        raise ValueError(f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got {value!r}")
+        raise ValueError(f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got {_shown(value)}")
     return checked
 
 
@@ -102,7 +102,7 @@ def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
         try:
             values = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{name} must be a number or an array of numbers; got {value!r}") from None
+            raise ValueError(f"{name} must be a number or an array of numbers; got {_shown(value)}") from None
         if np.isnan(values).any():
             raise ValueError(f"{name} must not be NaN: a number, or inf for no constraint")
         if name != "classification" and (values < 0).any():
@@ -118,6 +118,12 @@ def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
 def plain(values: FloatArray) -> float | FloatArray:
     """An array without dimensions as a float, any other as it is."""
     return float(values) if np.ndim(values) == 0 else np.asarray(values)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, cut short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def _worst(sums: FloatArray) -> float:

@@ -47,7 +47,10 @@ def information(b: float, q: Any, m: Any) -> Any:
 def dependence(b: float, q: Any, excess: Any) -> Any:
     """`information` at m = bq + excess, to its last digits however small it is."""
     cells = [(b * q, excess), (b * (1 - q), -excess), ((1 - b) * q, -excess), ((1 - b) * (1 - q), excess)]
-    return sum(independent * _divergence(np.divide(more, independent, out=np.zeros_like(more + independent), where=independent > 0)) for independent, more in cells)
+    return sum(
+        independent * _divergence(np.divide(more, independent, out=np.zeros_like(more + independent), where=independent > 0))
+        for independent, more in cells
+    )
 
 
 def _divergence(t: Any) -> Any:

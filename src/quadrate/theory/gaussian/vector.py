@@ -315,7 +315,9 @@ class VectorGaussian(Source):
         doubt = float((relative * (1 - np.diag(solution.error))).sum()) / 2
         if doubt > _DOUBTFUL:
             warnings.warn(
-                f"the covariance is so close to singular that rounding of its entries may change the rate by {doubt:.1g} nats", ConvergenceWarning, stacklevel=4
+                f"the covariance is so close to singular that rounding of its entries may change the rate by {doubt:.1g} nats",
+                ConvergenceWarning,
+                stacklevel=4,
             )
 
     def _binding(self, classification: float) -> float:
@@ -363,7 +365,9 @@ def _covariance(given: FloatArray) -> FloatArray:
         raise ValueError(f"covariance must be symmetric; got {given.tolist()}")
     covariance = covariance / 2 + covariance.T / 2
     if not (np.diag(covariance) > 0).all() or not np.linalg.eigvalsh(_correlation(covariance))[0] > _ROUNDING:
-        raise ValueError(f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {_eigenvalues(covariance)}")
+        raise ValueError(
+            f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {_eigenvalues(covariance)}"
+        )
     return covariance
 
 
