@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from quadrate.errors import QuadrateError
+from quadrate.files import target_of, temporary_beside
 
 
 class InputFile:
@@ -133,19 +133,18 @@ def new_file(path: Path) -> Iterator[OutputFile]:
     Raises:
         QuadrateError: If it cannot be written.
     """
-    if path.exists() and not path.is_file():
-        raise QuadrateError(f"cannot write {path}: it is not a regular file; give another name")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    target = target_of(path)
+    temporary = temporary_beside(target)
     try:
         with _errors_of(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
         with file:
             output = OutputFile(file, str(path))
             yield output
             output.flush(to_disk=True)
         with _errors_of(path):
-            os.replace(temporary, path)
+            os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
