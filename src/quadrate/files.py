@@ -19,6 +19,7 @@ from quadrate.names import is_printable
 
 _NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems allow 255
 
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, which then takes its name; on any failure the old file stands.
 
@@ -64,7 +65,7 @@ def target_of(path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise QuadrateError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose another name") from None
     if not stat.S_ISREG(mode):
-        raise QuadrateError(f"cannot write {shown(path)}: {'Is a directory' if stat.S_ISDIR(mode) else 'it is not a regular file'}; give another name")
+        raise QuadrateError(f"cannot write {shown(path)}: it is not a regular file; give another name")
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
