@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +55,12 @@ class PictureFolder:
             missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
             self._root.mkdir(parents=True, exist_ok=True)
             self._made = missing
+            temporary_beside(self._mark)  # removes what a writer left that was killed before it began
             if any(self._root.iterdir()):
                 self._go_on()
             else:
                 write_text(self._mark, json.dumps(self._asked))
+            self._lock = locked(self._mark)
             self._temporary = temporary_beside(self._root / "picture")
         return self
 
@@ -71,6 +73,7 @@ class PictureFolder:
         self._taken = set()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.close()
         with suppress(OSError):
             self._temporary.unlink()
         with suppress(OSError):
@@ -123,6 +126,26 @@ class PictureFolder:
         free = key not in self._taken
         self._taken.add(key)
         return free
+
+
+def locked(path: Path) -> IO[bytes]:
+    """A file that no other process holds by this until it is closed, or the process ends, however it does; where the system has no locks, just a file.
+
+    Raises:
+        QuadrateError: If another process holds it.
+    """
+    file = path.open("rb")
+    with suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise QuadrateError(f"another process is writing into {path.parent}; wait for its end, or give another folder") from None
+        except OSError:  # a file system without locks
+            pass
+    return file
 
 
 def _name_new(temporary: Path, path: Path) -> None:

@@ -116,7 +116,10 @@ def evaluate_run(run: Run, workers: int | None = None) -> list[dict[str, Any]]:
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)
     complete = len(rows) == sum(len(stage.points) for stage in run.recipe.stages)
-    findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+    try:
+        findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+    except QuadrateError as error:  # of a part of a recipe
+        findings = f"No findings: {error}."
     write_text(run.folder / "findings.md", findings)
     print(f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings: {run.folder / 'findings.md'}\nfigure:   {figure}")
     return rows

@@ -85,20 +85,26 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back while processes are started, here until they are, and from them for good: a half-started one would end in a traceback."""
+    """Holds signals to end back while processes are started, here until they are: a half-started one would end in a traceback.
+
+    From the processes it holds Ctrl-C and the end of the terminal back for good: these reach all at once, and the parent ends its own.
+    """
     if current_thread() is not main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
     held: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ours = [number for number in ends if callable(signal.getsignal(number))]  # others kill at once, or are ignored, and stay so
+    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in ours}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})  # new processes inherit it
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if held:
-        raise KeyboardInterrupt
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number in held[:1]:
+        signal.raise_signal(number)
 
 
 @contextmanager
