@@ -7,7 +7,7 @@ DATA ?= $(if $(and $(QUADRATE_DATA),$(wildcard $(QUADRATE_DATA)/mnist)),mnist,di
 .PHONY: demo test lint types clean
 
 demo: .venv/installed
-	$(BIN)/quadrate demo --data $(DATA)
+	$(BIN)/quadrate demo --data $(DATA) --overwrite
 
 test: .venv/installed
 	$(BIN)/python -m pytest

@@ -213,7 +213,7 @@ def test_append(quadrate, here, codec, images):
     np.save("a.npy", images[:20])
     np.savez("b.npz", images=images[20:], labels=np.arange(40))
     line = quadrate("compress", "a.npy", "-o", "a.quad", "--codec", "c.st", "--append", status=1)
-    assert line.startswith("no such file: a.quad; ") and "leave --append out" in line and tree(here) == ["a.npy", "b.npz", "c.st"]
+    assert line == "no such file: a.quad; there is nothing to append to: leave --append out to make it" and tree(here) == ["a.npy", "b.npz", "c.st"]
     quadrate("compress", "a.npy", "-o", "a.quad", "--codec", "c.st", "--seed", "3")
     before = (here / "a.quad").read_bytes()
     for flag, value, message in (("--seed", ["4"], "a.quad has seed 3, which holds"), ("--labels", [], "a.quad holds no labels")):
@@ -303,9 +303,9 @@ REFUSED = [
     (["good.npy", "--codec", "mnist-66bit"], "no codec at mnist-66bit"),
     (["good.npy", "--codec", "good.npy"], "good.npy is not a whole safetensors file"),
     (["good.npy", "--codec", "bare.st"], "bare.st has no tables yet, so it cannot write files; Codec.freeze(source) fits them"),
-    (["good.npy", "--output", "good.npy"], "good.npy is one of the inputs; give another output"),
+    (["good.npy", "--output", "good.npy"], "cannot write good.npy: its name must end in .quad"),
     (["good.npy", "--output", "note.txt/a.quad"], "cannot write note.txt/a.quad"),
-    (["good.npy", "--output", "pictures"], "cannot write pictures: it is not a regular file"),
+    (["good.npy", "--output", "pictures"], "cannot write pictures: its name must end in .quad"),
     (["good.npy", "--output", "/proc/none/a.quad"], "cannot write /proc/none/a.quad"),
 ]
 
@@ -317,7 +317,7 @@ def test_compress_refuses(quadrate, here, images, arguments, message):
     (here / "out.quad").write_text("what stood here before")
     before = sorted(path.name for path in here.rglob("*"))
     defaults = [word for flag, value in (("--codec", "c.st"), ("--output", "out.quad")) if flag not in arguments for word in (flag, value)]
-    assert quadrate("compress", *arguments, *defaults, status=1).startswith(message)
+    assert quadrate("compress", *arguments, *defaults, "--overwrite", status=1).startswith(message)
     assert (here / "out.quad").read_text() == "what stood here before"
     assert sorted(path.name for path in here.rglob("*")) == before  # nothing temporary is left
 
@@ -417,7 +417,7 @@ def test_decoders_blends_and_types(quadrate, here, ready, codec):
         (["--blend", "realistic=1"], {"realistic": 1.0}, "uint8"),
     ]
     for flags, decoder, dtype in cases:
-        assert quadrate("decompress", "a.quad", "-o", "deep/x.npy", "--codec", "c.st", *flags) == "deep/x.npy: 60 samples of 1x8x8\n"
+        assert quadrate("decompress", "a.quad", "-o", "deep/x.npy", "--codec", "c.st", "--overwrite", *flags) == "deep/x.npy: 60 samples of 1x8x8\n"
         found = np.load("deep/x.npy")
         assert found.dtype == dtype
         np.testing.assert_array_equal(found, codec.decompress(ready, decoder, dtype=dtype))
@@ -650,9 +650,9 @@ def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready,
     assert "codec: e-own reads it" in quadrate("inspect", "a.quad")
     np.save("x.npy", images)
     for name, read in (("b-refined", "b-refined"), ("a-base", "a-base")):
-        quadrate("compress", "x.npy", "-o", "r.quad", "--codec", name)
+        quadrate("compress", "x.npy", "-o", "r.quad", "--codec", name, "--overwrite")
         assert json.loads(quadrate("inspect", "r.quad", "--json"))["codec"]["name"] == read
-    quadrate("compress", "x.npy", "-o", "r.quad", "--codec", "b-refined")
+    quadrate("compress", "x.npy", "-o", "r.quad", "--codec", "b-refined", "--overwrite")
     assert "codec: a-base reads 1 of 2 layers" in quadrate("inspect", "r.quad", "--codec", "a-base")
     assert "1 of 2 layers decode with a-base" in quadrate("verify", "r.quad", "--codec", "a-base")
     del zoo["b-refined"]
@@ -696,7 +696,7 @@ def test_ctrl_c_leaves_nothing(quadrate, here, ready, images, monkeypatch):
         line = quadrate("compress", "pictures", "-o", "new.quad", "--codec", "c.st", *flags, status=130)
         assert line == "interrupted; new.quad is as it was before"
         (here / "pictures" / "z.png").rename(here / "z.png")
-        quadrate("compress", "pictures", "-o", "a.quad", "--codec", "c.st", *flags, status=130)
+        quadrate("compress", "pictures", "-o", "a.quad", "--codec", "c.st", "--overwrite", *flags, status=130)
         (here / "z.png").rename(here / "pictures" / "z.png")
     monkeypatch.setattr("quadrate.quad.as_bytes", lambda images: (_ for _ in ()).throw(KeyboardInterrupt))
     assert quadrate("decompress", "a.quad", "-o", "x.npy", "--codec", "c.st", status=130) == "interrupted; x.npy is as it was before"
@@ -735,7 +735,7 @@ def test_a_killed_compress_leaves_no_file_under_its_name(here):
 
 
 def test_help_names_the_verbs_and_needs_no_coder():
-    script = "import sys; from quadrate.cli.main import VERBS; print(*VERBS); print(*sys.modules)"
+    script = "import sys; from quadrate.cli.verbs import VERBS; print(*VERBS); print(*sys.modules)"
     verbs, modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert {"compress", "decompress", "inspect", "verify"} <= set(verbs.split())
     assert "tyro" in modules.split() and "constriction" not in modules.split()

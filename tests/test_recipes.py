@@ -149,15 +149,16 @@ def test_catalogue_names_each_experiment_once_and_its_data():
             recipe = find_recipe(experiment.name)
             assert (recipe.name, recipe.source) == (experiment.name, experiment.data)
             assert experiment.points("thin") == sum(len(stage.points) for stage in recipe.stages)
-        assert experiment.state == "run here" or experiment.cpu_minutes is None
+        assert (experiment.committed == "yes") == (experiment.cpu_minutes is not None)
 
 
 def test_catalogue_is_printed(capsys):
     recipes()
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 110 and not any("…" in line for line in lines)
-    assert any(re.search(r"rdc-mnist +Fig. 9a +mnist +72 +128 +68 +run here", line) for line in lines)
-    assert any(re.search(r"rdp-svhn +Fig. 4c +svhn .* needs SVHN", line) for line in lines)
+    assert any(re.search(r"rdc-mnist +Fig. 9a +mnist +72 +128 +68 +yes", line) for line in lines)
+    assert any(re.search(r"rdp-svhn +Fig. 4c +svhn .* no$", line.rstrip()) for line in lines)
+    assert not any(" here" in line for line in lines)  # a reader takes it for his own machine
 
 
 # --- published points ---

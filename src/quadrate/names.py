@@ -10,6 +10,7 @@ from quadrate.errors import QuadrateError
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_IN_FILES = re.compile(r'[/\\<>:"|?*]')  # the first two make folders, and Windows forbids the others
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that are no files on Windows
+_LONG = re.compile(r"\S{400,}")
 _TEXT_BYTES = 1 << 12
 _FILE_BYTES = 160  # file systems allow 255; a digest, an ending and the name of a temporary file need room
 
@@ -17,6 +18,12 @@ _FILE_BYTES = 160  # file systems allow 255; a digest, an ending and the name of
 def is_printable(text: str) -> bool:
     """Whether a text can be printed on one line of a terminal as it is."""
     return not _FORBIDDEN.search(text)
+
+
+def one_line(text: str) -> str:
+    """A message on one line: control characters as escapes, and names that are longer than a screen cut short."""
+    escaped = _FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return _LONG.sub(lambda found: f"{found[0][:80]}…", escaped)
 
 
 def check_text(what: str, text: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from quadrate.cli.outputs import Output, output_file
 from quadrate.cli.quads import rate_text, shown
 from quadrate.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
@@ -23,46 +24,51 @@ if TYPE_CHECKING:
 def compress(
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IN")],
     /,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    output: Output,
     codec: str,
     seed: int | None = None,
     chunk: int | None = None,
     labels: bool = False,
     append: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
 
     Args:
         inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz arrays (N, C, H, W) or (N, H, W), or data sets with
             their split, such as mnist:test; features as .npy or .npz arrays (N, D).
-        output: The .quad file.
+        output: The .quad file, whose name ends in .quad.
         codec: A codec in the package, such as mnist-6bit, or a codec's file.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make files small.
         labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
-        append: Add to the file, under its seed, and store what it stores.
+        append: Add to the file, which must be there, under its seed, and store what it stores.
+        overwrite: Replace the file if it is there.
     """
     from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
 
+    if append and overwrite:
+        raise QuadrateError("a file is added to (--append) or replaced (--overwrite), not both; leave one out")
+    path = output_file(output, (".quad",), append or overwrite)
+    if append and not exists(path):
+        raise QuadrateError(f"no such file: {path}; there is nothing to append to: leave --append out to make it")
     loaded = open_codec(codec)
-    header = _header_to_append_to(output, seed, labels) if append else None
+    header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
-    if any(Path(text).expanduser().resolve() == output.resolve() for text in inputs):
-        raise QuadrateError(f"{output} is one of the inputs; give another output")
     batches = _batches(opened, header)
     try:
         if header is not None:
-            added = quad.append(loaded, batches, output, chunk)
+            added = quad.append(loaded, batches, path, chunk)
         else:
-            added = quad.compress(loaded, batches, output, seed or 0, chunk)
+            added = quad.compress(loaded, batches, path, seed or 0, chunk)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{output} is as it was before") from None
-    with Reader(output) as reader:
+        raise KeyboardInterrupt(f"{path} is as it was before") from None
+    with Reader(path) as reader:
         samples = reader.samples
-    rate = rate_text(samples, output.stat().st_size, getattr(loaded, "rate_bound_bits", None))
-    print(f"{output}: {f'{added} samples added; ' if append else ''}{rate}")
+    rate = rate_text(samples, path.stat().st_size, getattr(loaded, "rate_bound_bits", None))
+    print(f"{path}: {f'{added} samples added; ' if append else ''}{rate}")
 
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import tyro
 from torch import Tensor
 
 from quadrate.batches import Blend
+from quadrate.cli.outputs import is_array, output_file, output_folder
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
 from quadrate.errors import QuadrateError
@@ -19,11 +22,14 @@ from quadrate.errors import QuadrateError
 if TYPE_CHECKING:
     from quadrate.quad import Batch
 
+_END_BYTES = 1 << 12
+_SLICE = re.compile(r"{0}|({0})?(:({0})?){{1,2}}".format(r"-?[0-9]{1,18}"))
+
 
 def decompress(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
     codec: str | None = None,
     decoder: str | None = None,
     blend: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=WEIGHT")] = (),
@@ -31,12 +37,14 @@ def decompress(
     dtype: Literal["uint8", "float32"] | None = None,
     latents: bool = False,
     layers: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Decodes a .quad file into an array or a folder of PNG files; features, and what models read without a decoder, into an array.
 
     Args:
         file: The .quad file.
-        output: A name that ends in .npy, or else a new folder, whose pictures get the stored names, or numbers.
+        output: A name that ends in .npy, or else a new or empty folder, whose pictures get the stored names, or numbers; a folder that the same
+            command did not finish is finished.
         codec: The codec that wrote the file: one in the package, or a file; by default the one in the package that fits.
         decoder: Which of the codec's decoders; by default the first.
         blend: Or several with their weights, which sum to 1, such as faithful=.3 realistic=.7.
@@ -44,10 +52,12 @@ def decompress(
         dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
         latents: Write what decoders would read, float32 (N, d), in place of samples.
         layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md); by default all that the codec reads.
+        overwrite: Replace the array if it is there; a folder that holds something is never written into.
     """
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
-    array = output.suffix.lower() == ".npy"
+    array = is_array(output)
+    path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
     if not array and (latents or dtype == "float32"):
         asked = "--latents" if latents else f"PNG files hold bytes; --dtype {dtype}"
         raise QuadrateError(f"{asked} needs an output that ends in .npy")
@@ -67,16 +77,29 @@ def decompress(
         kind = dtype or ("uint8" if len(shape) == 3 else "float32")
         try:
             if latents:
-                write_array(output, (len(wanted), *shape), kind, _numbers(shown(opened.received_pieces(part), "reading", len(wanted))))
+                write_array(path, (len(wanted), *shape), kind, _numbers(shown(opened.received_pieces(part), "reading", len(wanted))))
             elif array:
-                write_array(output, (len(wanted), *shape), kind, _pixels(shown(opened.pieces(part, chosen), "decompressing", len(wanted)), kind))
+                write_array(path, (len(wanted), *shape), kind, _pixels(shown(opened.pieces(part, chosen), "decompressing", len(wanted)), kind))
             else:
                 pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted))
-                _write_pictures(PictureFolder(output, opened.codec.shape), pieces, wanted)
+                with PictureFolder(path, opened.codec.shape, _asked(file, codec, chosen, wanted)) as folder:
+                    _write_pictures(folder, pieces, wanted)
         except KeyboardInterrupt:
-            state = "is as it was before" if array else "holds what was written so far"
-            raise KeyboardInterrupt(f"{output} {state}") from None
-    print(f"{output}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
+            state = "is as it was before" if array else "holds what was written so far; the same command goes on"
+            raise KeyboardInterrupt(f"{path} {state}") from None
+    print(f"{path}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
+
+
+def _asked(file: Path, codec: str | None, decoder: Blend, samples: range) -> dict[str, Any]:
+    """What decides every picture: the .quad file, by its end, which has checksums of all before it; the codec; the decoder; which samples."""
+    with file.open("rb") as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - _END_BYTES))
+        end = hashlib.sha256(opened.read()).hexdigest()
+    path = Path(codec) if codec is not None else None
+    reader = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else codec
+    weights = decoder if decoder is None or isinstance(decoder, str) else dict(decoder)
+    return {"file": [size, end], "codec": reader, "decoder": weights, "samples": [samples.start, samples.stop, samples.step]}
 
 
 def _numbers(pieces: Iterator[Tensor]) -> Iterator[Any]:
@@ -121,7 +144,7 @@ def _blend(decoder: str | None, blend: tuple[str, ...]) -> Blend:
 
 def _slice(text: str) -> slice:
     """A slice or a single number, as Python writes them."""
-    numbers = [int(part) if part else None for part in text.split(":")] if re.fullmatch(r"-?\d{1,18}|(-?\d{0,18}:){1,2}-?\d{0,18}", text) else []
+    numbers = [int(part) if part else None for part in text.split(":")] if _SLICE.fullmatch(text) else []
     if len(numbers) == 1 and numbers[0] is not None:
         return slice(numbers[0], numbers[0] + 1 or None)
     if not numbers or len(numbers) == 3 and numbers[2] == 0:

@@ -7,19 +7,27 @@ from pathlib import Path
 
 from quadrate import recipes
 from quadrate.cli.console import CONSOLE
+from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.reports import demo_figure, results_table
 from quadrate.runs import Run
 from quadrate.sources import pixels
 
 
-def demo(data: str = "digits", runs: Path = Path("runs"), output: Path = Path("demo.png")) -> None:
+def demo(
+    data: str = "digits",
+    runs: Path = Path("runs"),
+    output: Output = "demo.png",
+    overwrite: bool = False,
+) -> None:
     """The whole way: a judge, an end-to-end sweep, a universal encoder with three decoders, a table and a figure.
 
     Args:
         data: digits (embedded, a few minutes), mnist or another data set (under ten minutes), or a folder of labelled images.
         runs: Where run folders live.
-        output: The figure to write.
+        output: The figure to write; PNG, PDF or SVG by its ending.
+        overwrite: Replace the figure if it is there.
     """
+    path = output_file(output, FIGURES, overwrite)
     started = time.monotonic()
     recipe = recipes.demo(data)
     CONSOLE.print(f"[bold]1. A judge on {data}[/bold] (a classifier; the loss asks it what it still reads in a reconstruction)")
@@ -38,5 +46,5 @@ def demo(data: str = "digits", runs: Path = Path("runs"), output: Path = Path("d
     pictures = {name: codec.decode(symbols, decoder=name) for name in codec.decoders}
     sweep = [row for row in rows if row["stage"] == "end-to-end"]
     decoders = [row for row in rows if row["stage"] == "universal"]
-    demo_figure(sweep, decoders, pixels(originals), pictures, output)
-    CONSOLE.print(f"figure: {output}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all")
+    demo_figure(sweep, decoders, pixels(originals), pictures, path)
+    CONSOLE.print(f"figure: {path}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all")

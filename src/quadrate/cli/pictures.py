@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import io
+import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError
-from quadrate.files import write_atomically
+from quadrate.files import read_json, shown, temporary_beside, write_atomically, write_text
 from quadrate.sources.images import SUFFIXES
 
+_MARK = ".quadrate-unfinished.json"  # the names of pictures never begin with a dot
 _PART_BYTES = 100  # of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and 4096 a path, OUT's included
 _PARTS = 8
 _ODD = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029]')  # Windows forbids the first seven
@@ -22,28 +26,63 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  #
 
 
 class PictureFolder:
-    """A folder that gets a PNG file a sample; the files have the stored names where these are safe.
+    """A folder that gets a PNG file a sample; the files have the stored names where these are safe. A context manager.
+
+    While it is entered, a file in it says what is asked for; it goes at the end. So a folder that was not finished is known, and the same question
+    finishes it: the pictures in it are whole, since each appears under its name when it is, and they stay as they are.
 
     Args:
-        root: A folder that does not exist, or is empty, so that no name in a .quad file can change what is there.
+        root: A folder that does not exist, is empty, or was left unfinished by the same question, so that no name in a .quad file can change what
+            is there.
         shape: The images' shape (C, H, W).
+        asked: What decides the pictures, as JSON has it.
 
     Raises:
         QuadrateError: If it cannot be made, is not empty, or PNG holds no such images.
     """
 
-    def __init__(self, root: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, root: Path, shape: tuple[int, ...], asked: dict[str, Any]) -> None:
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise QuadrateError(f"PNG files hold 1 or 3 channels; these images are {tuple(shape)} (C, H, W): give an output that ends in .npy")
-        self._root = root
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-            if any(root.iterdir()):
-                raise QuadrateError(f"{root} is not empty; give a new folder")
-        except FileExistsError:
-            raise QuadrateError(f"{root} is a file; give a folder, or a name that ends in .npy") from None
-        except OSError as error:
-            raise QuadrateError(f"cannot write {root}: {error.strerror}; choose another folder") from None
+        self._root, self._asked = root, json.loads(json.dumps(asked))
+        self._mark = root / _MARK
+        self._taken: set[tuple[int, int]] | None = None  # of a folder that is gone on with: the files that belong to samples that came by
+        self._written = 0
+        self._made: list[Path] = []
+
+    def __enter__(self) -> PictureFolder:
+        with _cannot_write(self._root):
+            missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._made = missing
+            temporary_beside(self._mark)  # removes what a writer left that was killed before it began
+            if any(self._root.iterdir()):
+                self._go_on()
+            else:
+                write_text(self._mark, json.dumps(self._asked))
+            self._lock = locked(self._mark)
+            self._temporary = temporary_beside(self._root / "picture")
+        return self
+
+    def _go_on(self) -> None:
+        """Raises a QuadrateError unless the folder is an unfinished one of the same question."""
+        if not self._mark.is_file():
+            raise QuadrateError(f"{self._root} is not empty; give a new folder")
+        if read_json(self._mark) != self._asked:
+            raise QuadrateError(f"{self._root} was begun from another file, or with another codec, decoder or samples; give a new folder")
+        self._taken = set()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._lock.close()
+        with suppress(OSError):
+            self._temporary.unlink()
+        with suppress(OSError):
+            if kind is None:
+                self._mark.unlink()
+            elif not self._written and self._taken is None:  # nothing is left of what did not begin
+                self._mark.unlink()
+                for folder in self._made:
+                    folder.rmdir()
 
     def write(self, image: NDArray[np.uint8], number: int, name: str | None) -> None:
         """Writes a sample, uint8 (C, H, W), by its name or its number.
@@ -51,30 +90,87 @@ class PictureFolder:
         Raises:
             QuadrateError: If it cannot be written.
         """
-        from PIL import Image
-
-        picture = io.BytesIO()
-        Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(picture, "PNG")
         wanted = safe_parts(name) if name is not None else None
         folders, stem = wanted if wanted else ([], f"{number:06d}")
         for place in (*folders, stem), (*folders, f"{stem}-{number:06d}"), (f"{number:06d}",):
-            if self._put(self._root.joinpath(*place[:-1], f"{place[-1]}.png"), picture.getvalue()):
+            if self._put(self._root.joinpath(*place[:-1], f"{place[-1]}.png"), image):
                 return
         attempt = 2
-        while not self._put(self._root / f"{number:06d}-{attempt}.png", picture.getvalue()):
+        while not self._put(self._root / f"{number:06d}-{attempt}.png", image):
             attempt += 1
 
-    def _put(self, path: Path, data: bytes) -> bool:
-        """Writes a new file; false if one is in the way: the file system knows best which names are the same to it."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                file.write(data)
-        except (FileExistsError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise QuadrateError(f"cannot write {path}: {error.strerror}; what was written before it is whole") from None
+    def _put(self, path: Path, image: NDArray[np.uint8]) -> bool:
+        """Writes a new file, whole or not at all; false if another sample's is in the way: the file system knows best which names are the same."""
+        from PIL import Image
+
+        with _cannot_write(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if self._taken is not None and path.is_file():
+                    return self._take(path)
+                with self._temporary.open("wb") as file:
+                    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, "PNG")
+                _name_new(self._temporary, path)
+            except (FileExistsError, NotADirectoryError):
+                return False
+            if self._taken is not None:
+                self._take(path)
+            self._written += 1
         return True
+
+    def _take(self, path: Path) -> bool:
+        """Whether a file that is there is this sample's: samples come in the same order as before, so it is the first to whom it falls."""
+        assert self._taken is not None
+        status = path.stat()
+        key = (status.st_dev, status.st_ino)
+        free = key not in self._taken
+        self._taken.add(key)
+        return free
+
+
+def locked(path: Path) -> IO[bytes]:
+    """A file that no other process holds by this until it is closed, or the process ends, however it does; where the system has no locks, just a file.
+
+    Raises:
+        QuadrateError: If another process holds it.
+    """
+    file = path.open("rb")
+    with suppress(ImportError):
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise QuadrateError(f"another process is writing into {path.parent}; wait for its end, or give another folder") from None
+        except OSError:  # a file system without locks
+            pass
+    return file
+
+
+def _name_new(temporary: Path, path: Path) -> None:
+    """Gives a file its name.
+
+    Raises:
+        FileExistsError: If there is something of that name.
+    """
+    try:
+        os.link(temporary, path)
+        temporary.unlink()
+    except FileExistsError:
+        raise
+    except OSError:  # some file systems know no second names
+        if os.path.lexists(path):
+            raise FileExistsError from None
+        os.rename(temporary, path)
+
+
+@contextmanager
+def _cannot_write(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise QuadrateError(f"cannot write {shown(path)}: {error.strerror or error}; what was written before it is whole") from None
 
 
 def safe_parts(name: str) -> tuple[list[str], str] | None:
@@ -96,7 +192,7 @@ def safe_parts(name: str) -> tuple[list[str], str] | None:
 def _safe_part(part: str) -> str:
     """A part of a path without odd characters, of a length that every file system takes; empty if nothing is left."""
     part = _ODD.sub("_", part).strip(". ").encode()[:_PART_BYTES].decode(errors="ignore").rstrip(". ")
-    return f"_{part}" if _DEVICES.fullmatch(part) else part
+    return os.fsdecode((f"_{part}" if _DEVICES.fullmatch(part) else part).encode())  # UTF-8 on the disk, whatever the locale says of names
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]) -> None:

@@ -7,19 +7,27 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.errors import QuadrateError
 from quadrate.reports import plot_runs
 from quadrate.runs import read_results
 from quadrate.runs.kinds import is_point_run
 
 
-def plot(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, output: Path = Path("trade-off.png")) -> None:
+def plot(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    output: Output = "trade-off.png",
+    overwrite: bool = False,
+) -> None:
     """Draws the trade-off of one or more evaluated runs as one figure; of invariant ones on images, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
         output: The picture to write; PNG, PDF or SVG by its ending.
+        overwrite: Replace the picture if it is there.
     """
+    path = output_file(output, FIGURES, overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
     invariant = [run for run in runs if is_point_run(run)]
@@ -28,7 +36,7 @@ def plot(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(m
     if invariant:
         from quadrate.reports.invariant import plot_tables
 
-        plot_tables([run / "results.csv" for run in runs], output)
+        plot_tables([run / "results.csv" for run in runs], path)
     else:
-        plot_runs([read_results(run) for run in runs], output)
-    print(f"figure: {output}")
+        plot_runs([read_results(run) for run in runs], path)
+    print(f"figure: {path}")

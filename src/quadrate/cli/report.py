@@ -7,23 +7,27 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.outputs import Output, output_file
 from quadrate.errors import QuadrateError
 
 
 def report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     /,
-    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report.html"),
+    output: Output = "report.html",
+    overwrite: bool = False,
 ) -> None:
     """Makes one HTML page of evaluated runs, to be read without a network: charts to explore, pictures, tables, findings, settings.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.
-        output: The page to write.
+        output: The page to write, whose name ends in .html.
+        overwrite: Replace the page if it is there.
     """
+    path = output_file(output, (".html", ".htm"), overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to report on")
     from quadrate.reports.page import write_report
 
-    write_report(runs, output)
-    print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    write_report(runs, path)
+    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -10,7 +10,10 @@ import tyro
 from quadrate.cli.reproduction import Options, find_reproduction
 from quadrate.files import write_text
 from quadrate.recipes import Grid
+from quadrate.recipes.subset import Subset
 from quadrate.reports.claims import verdicts_markdown
+
+_ALL = Subset()
 
 
 def reproduce(
@@ -24,6 +27,7 @@ def reproduce(
     device: str = "cpu",
     runs: Path = Path("runs"),
     workers: int | None = None,
+    part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
 ) -> None:
     """Reproduces a published experiment from end to end: trains, evaluates, and says which of the paper's claims hold.
 
@@ -39,8 +43,9 @@ def reproduce(
         device: cpu or cuda.
         runs: Where run folders live.
         workers: Processes at most; by default one a core.
+        part: Some of the recipe's points, or other settings; claims that need the others stay undecided.
     """
-    options = Options(networks, grid, seeds, epochs, data, device, runs)
+    options = Options(networks, grid, seeds, epochs, data, device, runs, part)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
     reproduction.evaluate(workers)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
-from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, train_points, train_run
+from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, for_data, train_points, train_run
+from quadrate.errors import QuadrateError
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.recipes.subset import Subset
 from quadrate.reports.claims import Verdict, decide_run
 from quadrate.runs import Run, read_results
 from quadrate.runs.kinds import run_of
@@ -25,12 +27,13 @@ class Options:
     data: str | None = None
     device: str = "cpu"
     runs: Path = Path("runs")
+    part: Subset = Subset()
 
     def command(self, name: str) -> str:
         """The command that measures the same again, without what says only where."""
-        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs")}
+        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs", "part")}
         words = [word for option, value in chosen.items() if value != getattr(Options, option) for word in (f"--{option}", str(value))]
-        return shlex.join(["quadrate", "reproduce", name, *words])
+        return shlex.join(["quadrate", "reproduce", name, *words, *self.part.words])
 
 
 class Reproduction(Protocol):
@@ -61,8 +64,8 @@ class RecipeReproduction:
         recipe = find_recipe(name, options.grid)
         family = None if options.networks == "default" else options.networks
         changed = adapted(recipe, options.data, family, epochs=options.epochs)
-        changed = changed if options.seeds is None else with_seeds(changed, options.seeds)
-        self._run = Run(changed, options.runs, device=options.device)
+        changed = options.part.of(changed if options.seeds is None else with_seeds(changed, options.seeds))
+        self._run = Run(for_data(recipe, changed, family), options.runs, device=options.device)
 
     @property
     def folder(self) -> Path:
@@ -87,6 +90,8 @@ class PointReproduction:
     """A recipe whose points stand alone: invariant compressors, features."""
 
     def __init__(self, name: str, options: Options) -> None:
+        if options.part.words:
+            raise QuadrateError(f"{name} is trained as a whole, with its own settings; leave {options.part.words[0]} out")
         recipe = adapted_points(name, options.data, options.seeds, options.grid, options.networks, options.epochs)
         self._run = run_of(recipe, options.runs, options.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
+from quadrate.networks.family import CLASSIFIERS
 from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
 from quadrate.recipes.catalogue import name_on
 from quadrate.recipes.invariant import InvariantRecipe
@@ -17,7 +19,7 @@ from quadrate.reports.points import draw_points, points_markdown
 from quadrate.runs import Run
 from quadrate.runs.kinds import PointRecipe
 from quadrate.runs.points import PointRun
-from quadrate.sources import ALIASES
+from quadrate.sources import ALIASES, load_source
 from quadrate.training.stages import Execution
 
 
@@ -28,6 +30,35 @@ def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, 
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     recipe = replace(recipe, family=family or recipe.family, judge=judge or recipe.judge)
     return recipe if epochs is None else with_epochs(recipe, epochs)
+
+
+def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judge: str | None = None) -> Recipe:
+    """A recipe for other data with networks and judges that fit images of a shape (C, H, W), where none are asked for.
+
+    A judge that was published for the recipe's data knows its classes only, and networks for gray images see little in colours.
+    """
+    channels, height, width = shape
+    large, colour = min(height, width) >= 8, channels == 3
+    own = recipe.family if recipe.family not in ("compact", "compact-colour") else "compact"
+    fitting = "compact-colour" if colour and large and height % 2 == width % 2 == 0 else own
+    judges = (recipe.judge, recipe.independent_judge)
+    if colour != (recipe.family == "compact-colour") or not large:
+        judges = ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
+    elif recipe.judge not in CLASSIFIERS:
+        judges = ("conv" if colour else "dense", recipe.independent_judge)
+    return replace(recipe, family=family or fitting, judge=judge or judges[0], independent_judge=judges[1])
+
+
+def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None) -> Recipe:
+    """The changed recipe, with networks and judges that fit its data if these are others than the recipe's; says which it chose."""
+    if changed.source == recipe.source:
+        return changed
+    shape = load_source(changed.source).shape
+    chosen = fitted(changed, shape, family, judge)
+    if chosen != changed:
+        size = "x".join(map(str, shape))
+        print(f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge {chosen.independent_judge}")
+    return chosen
 
 
 def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
@@ -80,7 +111,10 @@ def evaluate_run(run: Run, workers: int | None = None, quick: bool = False) -> l
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)
     complete = len(rows) == sum(len(stage.points) for stage in run.recipe.stages)
-    findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+    try:
+        findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+    except QuadrateError as error:  # of a part of a recipe
+        findings = f"No findings: {error}."
     write_text(run.folder / "findings.md", findings)
     print(f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings: {run.folder / 'findings.md'}\nfigure:   {figure}")
     return rows

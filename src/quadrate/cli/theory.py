@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from numpy.typing import ArrayLike
 
+from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.cli.theory_sources import Sources
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
@@ -26,7 +27,6 @@ from quadrate.theory.units import Divergence, Unit
 _Solvable = Literal["rate", "distortion", "classification"]
 _Constraint = Literal["rate", "distortion", "perception", "classification"]
 _SOLVERS: dict[str, Callable[..., float | FloatArray]] = {"rate": rate, "distortion": distortion, "classification": classification}
-_PICTURES = (".png", ".pdf", ".svg")
 
 
 _LargestRate = Annotated[float, tyro.conf.arg(help="The largest rate.")]
@@ -105,6 +105,7 @@ class _Sweep(_Question):
         of: What is minimized.
         points: Values of what varies, evenly spaced.
         output: A .csv file, or a picture that ends in .png, .pdf or .svg; None: CSV on the terminal.
+        overwrite: Replace the file if it is there.
     """
 
     of: _Solvable = "rate"
@@ -113,28 +114,29 @@ class _Sweep(_Question):
     perception: _LargestPerception = math.inf
     classification: _LargestClassification = math.inf
     points: int = 50
-    output: Path | None = None
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
+    overwrite: bool = False
 
     def _sweep(self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]) -> None:
-        _check_ending(self.output, (".csv", *_PICTURES))
+        output = None if self.output is None else output_file(self.output, (".csv", *FIGURES), self.overwrite)
         grids = [_grid(start, stop, self.points) for start, stop in zip(starts, stops, strict=True)]
         fixed = self._fixed(names)
         swept = dict(zip(names, np.meshgrid(*grids, indexing="ij"), strict=True))
         source = self.source.make()
         values = np.asarray(self._answer(source, self.of, **fixed, **swept))
         quantities = (*names, self.of)
-        if self.output is not None and self.output.suffix in _PICTURES:
+        if output is not None and output.suffix.lower() in FIGURES:
             labels = [quantity_label(quantity, source, self.divergence, self.unit) for quantity in quantities]
             under = " and ".join(self._bound(name, value) for name, value in fixed.items() if value < math.inf)
             title = f"Least {labels[-1]} of any codec{' under ' + under if under else ''}."
             caption = source_label(source) + self._randomness()
-            sweep_figure(grids, values, labels, textwrap.fill(title, 62), self.output, textwrap.fill(caption, 80))
-            print(f"figure: {self.output}")
+            sweep_figure(grids, values, labels, textwrap.fill(title, 62), output, textwrap.fill(caption, 80))
+            print(f"figure: {output}")
         else:
             header = [_column(quantity, self.divergence, self.unit) for quantity in quantities]
             rows = zip(*(array.ravel() for array in (*swept.values(), values)), strict=True)
             table = "".join(",".join(line) + "\n" for line in [header, *([_digits(number) for number in row] for row in rows)])
-            _write_table(table, self.output)
+            _write_table(table, output)
 
     def _bound(self, name: str, value: float) -> str:
         """A constraint with its unit, in one piece."""
@@ -199,14 +201,16 @@ class _Contours:
 
     Attributes:
         output: The picture to write; PNG, PDF or SVG by its ending.
+        overwrite: Replace the picture if it is there.
     """
 
-    output: Path = Path("contours.png")
+    output: Output = "contours.png"
+    overwrite: bool = False
 
     def run(self) -> None:
-        _check_ending(self.output, _PICTURES)
-        contours_figure(self.output)
-        print(f"figure: {self.output}")
+        output = output_file(self.output, FIGURES, self.overwrite)
+        contours_figure(output)
+        print(f"figure: {output}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,14 +219,16 @@ class _Noise:
 
     Attributes:
         output: The picture to write; PNG, PDF or SVG by its ending.
+        overwrite: Replace the picture if it is there.
     """
 
-    output: Path = Path("source-noise.png")
+    output: Output = "source-noise.png"
+    overwrite: bool = False
 
     def run(self) -> None:
-        _check_ending(self.output, _PICTURES)
-        source_noise_figure(self.output)
-        print(f"figure: {self.output}")
+        output = output_file(self.output, FIGURES, self.overwrite)
+        source_noise_figure(output)
+        print(f"figure: {output}")
 
 
 _Verbs = (
@@ -264,11 +270,6 @@ def _grid(start: float, stop: float, points: int) -> FloatArray:
     if points < 2:
         raise ValueError(f"--points must be at least 2; got {points}")
     return np.linspace(start, stop, points)
-
-
-def _check_ending(output: Path | None, endings: Sequence[str]) -> None:
-    if output is not None and output.suffix not in endings:
-        raise ValueError(f"cannot write {output}: its name must end in {', '.join(endings)}")
 
 
 def _column(quantity: _Constraint, divergence: str, unit: str) -> str:

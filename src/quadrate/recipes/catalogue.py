@@ -1,4 +1,4 @@
-"""Every experiment by name: which paper and figure, on which data, what it cost where it was run, and what it still needs."""
+"""Every experiment by name: which paper and figure, on which data, what it cost where it was run, and whether there are results."""
 
 from __future__ import annotations
 
@@ -39,7 +39,6 @@ CITATIONS = {
     LOSSLESS: "Dubois, Bloem-Reddy, Ullrich and Maddison, Lossy Compression for Lossless Prediction (NeurIPS 2021)",
 }
 """The papers in full."""
-_SVHN = "SVHN, not had here"
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,8 @@ class Experiment:
         figures: Where the paper shows it.
         data: Its data set.
         recipe: The function that returns its configuration, of a grid where it has several: with `stages`, as a `Recipe`, or with `points`.
-        cpu_minutes: What training the thin grid took of one core (results/NAME); None where it was not run.
-        needs: What stands in its way, if something does.
+        cpu_minutes: What training the thin grid took of one core (results/NAME); None where the repository has no results of it.
+        results: Which results the project's repository has of it, where that is not all or nothing.
     """
 
     name: str
@@ -62,12 +61,12 @@ class Experiment:
     data: str
     recipe: Callable[..., Any]
     cpu_minutes: float | None = None
-    needs: str = ""
+    results: str = ""
 
     @property
-    def state(self) -> str:
-        """Whether it was run, or what that takes."""
-        return "run here" if self.cpu_minutes is not None else f"needs {self.needs}" if self.needs else "no results yet"
+    def committed(self) -> str:
+        """Whether the project's repository has results of it, in results/NAME."""
+        return "yes" if self.cpu_minutes is not None else self.results or "no"
 
     @property
     def grids(self) -> tuple[Grid, ...]:
@@ -86,14 +85,14 @@ TRADE_OFFS = (
     Experiment("demo", OWN, "the whole way in minutes", "digits", demo),
     Experiment("zoo-mnist", OWN, "the codecs in the package", "mnist", zoo_mnist, 10.2),
     Experiment("rdp-mnist", URDP, "Fig. 4a; URDC, Fig. 5", "mnist", rdp_mnist, 14.0),
-    Experiment("rdp-svhn", URDP, "Fig. 4c", "svhn", rdp_svhn, needs=_SVHN),
+    Experiment("rdp-svhn", URDP, "Fig. 4c", "svhn", rdp_svhn),
     Experiment("refine-mnist", URDP, "Fig. 6a", "mnist", refine_mnist, 5.3),
-    Experiment("refine-svhn", URDP, "Fig. 6c", "svhn", refine_svhn, needs=_SVHN),
+    Experiment("refine-svhn", URDP, "Fig. 6c", "svhn", refine_svhn),
     Experiment("rdc-mnist", RDPC, "Fig. 9a", "mnist", rdc_mnist, 68.0),
-    Experiment("rdc-svhn", RDPC, "its weights; no figure", "svhn", rdc_svhn, needs=f"{_SVHN}; on cifar-10 run here"),
+    Experiment("rdc-svhn", RDPC, "its weights; no figure", "svhn", rdc_svhn, results="on cifar-10"),
     Experiment("rpc-mnist", RDPC, "Fig. 9b", "mnist", rpc_mnist, 36.9),
     Experiment("rdpc-mnist", RDPC, "Figs. 10a, 11a", "mnist", rdpc_mnist, 34.3),
-    Experiment("rdpc-svhn", RDPC, "Figs. 10b, 11b", "svhn", rdpc_svhn, needs=_SVHN),
+    Experiment("rdpc-svhn", RDPC, "Figs. 10b, 11b", "svhn", rdpc_svhn),
     Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", large_rate_mnist, 39.4),
     Experiment("restore-mnist", RDPC, "source noise", "mnist", restore_mnist, 16.9),
     Experiment("urdc-mnist", URDC, "Fig. 6", "mnist", urdc_mnist, 23.0),

@@ -132,7 +132,10 @@ def _figure(runs: Sequence[ReportedRun], charts: list[dict[str, Any]], names: st
 def _findings(run: ReportedRun) -> str:
     if run.unscored or run.untrained:
         return "<h3>Findings</h3><p>None yet: they are drawn when every point is scored.</p>"
-    text = findings_markdown(run.recipe.name, run.rows)
+    try:
+        text = findings_markdown(run.recipe.name, run.rows)
+    except QuadrateError:  # a part of a recipe lacks what they compare
+        text = ""
     return (f"<h3>Findings</h3>\n{to_html(text)}" if text else "") + claims(run.verdicts)
 
 
