@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def stumble(shared: None, job: int, report) -> None:
 def leave(shared: None, job: int, report) -> None:
     """Ends its process."""
     os._exit(3)
+
+
+def doubt(shared: None, job: int, report) -> int:
+    """Is not sure."""
+    warnings.warn(f"job {job} is doubtful", QuadrateWarning, stacklevel=2)
+    return job
 
 
 def weigh(shared: bytes, job: int, report) -> int:
@@ -97,6 +104,13 @@ def test_a_fault_and_an_end_in_a_worker_are_told():
     with pytest.raises(QuadrateError, match="a worker process ended with exit code 3; the same command resumes"):
         run_jobs(leave, None, [1, 2], 2, silent)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_doubts_of_jobs_are_those_of_whoever_wants_them_done(workers):
+    with pytest.warns(QuadrateWarning) as caught:
+        assert run_jobs(doubt, None, [1, 2], workers, silent) == [1, 2]
+    assert sorted(str(warning.message) for warning in caught) == ["job 1 is doubtful", "job 2 is doubtful"]
 
 
 def test_the_number_of_threads_is_restored():

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -34,7 +35,8 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
     """Runs `work(shared, job, report)` for each job and returns the results in the order of the jobs.
 
     Each job runs on one thread, here if there is one worker, otherwise in one of `workers` processes, so that the numbers are the same either way.
-    Where other processes cannot have what the jobs need, a warning says why, and all jobs run here. A job that fails does not stop the others.
+    Where other processes cannot have what the jobs need, a warning says why, and all jobs run here. A job that fails does not stop the others. What
+    jobs warn of (`QuadrateWarning`) is warned of in this process.
 
     Args:
         work: A function that can be pickled, as `shared` and the jobs can.
@@ -147,8 +149,8 @@ def _run_in_processes(work: Work, shared: Any, jobs: Sequence[Any], workers: int
             for pipe in wait(list(busy)):
                 worker, number = busy[pipe]  # type: ignore[index]
                 kind, content = worker.receive()
-                if kind == "report":
-                    report(content)
+                if kind in ("report", "doubt"):
+                    report(content) if kind == "report" else warnings.warn(content, QuadrateWarning, stacklevel=1)
                     continue
                 if kind == "outcome":
                     outcomes[number] = content
@@ -205,22 +207,28 @@ def _started(count: int, with_main: bool) -> Iterator[list[_Worker]]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Holds Ctrl-C back while processes are started, here until they are, and from them for good: a half-started one would end in a traceback."""
+    """Holds signals to end back while processes are started, here until they are: a half-started one would end in a traceback.
+
+    From the processes it holds Ctrl-C and the end of the terminal back for good: these reach all at once, and the parent ends its own.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # Python starts it with the first process, and lets Ctrl-C through again when it has
     held: list[int] = []
-    here = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
-    handler = signal.signal(signal.SIGINT, lambda number, frame: held.append(number)) if here else None  # another thread may take the signal
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # others may take a signal, but its handler runs in this one
+        ours = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))]
+        handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in ours}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})  # new processes inherit it
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if here:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     if held:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(held[0])
 
 
 # The other side -------------------------------------------------------------------------------------------------------------------------------
@@ -235,6 +243,13 @@ def _serve(pipe: Connection) -> None:
     def tell(kind: str, content: Any) -> None:
         pipe.send_bytes(pickle.dumps((kind, content)))
 
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        """Hands Quadrate's own doubts to the parent, where whoever called sees them, and shows all others here."""
+        tell("doubt", str(message)) if issubclass(category, QuadrateWarning) else others(message, category, *place)
+
+    others: Any = warnings.showwarning
+    setattr(warnings, "showwarning", show)  # noqa: B010 (its declared type is more than it is called with)
+    warnings.simplefilter("always", QuadrateWarning)  # the parent's filters decide
     try:
         work, shared = pickle.loads(pipe.recv_bytes())
     except Exception as error:
