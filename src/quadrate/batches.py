@@ -88,16 +88,16 @@ def _array(values: Any, what: str) -> NDArray[Any]:
 def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Sequence[int]) -> Tensor:
     """What a network makes of samples (n, …), in blocks of one size, the last one filled up with zeros.
 
-    A matrix product of another size may add up in another order, and a convolution take another way: so a sample would come out differently alone and
-    in company, by the last bit of a float. Here the numbers of a sample are the same in whatever company it comes, on one machine with the same
-    number of threads.
+    A matrix product of another size may add up in another order, and even a sigmoid rounds otherwise at the end of a row: so a sample would come out
+    differently alone and in company, by the last bit of a float. Here its numbers are the same in whatever company it comes, on one machine with the
+    same number of threads.
 
     Args:
         network: In evaluation mode, so that samples of a batch do not know of each other.
         samples: (n, …), on the network's device.
         shape: A sample's of the codec, by which the size of the blocks goes: large samples go one by one.
     """
-    size = max(1, min(_BLOCK, _BLOCK_NUMBERS // math.prod(shape)))
+    size = _BLOCK if _BLOCK * math.prod(shape) <= _BLOCK_NUMBERS else 1
     parts = []
     for part in samples.split(size):
         missing = part.new_zeros((size - len(part), *part.shape[1:]))

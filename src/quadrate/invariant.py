@@ -151,8 +151,11 @@ class InvariantCodec:
             QuadrateError: If there is no decoder, or not one of that name.
         """
         self.weighted(decoder)
+        return in_blocks(self._decoded, received.float(), self.shape)
+
+    def _decoded(self, received: Tensor) -> Tensor:
         assert self.decoder is not None
-        output = in_blocks(self.decoder, received.float(), self.shape)
+        output: Tensor = self.decoder(received)
         if not of_images(self.shape):
             return output
         return torch.sigmoid(output) if self.config.likelihood == "bernoulli" else output.clamp(0, 1)
