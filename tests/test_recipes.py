@@ -20,7 +20,8 @@ from quadrate.config import digest, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol
 from quadrate.networks import find_family
-from quadrate.recipes import CATALOGUE, RECIPES, find_recipe, with_epochs, with_seeds
+from quadrate.recipes import CATALOGUE, RECIPES, Experiment, find_recipe, with_epochs, with_seeds
+from quadrate.recipes.catalogue import CITATIONS
 from quadrate.reports import published_fig9a
 from quadrate.reports.published import published_figure, published_points
 from quadrate.runs import Run
@@ -81,10 +82,22 @@ def test_published_grids_have_the_published_size(name, runs_a_rate):
     assert max(published.count(rate) for rate in published) <= runs_a_rate
 
 
-@pytest.mark.parametrize("experiment", CATALOGUE, ids=lambda experiment: experiment.name)
+def with_published_settings(catalogue):
+    """The papers' experiments that have a published grid: recipes of one's own may call a grid so and train as they like."""
+    return [experiment for experiment in catalogue if experiment.paper in CITATIONS and "published" in experiment.grids]
+
+
+def test_a_recipe_of_ones_own_may_have_a_published_grid_with_settings_of_its_own():
+    def own(grid="thin"):
+        return find_recipe("demo")
+
+    mine = Experiment("mine", "Me, 2027", "Fig. 1", "digits", own)
+    assert mine.grids == ("thin", "published") and len(with_published_settings(CATALOGUE)) >= 9
+    assert with_published_settings((*CATALOGUE, mine, replace(mine, paper="Quadrate"))) == with_published_settings(CATALOGUE)
+
+
+@pytest.mark.parametrize("experiment", with_published_settings(CATALOGUE), ids=lambda experiment: experiment.name)
 def test_published_settings(experiment):
-    if "published" not in experiment.grids:
-        return
     for stage in find_recipe(experiment.name, "published").stages:
         training = stage.training
         assert (training.surrogate, training.alternate, training.precision) == ("soft", True, "float32")

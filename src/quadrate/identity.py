@@ -242,7 +242,7 @@ class _Description:
                     raise Indescribable(f"{function.__qualname__} calls {name}(), so that its code does not say what it does")
 
     def _reached(self, name: str, value: object, names: Sequence[str], within: tuple[object, ...] = ()) -> Iterator[bytes]:
-        """A global or a variable of a closure by its name; of a user's module what the code may name of it. `within` are the modules that led here."""
+        """A global or a variable of a closure by its name; of a user's module what the code may name. `within` are the modules that led here."""
         if value is importlib or value is importlib.import_module:
             raise Indescribable("it imports modules by names that are made at run time")
         if not isinstance(value, types.ModuleType) or self._is_named(value):
