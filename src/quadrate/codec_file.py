@@ -16,6 +16,7 @@ from quadrate.bottlenecks.contexts import ContextModel
 from quadrate.codec import Codec, Decoders
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import metadata_of, of_metadata
 from quadrate.files import write_atomically
 from quadrate.networks.family import Family
 
@@ -80,7 +81,7 @@ def save_codec(codec: Codec, path: Path) -> None:
         "points": _points_text(codec.points),
         "details": json.dumps(codec.details, sort_keys=True),
     }
-    _write(path, codec.states | tables, {"format": _CODEC, **metadata})
+    _write(path, codec.states | tables, {"format": _CODEC, **metadata, **metadata_of(codec)})
 
 
 def load_codec(path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
@@ -108,7 +109,9 @@ def load_codec(path: Path | str, family: Family | None = None, device: torch.dev
             ContextModel.from_arrays(sum(stages[: i + 1], ()), sum(map(len, stages[:i])), {name: t.numpy() for name, t in arrays.items()})
             for i, arrays in enumerate(tables)
         ]
-        return Codec(family or metadata["family"], (channels, height, width), stages, points, states, details, device, models)
+        codec = Codec(family or metadata["family"], (channels, height, width), stages, points, states, details, device, models)
+        codec.familiarity = of_metadata(metadata)
+        return codec
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise QuadrateError(f"{path}: the codec's description is damaged: {type(error).__name__}: {error}") from None
     except QuadrateError as error:

@@ -29,10 +29,13 @@ from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.spatial import SpatialBottleneck
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import write_atomically
 
 _FORMAT = "quadrate-features-1"
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
+_SAMPLES_A_DIMENSION = 10  # with fewer, principal axes fit the training features better than others like them
+_FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
 
 
@@ -51,6 +54,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         transform_: The linear transform.
         model_: The frozen bottleneck.
         n_features_in_: D.
+        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of others; None if they were fewer than ten a dimension.
     """
 
     def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool | None = None, optimize_rate: bool = True) -> None:
@@ -69,7 +73,20 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             mse = max(_DEFAULT_ERROR * float(features.var(axis=0, dtype=np.float64).mean()), 1e-30)
         self.model_: FrozenBottleneck
         self.transform_, self.model_ = fit_closed_form(features, mse=mse, rate_bits=self.rate_bits, klt=self.klt, optimize_rate=self.optimize_rate)
+        self.familiarity_ = self._reach(features)
         return self
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """`familiarity_`; None of a codec that is not fitted, or comes from a file without it."""
+        return getattr(self, "familiarity_", None)
+
+    def _reach(self, features: Features) -> Familiarity | None:
+        """How far the features reach that the codec was fitted to; None if they are too few for that to hold of others like them."""
+        if len(features) < _SAMPLES_A_DIMENSION * features.shape[1]:
+            return None
+        some = features[:: -(-len(features) // _FAMILIAR)]
+        return Familiarity.fit(measure(self, torch.from_numpy(some), self.model_.quantize(self.transform_.forward(some))))
 
     @classmethod
     def from_factorized(
@@ -132,7 +149,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return tags
 
     def compress(
-        self, features: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+        self,
+        features: Any,
+        to: Path | str | None = None,
+        labels: Any = None,
+        names: Sequence[str] | None = None,
+        chunk: int | None = None,
+        strict: bool = False,
     ) -> bytes | None:
         """Writes features as a .quad file; `quadrate.quad.compress` takes them in batches.
 
@@ -142,15 +165,17 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             labels: Integers (n,) to store beside them.
             names: n texts to store beside them.
             chunk: Samples a chunk; by default up to 16384, and fewer long vectors.
+            strict: Whether to refuse features that are unlike those the codec was fitted to, rather than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, or the file cannot be written.
+            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, the file cannot be written, or it is
+                strict about the features.
         """
         target = io.BytesIO() if to is None else Path(to)
-        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk)
+        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
@@ -243,7 +268,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
         arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        metadata = {"format": _FORMAT, "parameters": parameters}
+        metadata = {"format": _FORMAT, "parameters": parameters, **metadata_of(self)}
         write_atomically(Path(path), lambda temporary: safetensors.numpy.save_file(arrays, temporary, metadata))
 
     @classmethod
@@ -265,11 +290,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
                     group, _, name = full_name.partition("/")
                     groups[group][name] = file.get_tensor(full_name)
             parameters = json.loads(metadata["parameters"])
-            return cls._of(
+            codec = cls._of(
                 LinearTransform.from_arrays(groups["transform"]),
                 from_arrays(groups["model"]),
                 **parameters,
             )
+            codec.familiarity_ = of_metadata(metadata)
+            return codec
         except (OSError, safetensors.SafetensorError) as error:
             raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
         except (KeyError, ValueError, TypeError, RecursionError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +24,8 @@ from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.coding.streams import Words
 from quadrate.config import InvariantConfig, from_json, to_json
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import write_atomically
 from quadrate.networks import invariant as networks
 from quadrate.objectives.invariance import Reconstruction
@@ -33,6 +35,7 @@ from quadrate.training.invariant import Trained
 FORMAT = "quadrate-invariant-1"
 _DECODERS = {"vc": ("member",), "vic": ("representative",), "bince": ()}
 _BATCH = 1000
+_FAMILIAR = 5000  # members at most by which samples are known that are like them
 _JOINT_DIMS = 8  # up to which trees over earlier symbols are grown in seconds
 
 
@@ -49,6 +52,8 @@ class InvariantCodec:
     Raises:
         QuadrateError: If the states or the bottleneck are not those of the configuration.
     """
+
+    familiarity: Familiarity | None = None  # how far held-out samples reach, by which `compress` warns of others
 
     def __init__(
         self,
@@ -78,13 +83,16 @@ class InvariantCodec:
         return module.float().eval().requires_grad_(False)
 
     @classmethod
-    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None) -> Self:
+    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None, held_out: Tensor | None = None) -> Self:
         """The codec of what was trained, frozen; of up to 8 dimensions with tables for each symbol given those before it.
 
         Args:
             trained: What training left, on the CPU.
             members: Training members, (n, ...), that tables are fitted to.
             details: What else a file should say.
+            held_out: Members that trained nothing, by which `compress` will know samples that are like them; by default the training members.
+
+        Warns (`QuadrateWarning`) if all members get the same symbols: then nothing is kept of them.
 
         Raises:
             QuadrateError: If a table would be too long, or the bottleneck has no coder.
@@ -98,6 +106,12 @@ class InvariantCodec:
         codec = cls(trained.config, members.shape[1:], states, frozen, details)
         if isinstance(frozen, RoundingModel) and frozen.dims <= _JOINT_DIMS:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
+        known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
+        symbols = codec.models[0].quantize(codec.latents(known).numpy())
+        if len(known) > 1 and (symbols == symbols[0]).all():
+            advice = "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
+            warnings.warn(f"the codec has collapsed: all samples get the same symbols, so nothing is kept of them; {advice}", QuadrateWarning, 2)
+        codec.familiarity = Familiarity.fit(measure(codec, known, symbols))
         return codec
 
     @property
@@ -169,11 +183,17 @@ class InvariantCodec:
         return []
 
     def compress(
-        self, samples: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+        self,
+        samples: Any,
+        to: Path | str | None = None,
+        labels: Any = None,
+        names: Sequence[str] | None = None,
+        chunk: int | None = None,
+        strict: bool = False,
     ) -> bytes | None:
         """Writes samples as a .quad file; arguments and errors as `FeatureCodec.compress`."""
         target = io.BytesIO() if to is None else Path(to)
-        quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk)
+        quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
@@ -199,6 +219,7 @@ class InvariantCodec:
         arrays = {name: np.ascontiguousarray(array) for name, array in self.models[0].arrays().items()}
         tensors |= {f"model/{name}": torch.from_numpy(array) for name, array in arrays.items()}
         metadata = {"format": FORMAT, "config": to_json(self.config), "shape": json.dumps(self.shape), "details": json.dumps(self.details)}
+        metadata |= metadata_of(self)
         write_atomically(Path(path), lambda temporary: safetensors.torch.save_file(tensors, temporary, metadata))
 
     @classmethod
@@ -224,7 +245,9 @@ class InvariantCodec:
             if not shape or min(shape) < 1 or math.prod(shape) > 1 << 28:
                 raise ValueError(f"its samples have shape {shape}")
             config, details = from_json(InvariantConfig, metadata["config"]), dict(json.loads(metadata["details"]))
-            return cls(config, shape, states, from_arrays(arrays), details)
+            codec = cls(config, shape, states, from_arrays(arrays), details)
+            codec.familiarity = of_metadata(metadata)
+            return codec
         except (OSError, safetensors.SafetensorError) as error:
             raise QuadrateError(f"{path} is not a whole safetensors file: {error}") from None
         except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -19,6 +19,7 @@ from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Wr
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import SymbolModel, Words, decode_layer, encode_layer
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Watch
 
 CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
 CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
@@ -66,8 +67,12 @@ class SampleCodec(Protocol):
         ...
 
 
-def compress(codec: SampleCodec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int | None = None) -> int:
+def compress(
+    codec: SampleCodec, batches: Iterable[Batch], target: Path | BinaryIO, seed: int = 0, chunk: int | None = None, strict: bool = False
+) -> int:
     """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
+
+    Warns (`QuadrateWarning`) if more than 1 % of the samples are unlike those that the codec was made for (`quadrate.familiarity`).
 
     Args:
         codec: A frozen codec.
@@ -75,12 +80,13 @@ def compress(codec: SampleCodec, batches: Iterable[Batch], target: Path | Binary
         target: Where to write.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
         chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer large ones.
+        strict: Whether to refuse where it would warn: a file of the target's name then stays as it was.
 
     Returns:
         How many samples were written.
 
     Raises:
-        QuadrateError: If the codec is not frozen, samples do not fit it, or the file cannot be written.
+        QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be written, or it is strict about the samples.
     """
     layers = tuple(LayerHeader(identity, model.columns) for identity, model in zip(codec.identities, codec.models, strict=True))
     chunks = _rechunked(codec, batches, chunk)
@@ -88,16 +94,19 @@ def compress(codec: SampleCodec, batches: Iterable[Batch], target: Path | Binary
     fields = tuple(name for name in ("labels", "names") if getattr(first, name, None) is not None)
     header = Header(codec.shape, seed, layers, fields)
     seed = int(seed)  # which the header has checked: True and 1 are one seed, but would not print the same
+    watch = Watch(codec, strict)
     with Writer.create(target, header) as writer:
         if first is not None:
-            writer.write(_encoded(codec, first, seed, 0))
+            writer.write(_encoded(codec, first, seed, 0, watch))
         for batch in chunks:
-            writer.write(_encoded(codec, batch, seed, writer.samples))
+            writer.write(_encoded(codec, batch, seed, writer.samples, watch))
+        watch.conclude()
         return writer.samples
 
 
-def append(codec: SampleCodec, batches: Iterable[Batch], path: Path, chunk: int | None = None) -> int:
+def append(codec: SampleCodec, batches: Iterable[Batch], path: Path, chunk: int | None = None, strict: bool = False) -> int:
     """Adds samples to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`."""
+    watch = Watch(codec, strict)
     with Writer.append(path) as writer:
         _check_fit(codec, writer.header, str(path))
         if len(codec.models) != len(writer.header.layers):
@@ -106,7 +115,8 @@ def append(codec: SampleCodec, batches: Iterable[Batch], path: Path, chunk: int 
             )
         before = writer.samples
         for batch in _rechunked(codec, batches, chunk):
-            writer.write(_encoded(codec, batch, writer.header.seed, writer.samples))
+            writer.write(_encoded(codec, batch, writer.header.seed, writer.samples, watch))
+        watch.conclude()
         return writer.samples - before
 
 
@@ -362,9 +372,11 @@ def _rechunked(codec: SampleCodec, batches: Iterable[Batch], size: int | None) -
         yield joined(waiting, codec.shape)
 
 
-def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int) -> ChunkData:
+def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
     """A chunk of samples numbered from `first` on."""
-    symbols = codec.encode(tensor_of(batch.images, codec.shape), seed, first).cpu().numpy()
+    samples = tensor_of(batch.images, codec.shape)
+    symbols = codec.encode(samples, seed, first).cpu().numpy()
+    watch.see(samples, symbols, seed, first)
     dither = codec.dither_words(len(symbols), seed, first)
     payloads = tuple(encode_layer(model, symbols, dither) for model in codec.models)
     return ChunkData(len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names))

@@ -28,6 +28,7 @@ def compress(
     chunk: int | None = None,
     labels: bool = False,
     append: bool = False,
+    strict: bool = False,
 ) -> None:
     """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
 
@@ -40,6 +41,7 @@ def compress(
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make files small.
         labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
         append: Add to the file, under its seed, and store what it stores.
+        strict: Refuse samples that are unlike those the codec was made for, rather than warn of them.
     """
     from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
@@ -53,9 +55,9 @@ def compress(
     batches = _batches(opened, header)
     try:
         if header is not None:
-            added = quad.append(loaded, batches, output, chunk)
+            added = quad.append(loaded, batches, output, chunk, strict)
         else:
-            added = quad.compress(loaded, batches, output, seed or 0, chunk)
+            added = quad.compress(loaded, batches, output, seed or 0, chunk, strict)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{output} is as it was before") from None
     with Reader(output) as reader:

@@ -43,6 +43,7 @@ def inspect(
         "layers": len(found[1].models),
         "decoders": list(getattr(found[1], "decoders", ())),
         "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
+        "familiar_samples": found[1].familiarity and found[1].familiarity.samples,
     }
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec))
 
@@ -96,6 +97,9 @@ def _table(facts: dict[str, Any], asked: str | None) -> str:
         bound = "" if codec["rate_bound_bits"] is None else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
         decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
         lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
+        known = codec["familiar_samples"]
+        check = f"compress warns of samples unlike its own, of which it has seen {known}" if known else "compress cannot tell samples unlike its own"
+        lines.append(f"codec: {check}")
     else:
         lines.append(f"codec: {'none in the package reads it' if asked is None else f'{asked} does not read it'}")
     parts = [

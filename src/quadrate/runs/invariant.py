@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quadrate.invariant import InvariantCodec
 
 POPULATIONS = ("banana", "patterns")  # sources that are drawn from at will
+_HELD_OUT_SAMPLES = 5000  # at most
 _FIT_SAMPLES = 100_000  # members that the joint tables are fitted to
 
 
@@ -122,6 +123,14 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     return torch.cat([data.train.members(everything, generator) for _ in range(-(-_FIT_SAMPLES // len(everything)))])
 
 
+def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
+    """Members of samples that trained nothing, one each, by which a codec knows samples that are like them."""
+    generator = draws.generator("invariant held-out members", seed)
+    if isinstance(data, Population):
+        return data.member(data.sample(_HELD_OUT_SAMPLES, "held out", seed).float(), generator)
+    return data.validation.members(torch.arange(min(len(data.validation), _HELD_OUT_SAMPLES)), generator)
+
+
 def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[InvariantConfig, Path], report: Report) -> None:
     """Trains one point and writes its codec."""
     from quadrate.invariant import InvariantCodec
@@ -141,7 +150,7 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     details = {"recipe": recipe.name, "version": __version__, "cpu_seconds": round(time.process_time() - processor, 1)}
     details["wall_seconds"] = round(time.monotonic() - started, 1)
     members = _fit_members(data, point.seed)
-    InvariantCodec.of(trained, members, details=details).save(place / "model.safetensors")
+    InvariantCodec.of(trained, members, details, _held_out_members(data, point.seed)).save(place / "model.safetensors")
     (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 

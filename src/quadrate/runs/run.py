@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from quadrate import __version__, draws
+from quadrate.bottlenecks.collapse import warn_if_collapsed
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Recipe, Stage, digest, from_json, to_json
 from quadrate.errors import QuadrateError
@@ -133,6 +134,8 @@ class Run:
     def evaluate(self, workers: int | None = None, report: Report = _silent) -> list[dict[str, Any]]:
         """Scores every trained point that is not scored yet, by the fixed protocol on the test set; what an earlier version measured is kept.
 
+        Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
+
         Returns:
             One row a point: stage, weights, seed, rates, scores and cost.
 
@@ -157,6 +160,9 @@ class Run:
             run_jobs(_evaluate_point, shared, jobs, (workers or available_cores()) if on_cpu else 1, report)
         _, results = read_results(self.folder)
         write_text(self.folder / "results.csv", to_csv(results))
+        for row in results:
+            what = " ".join(f"{name}={row[name]}" for name in ("levels", "lambda_d", "lambda_p", "lambda_c", "seed"))
+            warn_if_collapsed(f"the point {what} of stage {row['stage']!r}", row["rate_entropy_bits"], row["rate_bound_bits"])
         return results
 
     @classmethod

@@ -8,20 +8,23 @@ import os
 import pickle
 import queue
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import torch
 
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 
 Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Any, Any, Report], Any]
 
+_DOUBT = "quadrate warning"  # the key of a message that is none of a job's reports
 _worker: dict[str, Any] = {}
 
 
@@ -34,7 +37,7 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
     """Runs `work(shared, job, report)` for each job and returns the results in the order of the jobs.
 
     Each job runs on one thread, here if there is one worker, otherwise in one of `workers` processes, so that the numbers are the same either way.
-    A job that fails does not stop the others.
+    A job that fails does not stop the others. What jobs warn of (`QuadrateWarning`) is warned of in this process.
 
     Args:
         work: A function that can be pickled, as `shared` and the jobs can.
@@ -145,10 +148,20 @@ def _start(pickled: bytes, messages: Any) -> None:
     Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _worker["report"] = messages.put
+    warnings.showwarning = partial(_hand_over, warnings.showwarning, messages.put)
+    warnings.simplefilter("always", QuadrateWarning)  # the parent's filters decide
     try:
         _worker["work"], _worker["shared"] = pickle.loads(pickled)
     except Exception as error:
         _worker["broken"] = f"{type(error).__name__}: {error}"
+
+
+def _hand_over(otherwise: Callable[..., None], put: Report, message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Hands Quadrate's own doubts to the parent, where whoever called sees them, and shows all others here."""
+    if issubclass(category, QuadrateWarning):
+        put({_DOUBT: str(message)})
+    else:
+        otherwise(message, category, *place)
 
 
 def _run(job: Any) -> Any:
@@ -179,7 +192,9 @@ def _listen(messages: Any, report: Report, done: Event, failures: list[Exception
                 return
             continue
         try:
-            if not failures:
+            if _DOUBT in message:
+                warnings.warn(message[_DOUBT], QuadrateWarning, stacklevel=1)
+            elif not failures:
                 report(message)
         except Exception as error:
             failures.append(error)

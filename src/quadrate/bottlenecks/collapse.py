@@ -1,0 +1,47 @@
+"""The one rule by which a codec has collapsed: its encoder gives nearly the same symbols whatever the sample, so there is little for decoders to tell.
+
+It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least, which are trained for realism and label alone or
+through noise, carry 47 % of theirs, and most carry over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from torch import Tensor
+
+from quadrate.bottlenecks.entropy import conditional_entropy_bits
+from quadrate.errors import QuadrateWarning
+
+LEAST_SHARE = 0.25
+REMEDIES = "a smaller learning rate, more epochs, lambda_p and lambda_c smaller or annealed, or another seed usually helps"
+_DITHERS = 32
+
+
+def has_collapsed(entropy_bits: float, bound_bits: float) -> bool:
+    """Whether symbols of this entropy, in bits a sample, carry less than a quarter of their bound."""
+    return entropy_bits < LEAST_SHARE * bound_bits
+
+
+def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
+    """H(Z|U) of a code in a moment: counted where there are enough latents, else bounded by each dimension's own entropy.
+
+    Args:
+        latents: Encoder outputs in [-1, 1], (n, d), n at least 2.
+        levels: The levels of each dimension, (d,).
+    """
+    return conditional_entropy_bits(latents, latents, levels, dithers=_DITHERS, steps=0).bits
+
+
+def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1) -> None:
+    """Warns (`QuadrateWarning`) if it has.
+
+    Args:
+        what: What to call the codec.
+        entropy_bits: The entropy of its symbols, in bits a sample.
+        bound_bits: Their bound, Σ log2 L.
+        stacklevel: As `warnings.warn` counts it from the caller on.
+    """
+    if has_collapsed(entropy_bits, bound_bits):
+        carried = f"its symbols carry {entropy_bits:.2g} of {bound_bits:.3g} bits"
+        warnings.warn(f"{what} has collapsed: {carried}, so samples come back much alike; {REMEDIES}", QuadrateWarning, stacklevel + 1)
