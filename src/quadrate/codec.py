@@ -98,7 +98,7 @@ class Codec:
         """The network of a role with its state; building it draws nothing from the global generator."""
         try:
             state = self.states[role]
-            if FAMILIES.get(self.family.name) is self.family:
+            if self.family.name in FAMILIES.built_in and FAMILIES[self.family.name] is self.family:
                 with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
                     build().load_state_dict({name: tensor.to("meta") for name, tensor in state.items()}, assign=True)
             with torch.random.fork_rng(devices=[]):

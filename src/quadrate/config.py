@@ -22,6 +22,9 @@ BottleneckName = Literal["factorized", "hyperprior", "unit-gaussian"]
 Schedule = Literal["end-to-end", "staggered"]
 Likelihood = Literal["gaussian", "bernoulli"]
 
+# Of fields that came later: left out of texts where they have their default, so that folders are found again by the digests that they had before.
+_NEW = {"new": True}
+
 
 def _not_negative(name: str, value: float) -> float:
     if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
@@ -178,6 +181,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class WeightedTerm:
+    """A loss of the user's own by its name (`quadrate.objectives.register_term`), and what it weighs beside lambda_d, lambda_p and lambda_c."""
+
+    name: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise QuadrateError(f"a loss term has a name; got {self.name!r}")
+        object.__setattr__(self, "weight", _not_negative(f"the weight of {self.name!r}", self.weight))
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A published experiment, or one of yours: everything that decides its numbers.
 
@@ -189,6 +205,7 @@ class Recipe:
         family: The networks, "compact", "compact-colour" or "paper".
         judge: The classifier in the loss: an architecture to train, or the path of a checkpoint, looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
+        terms: Registered losses of the user's own that all points add to theirs.
     """
 
     name: str
@@ -198,6 +215,7 @@ class Recipe:
     family: str = "compact"
     judge: str = "dense"
     independent_judge: str = "conv"
+    terms: tuple[WeightedTerm, ...] = field(default=(), metadata=_NEW)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
@@ -222,7 +240,7 @@ class InvariantConfig:
         dims: Latent dimensions.
         network: Encoder and decoder; see `quadrate.networks.invariant`.
         bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and spread), or "unit-gaussian", a penalty without a
-            coder, of which no codec can be made.
+            coder, of which no codec can be made; or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
         steps: Training steps.
         batch: Samples a step.
         learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to zero.
@@ -240,7 +258,7 @@ class InvariantConfig:
     beta: float = 0.1
     dims: int = 1
     network: InvariantNetwork = "perceptron"
-    bottleneck: BottleneckName = "factorized"
+    bottleneck: BottleneckName | str = "factorized"
     steps: int = 20_000
     batch: int = 1024
     learning_rate: float = 2e-3
@@ -260,8 +278,10 @@ class InvariantConfig:
             if getattr(self, name) < 1:
                 raise QuadrateError(f"{name} must be at least 1; got {getattr(self, name)}")
         for name, kind in _CHOICES.items():
-            if getattr(self, name) not in typing.get_args(kind):
+            if getattr(self, name) not in typing.get_args(kind) and not (name == "bottleneck" and _is_registered(self.bottleneck)):
                 raise QuadrateError(f"{name} must be one of {', '.join(typing.get_args(kind))}; got {getattr(self, name)!r}")
+        if self.schedule == "staggered" and self.bottleneck not in typing.get_args(BottleneckName):
+            raise QuadrateError(f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents; train it end-to-end")
         if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
             raise QuadrateError("a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end")
 
@@ -281,9 +301,16 @@ _CHOICES = {
 }
 
 
+def _is_registered(bottleneck: str) -> bool:
+    from quadrate.bottlenecks.learned import BOTTLENECKS  # torch, which configurations of known bottlenecks do without
+
+    return BOTTLENECKS.knows(bottleneck)
+
+
 def to_json(config: Any) -> str:
     """A dataclass as JSON text, with sorted keys, so that equal configurations give equal text."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+    later = [item.name for item in dataclasses.fields(config) if item.metadata == _NEW and getattr(config, item.name) == item.default]
+    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name not in later}, sort_keys=True)
 
 
 def digest(*texts: str) -> str:

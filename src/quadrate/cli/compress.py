@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.quads import rate_text, shown
 from quadrate.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
@@ -29,6 +31,7 @@ def compress(
     labels: bool = False,
     append: bool = False,
     strict: bool = False,
+    module: Modules = (),
 ) -> None:
     """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
 
@@ -42,7 +45,9 @@ def compress(
         labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
         append: Add to the file, under its seed, and store what it stores.
         strict: Refuse samples that are unlike those the codec was made for, rather than warn of them.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
 

@@ -12,9 +12,11 @@ import tyro
 from torch import Tensor
 
 from quadrate.batches import Blend
+from quadrate.cli.modules import Modules
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
     from quadrate.quad import Batch
@@ -30,6 +32,7 @@ def decompress(
     samples: str = ":",
     dtype: Literal["uint8", "float32"] | None = None,
     latents: bool = False,
+    module: Modules = (),
 ) -> None:
     """Decodes a .quad file into an array or a folder of PNG files; features, and what models read without a decoder, into an array.
 
@@ -42,7 +45,9 @@ def decompress(
         samples: Which samples, as in Python: 10:20, ::100, 7.
         dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
         latents: Write what decoders would read, float32 (N, d), in place of samples.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
     array = output.suffix.lower() == ".npy"

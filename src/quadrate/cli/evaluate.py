@@ -7,19 +7,29 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.steps import evaluate_points, evaluate_run
+from quadrate.plugins import load_plugins
 from quadrate.runs import Run
 from quadrate.runs.kinds import open_run
 
 
-def evaluate(run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, device: str = "cpu", workers: int | None = None) -> None:
+def evaluate(
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    device: str = "cpu",
+    workers: int | None = None,
+    module: Modules = (),
+) -> None:
     """Scores every trained point of a run on the test set by the fixed protocol; writes a table, findings and a figure into it.
 
     Args:
         run: A run folder.
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     opened = open_run(run, device)
     if isinstance(opened, Run):
         evaluate_run(opened, workers)

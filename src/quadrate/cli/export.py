@@ -8,8 +8,10 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.runs import Run
 
 
@@ -20,6 +22,7 @@ def export(
     stage: str | None = None,
     point: str | None = None,
     seed: int = 0,
+    module: Modules = (),
 ) -> None:
     """Makes a trained codec ready for files: float16 weights, tables fitted to the training images.
 
@@ -29,7 +32,9 @@ def export(
         stage: Which stage's codec; by default the run's last.
         point: Which of its points, by the name of its folder; of a universal stage by default all, as decoders of one encoder.
         seed: Which seed's, of a universal stage.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     opened = Run.open(run)
     chosen = opened.recipe.stage(stage) if stage else opened.recipe.stages[-1]
     source = replace(opened.source, noise_std=chosen.noise_std)

@@ -22,6 +22,7 @@ from quadrate.quad import Batch
 from quadrate.sources import SOURCE_NAMES, load_source
 from quadrate.sources.folder import SUFFIXES
 from quadrate.sources.images import GRAY_MODES, image_to_array
+from quadrate.sources.load import is_source_name
 from quadrate.sources.source import SPLIT_NAMES
 
 _BATCH_PIXELS = 1 << 22
@@ -79,7 +80,7 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     if len(shape) != 3:
         return _features(text, shape, labels)
     shape = (shape[0], shape[1], shape[2])
-    if text.partition(":")[0] in SOURCE_NAMES:
+    if is_source_name(text.partition(":")[0]):
         return _data_set(text, shape, labels)
     path = Path(text).expanduser()
     if path.is_dir():

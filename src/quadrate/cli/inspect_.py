@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.quads import find_codec, reads
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container.blocks import chunk_header_size, unpack_chunk_header
 from quadrate.coding.container.file import InputFile
 from quadrate.coding.container.layout import ENTRY
 from quadrate.coding.container.reader import Contents, read_contents
+from quadrate.plugins import load_plugins
 
 
 def inspect(
@@ -21,6 +23,7 @@ def inspect(
     /,
     codec: str | None = None,
     json: bool = False,
+    module: Modules = (),
 ) -> None:
     """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
 
@@ -28,7 +31,9 @@ def inspect(
         file: The .quad file.
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     with InputFile(file) as opened:
         contents = read_contents(opened)
         facts = _facts(opened, contents)

@@ -7,19 +7,28 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.reports import plot_runs
 from quadrate.runs import read_results
 from quadrate.runs.kinds import is_point_run
 
 
-def plot(runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")], /, output: Path = Path("trade-off.png")) -> None:
+def plot(
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    /,
+    output: Path = Path("trade-off.png"),
+    module: Modules = (),
+) -> None:
     """Draws the trade-off of one or more evaluated runs as one figure; of invariant ones on images, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
         output: The picture to write; PNG, PDF or SVG by its ending.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
     invariant = [run for run in runs if is_point_run(run)]

@@ -7,20 +7,25 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 
 
 def report(
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     /,
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("report.html"),
+    module: Modules = (),
 ) -> None:
     """Makes one HTML page of evaluated runs, to be read without a network: charts to explore, pictures, tables, findings, settings.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.
         output: The page to write.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     if not runs:
         raise QuadrateError("name at least one run folder to report on")
     from quadrate.reports.page import write_report

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.reproduction import Options, find_reproduction
 from quadrate.files import write_text
+from quadrate.plugins import load_plugins
 from quadrate.recipes import Grid
 from quadrate.reports.claims import verdicts_markdown
 
@@ -24,6 +26,7 @@ def reproduce(
     device: str = "cpu",
     runs: Path = Path("runs"),
     workers: int | None = None,
+    module: Modules = (),
 ) -> None:
     """Reproduces a published experiment from end to end: trains, evaluates, and says which of the paper's claims hold.
 
@@ -39,8 +42,10 @@ def reproduce(
         device: cpu or cuda.
         runs: Where run folders live.
         workers: Processes at most; by default one a core.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
-    options = Options(networks, grid, seeds, epochs, data, device, runs)
+    load_plugins(module)
+    options = Options(networks, grid, seeds, epochs, data, device, runs, module)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
     reproduction.evaluate(workers)

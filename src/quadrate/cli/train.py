@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from quadrate.cli.modules import Modules, Terms, weighted_terms
 from quadrate.cli.steps import adapted, adapted_points, train_points, train_run
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
 from quadrate.runs import Run
 from quadrate.runs.kinds import run_of
@@ -19,14 +22,16 @@ def train(
     /,
     grid: Grid = "thin",
     data: str | None = None,
-    family: Literal["compact", "compact-colour", "paper"] | None = None,
+    family: str | None = None,
     judge: str | None = None,
+    term: Terms = (),
     seeds: int | None = None,
     epochs: int | None = None,
     runs: Path = Path("runs"),
     device: str = "cpu",
     execution: Literal["auto", "single", "spread", "stacked"] = "auto",
     workers: int | None = None,
+    module: Modules = (),
 ) -> None:
     """Trains a recipe; what is trained already is kept, what was interrupted goes on.
 
@@ -34,23 +39,28 @@ def train(
         recipe: A name that `quadrate recipes` lists.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
         data: Another data set, or a folder of labelled images, in place of the recipe's.
-        family: Other networks: ours, ours for colour, or the published ones.
-        judge: Another classifier in the loss: conv, dense, residual, paper, or the path of a checkpoint.
+        family: Other networks: ours (compact), ours for colour (compact-colour), the published ones (paper), or registered ones.
+        judge: Another classifier in the loss: conv, dense, residual, paper, a registered one, or the path of a judge or checkpoint.
+        term: A registered loss of your own and its weight; may be given several times.
         seeds: Seeds for each point, in place of the recipe's.
         epochs: Passes over the data, for a quick look.
         runs: Where run folders live.
         device: cpu or cuda.
         execution: How points run: stacked as one program (the default on a GPU), spread over processes (the default on a CPU), or one by one.
         workers: Processes at most; by default one a core.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
-    if recipe in POINT_RECIPES:
-        if family or judge or execution != "auto":
-            raise QuadrateError(f"{recipe} has its own networks, no judge, and runs a point a process; leave --family, --judge and --execution out")
+    load_plugins(module)
+    if POINT_RECIPES.knows(recipe):
+        if family or judge or term or execution != "auto":
+            own = "has its own networks and loss, no judge, and runs a point a process"
+            raise QuadrateError(f"{recipe} {own}; leave --family, --judge, --term and --execution out")
         points = run_of(adapted_points(recipe, data, seeds, grid, epochs=epochs), runs, device)
         train_points(points, workers)
         print(f"trained: {points.folder}\nnext:    quadrate evaluate {points.folder}")
         return
     chosen = adapted(find_recipe(recipe, grid), data, family, judge, epochs)
+    chosen = replace(chosen, terms=(*chosen.terms, *weighted_terms(term)))
     chosen = chosen if seeds is None else with_seeds(chosen, seeds)
     run = Run(chosen, runs, device=device)
     train_run(run, execution, workers)

@@ -7,22 +7,27 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.quads import find_codec, shown
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
+from quadrate.plugins import load_plugins
 
 
 def verify(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     codec: str | None = None,
+    module: Modules = (),
 ) -> None:
     """Checks a whole .quad file: every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is damaged.
 
     Args:
         file: The .quad file.
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     with Reader(file) as reader:
         reader.verify()
         found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)

@@ -18,7 +18,7 @@ from quadrate.config import OperatingPoint, Recipe, Stage, digest, from_json, to
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, write_text
 from quadrate.networks.family import Family, find_family
-from quadrate.objectives import Term
+from quadrate.objectives import Term, find_term
 from quadrate.runs.folder import describe, read_recipe_fields, to_csv
 from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source, pixels
@@ -46,10 +46,10 @@ class Run:
         device: "cpu" or "cuda".
         source: A source of the user's own, in place of the recipe's.
         family: Networks of the user's own, in place of the recipe's.
-        terms: The user's own terms of the loss.
+        terms: The user's own terms of the loss, beside those that the recipe names.
 
     Raises:
-        QuadrateError: If data, a judge or the device is missing.
+        QuadrateError: If data, a judge, a named term or the device is missing.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Run:
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.root, self.device, self.terms = recipe, Path(root), device, tuple(terms)
+        self.recipe, self.root, self.device, self.terms = recipe, Path(root), device, (*terms, *(find_term(term.name, term.weight) for term in recipe.terms))
         self.source = (source or load_source(recipe.source)).to(device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
+from quadrate.bottlenecks.learned import BOTTLENECKS
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
@@ -92,7 +93,7 @@ class _Training:
         self.device = first.device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(draws.key("invariant", config.seed))
-            self.bottleneck: LearnedBottleneck = _bottleneck(config)
+            self.bottleneck: LearnedBottleneck = BOTTLENECKS.find(config.bottleneck)(config.dims)
             self.encoder = networks.encoder(config.network, first.shape[1:], config.dims * (2 if config.bottleneck == "unit-gaussian" else 1))
             self.head: Reconstruction | Contrast = (
                 Contrast(config.dims)
@@ -234,12 +235,6 @@ class _Training:
 
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [("encoder", self.encoder), ("head", self.head), ("bottleneck", self.bottleneck)]
-
-
-def _bottleneck(config: InvariantConfig) -> LearnedBottleneck:
-    if config.bottleneck == "factorized":
-        return FactorizedBottleneck(LogisticMixture(config.dims), torch.zeros(config.dims), torch.ones(config.dims))
-    return HyperpriorBottleneck(config.dims) if config.bottleneck == "hyperprior" else UnitGaussianBottleneck(config.dims)
 
 
 def _schedule(done: float) -> float:

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from quadrate import draws
 from quadrate.errors import QuadrateError
 from quadrate.files import write_atomically
-from quadrate.networks.classifiers import Classifier
 from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.published import load_published_classifier
 from quadrate.sources.source import Source, pixels
@@ -143,14 +142,32 @@ def train_judge(
     return Judge(f"{architecture}-s{seed}", module, *score(module, source.test.images, source.test.labels), provenance)
 
 
+def judge_of(module: nn.Module, source: Source, architecture: str, name: str | None = None) -> Judge:
+    """A judge of a classifier that was trained elsewhere, scored here on the source's clean test images.
+
+    Args:
+        module: Images (N, C, H, W) in [0, 1] to logits (N, classes).
+        source: What it judges.
+        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so that `save_judge` can write it for others to read.
+        name: What tables call it; by default the architecture.
+
+    Raises:
+        QuadrateError: If no architecture of that name is registered.
+    """
+    CLASSIFIERS.find(architecture)
+    module = module.to(source.test.images.device)
+    return Judge(name or architecture, module, *score(module, source.test.images, source.test.labels), _provenance(architecture, source))
+
+
 def save_judge(judge: Judge, path: Path | str) -> None:
     """Writes a judge as safetensors, whole or not at all; the metadata say what it is and how good.
 
     Raises:
         QuadrateError: If the judge's architecture is unknown, so that nobody could read it again, or the file cannot be written.
     """
-    if judge.provenance.get("architecture") not in CLASSIFIERS:
-        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture out of {', '.join(CLASSIFIERS)}")
+    if not CLASSIFIERS.knows(judge.provenance.get("architecture", "")):
+        known = f"out of {', '.join(CLASSIFIERS)}; register its architecture: quadrate.networks.register_classifier(name, build)"
+        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture {known}, and make it with judge_of")
     metadata = {
         **judge.provenance,
         "format": _FORMAT,
@@ -180,22 +197,28 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
     except FileNotFoundError:
         raise QuadrateError(f"no such judge: {path}") from None
     except (OSError, safetensors.SafetensorError) as error:
-        raise QuadrateError(f"{path} is not a whole safetensors file ({error}); delete it to have the judge trained anew") from None
+        raise QuadrateError(f"{path} is not a whole safetensors file ({error})") from None
     if metadata.pop("format", None) != _FORMAT:
         raise QuadrateError(f"{path} is a safetensors file, but not a judge of Quadrate's")
     try:
         name, accuracy, nats = metadata.pop("name"), float(metadata.pop("accuracy")), float(metadata.pop("cross_entropy_nats"))
         architecture, classes = metadata["architecture"], int(metadata["classes"])
         channels, height, width = map(int, metadata["shape"].split("x"))
-        with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
-            module = CLASSIFIERS[architecture]((channels, height, width), classes)
+        if not CLASSIFIERS.knows(architecture):
+            raise _not_registered(path, architecture)
+        if architecture in CLASSIFIERS.built_in:
+            with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
+                module = CLASSIFIERS[architecture]((channels, height, width), classes)
+        else:  # what a state dict does not hold, a classifier of the user's own makes when it is built
+            with torch.random.fork_rng(devices=[]):
+                module = CLASSIFIERS[architecture]((channels, height, width), classes)
         wanted = {name: (slot.shape, slot.dtype) for name, slot in module.state_dict().items()}
         if wanted != {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}:
             raise ValueError(f"its tensors are not those of a {architecture} classifier for {metadata['shape']} and {classes} classes")
         module.load_state_dict(tensors, assign=True)
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]  # PyTorch adds its call stack
-        raise QuadrateError(f"{path}: the judge is damaged ({reason}); delete it to have it trained anew") from None
+        raise QuadrateError(f"{path}: the judge is damaged ({reason})") from None
     if source is not None:
         if (channels, height, width, classes) != (*source.shape, source.classes):
             have, want = f"{metadata['shape']} in {classes} classes", f"{_size(source)} in {source.classes} classes"
@@ -228,17 +251,21 @@ def find_judge(
     Raises:
         QuadrateError: If there is no such architecture or file, or the judge does not fit the source.
     """
-    if spec in CLASSIFIERS:
+    if CLASSIFIERS.knows(spec):
         name = re.sub(r"[^\w.-]+", "-", source.name)  # a source's name may be the path of a folder
         path = Path(folder) / f"{name}-{source.fingerprint[:8]}-{spec}-s{seed}.safetensors"
         if not path.exists():
             save_judge(train_judge(source, spec, seed, on_epoch=on_epoch), path)
-        return load_judge(path, source)
+        try:
+            return load_judge(path, source)
+        except QuadrateError as error:  # this file was made here, so nothing is lost with it
+            raise QuadrateError(f"{error}; delete it to have it trained anew") from None
     path = Path(spec)
     if not path.exists() and "QUADRATE_DATA" in os.environ:
         path = Path(os.environ["QUADRATE_DATA"]) / spec
     if not path.exists():
-        raise QuadrateError(f"no judge {spec!r}: neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA")
+        known = f"neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA"
+        raise QuadrateError(f"no judge {spec!r}: {known}; an architecture of your own is registered by --module FILE.py")
     return load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
 
 
@@ -252,13 +279,17 @@ def _load_published(path: Path, source: Source) -> Judge:
     return Judge(path.stem, module, *score(module, source.test.images, source.test.labels), _provenance("paper", source) | {"file": path.name})
 
 
-def _build(architecture: str, source: Source, seed: int) -> Classifier:
-    if architecture not in CLASSIFIERS:
-        raise QuadrateError(f"unknown classifier {architecture!r}; known: {', '.join(CLASSIFIERS)}")
+def _build(architecture: str, source: Source, seed: int) -> nn.Module:
+    build = CLASSIFIERS.find(architecture)
     with torch.random.fork_rng(devices=[]):  # PyTorch draws initial weights from its global generator only
         torch.manual_seed(draws.key("judge", seed, architecture) >> 1)
-        module = CLASSIFIERS[architecture](source.shape, source.classes)
+        module = build(source.shape, source.classes)
     return module.to(source.train.images.device)
+
+
+def _not_registered(path: Path | str, architecture: str) -> QuadrateError:
+    how = f"quadrate.networks.register_classifier({architecture!r}, build) does it, on the command line in a file given with --module FILE.py"
+    return QuadrateError(f"{path}: a judge of architecture {architecture!r}, which is not registered; {how}")
 
 
 def _provenance(architecture: str, source: Source) -> dict[str, str]:

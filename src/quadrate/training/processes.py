@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.plugins import load_plugins, loaded_plugins
 
 Report = Callable[[dict[str, Any]], None]
 Work = Callable[[Any, Any, Report], Any]
@@ -115,7 +116,7 @@ def _workers(work: Work, shared: Any, count: int, report: Report) -> Iterator[Pr
     messages, done, failures = context.Queue(), Event(), list[Exception]()
     listener = Thread(target=_listen, args=(messages, report, done, failures), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(count, context, _start, (pickled, messages))
+    pool = ProcessPoolExecutor(count, context, _start, (pickled, loaded_plugins(), messages))
     try:
         yield pool
     except BaseException as error:
@@ -142,7 +143,7 @@ def _why_broken(exit_codes: list[int | None]) -> str:
     return "a worker process was killed (out of memory?); the same command resumes from the last checkpoints"
 
 
-def _start(pickled: bytes, messages: Any) -> None:
+def _start(pickled: bytes, plugins: tuple[str, ...], messages: Any) -> None:
     """Makes a new process ready to work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes at once, and the parent ends its own
     Thread(target=_end_with_parent, daemon=True).start()
@@ -151,6 +152,7 @@ def _start(pickled: bytes, messages: Any) -> None:
     warnings.showwarning = partial(_hand_over, warnings.showwarning, messages.put)
     warnings.simplefilter("always", QuadrateWarning)  # the parent's filters decide
     try:
+        load_plugins(plugins)
         _worker["work"], _worker["shared"] = pickle.loads(pickled)
     except Exception as error:
         _worker["broken"] = f"{type(error).__name__}: {error}"
