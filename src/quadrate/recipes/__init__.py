@@ -41,7 +41,9 @@ def find_recipe(name: str, grid: Grid = "thin") -> Recipe:
         QuadrateError: If there is none, or it has no such grid.
     """
     if not RECIPES.knows(name):
-        raise QuadrateError(f"unknown recipe {name!r}; known: {', '.join((*RECIPES, *POINT_RECIPES))}; one of your own is registered by --module FILE.py")
+        raise QuadrateError(
+            f"unknown recipe {name!r}; known: {', '.join((*RECIPES, *POINT_RECIPES))}; one of your own is registered by --module FILE.py"
+        )
     choose(grid, thin=None, published=None)
     if grid not in grids_of(RECIPES[name]):
         raise QuadrateError(f"{name} has one grid only, thin; there is no {grid} one")

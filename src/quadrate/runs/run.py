@@ -63,7 +63,12 @@ class Run:
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.root, self.device, self.terms = recipe, Path(root), device, (*terms, *(find_term(term.name, term.weight) for term in recipe.terms))
+        self.recipe, self.root, self.device, self.terms = (
+            recipe,
+            Path(root),
+            device,
+            (*terms, *(find_term(term.name, term.weight) for term in recipe.terms)),
+        )
         self.source = (source or load_source(recipe.source)).to(device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
