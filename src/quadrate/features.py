@@ -54,7 +54,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         transform_: The linear transform.
         model_: The frozen bottleneck.
         n_features_in_: D.
-        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of others; None if they were fewer than ten a dimension.
+        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of others; None of fewer than ten a dimension.
     """
 
     def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool | None = None, optimize_rate: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Plug-ins: Python files, modules and installed packages that register networks, judges, sources, loss terms, bottlenecks and recipes of one's own.
 
-A plug-in is a module that calls `register_…` functions when it is imported. Files and modules are named (`--module` on the command line); an installed
-package announces its module as an entry point of the group "quadrate.plugins", and is imported when a name is asked for that is not known otherwise.
+A plug-in is a module that calls `register_…` functions when it is imported. Files and modules are named (`--module` on the command line); a package
+announces its module as an entry point of the group "quadrate.plugins", and is imported when a name is asked for that is not known otherwise.
 """
 
 from __future__ import annotations

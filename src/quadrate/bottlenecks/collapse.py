@@ -1,4 +1,4 @@
-"""The one rule by which a codec has collapsed: its encoder gives nearly the same symbols whatever the sample, so there is little for decoders to tell.
+"""The one rule by which a codec has collapsed: its encoder gives nearly the same symbols whatever the sample, so decoders have little to tell.
 
 It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least, which are trained for realism and label alone or
 through noise, carry 47 % of theirs, and most carry over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth.

@@ -72,7 +72,7 @@ def conditional_entropy_bits(
         levels: The number of levels of each latent dimension, each at least 2; (d,).
         dithers: How many dither vectors the counts of short codes are averaged over, a multiple of 8. All training latents share each of them.
         seed: Seed of the dithers and of the learned model.
-        steps: Training steps of the learned model; more of them tighten the bound. Without any, each dimension's own frequencies bound short codes too.
+        steps: Training steps of the learned model; more of them tighten the bound. With 0, each dimension's own frequencies bound short codes too.
 
     Returns:
         The estimate in bits a sample, its standard error and its method.

@@ -55,8 +55,8 @@ def register_classifier(name: str, build: Callable[[Shape, int], nn.Module]) -> 
 
     Args:
         name: The name.
-        build: From the shape (C, H, W) and the number of classes K to a network from images (N, C, H, W) in [0, 1] to logits (N, K). Where features of
-            the judge are asked for, as of an independent one, it has a method `features`, (N, C, H, W) to (N, F).
+        build: From the shape (C, H, W) and the number of classes K to a network from images (N, C, H, W) in [0, 1] to logits (N, K). If it is to be
+            an independent judge, it has a method `features`, too, (N, C, H, W) to (N, F).
 
     Raises:
         QuadrateError: If the name is taken, or cannot be that of a file.

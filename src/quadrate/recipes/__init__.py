@@ -22,7 +22,7 @@ def register_recipe(make: Callable[..., Any]) -> None:
     """Makes an experiment of one's own known by its recipe's name.
 
     Args:
-        make: Returns the recipe, a `Recipe` or one whose points stand alone, such as an `InvariantRecipe`; with an argument `grid` if it has both grids.
+        make: Returns the recipe, a `Recipe` or one whose points stand alone, as an `InvariantRecipe`; with an argument `grid` if it has both grids.
 
     Raises:
         QuadrateError: If the name is taken, or cannot be that of a file.
@@ -41,9 +41,8 @@ def find_recipe(name: str, grid: Grid = "thin") -> Recipe:
         QuadrateError: If there is none, or it has no such grid.
     """
     if not RECIPES.knows(name):
-        raise QuadrateError(
-            f"unknown recipe {name!r}; known: {', '.join((*RECIPES, *POINT_RECIPES))}; one of your own is registered by --module FILE.py"
-        )
+        known = ", ".join((*RECIPES, *POINT_RECIPES))
+        raise QuadrateError(f"unknown recipe {name!r}; known: {known}; one of your own is registered by --module FILE.py (docs/extending.md)")
     choose(grid, thin=None, published=None)
     if grid not in grids_of(RECIPES[name]):
         raise QuadrateError(f"{name} has one grid only, thin; there is no {grid} one")

@@ -63,20 +63,23 @@ class Run:
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise QuadrateError("device 'cuda' was asked for, but this machine (or this build of torch) has none; use --device cpu")
-        self.recipe, self.root, self.device, self.terms = (
-            recipe,
-            Path(root),
-            device,
-            (*terms, *(find_term(term.name, term.weight) for term in recipe.terms)),
-        )
+        self.recipe, self.root, self.device = recipe, Path(root), device
+        self.terms = (*terms, *(find_term(term.name, term.weight) for term in recipe.terms))
+        names = [term.name for term in self.terms]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise QuadrateError(f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its weights")
         self.source = (source or load_source(recipe.source)).to(device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
         with one_thread():  # a judge that is trained here must not depend on how many cores there are
             self.judge = find_judge(recipe.judge, self.source, self.root / "judges")
-        names = [self.family.name, *(term.name for term in self.terms)]
-        self._beside = [self.source.fingerprint, *names, _weights_digest(self.judge.module)]  # what decides numbers beside the recipe
+        self._beside = [
+            self.source.fingerprint,
+            self.family.name,
+            *names,
+            _weights_digest(self.judge.module),
+        ]  # what decides numbers beside the recipe
         self.folder = self._folder_of(recipe)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:

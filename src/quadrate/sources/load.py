@@ -39,8 +39,8 @@ def load_source(name: str | Path, data_dir: Path | str | None = None) -> Source:
     """The source that a name or a path asks for.
 
     Args:
-        name: a data set's name (one of `SOURCE_NAMES`, or of `ALIASES`, as `cifar10`, or registered), or the path of a folder of labelled images (`from_folder`). A
-            name wins over a folder of the same name; write `./digits` for the folder.
+        name: a data set's name (one of `SOURCE_NAMES`, or of `ALIASES`, as `cifar10`, or a registered one), or the path of a folder of labelled
+            images (`from_folder`). A name wins over a folder of the same name; write `./digits` for the folder.
         data_dir: the folder with the files of named data sets, as `<data_dir>/<name>/<file>`; QUADRATE_DATA if it is left out. See `load_named`.
 
     Raises:

@@ -148,7 +148,7 @@ def judge_of(module: nn.Module, source: Source, architecture: str, name: str | N
     Args:
         module: Images (N, C, H, W) in [0, 1] to logits (N, classes).
         source: What it judges.
-        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so that `save_judge` can write it for others to read.
+        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so that what `save_judge` writes can be read.
         name: What tables call it; by default the architecture.
 
     Raises:
