@@ -27,7 +27,8 @@ quadrate.training.judges._LEAST_STEPS = 30
 if __name__ == "__main__":
     own = ["--module", "mine.py"]
     main(["train", "bars-linear", "--workers", "2", *own])  # in processes of their own, which must know it, too
-    main(["train", "demo", "--data", "bars", "--family", "linear", "--judge", "one-layer", "--term", "brightness=0.1", "--epochs", "1", "--workers", "1", *own])
+    demo = ["train", "demo", "--epochs", "1", "--workers", "1"]
+    main([*demo, "--data", "bars", "--family", "linear", "--judge", "one-layer", "--term", "brightness=0.1", *own])
     (run,) = __import__("pathlib").Path("runs").glob("bars-linear-*")
     main(["evaluate", str(run), "--workers", "1", *own])
     main(["export", str(run), "--point", "2x3_d1_p0_c0_s0", "-o", "bars.st", *own])

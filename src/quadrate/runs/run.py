@@ -79,7 +79,7 @@ class Run:
             self.family.name,
             *names,
             _weights_digest(self.judge.module),
-        ]  # what decides numbers beside the recipe
+        ]  # what else decides numbers
         self.folder = self._folder_of(recipe)
 
     def train(self, execution: Execution = "auto", workers: int | None = None, report: Report = _silent) -> Run:
