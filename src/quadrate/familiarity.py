@@ -164,11 +164,11 @@ def _measure(codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int,
     measures: Measures = {}
     if getattr(codec, "decoders", None) != ():  # a codec that was trained by contrast has none
         decoded = codec.decode_received(codec.received(torch.from_numpy(symbols), seed, first)).cpu()
-        original = (pixels(samples) if samples.dtype == torch.uint8 else samples).cpu()
-        measures["error"] = (decoded - original).square().flatten(1).mean(1).double().numpy()
+        original = (pixels(samples) if samples.dtype == torch.uint8 else samples).cpu().double()  # squares of large features leave float32
+        measures["error"] = (decoded - original).square().flatten(1).mean(1).numpy()
         if of_images(codec.shape):
             variance = original.flatten(1).var(1, correction=0).clamp(min=_LEAST_VARIANCE)
-            measures["relative_error"] = measures["error"] / variance.double().numpy()
+            measures["relative_error"] = measures["error"] / variance.numpy()
     if all(model.tables.escape for model in codec.models):
         measures["code_bits"] = np.sum(code_lengths(codec, symbols, seed, first), axis=0)
     return measures

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,12 +18,13 @@ from torch import Tensor, nn
 
 from quadrate import quad
 from quadrate.batches import Batch, Blend, checked, of_images, tensor_of
+from quadrate.bottlenecks.collapse import warn_if_constant
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.coding.streams import Words
 from quadrate.config import InvariantConfig, from_json, to_json
-from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.errors import QuadrateError
 from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import write_atomically
 from quadrate.networks import invariant as networks
@@ -108,9 +108,7 @@ class InvariantCodec:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
         known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
         symbols = codec.models[0].quantize(codec.latents(known).numpy())
-        if len(known) > 1 and (symbols == symbols[0]).all():
-            advice = "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
-            warnings.warn(f"the codec has collapsed: all samples get the same symbols, so nothing is kept of them; {advice}", QuadrateWarning, 2)
+        warn_if_constant(f"the codec {trained.config.key}", symbols, stacklevel=2)
         codec.familiarity = Familiarity.fit(measure(codec, known, symbols))
         return codec
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.bottlenecks.entropy import conditional_entropy_bits
@@ -31,6 +33,14 @@ def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
         levels: The levels of each dimension, (d,).
     """
     return conditional_entropy_bits(latents, latents, levels, dithers=_DITHERS, steps=0).bits
+
+
+def warn_if_constant(what: str, symbols: NDArray[np.int64], stacklevel: int = 1) -> None:
+    """Warns (`QuadrateWarning`) if all samples get the same symbols, (n, d), n at least 2: how a codec collapses that chooses its rate itself."""
+    if len(symbols) > 1 and (symbols == symbols[0]).all():
+        advice = "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
+        text = f"{what} has collapsed: all samples get the same symbols, so nothing is kept of them; {advice}"
+        warnings.warn(text, QuadrateWarning, stacklevel + 1)
 
 
 def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from quadrate import __version__, draws
+from quadrate.bottlenecks.collapse import warn_if_constant
 from quadrate.config import InvariantConfig
 from quadrate.files import read_json
 from quadrate.recipes.invariant import InvariantRecipe
@@ -159,6 +160,8 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
     from quadrate.evaluation.invariant import score_images, score_population
 
     recipe, codec = run.recipe, run.codec(point)
+    data = _splits(run.source, recipe.augmentation) if run.source else _population(recipe, point)
+    warn_if_constant(f"the codec {point.key}", codec.encode(_held_out_members(data, point.seed)).numpy())
     row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
     size = (run.place(point) / "model.safetensors").stat().st_size
     cost = {"codec_file_bytes": size, "train_cpu_seconds": codec.details["cpu_seconds"]}
