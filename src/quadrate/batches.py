@@ -100,13 +100,21 @@ def tensor_of(samples: Any, shape: Sequence[int]) -> Tensor:
     return _images(samples) if of_images(shape) else _features(samples)
 
 
-def _features(features: Any) -> Tensor:
+def array_of(features: Any) -> Any:
+    """Features whose numbers float32 does not hold as float64, and tensors as arrays; anything else as it is."""
     if isinstance(features, Tensor):
-        features = (features.float() if features.dtype == torch.bfloat16 else features).detach().cpu().numpy()
+        narrow = features.is_floating_point() and features.itemsize <= 2  # of which NumPy lacks some types
+        features = (features.float() if narrow else features).detach().cpu().numpy()
+    if isinstance(features, np.ndarray) and features.dtype.kind in "iu" and features.itemsize >= 4:
+        return features.astype(np.float64)
+    return features
+
+
+def _features(features: Any) -> Tensor:
+    features = array_of(features)
     if features.dtype.kind not in "fiu":
         raise QuadrateError(f"features are real numbers; got {features.dtype}")
-    wide = features.dtype.kind == "f" and features.itemsize > 4
-    converted = features.astype(np.float64 if wide else np.float32, copy=False)
+    converted = features.astype(np.float64 if features.itemsize > 4 else np.float32, copy=False)
     return torch.from_numpy(converted if converted.flags.writeable and min(converted.strides, default=0) >= 0 else converted.copy())
 
 

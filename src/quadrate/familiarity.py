@@ -56,11 +56,12 @@ class Familiarity:
 
     @classmethod
     def fit(cls, measures: Measures) -> Familiarity | None:
-        """The limits that held-out samples set, from their measures, (n,) each; None of fewer than 50 samples, which say too little."""
+        """The limits that held-out samples set, from their measures, (n,) each; None of fewer than 50, which say too little."""
         count = min((len(values) for values in measures.values()), default=0)
         if count < _LEAST_SAMPLES:
             return None
-        return cls(count, {name: _MARGIN * float(np.quantile(values, _QUANTILE)) for name, values in measures.items()})
+        limits = {name: _MARGIN * float(np.quantile(values, _QUANTILE)) for name, values in measures.items() if np.isfinite(values).all()}
+        return cls(count, limits) if limits else None
 
     def outside(self, measures: Measures) -> NDArray[np.bool_]:
         """Which samples, (n,), are beyond a limit."""

@@ -19,21 +19,25 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quadrate import quad
-from quadrate.batches import Batch, Blend, checked, tensor_of
+from quadrate.batches import Batch, Blend, array_of, checked, tensor_of
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.gaussian import fit_closed_form
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
+from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.bottlenecks.spatial import SpatialBottleneck
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
 from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import write_atomically
+from quadrate.names import check_text
 
 _FORMAT = "quadrate-features-1"
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
+_FLOAT32_SPACING = 2.0**-23  # of numbers near 1
+_FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
 _SAMPLES_A_DIMENSION = 10  # with fewer, principal axes fit the training features better than others like them
 _FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
@@ -67,12 +71,16 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             ValueError: If features are not finite real numbers (n, D), as scikit-learn words it.
             QuadrateError: If a target cannot be reached.
         """
-        features = validate_data(self, _array(X), dtype=[np.float32, np.float64], ensure_min_samples=2)
-        mse = self.mse
-        if mse is None and self.rate_bits is None:
-            mse = max(_DEFAULT_ERROR * float(features.var(axis=0, dtype=np.float64).mean()), 1e-30)
+        features = validate_data(self, array_of(X), dtype=[np.float32, np.float64], ensure_min_samples=2)
         self.model_: FrozenBottleneck
-        self.transform_, self.model_ = fit_closed_form(features, mse=mse, rate_bits=self.rate_bits, klt=self.klt, optimize_rate=self.optimize_rate)
+        self.transform_, self.model_ = fit_closed_form(
+            features,
+            mse=self.mse,
+            rate_bits=self.rate_bits,
+            relative_mse=_DEFAULT_ERROR if self.mse is None and self.rate_bits is None else None,
+            klt=self.klt,
+            optimize_rate=self.optimize_rate,
+        )
         self.familiarity_ = self._reach(features)
         return self
 
@@ -85,8 +93,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         """How far the features reach that the codec was fitted to; None if they are too few for that to hold of others like them."""
         if len(features) < _SAMPLES_A_DIMENSION * features.shape[1]:
             return None
-        some = features[:: -(-len(features) // _FAMILIAR)]
-        return Familiarity.fit(measure(self, torch.from_numpy(some), self.model_.quantize(self.transform_.forward(some))))
+        some = features[:: -(-len(features) // _FAMILIAR)].copy()
+        return Familiarity.fit(measure(self, torch.from_numpy(some), self.encode(some).numpy()))
 
     @classmethod
     def from_factorized(
@@ -132,9 +140,19 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             ValueError: If X is not finite real numbers (n, D), as scikit-learn words it.
         """
         check_is_fitted(self)
-        features = validate_data(self, _array(X), reset=False, dtype=[np.float32, np.float64])
-        symbols = self.model_.quantize(self.transform_.forward(features))
-        return self.transform_.inverse(self.model_.dequantize(symbols).astype(features.dtype, copy=False))
+        features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
+        precise = np.result_type(features, self.dtype)
+        symbols = self.model_.quantize(self.transform_.forward(features.astype(precise, copy=False)))
+        received = self.transform_.inverse(self.model_.dequantize(symbols).astype(precise, copy=False))
+        return received.astype(features.dtype, copy=False)
+
+    def _check_names(self, features: Any) -> None:
+        """Raises a QuadrateError if a data frame's columns are not those that the codec was fitted to, in their order."""
+        if hasattr(features, "columns") and hasattr(self, "feature_names_in_"):
+            try:
+                validate_data(self, features, reset=False, skip_check_array=True)
+            except ValueError as error:
+                raise QuadrateError(" ".join(str(error).split())) from None
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """The features' own names: what comes out is what went in, up to the error."""
@@ -171,25 +189,42 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, the file cannot be written, or it is
-                strict about the features.
+            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, a data frame has other columns than the codec was
+                fitted to, the file cannot be written, or it is strict about the features.
         """
+        self._check_names(features)
         target = io.BytesIO() if to is None else Path(to)
         quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
-    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What features are computed in, and come back as by default: float32, or float64 where float32 would add to the error.
+
+        It does where its spacing at the largest features is more than an eighth of a step: for seconds since 1970 that are coded to a second,
+        say. Then float32 holds neither the features nor what a receiver sees of them.
+        """
+        if not isinstance(self.model_, RoundingModel):  # learned, in float32
+            return np.dtype(np.float32)
+        finest = float(self.model_.steps.min())
+        largest = max(float(np.abs(self.transform_.mean).max()), self.model_.reach)
+        low, high = _FLOAT32_SIZES
+        narrow = low < finest and largest < high and largest * _FLOAT32_SPACING <= finest / 8
+        return np.dtype(np.float32 if narrow else np.float64)
+
+    def decompress(self, data: bytes | Path | str, samples: slice = slice(None), dtype: str | None = None) -> NDArray[Any]:
         """Reads the features of a .quad file, (n, D).
 
         Args:
             data: The file's bytes, or its path.
             samples: Which samples; only their chunks are read.
-            dtype: A floating point type.
+            dtype: A floating point type; by default that of the codec (`dtype`).
 
         Raises:
             QuadrateError: If the file is damaged or another codec's, or the type is none.
         """
-        return quad.decompress(self, data, samples=samples, dtype=dtype)
+        self._check_fitted()
+        return quad.decompress(self, data, samples=samples, dtype=dtype or str(self.dtype))
 
     # What files need of a codec (`quadrate.quad.SampleCodec`).
 
@@ -228,24 +263,25 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         """
         samples = checked(Batch(samples), self.shape).images
         self.check_shape(samples.shape)
-        return torch.from_numpy(self.model_.quantize(self.transform_.forward(tensor_of(samples, self.shape).numpy())))
+        features = tensor_of(samples, self.shape).numpy()
+        return torch.from_numpy(self.model_.quantize(self.transform_.forward(features.astype(np.result_type(features, self.dtype), copy=False))))
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """None: (count, 0)."""
         return np.empty((count, 0), dtype=np.int64)
 
     def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Symbols, int64 (n, columns), to coefficients, float32 (n, d).
+        """Symbols, int64 (n, columns), to coefficients (n, d) of the codec's `dtype`.
 
         Raises:
             QuadrateError: If the symbols are not this codec's.
         """
         if symbols.ndim != 2 or symbols.shape[1] != self.model_.columns:
             raise QuadrateError(f"this codec reads symbols (n, {self.model_.columns}); these are {tuple(symbols.shape)}")
-        return torch.from_numpy(self.model_.dequantize(symbols.numpy())).float()
+        return torch.from_numpy(self.model_.dequantize(symbols.numpy()).astype(self.dtype, copy=False))
 
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
-        """Coefficients, float32 (n, d), to features, float32 (n, D)."""
+        """Coefficients (n, d) to features (n, D), both of the codec's `dtype`."""
         self.weighted(decoder)
         return torch.from_numpy(self.transform_.inverse(received.numpy()))
 
@@ -269,6 +305,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         metadata = {"format": _FORMAT, "parameters": parameters, **metadata_of(self)}
+        if hasattr(self, "feature_names_in_"):
+            metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
         write_atomically(Path(path), lambda temporary: safetensors.numpy.save_file(arrays, temporary, metadata))
 
     @classmethod
@@ -290,11 +328,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
                     group, _, name = full_name.partition("/")
                     groups[group][name] = file.get_tensor(full_name)
             parameters = json.loads(metadata["parameters"])
-            codec = cls._of(
-                LinearTransform.from_arrays(groups["transform"]),
-                from_arrays(groups["model"]),
-                **parameters,
-            )
+            codec = cls._of(LinearTransform.from_arrays(groups["transform"]), from_arrays(groups["model"]), **parameters)
+            if "feature_names" in metadata:
+                codec.feature_names_in_ = _feature_names(metadata["feature_names"], codec.n_features_in_)
             codec.familiarity_ = of_metadata(metadata)
             return codec
         except (OSError, safetensors.SafetensorError) as error:
@@ -305,6 +341,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             raise QuadrateError(f"{path}: {error}") from None
 
 
-def _array(features: Any) -> Any:
-    """Tensors as arrays, which scikit-learn checks."""
-    return features.detach().cpu().numpy() if isinstance(features, Tensor) else features
+def _feature_names(text: str, count: int) -> NDArray[Any]:
+    """The columns' names from their JSON, as scikit-learn keeps them."""
+    names = json.loads(text)
+    if not isinstance(names, list) or len(names) != count:
+        raise ValueError(f"the names of {count} features are a list of as many texts")
+    return np.array([check_text("the name of a feature", name) for name in names], dtype=object)

@@ -29,6 +29,7 @@ _SWEEPS = 3  # of borders, given code lengths, given borders
 _REACH = 5.0  # standard deviations that tables hold at least
 _LIMIT = 8000  # symbols on either side of the median; the few values beyond escape
 _TOLERANCE = 2e-4  # of the target
+_USUAL_SIZES = (2.0**-20, 2.0**40)  # of the largest deviation; beyond them squares in float32 over- or underflow
 
 
 def fit_closed_form(
@@ -36,15 +37,17 @@ def fit_closed_form(
     *,
     mse: float | None = None,
     rate_bits: float | None = None,
+    relative_mse: float | None = None,
     klt: bool | None = None,
     optimize_rate: bool = True,
 ) -> tuple[LinearTransform, RoundingModel]:
-    """Fits transform, steps and tables to features.
+    """Fits transform, steps and tables to features of any size: what float64 holds is scaled inside by a power of two.
 
     Args:
         features: Training features (n, D), finite.
         mse: The mean squared error wanted, a mean over samples and coordinates; or
-        rate_bits: the rate wanted, in bits a sample.
+        rate_bits: the rate wanted, in bits a sample; or
+        relative_mse: the mean squared error wanted, as a share of the features' mean variance.
         klt: Whether the principal axes are coded rather than the coordinates; None: whichever does better on a quarter of the features, fitted to
             the others. Axes pay where coordinates depend on each other, and cost where few of many are not zero, as behind a ReLU.
         optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since coefficients are coded independently).
@@ -52,10 +55,27 @@ def fit_closed_form(
     Raises:
         QuadrateError: If not one positive target is given, it is too fine for tables, or the features are not finite.
     """
-    target = _Target(mse, rate_bits, RATE_WEIGHT if optimize_rate else 0.0)
     if not np.isfinite(features).all():
         raise QuadrateError("features must be finite; some are not")
-    return _fit(features, target, _axes_pay(features, target) if klt is None else klt)
+    scale = _scale(features)
+    if scale != 1:
+        features = np.asarray(features / scale, features.dtype)
+        mse = None if mse is None else mse / scale / scale
+    if relative_mse is not None and mse is None and rate_bits is None:
+        spread = float(features.var(axis=0, dtype=np.float64).mean())
+        noise = float(8 * np.finfo(features.dtype).eps * np.abs(features).max()) ** 2  # of rounding numbers and means, which is not worth bits
+        mse = max(relative_mse * spread, noise) or 1.0  # any error will do where all features are zero
+    target = _Target(mse, rate_bits, RATE_WEIGHT if optimize_rate else 0.0)
+    transform, model = _fit(features, target, _axes_pay(features, target) if klt is None else klt)
+    return (transform, model) if scale == 1 else (transform.scaled(scale), model.scaled(scale))
+
+
+def _scale(features: NDArray[np.floating]) -> float:
+    """The power of two that brings features of an unusual size to about 1; 1 for all others."""
+    low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
+    size = float((high / 2 - low / 2).max()) or float(np.abs(high).max())  # halves, for a difference may be beyond float64; or all are constant
+    usual = size == 0 or _USUAL_SIZES[0] <= size <= _USUAL_SIZES[1]
+    return 1.0 if usual else 2.0 ** math.floor(math.log2(size))
 
 
 @dataclass(frozen=True)
@@ -243,7 +263,7 @@ class _Columns:
         if mse is not None:
             if mse >= total:
                 return 16 * sigma * math.sqrt(len(self.variances))  # so that nothing is worth coding
-            return self._solve(lambda step: math.log(mse / self.totals(step)[0]), math.sqrt(12 * mse / len(self.variances)), -2.0)
+            return self._solve(lambda step: math.log(mse / max(self.totals(step)[0], 1e-300)), math.sqrt(12 * mse / len(self.variances)), -2.0)
         rate = rate_bits or 0.0
         start = 4 * sigma * 2.0 ** -(rate / len(self.variances))
         return self._solve(lambda step: self.totals(step)[1] / rate - 1, start, -len(self.variances) / rate / math.log(2))

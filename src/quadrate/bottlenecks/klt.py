@@ -46,6 +46,10 @@ class LinearTransform:
         """The one that changes nothing."""
         return cls(np.zeros(size), np.arange(size, dtype=np.int32))
 
+    def scaled(self, scale: float) -> LinearTransform:
+        """The transform for features that are `scale` times as large."""
+        return LinearTransform(self.mean * scale, self.kept, self.basis)
+
     def forward(self, features: Reals) -> Reals:
         """Features (n, D) to coefficients (n, d), of the same precision."""
         centred = (features - self.mean).astype(features.dtype, copy=False)  # in float64 first, so that a large mean costs no precision

@@ -108,6 +108,16 @@ class RoundingModel:
         best[outside] = np.where(in_table <= escaped, best[outside], symbols[outside])
         symbols[:] = best
 
+    @property
+    def reach(self) -> float:
+        """The largest magnitude that a symbol in a table is received as."""
+        last = self.tables.lows + self.tables.sizes
+        return float(np.maximum(np.abs(self.tables.lows * self.steps + self.offsets), np.abs(last * self.steps + self.offsets)).max())
+
+    def scaled(self, scale: float) -> RoundingModel:
+        """The bottleneck for numbers that are `scale` times as large; symbols stay the same."""
+        return RoundingModel(self.steps * scale, self.offsets * scale, self.tables, self.rate_weight)
+
     @cached_property
     def _bits(self) -> list[Reals]:
         """The code length of each entry of each table, the escape's at last."""
