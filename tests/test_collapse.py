@@ -37,7 +37,7 @@ class Dead(nn.Module):
 
 
 DEAD = Family("dead", Dead, TINY.decoder, TINY.critic)
-RECIPE = Recipe("dead", "a test", "digits", (Stage("end-to-end", POINTS, training=TrainingConfig(epochs=1, batch=64)),), independent_judge="dense")
+RECIPE = Recipe("dead", "a test", "digits", (Stage("end-to-end", POINTS, training=TrainingConfig(epochs=6, batch=64)),), independent_judge="dense")
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_no_committed_codec_has_collapsed_and_those_that_did_are_found():
 
 
 def test_a_healthy_run_is_silent(tmp_path, digits):
-    stage = Stage("end-to-end", (OperatingPoint((4, 4)),), training=TrainingConfig(epochs=3, batch=32))
+    stage = Stage("end-to-end", (OperatingPoint((4, 4)),), training=TrainingConfig(epochs=15, batch=32))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Run(replace(RECIPE, name="alive", stages=(stage,)), tmp_path, source=digits).train(workers=1)
@@ -111,7 +111,7 @@ def test_a_healthy_run_is_silent(tmp_path, digits):
 def test_invariant_codecs_that_keep_nothing_are_warned_of_in_training_and_scoring(tmp_path, monkeypatch):
     for place in ("quadrate.runs.invariant._FIT_SAMPLES", "quadrate.evaluation.invariant.TEST_SAMPLES"):
         monkeypatch.setattr(place, 4096)
-    point = InvariantConfig("vic", 1e6, dims=1, steps=60, batch=64, anneal=0.0)
+    point = InvariantConfig("vic", 1e6, dims=1, steps=120, batch=64, anneal=0.0)
     run = InvariantRun(InvariantRecipe("nothing", "a test", "patterns", (point,)), tmp_path)
     text = f"^the codec {point.key} has collapsed: all samples get the same symbols, .* a smaller beta".replace("+", r"\+")
     with pytest.warns(QuadrateWarning, match=text):

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from quadrate.config import InvariantConfig
-from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.errors import QuadrateError
 from quadrate.invariant import InvariantCodec
 from quadrate.quad import QuadDataset
 from quadrate.recipes.invariant import InvariantRecipe
@@ -100,8 +100,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
     data = OrbitSet(images, AUGMENTATIONS["mnist-less"])
     config = InvariantConfig(dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5)
     trained = train_invariant(data, config)
-    with pytest.warns(QuadrateWarning, match="all samples get the same symbols"):  # four steps teach nothing
-        codec = InvariantCodec.of(trained, data.members(torch.arange(64), torch.Generator().manual_seed(0)))
+    codec = InvariantCodec.of(trained, data.members(torch.arange(64), torch.Generator().manual_seed(0)))
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 
 

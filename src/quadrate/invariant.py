@@ -108,7 +108,7 @@ class InvariantCodec:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
         known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
         symbols = codec.models[0].quantize(codec.latents(known).numpy())
-        warn_if_constant(f"the codec {trained.config.key}", symbols, stacklevel=2)
+        warn_if_constant(f"the codec {trained.config.key}", symbols, stacklevel=2, steps=trained.config.steps)
         codec.familiarity = Familiarity.fit(measure(codec, known, symbols))
         return codec
 

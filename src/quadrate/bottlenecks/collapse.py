@@ -2,6 +2,7 @@
 
 It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least, which are trained for realism and label alone or
 through noise, carry 47 % of theirs, and most carry over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth.
+A training of fewer than 100 steps, as of a test, has hardly begun: its codec may carry little without a fault, and is not judged before it is frozen.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from quadrate.bottlenecks.entropy import conditional_entropy_bits
 from quadrate.errors import QuadrateWarning
 
 LEAST_SHARE = 0.25
+LEAST_STEPS = 100
 REMEDIES = "a smaller learning rate, more epochs, lambda_p and lambda_c smaller or annealed, or another seed usually helps"
 _DITHERS = 32
 
@@ -35,15 +37,15 @@ def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
     return conditional_entropy_bits(latents, latents, levels, dithers=_DITHERS, steps=0).bits
 
 
-def warn_if_constant(what: str, symbols: NDArray[np.int64], stacklevel: int = 1) -> None:
-    """Warns (`QuadrateWarning`) if all samples get the same symbols, (n, d), n at least 2: how a codec collapses that chooses its rate itself."""
-    if len(symbols) > 1 and (symbols == symbols[0]).all():
+def warn_if_constant(what: str, symbols: NDArray[np.int64], stacklevel: int = 1, steps: int = LEAST_STEPS) -> None:
+    """Warns (`QuadrateWarning`) if all of two samples or more get the same symbols, (n, d): how a codec collapses that chooses its rate itself."""
+    if len(symbols) > 1 and steps >= LEAST_STEPS and (symbols == symbols[0]).all():
         advice = "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
         text = f"{what} has collapsed: all samples get the same symbols, so nothing is kept of them; {advice}"
         warnings.warn(text, QuadrateWarning, stacklevel + 1)
 
 
-def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1) -> None:
+def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1, steps: int = LEAST_STEPS) -> None:
     """Warns (`QuadrateWarning`) if it has.
 
     Args:
@@ -51,7 +53,8 @@ def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stackle
         entropy_bits: The entropy of its symbols, in bits a sample.
         bound_bits: Their bound, Σ log2 L.
         stacklevel: As `warnings.warn` counts it from the caller on.
+        steps: How long it was trained, where that is known.
     """
-    if has_collapsed(entropy_bits, bound_bits):
+    if steps >= LEAST_STEPS and has_collapsed(entropy_bits, bound_bits):
         carried = f"its symbols carry {entropy_bits:.2g} of {bound_bits:.3g} bits"
         warnings.warn(f"{what} has collapsed: {carried}, so samples come back much alike; {REMEDIES}", QuadrateWarning, stacklevel + 1)

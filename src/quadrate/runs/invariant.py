@@ -161,7 +161,7 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
 
     recipe, codec = run.recipe, run.codec(point)
     data = _splits(run.source, recipe.augmentation) if run.source else _population(recipe, point)
-    warn_if_constant(f"the codec {point.key}", codec.encode(_held_out_members(data, point.seed)).numpy())
+    warn_if_constant(f"the codec {point.key}", codec.encode(_held_out_members(data, point.seed)).numpy(), steps=point.steps)
     row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
     size = (run.place(point) / "model.safetensors").stat().st_size
     cost = {"codec_file_bytes": size, "train_cpu_seconds": codec.details["cpu_seconds"]}

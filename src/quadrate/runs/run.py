@@ -170,7 +170,9 @@ class Run:
         write_text(self.folder / "results.csv", to_csv(results))
         for row in results:
             what = " ".join(f"{name}={row[name]}" for name in ("levels", "lambda_d", "lambda_p", "lambda_c", "seed"))
-            warn_if_collapsed(f"the point {what} of stage {row['stage']!r}", row["rate_entropy_bits"], row["rate_bound_bits"])
+            training, count = self.recipe.stage(row["stage"]).training, len(self.source.train)
+            steps = training.epochs * (count // min(training.batch, count))
+            warn_if_collapsed(f"the point {what} of stage {row['stage']!r}", row["rate_entropy_bits"], row["rate_bound_bits"], steps=steps)
         return results
 
     @classmethod

@@ -13,7 +13,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.bottlenecks.collapse import cheap_entropy_bits, warn_if_collapsed
+from quadrate.bottlenecks.collapse import LEAST_STEPS, cheap_entropy_bits, warn_if_collapsed
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
@@ -125,7 +125,7 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         details["stacked_with"] = len(points) - 1
         codec = _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details)
         codec.save(place / "model.safetensors")
-        if trainer.encoder:
+        if trainer.encoder and trainer.total_steps >= LEAST_STEPS:
             _check_alive(codec, point, source, stage.name)
         (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
