@@ -1,12 +1,14 @@
 """Codecs that are made in a moment: nobody trained them, but they are frozen, and code and decode like any other."""
 
 import math
+import warnings
 
 import torch
 from torch import nn
 
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint
+from quadrate.errors import QuadrateWarning
 from quadrate.networks.family import Family, find_family
 from quadrate.sources import Source, from_arrays
 
@@ -50,4 +52,6 @@ def make(family=COMPACT, shape=(1, 8, 8), levels=((3, 4),), seed=0, decoders=("f
     states = {role: {name: tensor.clone() for name, tensor in network.state_dict().items()} for role, network in networks.items()}
     points = {name: OperatingPoint(levels[-1]) for name in decoders}
     codec = Codec(family, shape, levels, points, states)
-    return codec.freeze(source) if freeze else codec
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QuadrateWarning)  # nobody trained it, so it may have collapsed
+        return codec.freeze(source) if freeze else codec

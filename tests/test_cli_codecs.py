@@ -50,6 +50,21 @@ def test_features_go_there_and_back(folder, tmp_path, capsys):
     assert "reads it" in capsys.readouterr().out
 
 
+def test_features_that_float32_does_not_hold_come_back_as_precisely_as_asked(tmp_path):
+    features, codec = 1e8 + np.random.default_rng(0).normal(size=(2000, 8)), tmp_path / "f.safetensors"
+    np.save(tmp_path / "f.npy", features)
+    FeatureCodec(mse=0.01).fit(features).save(codec)
+    run("compress", tmp_path / "f.npy", "--codec", codec, "-o", tmp_path / "f.quad")
+    for name, options in {"back": (), "narrow": ("--dtype", "float32"), "wide": ("--dtype", "float64"), "latents": ("--latents",)}.items():
+        run("decompress", tmp_path / "f.quad", "--codec", codec, "-o", tmp_path / f"{name}.npy", *options)
+    back, narrow, wide, latents = (np.load(tmp_path / f"{name}.npy") for name in ("back", "narrow", "wide", "latents"))
+    assert back.dtype == wide.dtype == latents.dtype == np.float64 and narrow.dtype == np.float32
+    assert 0.009 < ((back - features) ** 2).mean() < 0.0101
+    assert np.array_equal(back, wide) and np.array_equal(back.astype(np.float32), narrow)
+    loaded = FeatureCodec.load(codec)
+    assert np.array_equal(loaded.decode_received(torch.from_numpy(latents)).numpy(), back)
+
+
 def test_invariant_codecs_give_representatives_and_latents(folder, tmp_path):
     file, codec = tmp_path / "p.quad", folder / "vic.safetensors"
     run("compress", folder / "patterns.npy", "--codec", codec, "-o", file)

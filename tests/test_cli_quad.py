@@ -557,7 +557,8 @@ def test_inspect(quadrate, here, ready, codec):
     assert facts["samples"] == 60 and facts["shape"] == [1, 8, 8] and facts["seed"] == 2 and facts["side_data"] == ["labels"]
     assert facts["layers"] == [{"identity": codec.identities[0].hex(), "symbols_per_sample": 2}]
     assert facts["chunks"] == 9 and facts["largest_chunk_samples"] == 7
-    assert facts["codec"] == {"name": "c.st", "layers": 1, "decoders": ["faithful", "realistic"], "rate_bound_bits": codec.rate_bound_bits}
+    known = {"rate_bound_bits": codec.rate_bound_bits, "familiar_samples": None}
+    assert facts["codec"] == {"name": "c.st", "layers": 1, "decoders": ["faithful", "realistic"], **known}
     with Reader(ready) as reader:
         payload = sum(len(reader.read(chunk).payloads[0]) for chunk in range(9))
     size = facts["bytes"]

@@ -29,7 +29,7 @@ operating_points = st.builds(
 @given(operating_points)
 def test_a_point_survives_json_and_its_key_is_fit_for_a_folder(point):
     assert from_json(OperatingPoint, to_json(point)) == point
-    assert set(point.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") and len(point.key) < 100
+    assert set(point.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") and len(point.key) < 160
 
 
 @given(operating_points, operating_points)

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,14 @@ def test_the_first_layers_symbols_need_no_codec_of_their_own(layered):
         QuadFile(folder / "a.quad", refined, layers=0)
     with pytest.raises(QuadrateError, match="append with the codec of all layers"):
         append(base, [Batch(torch.zeros(1, 1, 8, 8), np.zeros(1, int))], folder / "a.quad")
+
+
+def test_the_base_of_a_layered_codec_is_frozen_as_the_bases_own_codec_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stages = (replace(STAGES[0], noise_std=0.5), STAGES[1])  # the base's encoder sees noise, the refinement's none
+    folder = Run(Recipe("refine", "", "digits", stages)).train("single").folder
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a codec of one epoch may be a poor one, which is said
+        for name in ("first", "refined"):
+            run(f"export {folder} --stage {name} -o {name}.safetensors")
+    assert Codec.load("refined.safetensors").identities[0] == Codec.load("first.safetensors").identities[0]

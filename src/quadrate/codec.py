@@ -23,6 +23,7 @@ from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Familiarity, of_source
 from quadrate.names import check_text
 from quadrate.networks.compact import Shape
 from quadrate.networks.family import Family, find_family
@@ -61,6 +62,9 @@ class Codec:
         device: Where the networks live.
         models: For each encoder the frozen tables its symbols are coded under; none before `freeze`.
 
+    Attributes:
+        familiarity: How far samples of its source reach, by which `compress` warns of others; `freeze` finds out.
+
     Raises:
         QuadrateError: If there is no such family, a decoder's name cannot be printed, or the weights or tables are not those of the family, the
             shape and the levels.
@@ -89,6 +93,7 @@ class Codec:
         build = partial(self.family.decoder, shape, len(self.levels))
         self.decoders = {name: self._network(f"decoder.{name}", build) for name in self.points}
         self.critic = self._network("critic", partial(self.family.critic, shape)) if "critic" in networks else None
+        self.familiarity: Familiarity | None = None
         self._chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(shape)))
         self.models = tuple(models)
         ends = [sum(map(len, self.stages[: i + 1])) for i in range(len(self.stages))]
@@ -221,6 +226,8 @@ class Codec:
         """Fits the tables that the symbols are coded under to a source's training images; returns itself.
 
         From then on the codec writes and reads files. Freezing again makes another stream; files of before then need the codec of before.
+        How far the source's validation images reach is kept, too, so that `compress` can warn of images that are unlike them.
+        Warns (`QuadrateWarning`) if the codec has collapsed (`quadrate.bottlenecks.collapse`).
 
         Args:
             source: Where the images come from that the codec is for.
@@ -238,6 +245,7 @@ class Codec:
             end = first + len(self.stages[i])
             models.append(fit_contexts(latents[:, :end], self.levels[:end], first))
         self.models = tuple(models)
+        self.familiarity = of_source(self, source)
         return self
 
     def check_shape(self, shape: Sequence[int]) -> None:
@@ -322,7 +330,14 @@ class Codec:
         return self.decode(self.encode(images, seed), seed, decoder)
 
     def compress(
-        self, images: Any, *, seed: int = 0, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None
+        self,
+        images: Any,
+        *,
+        seed: int = 0,
+        to: Path | str | None = None,
+        labels: Any = None,
+        names: Sequence[str] | None = None,
+        strict: bool = False,
     ) -> bytes | None:
         """Writes images as a .quad file; see `quadrate.quad` for images that come in batches.
 
@@ -332,17 +347,18 @@ class Codec:
             to: The file to write; by default none.
             labels: Integers (N,) to store beside the images.
             names: N texts to store beside the images.
+            strict: Whether to refuse images that are unlike those the codec was made for, rather than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not frozen, images do not fit it, or the file cannot be written.
+            QuadrateError: If the codec is not frozen, images do not fit it, the file cannot be written, or it is strict about the images.
         """
         from quadrate.quad import compress
 
         target = io.BytesIO() if to is None else Path(to)
-        compress(self, [Batch(images, labels, names)], target, seed)
+        compress(self, [Batch(images, labels, names)], target, seed, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     def decompress(self, source: FileSource, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:

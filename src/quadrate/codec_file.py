@@ -19,6 +19,7 @@ from quadrate.codec import Codec, Decoders
 from quadrate.coding.container.layout import MAX_COLUMNS, MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import metadata_of, of_metadata
 from quadrate.files import exists
 from quadrate.names import check_text
 from quadrate.networks.family import Family
@@ -82,7 +83,7 @@ def save_codec(codec: Codec, path: Path) -> None:
         "points": _points_text(codec.points),
         "details": json.dumps(codec.details, sort_keys=True),
     }
-    write_tensors(path, flat(codec.states | tables), {"format": _CODEC, **metadata})
+    write_tensors(path, flat(codec.states | tables), {"format": _CODEC, **metadata, **metadata_of(codec)})
 
 
 def load_codec(path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
@@ -110,10 +111,13 @@ def load_codec(path: Path | str, family: Family | None = None, device: torch.dev
             ContextModel.from_arrays(sum(stages[: i + 1], ()), sum(map(len, stages[:i])), {name: t.numpy() for name, t in arrays.items()})
             for i, arrays in enumerate(tables)
         ]
+        familiarity = of_metadata(metadata)
     try:
-        return Codec(family or name, (shape[0], shape[1], shape[2]), stages, points, states, details, device, models)
+        codec = Codec(family or name, (shape[0], shape[1], shape[2]), stages, points, states, details, device, models)
     except QuadrateError as error:
         raise QuadrateError(f"{path}: {error}") from error.__cause__
+    codec.familiarity = familiarity
+    return codec
 
 
 def save_pack(pack: Decoders, path: Path) -> None:

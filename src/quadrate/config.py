@@ -24,6 +24,9 @@ BottleneckName = Literal["factorized", "hyperprior", "unit-gaussian"]
 Schedule = Literal["end-to-end", "staggered"]
 Likelihood = Literal["gaussian", "bernoulli"]
 
+# Of fields that came later: left out of texts where they have their default, so that folders are found again by the digests that they had before.
+_NEW = {"new": True}
+
 
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
 _RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
@@ -174,6 +177,20 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class WeightedTerm:
+    """A loss of the user's own by its name (`quadrate.objectives.register_term`), and what it weighs beside lambda_d, lambda_p and lambda_c."""
+
+    name: str
+    weight: float
+
+    def __post_init__(self) -> None:
+        check_file_name("the name of a loss term", self.name)
+        make_plain(self, where := f"term {self.name!r}: ")
+        check_not_negative(self, "weight", where=where)
+        object.__setattr__(self, "weight", abs(float(self.weight)))  # as the weights of a point
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A published experiment, or one of yours: everything that decides its numbers.
 
@@ -185,6 +202,7 @@ class Recipe:
         family: The networks, "compact", "compact-colour" or "paper".
         judge: The classifier in the loss: an architecture to train, or the path of a checkpoint, looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
+        terms: Registered losses of the user's own that all points add to theirs.
     """
 
     name: str
@@ -194,6 +212,7 @@ class Recipe:
     family: str = "compact"
     judge: str = "dense"
     independent_judge: str = "conv"
+    terms: tuple[WeightedTerm, ...] = field(default=(), metadata=_NEW)
 
     def __post_init__(self) -> None:
         check_recipe(self)
@@ -219,7 +238,7 @@ class InvariantConfig:
         dims: Latent dimensions.
         network: Encoder and decoder; see `quadrate.networks.invariant`.
         bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and spread), or "unit-gaussian", a penalty without a
-            coder, of which no codec can be made.
+            coder, of which no codec can be made; or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
         steps: Training steps.
         batch: Samples a step.
         learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to zero.
@@ -237,7 +256,7 @@ class InvariantConfig:
     beta: float = 0.1
     dims: int = 1
     network: InvariantNetwork = "perceptron"
-    bottleneck: BottleneckName = "factorized"
+    bottleneck: str = "factorized"
     steps: int = 20_000
     batch: int = 1024
     learning_rate: float = 2e-3
@@ -255,6 +274,12 @@ class InvariantConfig:
         check_at_least(self, 1, "dims", "steps", "batch")
         check_not_negative(self, "weight_decay")
         check_shares(self, "anneal", "polish")
+        if self.bottleneck not in typing.get_args(BottleneckName):
+            if not _is_registered(self.bottleneck):
+                known = ", ".join(typing.get_args(BottleneckName))
+                raise QuadrateError(f"bottleneck must be one of {known}, or a registered one; got {shown(self.bottleneck)}")
+            if self.schedule == "staggered":
+                raise QuadrateError(f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents; train it end-to-end")
         if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
             raise QuadrateError("a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end")
 
@@ -265,9 +290,16 @@ class InvariantConfig:
         return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
 
 
+def _is_registered(bottleneck: str) -> bool:
+    from quadrate.bottlenecks.learned import BOTTLENECKS  # torch, which configurations of known bottlenecks do without
+
+    return BOTTLENECKS.knows(bottleneck)
+
+
 def to_json(config: Any) -> str:
     """A dataclass as JSON text, with sorted keys, so that equal configurations give equal text."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+    later = [item.name for item in dataclasses.fields(config) if item.metadata == _NEW and getattr(config, item.name) == item.default]
+    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name not in later}, sort_keys=True)
 
 
 def digest(*texts: str) -> str:

@@ -30,6 +30,7 @@ from quadrate.bottlenecks.spatial import SpatialBottleneck
 from quadrate.codec_file import by_role, describing, mapping
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import exists
 from quadrate.names import check_text
 from quadrate.tensor_file import read_tensors, write_tensors
@@ -38,6 +39,8 @@ _FORMAT, _BEFORE = "quadrate-features-2", ("quadrate-features-1",)
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
 _FLOAT32_SPACING = 2.0**-23  # of numbers near 1
 _FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
+_SAMPLES_A_DIMENSION = 10  # with fewer, principal axes fit the training features better than others like them
+_FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
 
 
@@ -56,6 +59,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         transform_: The linear transform.
         model_: The frozen bottleneck.
         n_features_in_: D.
+        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of others; None of fewer than ten a dimension.
     """
 
     def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool | None = None, optimize_rate: bool = True) -> None:
@@ -78,7 +82,20 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             klt=self.klt,
             optimize_rate=self.optimize_rate,
         )
+        self.familiarity_ = self._reach(features)
         return self
+
+    @property
+    def familiarity(self) -> Familiarity | None:
+        """`familiarity_`; None of a codec that is not fitted, or comes from a file without it."""
+        return getattr(self, "familiarity_", None)
+
+    def _reach(self, features: Features) -> Familiarity | None:
+        """How far the features reach that the codec was fitted to; None if they are too few for that to hold of others like them."""
+        if len(features) < _SAMPLES_A_DIMENSION * features.shape[1]:
+            return None
+        some = features[:: -(-len(features) // _FAMILIAR)].copy()
+        return Familiarity.fit(measure(self, torch.from_numpy(some), self.encode(some).numpy()))
 
     @classmethod
     def from_factorized(
@@ -151,7 +168,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return tags
 
     def compress(
-        self, features: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+        self,
+        features: Any,
+        to: Path | str | None = None,
+        labels: Any = None,
+        names: Sequence[str] | None = None,
+        chunk: int | None = None,
+        strict: bool = False,
     ) -> bytes | None:
         """Writes features as a .quad file; `quadrate.quad.compress` takes them in batches.
 
@@ -161,17 +184,18 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             labels: Integers (n,) to store beside them.
             names: n texts to store beside them.
             chunk: Samples a chunk; by default up to 16384, and fewer long vectors.
+            strict: Whether to refuse features that are unlike those the codec was fitted to, rather than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
             QuadrateError: If the codec is not fitted, features do not fit it or are not finite, a data frame has other columns than the codec was
-                fitted to, or the file cannot be written.
+                fitted to, the file cannot be written, or it is strict about the features.
         """
         self._check_names(features)
         target = io.BytesIO() if to is None else Path(to)
-        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk)
+        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     @property
@@ -280,7 +304,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
         arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        metadata = {"format": _FORMAT, "parameters": json.dumps(self.get_params(), default=float)}
+        metadata = {"format": _FORMAT, "parameters": json.dumps(self.get_params(), default=float), **metadata_of(self)}
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
         write_tensors(Path(path), tensors, metadata)
@@ -301,6 +325,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             codec = cls._of(LinearTransform.from_arrays(groups["transform"]), from_arrays(groups["model"]), **parameters)
             if "feature_names" in metadata:
                 codec.feature_names_in_ = _feature_names(metadata["feature_names"], codec.n_features_in_)
+            codec.familiarity_ = of_metadata(metadata)
             return codec
 
 

@@ -71,10 +71,10 @@ def weights_digest(module: nn.Module) -> str:
     return digest(*(name + _bytes(tensor).hex() for name, tensor in sorted(module.state_dict().items())))
 
 
-def module_identity(module: nn.Module, version: str = "") -> str:
-    """What a network computes, in short: a digest of its weights; of classes of the user's own also their version, or a digest of their code."""
+def module_identity(module: nn.Module, version: str, built_in: bool) -> str:
+    """What a network computes, in short: a digest of its weights; of one that is not built in also its version, or a digest of its code."""
     weights = weights_digest(module)
-    if is_built_in_module(module):
+    if built_in:
         return weights
     try:
         return f"{weights}-{version or code_digest(module)}"

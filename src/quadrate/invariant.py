@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from quadrate import quad
 from quadrate.batches import Batch, Blend, FileSource, checked, in_blocks, of_images, place_or_bytes, tensor_of
+from quadrate.bottlenecks.collapse import warn_if_constant
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.joint import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
@@ -23,6 +24,7 @@ from quadrate.codec_file import by_role, describing, flat, mapping, samples_shap
 from quadrate.coding.streams import Words
 from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
 from quadrate.files import exists
 from quadrate.networks import invariant as networks
 from quadrate.networks.filled import filled
@@ -33,6 +35,7 @@ from quadrate.training.invariant import Trained
 
 FORMAT, _BEFORE = "quadrate-invariant-2", ("quadrate-invariant-1",)
 _DECODERS = {"vc": ("member",), "vic": ("representative",), "bince": ()}
+_FAMILIAR = 5000  # members at most by which samples are known that are like them
 _JOINT_DIMS = 8  # up to which trees over earlier symbols are grown in seconds
 
 
@@ -49,6 +52,8 @@ class InvariantCodec:
     Raises:
         QuadrateError: If the states or the bottleneck are not those of the configuration.
     """
+
+    familiarity: Familiarity | None = None  # how far held-out samples reach, by which `compress` warns of others
 
     def __init__(
         self,
@@ -76,13 +81,16 @@ class InvariantCodec:
             raise QuadrateError(f"the codec's {role} is not {where}: {error}") from error.__cause__
 
     @classmethod
-    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None) -> Self:
+    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None, held_out: Tensor | None = None) -> Self:
         """The codec of what was trained, frozen; of up to 8 dimensions with tables for each symbol given those before it.
 
         Args:
             trained: What training left, on the CPU.
             members: Training members, (n, ...), that tables are fitted to.
             details: What else a file should say.
+            held_out: Members that trained nothing, by which `compress` will know samples that are like them; by default the training members.
+
+        Warns (`QuadrateWarning`) if all members get the same symbols: then nothing is kept of them.
 
         Raises:
             QuadrateError: If a table would be too long, or the bottleneck has no coder.
@@ -96,6 +104,10 @@ class InvariantCodec:
         codec = cls(trained.config, members.shape[1:], states, frozen, details)
         if isinstance(frozen, RoundingModel) and frozen.dims <= _JOINT_DIMS:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
+        known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
+        symbols = codec.models[0].quantize(codec.latents(known).numpy())
+        warn_if_constant(f"the codec {trained.config.key}", symbols, stacklevel=2, steps=trained.config.steps)
+        codec.familiarity = Familiarity.fit(measure(codec, known, symbols))
         return codec
 
     @property
@@ -169,11 +181,17 @@ class InvariantCodec:
         return []
 
     def compress(
-        self, samples: Any, to: Path | str | None = None, labels: Any = None, names: Sequence[str] | None = None, chunk: int | None = None
+        self,
+        samples: Any,
+        to: Path | str | None = None,
+        labels: Any = None,
+        names: Sequence[str] | None = None,
+        chunk: int | None = None,
+        strict: bool = False,
     ) -> bytes | None:
         """Writes samples as a .quad file; arguments and errors as `FeatureCodec.compress`."""
         target = io.BytesIO() if to is None else Path(to)
-        quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk)
+        quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
@@ -198,7 +216,7 @@ class InvariantCodec:
         model = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in self.models[0].arrays().items()}
         tensors = {f"model/{name}": tensor for name, tensor in model.items()} | flat(self.states)
         metadata = {"format": FORMAT, "config": to_json(self.config), "shape": json.dumps(self.shape), "details": json.dumps(self.details)}
-        write_tensors(Path(path), tensors, metadata)
+        write_tensors(Path(path), tensors, metadata | metadata_of(self))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -214,7 +232,9 @@ class InvariantCodec:
             states = by_role(tensors)
             model = from_arrays({name: tensor.numpy() for name, tensor in states.pop("model").items()})
             shape = samples_shape(metadata["shape"], 1, 2, 3, 4)
-            return cls(from_json(InvariantConfig, metadata["config"]), shape, states, model, mapping(metadata["details"], "details"))
+            codec = cls(from_json(InvariantConfig, metadata["config"]), shape, states, model, mapping(metadata["details"], "details"))
+            codec.familiarity = of_metadata(metadata)
+            return codec
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from quadrate.coding.container import ChunkData, Header, LayerHeader, Source, Wr
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import encode_layer
 from quadrate.errors import QuadrateError
+from quadrate.familiarity import Watch
 from quadrate.quad_dataset import ChunkSampler, QuadDataset
 from quadrate.quad_file import CHUNK_SAMPLES, QuadFile, SampleCodec, as_bytes, check_fit, chunk_samples
 
@@ -35,8 +36,17 @@ __all__ = [
 ]
 
 
-def compress(codec: SampleCodec, batches: Iterable[Batch], target: str | os.PathLike[str] | BinaryIO, seed: int = 0, chunk: int | None = None) -> int:
+def compress(
+    codec: SampleCodec,
+    batches: Iterable[Batch],
+    target: str | os.PathLike[str] | BinaryIO,
+    seed: int = 0,
+    chunk: int | None = None,
+    strict: bool = False,
+) -> int:
     """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
+
+    Warns (`QuadrateWarning`) if more than 1 % of the samples are unlike those that the codec was made for (`quadrate.familiarity`).
 
     Args:
         codec: A frozen codec.
@@ -44,12 +54,13 @@ def compress(codec: SampleCodec, batches: Iterable[Batch], target: str | os.Path
         target: Where to write: a path, of which a symbolic link is followed, or an open binary file.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
         chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer large ones.
+        strict: Whether to refuse where it would warn: a file of the target's name then stays as it was.
 
     Returns:
         How many samples were written.
 
     Raises:
-        QuadrateError: If the codec is not frozen, samples do not fit it, or the file cannot be written.
+        QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be written, or it is strict about the samples.
     """
     layers = tuple(LayerHeader(identity, model.columns) for identity, model in zip(codec.identities, codec.models, strict=True))
     chunks = _rechunked(codec, batches, chunk)
@@ -57,15 +68,17 @@ def compress(codec: SampleCodec, batches: Iterable[Batch], target: str | os.Path
     fields = tuple(name for name in ("labels", "names") if getattr(first, name, None) is not None)
     header = Header(codec.shape, seed, layers, fields)
     seed = int(seed)  # which the header has checked: True and 1 are one seed, but would not print the same
+    watch = Watch(codec, strict)
     with Writer.create(target, header) as writer:
         if first is not None:
-            writer.write(_encoded(codec, first, seed, 0))
+            writer.write(_encoded(codec, first, seed, 0, watch))
         for batch in chunks:
-            writer.write(_encoded(codec, batch, seed, writer.samples))
+            writer.write(_encoded(codec, batch, seed, writer.samples, watch))
+        watch.conclude()
         return writer.samples
 
 
-def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike[str], chunk: int | None = None) -> int:
+def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike[str], chunk: int | None = None, strict: bool = False) -> int:
     """Adds samples to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`.
 
     The file is locked meanwhile: another append waits a few seconds for its end, and is then refused.
@@ -73,6 +86,7 @@ def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike
     Raises:
         QuadrateError: As `compress`; if there is no such file, it is damaged, or another program is writing to it.
     """
+    watch = Watch(codec, strict)
     with Writer.append(path) as writer:
         check_fit(codec, writer.header, str(path))
         if len(codec.models) != len(writer.header.layers):
@@ -81,7 +95,8 @@ def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike
             )
         before = writer.samples
         for batch in _rechunked(codec, batches, chunk):
-            writer.write(_encoded(codec, batch, writer.header.seed, writer.samples))
+            writer.write(_encoded(codec, batch, writer.header.seed, writer.samples, watch))
+        watch.conclude()
         return writer.samples - before
 
 
@@ -161,9 +176,11 @@ def _rechunked(codec: SampleCodec, batches: Iterable[Batch], size: int | None) -
         yield joined(waiting, codec.shape)
 
 
-def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int) -> ChunkData:
+def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
     """A chunk of samples numbered from `first` on."""
-    symbols = codec.encode(tensor_of(batch.images, codec.shape), seed, first).cpu().numpy()
+    samples = tensor_of(batch.images, codec.shape)
+    symbols = codec.encode(samples, seed, first).cpu().numpy()
+    watch.see(samples, symbols, seed, first)
     dither = codec.dither_words(len(symbols), seed, first)
     payloads = tuple(encode_layer(model, symbols, dither) for model in codec.models)
     return ChunkData(len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names))

@@ -65,8 +65,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
     def _open(self) -> None:
         self._file, self._cache = QuadFile(self._source, self._codec), _Cache(self._cache_bytes)
-        size = math.prod(self._codec.shape)
-        kept = {"pixels": size, "features": 4 * size, "latents": 4 * self._file.latent_dims, "labels": 0}[self._item] + _LABEL_BYTES
+        size, width = math.prod(self._codec.shape), self._file.latent_dtype.itemsize
+        kept = {"pixels": size, "features": width * size, "latents": width * self._file.latent_dims, "labels": 0}[self._item] + _LABEL_BYTES
         self._fits = len(self) * kept <= self._cache_bytes  # all samples, once they are decoded
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         """
         counts = self._file.reader.index[:, 1]
         if window is None:
-            kept = (0 if self._item == "labels" else 4 * self._file.latent_dims) + _LABEL_BYTES
+            kept = (0 if self._item == "labels" else self._file.latent_dims * self._file.latent_dtype.itemsize) + _LABEL_BYTES
             window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept))
         return ChunkSampler(counts.tolist(), seed, window)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -131,8 +132,17 @@ class QuadFile:
     @property
     def latent_dims(self) -> int:
         """How many numbers a sample `received` gives, d."""
+        return int(self._no_latents.shape[1])
+
+    @property
+    def latent_dtype(self) -> np.dtype[Any]:
+        """Their type; features that are decoded from them have the same."""
+        return np.dtype(str(self._no_latents.dtype).removeprefix("torch."))
+
+    @cached_property
+    def _no_latents(self) -> Tensor:
         columns = sum(model.columns for model in self.codec.models)
-        return int(self.codec.received(torch.empty((0, columns), dtype=torch.int64)).shape[1])
+        return self.codec.received(torch.empty((0, columns), dtype=torch.int64))
 
     def received_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
         """What decoders read of a slice of the samples, float (n, d), chunk by chunk; errors as `symbols`."""

@@ -72,7 +72,7 @@ def conditional_entropy_bits(
         levels: The number of levels of each latent dimension, each at least 2; (d,).
         dithers: How many dither vectors the counts of short codes are averaged over, a multiple of 8. All training latents share each of them.
         seed: Seed of the dithers and of the learned model.
-        steps: Training steps of the learned model; more of them tighten the bound.
+        steps: Training steps of the learned model; more of them tighten the bound. With 0, each dimension's own frequencies bound short codes too.
 
     Returns:
         The estimate in bits a sample, its standard error and its method.
@@ -92,7 +92,7 @@ def conditional_entropy_bits(
     cells = math.prod(levels)  # a Python integer, since the joint alphabet of a long code overflows every fixed width
     if cells <= MAX_CELLS and len(train_latents) >= MIN_SAMPLES_PER_CELL * cells:
         return _counted(train_latents.detach().float(), levels, dithers, rng)
-    if len(levels) > MAX_MODEL_DIMS:
+    if len(levels) > MAX_MODEL_DIMS or not steps:
         return _marginal(train_latents.detach().float(), held_out_latents.detach().float(), levels, rng)
     return _learned(train_latents.detach().float(), held_out_latents.detach().float(), levels, steps, rng)
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
 from quadrate.cli.quads import rate_text, shown
 from quadrate.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 from quadrate.files import exists
+from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
@@ -31,6 +33,8 @@ def compress(
     labels: bool = False,
     append: bool = False,
     overwrite: bool = False,
+    strict: bool = False,
+    module: Modules = (),
 ) -> None:
     """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
 
@@ -44,7 +48,10 @@ def compress(
         labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
         append: Add to the file, which must be there, under its seed, and store what it stores.
         overwrite: Replace the file if it is there.
+        strict: Refuse samples that are unlike those the codec was made for, rather than warn of them.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
 
@@ -60,9 +67,9 @@ def compress(
     batches = _batches(opened, header)
     try:
         if header is not None:
-            added = quad.append(loaded, batches, path, chunk)
+            added = quad.append(loaded, batches, path, chunk, strict)
         else:
-            added = quad.compress(loaded, batches, path, seed or 0, chunk)
+            added = quad.compress(loaded, batches, path, seed or 0, chunk, strict)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:

@@ -14,10 +14,12 @@ import tyro
 from torch import Tensor
 
 from quadrate.batches import Blend
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
     from quadrate.quad import Batch
@@ -34,10 +36,11 @@ def decompress(
     decoder: str | None = None,
     blend: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=WEIGHT")] = (),
     samples: str = ":",
-    dtype: Literal["uint8", "float32"] | None = None,
+    dtype: Literal["uint8", "float32", "float64"] | None = None,
     latents: bool = False,
     layers: int | None = None,
     overwrite: bool = False,
+    module: Modules = (),
 ) -> None:
     """Decodes a .quad file into an array or a folder of PNG files; features, and what models read without a decoder, into an array.
 
@@ -49,21 +52,24 @@ def decompress(
         decoder: Which of the codec's decoders; by default the first.
         blend: Or several with their weights, which sum to 1, such as faithful=.3 realistic=.7.
         samples: Which samples, as in Python: 10:20, ::100, 7.
-        dtype: Of an array of images, whose numbers lie in [0, 255], the default, or [0, 1].
-        latents: Write what decoders would read, float32 (N, d), in place of samples.
+        dtype: Of an array: of images uint8, whose numbers lie in [0, 255], the default, or else [0, 1]; of features float32, or float64, which is the
+            default of codecs whose features float32 does not hold to within the error that they were fitted to.
+        latents: Write what decoders would read, (N, d), in place of samples: float32, or float64 of codecs whose default that is.
         layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md); by default all that the codec reads.
         overwrite: Replace the array if it is there; a folder that holds something is never written into.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     from quadrate import quad  # the entropy coder, which other verbs do not need
 
     array = is_array(output)
     path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
-    if not array and (latents or dtype == "float32"):
+    if not array and (latents or dtype not in (None, "uint8")):
         asked = "--latents" if latents else f"PNG files hold bytes; --dtype {dtype}"
         raise QuadrateError(f"{asked} needs an output that ends in .npy")
     chosen = _blend(decoder, blend)
     if latents and (dtype or chosen):
-        raise QuadrateError("--latents are what decoders read, as float32; leave --dtype, --decoder and --blend out")
+        raise QuadrateError("--latents are what decoders read, in the codec's own type; leave --dtype, --decoder and --blend out")
     part = _slice(samples)
     with quad.QuadFile(file, codec_for(file, codec, layers)) as opened:
         wanted = range(*part.indices(opened.samples))
@@ -74,7 +80,7 @@ def decompress(
             opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
         if len(shape) != 3 and (not array or dtype == "uint8"):
             raise QuadrateError(f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy, and no --dtype uint8")
-        kind = dtype or ("uint8" if len(shape) == 3 else "float32")
+        kind = dtype or ("uint8" if len(shape) == 3 else str(opened.latent_dtype))
         try:
             if latents:
                 write_array(path, (len(wanted), *shape), kind, _numbers(shown(opened.received_pieces(part), "reading", len(wanted))))

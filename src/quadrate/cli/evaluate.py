@@ -7,8 +7,10 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.steps import evaluate_points, evaluate_run
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.runs import Run
 from quadrate.runs.kinds import open_run
 
@@ -19,6 +21,7 @@ def evaluate(
     device: str = "cpu",
     workers: int | None = None,
     quick: bool = False,
+    module: Modules = (),
 ) -> None:
     """Scores every trained point of a run on the test set by the fixed protocol; writes a table, findings and a figure into it.
 
@@ -27,7 +30,9 @@ def evaluate(
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
         quick: A first look at about a tenth of the cost, on fewer images and steps; its rough scores are labelled quick, and compare with no others.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     opened = open_run(run, device)
     if isinstance(opened, Run):
         evaluate_run(opened, workers, quick)

@@ -9,14 +9,17 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
+from quadrate.cli.console import CONSOLE
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import output_file
-from quadrate.cli.progress import CONSOLE
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
 from quadrate.files import exists, read_json
+from quadrate.plugins import load_plugins
 from quadrate.runs import Run
 from quadrate.runs.kinds import open_run
+from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
 _SCORES: dict[Best, tuple[str, float]] = {"accuracy": ("accuracy_independent", -1), "mse": ("distortion_mse", 1), "w1": ("w1_fresh", 1)}
@@ -31,6 +34,7 @@ def export(
     best: Best | None = None,
     seed: int = 0,
     overwrite: bool = False,
+    module: Modules = (),
 ) -> None:
     """Makes a trained codec ready for files: float16 weights, tables fitted to the training images. Without a choice, it lists the run's codecs.
 
@@ -43,7 +47,9 @@ def export(
             the stage or else of all stages. These are the scores of `quadrate evaluate`, on the test images: as the best of many they flatter.
         seed: Which seed's, of a universal stage.
         overwrite: Replace the file if it is there.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
     opened = open_run(run)
     if not isinstance(opened, Run):
@@ -68,18 +74,22 @@ def export(
 
 def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Codec:
     """The codec of a point, or of all points of a universal stage and a seed, ready for files."""
-    source = replace(run.source, noise_std=stage.noise_std)
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
         if seed not in seeds:
             raise QuadrateError(f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))}; there is no seed {seed}")
-        return run.universal_codec(stage.name, seed).half().freeze(source)
+        return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
     base = None
     if stage.mode == "refinement":  # the base's own tables, so that the base's codec reads the base layer
         first = stage.base_of(point)
         assert first is not None
-        base = run.codec(stage.base_stage, first).half().freeze(source)
-    return run.codec(stage.name, point).half().freeze(source, base)
+        base = run.codec(stage.base_stage, first).half().freeze(_seen(run, run.recipe.stage(stage.base_stage)))
+    return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
+
+
+def _seen(run: Run, stage: Stage) -> Source:
+    """The run's source as the encoders of a stage see it."""
+    return replace(run.source, noise_std=stage.noise_std)
 
 
 def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, OperatingPoint]:

@@ -20,6 +20,7 @@ from quadrate.networks.compact import Shape
 from quadrate.quad import Batch
 from quadrate.sources import SOURCE_NAMES, load_source
 from quadrate.sources.images import SUFFIXES, read_image
+from quadrate.sources.load import is_source_name
 from quadrate.sources.source import SPLIT_NAMES, eight_bits
 from quadrate.sources.tree import is_image_name, survey, walk
 
@@ -77,7 +78,7 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     if len(shape) != 3:
         return _features(text, shape, labels)
     shape = (shape[0], shape[1], shape[2])
-    if text.partition(":")[0] in SOURCE_NAMES:
+    if is_source_name(text.partition(":")[0]):
         return _data_set(text, shape, labels)
     path = Path(os.path.expanduser(text))
     if not exists(path):

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, count_of, find_codec, reads
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
+from quadrate.plugins import load_plugins
 
 
 def inspect(
@@ -19,6 +21,7 @@ def inspect(
     codec: str | None = None,
     json: bool = False,
     layers: int | None = None,
+    module: Modules = (),
 ) -> None:
     """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
 
@@ -27,7 +30,9 @@ def inspect(
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
         layers: Say what the first so many layers take alone, and which codec reads just these.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         header, facts = reader.header, _facts(reader, file, layers)
@@ -42,6 +47,7 @@ def inspect(
         "layers": len(found[1].models),
         "decoders": list(getattr(found[1], "decoders", ())),
         "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
+        "familiar_samples": found[1].familiarity and found[1].familiarity.samples,
     }
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))
 
@@ -80,6 +86,9 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
         bound = "" if codec["rate_bound_bits"] is None else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
         decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
         lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
+        known = codec["familiar_samples"]
+        check = f"compress warns of samples unlike its own, of which it has seen {known}" if known else "compress cannot tell samples unlike its own"
+        lines.append(f"codec: {check}")
     else:
         what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
         lines.append(f"codec: {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
+from quadrate.plugins import load_plugins
 from quadrate.sources import load_source
 from quadrate.training import find_judge
 from quadrate.training.processes import one_thread
@@ -18,15 +20,18 @@ def judge(
     architecture: str = "conv",
     seed: int = 0,
     runs: Path = Path("runs"),
+    module: Modules = (),
 ) -> None:
     """Trains a classifier that judges codecs on a data set, or scores a given one, and prints its clean accuracy.
 
     Args:
         data: A data set's name, or a folder of labelled images.
-        architecture: conv, dense, residual or paper; or the path of a published checkpoint.
+        architecture: conv, dense, residual, paper or a registered one; or the path of a judge or a published checkpoint.
         seed: The seed of the training.
         runs: Its file goes into RUNS/judges, where training finds it.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     with one_thread():
         found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
     print(f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy {found.cross_entropy_nats:.4f} nats")

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.reports import plot_runs
 from quadrate.runs import read_results
 from quadrate.runs.kinds import is_point_run
@@ -19,6 +21,7 @@ def plot(
     /,
     output: Output = "trade-off.png",
     overwrite: bool = False,
+    module: Modules = (),
 ) -> None:
     """Draws the trade-off of one or more evaluated runs as one figure; of invariant ones on images, accuracy against bits on disk.
 
@@ -26,7 +29,9 @@ def plot(
         runs: Run folders.
         output: The picture to write; PNG, PDF or SVG by its ending.
         overwrite: Replace the picture if it is there.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     path = output_file(output, FIGURES, overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")

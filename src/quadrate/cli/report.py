@@ -7,8 +7,10 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 
 
 def report(
@@ -16,6 +18,7 @@ def report(
     /,
     output: Output = "report.html",
     overwrite: bool = False,
+    module: Modules = (),
 ) -> None:
     """Makes one HTML page of evaluated runs, to be read without a network: charts to explore, pictures, tables, findings, settings.
 
@@ -23,7 +26,9 @@ def report(
         runs: Run folders; those on one data set share a chart as well.
         output: The page to write, whose name ends in .html.
         overwrite: Replace the page if it is there.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     path = output_file(output, (".html", ".htm"), overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to report on")

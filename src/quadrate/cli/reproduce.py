@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.reproduction import Options, find_reproduction
 from quadrate.files import write_text
+from quadrate.plugins import load_plugins
 from quadrate.recipes import Grid
 from quadrate.recipes.subset import Subset
 from quadrate.reports.claims import verdicts_markdown
@@ -28,6 +30,7 @@ def reproduce(
     runs: Path = Path("runs"),
     workers: int | None = None,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
+    module: Modules = (),
 ) -> None:
     """Reproduces a published experiment from end to end: trains, evaluates, and says which of the paper's claims hold.
 
@@ -44,8 +47,10 @@ def reproduce(
         runs: Where run folders live.
         workers: Processes at most; by default one a core.
         part: Some of the recipe's points, or other settings; claims that need the others stay undecided.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
-    options = Options(networks, grid, seeds, epochs, data, device, runs, part)
+    load_plugins(module)
+    options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
     reproduction.evaluate(workers)

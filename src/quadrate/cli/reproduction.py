@@ -28,12 +28,15 @@ class Options:
     device: str = "cpu"
     runs: Path = Path("runs")
     part: Subset = Subset()
+    module: tuple[str, ...] = ()
 
     def command(self, name: str) -> str:
         """The command that measures the same again, without what says only where."""
-        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs", "part")}
+        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs", "part", "module")}
         words = [word for option, value in chosen.items() if value != getattr(Options, option) for word in (f"--{option}", str(value))]
-        return shlex.join(["quadrate", "reproduce", name, *words, *self.part.words])
+        words += self.part.words
+        words += [word for path in self.module for word in ("--module", path)]
+        return shlex.join(["quadrate", "reproduce", name, *words])
 
 
 class Reproduction(Protocol):
@@ -119,4 +122,4 @@ def find_reproduction(name: str, options: Options) -> Reproduction:
     Raises:
         QuadrateError: If there is none, an option does not fit it, or data, a judge or the device are missing.
     """
-    return PointReproduction(name, options) if name in POINT_RECIPES else RecipeReproduction(name, options)
+    return PointReproduction(name, options) if POINT_RECIPES.knows(name) else RecipeReproduction(name, options)

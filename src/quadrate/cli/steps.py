@@ -10,7 +10,7 @@ from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
-from quadrate.networks.family import CLASSIFIERS
+from quadrate.networks.family import CLASSIFIERS, FAMILIES
 from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
 from quadrate.recipes.catalogue import name_on
 from quadrate.recipes.invariant import InvariantRecipe
@@ -40,11 +40,12 @@ def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judg
     channels, height, width = shape
     large, colour = min(height, width) >= 8, channels == 3
     own = recipe.family if recipe.family not in ("compact", "compact-colour") else "compact"
-    fitting = "compact-colour" if colour and large and height % 2 == width % 2 == 0 else own
+    ours = recipe.family in FAMILIES.built_in  # what the user registered is his to choose
+    fitting = "compact-colour" if ours and colour and large and height % 2 == width % 2 == 0 else own
     judges = (recipe.judge, recipe.independent_judge)
     if colour != (recipe.family == "compact-colour") or not large:
         judges = ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
-    elif recipe.judge not in CLASSIFIERS:
+    elif not CLASSIFIERS.knows(recipe.judge):
         judges = ("conv" if colour else "dense", recipe.independent_judge)
     return replace(recipe, family=family or fitting, judge=judge or judges[0], independent_judge=judges[1])
 

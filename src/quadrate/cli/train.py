@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
+from quadrate.cli.modules import Modules, Terms, weighted_terms
 from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
 from quadrate.errors import QuadrateError
+from quadrate.plugins import load_plugins
 from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
 from quadrate.recipes.subset import Subset
 from quadrate.runs import Run
@@ -22,8 +25,9 @@ def train(
     /,
     grid: Grid = "thin",
     data: str | None = None,
-    family: Literal["compact", "compact-colour", "paper"] | None = None,
+    family: str | None = None,
     judge: str | None = None,
+    term: Terms = (),
     seeds: int | None = None,
     epochs: int | None = None,
     runs: Path = Path("runs"),
@@ -31,6 +35,7 @@ def train(
     execution: Literal["auto", "single", "spread", "stacked"] = "auto",
     workers: int | None = None,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
+    module: Modules = (),
 ) -> None:
     """Trains a recipe; what is trained already is kept, what was interrupted goes on.
 
@@ -38,8 +43,11 @@ def train(
         recipe: A name that `quadrate recipes` lists.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
         data: Another data set, or a folder of images, in place of the recipe's; points with lambda_c > 0 take class folders.
-        family: Other networks: ours, ours for colour, or the published ones. With other data, those of ours that fit by default.
-        judge: Another classifier in the loss: conv, dense, residual, paper, or the path of a checkpoint. With other data, one that fits by default.
+        family: Other networks: ours (compact), ours for colour (compact-colour), the published ones (paper), or registered ones. With other data,
+            those of ours that fit by default.
+        judge: Another classifier in the loss: conv, dense, residual, paper, a registered one, or the path of a judge or checkpoint. With other data,
+            one that fits by default.
+        term: A registered loss of your own and its weight; may be given several times.
         seeds: Seeds for each point, in place of the recipe's.
         epochs: Passes over the data, for a quick look.
         runs: Where run folders live.
@@ -47,10 +55,13 @@ def train(
         execution: How points run: stacked as one program (the default on a GPU), spread over processes (the default on a CPU), or one by one.
         workers: Processes at most; by default one a core.
         part: Some of the recipe's points, or other settings.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
-    if recipe in POINT_RECIPES:
-        if family or judge or execution != "auto":
-            raise QuadrateError(f"{recipe} has its own networks, no judge, and runs a point a process; leave --family, --judge and --execution out")
+    load_plugins(module)
+    if POINT_RECIPES.knows(recipe):
+        if family or judge or term or execution != "auto":
+            own = "has its own networks and loss, no judge, and runs a point a process"
+            raise QuadrateError(f"{recipe} {own}; leave --family, --judge, --term and --execution out")
         if part.words:
             raise QuadrateError(f"{recipe} is trained as a whole, with its own settings; leave {part.words[0]} out")
         points = run_of(adapted_points(recipe, data, seeds, grid, epochs=epochs), runs, device)
@@ -59,6 +70,7 @@ def train(
         return
     found = find_recipe(recipe, grid)
     chosen = adapted(found, data, family, judge, epochs)
+    chosen = replace(chosen, terms=(*chosen.terms, *weighted_terms(term)))
     chosen = part.of(chosen if seeds is None else with_seeds(chosen, seeds))
     run = Run(for_data(found, chosen, family, judge), runs, device=device)
     train_run(run, execution, workers)

@@ -8,9 +8,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, find_codec, shown
 from quadrate.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
+from quadrate.plugins import load_plugins
 
 # Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's size, but on what it claims to hold.
 _SYMBOLS = 1 << 24
@@ -23,6 +25,7 @@ def verify(
     codec: str | None = None,
     layers: int | None = None,
     all: bool = False,
+    module: Modules = (),
 ) -> None:
     """Checks a whole .quad file: every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is damaged.
 
@@ -31,7 +34,9 @@ def verify(
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
         layers: Decode the first so many layers alone; by default all that the codec reads.
         all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of which otherwise as many are decoded.
+        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         try:

@@ -60,11 +60,20 @@ class Tables:
 
     def bits(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> float:
         """The ideal code length of symbols under their tables, in bits; an escape counts as its entry plus 32 bits."""
+        frequencies, escaped = self._frequencies_of(symbols, indices)
+        return float(PRECISION_BITS * frequencies.size - np.log2(frequencies).sum() + 32 * escaped.sum())
+
+    def lengths(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same of each symbol by itself, (n,)."""
+        frequencies, escaped = self._frequencies_of(symbols, indices)
+        return np.asarray(PRECISION_BITS - np.log2(frequencies, dtype=np.float64) + 32 * escaped)
+
+    def _frequencies_of(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+        """The frequencies that symbols are coded with, and which of them escape."""
         entries = symbols - self.lows[indices]
         last = self.sizes[indices] - 1
         escaped = (entries < 0) | (entries > last - self.escape)
-        frequencies = self.frequencies[indices, np.where(escaped, last, entries)]
-        return float(PRECISION_BITS * frequencies.size - np.log2(frequencies).sum() + 32 * escaped.sum())
+        return self.frequencies[indices, np.where(escaped, last, entries)], escaped
 
 
 def integer_frequencies(probabilities: ArrayLike) -> NDArray[np.uint16]:

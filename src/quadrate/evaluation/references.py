@@ -13,7 +13,6 @@ from quadrate import __version__, draws
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.protocol import VERSION, Protocol, exact_arithmetic
 from quadrate.files import read_json, write_text
-from quadrate.identity import module_identity
 from quadrate.sources.source import Source
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def prepare(source: Source, judges: Mapping[str, Judge | None], protocol: Protoc
         QuadrateError: If there is no independent judge, the source is too small, or the folder cannot be written.
     """
     protocol, judge = protocol or Protocol(), independent_judge(source, judges)
-    about_judge = judge and [judge.name, judge.accuracy, judge.cross_entropy_nats, module_identity(judge.module, judge.provenance.get("version", ""))]
+    about_judge = judge and [judge.name, judge.accuracy, judge.cross_entropy_nats, judge.identity]
     made_with = {"quadrate": __version__, "version": VERSION, "source": source.fingerprint, "classes": source.classes}
     terms = json.dumps({**made_with, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True)
     path = cache_dir / f"references-{draws.key(terms):016x}.json" if cache_dir else None

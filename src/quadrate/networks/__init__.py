@@ -1,7 +1,7 @@
 """Networks: encoders, decoders, critics and classifiers."""
 
 from quadrate.networks.classifiers import ConvClassifier, DenseClassifier
-from quadrate.networks.family import CLASSIFIERS, FAMILIES, Family, find_family
+from quadrate.networks.family import CLASSIFIERS, FAMILIES, Family, find_family, register_classifier, register_family
 from quadrate.networks.published import load_published_classifier, load_published_codec
 
 __all__ = [
@@ -13,4 +13,6 @@ __all__ = [
     "find_family",
     "load_published_classifier",
     "load_published_codec",
+    "register_classifier",
+    "register_family",
 ]

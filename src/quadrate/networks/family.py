@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from quadrate.errors import QuadrateError
 from quadrate.networks import compact, compact_colour, paper
-from quadrate.networks.classifiers import Classifier, ConvClassifier, DenseClassifier, ResidualClassifier
+from quadrate.networks.classifiers import ConvClassifier, DenseClassifier, ResidualClassifier
 from quadrate.networks.compact import Shape
+from quadrate.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,38 @@ class Family:
     version: str = ""
 
 
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("compact", compact.encoder, compact.decoder, compact.critic),
-        Family("paper", paper.encoder, paper.decoder, paper.critic),
-        Family("compact-colour", compact_colour.encoder, compact_colour.decoder, compact_colour.critic),
-    )
-}
+_OURS = (
+    Family("compact", compact.encoder, compact.decoder, compact.critic),
+    Family("paper", paper.encoder, paper.decoder, paper.critic),
+    Family("compact-colour", compact_colour.encoder, compact_colour.decoder, compact_colour.critic),
+)
+FAMILIES: Registry[Family] = Registry("network family", {family.name: family for family in _OURS})
+CLASSIFIERS: Registry[Callable[[Shape, int], nn.Module]] = Registry(
+    "classifier", {"conv": ConvClassifier, "dense": DenseClassifier, "paper": paper.classifier, "residual": ResidualClassifier}
+)
 
-BUILT_IN = tuple(FAMILIES.values())
-"""The families that come with Quadrate: their names say what they are."""
 
-CLASSIFIERS: dict[str, Callable[[Shape, int], Classifier]] = {
-    "conv": ConvClassifier,
-    "dense": DenseClassifier,
-    "paper": paper.classifier,
-    "residual": ResidualClassifier,
-}
+def register_family(family: Family) -> None:
+    """Makes networks of one's own known by their name, so that recipes and codec files find them.
+
+    Raises:
+        QuadrateError: If the name is taken, or cannot be that of a file.
+    """
+    FAMILIES.register(family.name, family)
+
+
+def register_classifier(name: str, build: Callable[[Shape, int], nn.Module]) -> None:
+    """Makes a classifier of one's own known by a name, so that judges of this architecture are trained, saved and read.
+
+    Args:
+        name: The name.
+        build: From the shape (C, H, W) and the number of classes K to a network from images (N, C, H, W) in [0, 1] to logits (N, K). If it is to be
+            an independent judge, it has a method `features`, too, (N, C, H, W) to (N, F).
+
+    Raises:
+        QuadrateError: If the name is taken, or cannot be that of a file.
+    """
+    CLASSIFIERS.register(name, build)
 
 
 def find_family(family: Family | str) -> Family:
@@ -58,8 +72,4 @@ def find_family(family: Family | str) -> Family:
     Raises:
         QuadrateError: If no family has that name.
     """
-    if isinstance(family, Family):
-        return family
-    if family not in FAMILIES:
-        raise QuadrateError(f"unknown network family {family!r}; known: {', '.join(FAMILIES)}")
-    return FAMILIES[family]
+    return family if isinstance(family, Family) else FAMILIES.find(family)

@@ -3,6 +3,6 @@
 from quadrate.objectives.classification import CrossEntropy
 from quadrate.objectives.distortion import squared_error
 from quadrate.objectives.perception import Wasserstein, critic_losses
-from quadrate.objectives.term import Batch, Term
+from quadrate.objectives.term import TERMS, Batch, Term, find_term, register_term
 
-__all__ = ["Batch", "CrossEntropy", "Term", "Wasserstein", "critic_losses", "squared_error"]
+__all__ = ["TERMS", "Batch", "CrossEntropy", "Term", "Wasserstein", "critic_losses", "find_term", "register_term", "squared_error"]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from quadrate.errors import QuadrateError
 from quadrate.fields import number, plain, shown
 from quadrate.names import check_text
+from quadrate.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,34 @@ class Term:
         object.__setattr__(self, "weight", checked if isinstance(self.weight, tuple | list) else checked[0])
         object.__setattr__(self, "ramp", plain(f"{where}ramp", self.ramp, bool))
         check_text(f"{where}version", self.version)
+
+
+_TAKEN = ("mse", "wasserstein", "cross_entropy_nats", "critic_gap", "epoch", "epochs", "stage", "point", "cpu_seconds")
+TERMS: Registry[Term] = Registry("loss term", {})
+"""Losses that recipes name (`Recipe.terms`), with the weight 1."""
+
+
+def register_term(name: str, loss: Callable[[Batch], Tensor], ramp: bool = False, version: str = "") -> None:
+    """Makes a loss of one's own known by a name, so that recipes and `quadrate train --term NAME=WEIGHT` find it.
+
+    Args:
+        name: The name, which becomes a column of the metrics.
+        loss: From a `Batch` to one number a model, (K,); it must not mix the models.
+        ramp: Whether annealing raises the weight from 0.
+        version: As that of a `Term`.
+
+    Raises:
+        QuadrateError: If the name is taken, or cannot be that of a file, or an argument is not of its kind.
+    """
+    if name in _TAKEN or name.startswith("validation_"):
+        raise QuadrateError(f"a loss term cannot be called {name!r}: the metrics have a column of that name; give yours another name")
+    TERMS.register(name, Term(name, 1.0, loss, ramp, version))
+
+
+def find_term(name: str, weight: float) -> Term:
+    """The term of a registered loss with its weight.
+
+    Raises:
+        QuadrateError: If there is no loss of that name.
+    """
+    return replace(TERMS.find(name), weight=weight)

@@ -41,6 +41,11 @@ CITATIONS = {
 """The papers in full."""
 
 
+def grids_of(recipe: Callable[..., Any]) -> tuple[Grid, ...]:
+    """The grids that a function which returns a recipe has, thin first."""
+    return get_args(Grid) if "grid" in inspect.signature(recipe).parameters else ("thin",)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """One line of the catalogue.
@@ -71,7 +76,7 @@ class Experiment:
     @property
     def grids(self) -> tuple[Grid, ...]:
         """The grids it has, thin first."""
-        return get_args(Grid) if "grid" in inspect.signature(self.recipe).parameters else ("thin",)
+        return grids_of(self.recipe)
 
     def points(self, grid: Grid) -> int | None:
         """How many points a grid has; None where there is no such grid."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from quadrate import __version__, draws
+from quadrate.bottlenecks.collapse import warn_if_constant
 from quadrate.config import InvariantConfig
 from quadrate.files import exists
 from quadrate.recipes.invariant import InvariantRecipe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from quadrate.invariant import InvariantCodec
 
 POPULATIONS = ("banana", "patterns")  # sources that are drawn from at will
+_HELD_OUT_SAMPLES = 5000  # at most
 _FIT_SAMPLES = 100_000  # members that the joint tables are fitted to
 
 
@@ -119,6 +121,14 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     return torch.cat([data.train.members(everything, generator) for _ in range(-(-_FIT_SAMPLES // len(everything)))])
 
 
+def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
+    """Members of samples that trained nothing, one each, by which a codec knows samples that are like them."""
+    generator = draws.generator("invariant held-out members", seed)
+    if isinstance(data, Population):
+        return data.member(data.sample(_HELD_OUT_SAMPLES, "held out", seed).float(), generator)
+    return data.validation.members(torch.arange(min(len(data.validation), _HELD_OUT_SAMPLES)), generator)
+
+
 def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[InvariantConfig, Path], report: Report) -> None:
     """Trains one point and writes its codec."""
     from quadrate.invariant import InvariantCodec
@@ -137,7 +147,7 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     seconds = {"cpu_seconds": round(trained.cpu_seconds, 1), "wall_seconds": round(trained.wall_seconds, 1)}
     details = {"recipe": recipe.name, "version": __version__, **seconds}
     members = _fit_members(data, point.seed)
-    InvariantCodec.of(trained, members, details=details).save(place / "model.safetensors")
+    InvariantCodec.of(trained, members, details, _held_out_members(data, point.seed)).save(place / "model.safetensors")
     (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
@@ -146,6 +156,8 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
     from quadrate.evaluation.invariant import score_images, score_population
 
     recipe, codec = run.recipe, run.codec(point)
+    data = _splits(run.source, recipe.augmentation) if run.source else _population(recipe, point)
+    warn_if_constant(f"the codec {point.key}", codec.encode(_held_out_members(data, point.seed)).numpy(), steps=point.steps)
     row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
     size = (run.place(point) / "model.safetensors").stat().st_size
     cost = {"codec_file_bytes": size}

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from quadrate.identity import Indescribable, code_digest, is_built_in, is_built_in_module
-from quadrate.networks.family import BUILT_IN, Family
+from quadrate.identity import Indescribable, code_digest, is_built_in
+from quadrate.networks.family import FAMILIES, Family
 from quadrate.objectives import Term
 from quadrate.sources import Source
 from quadrate.training.judges import Judge
@@ -24,7 +24,7 @@ class Own:
     def __init__(self, family: Family, terms: Sequence[Term], source: Source, judge: Judge | None) -> None:
         self.described: dict[str, Any] = {}
         self.unknown: list[str] = []
-        if not any(family is known for known in BUILT_IN):
+        if not (family.name in FAMILIES.built_in and family is FAMILIES[family.name]):
             networks = (family.encoder, family.decoder, family.critic)
             self.described["family"] = {"name": family.name} | self._code(f"family {family.name!r}", networks, family.version, "Family")
         if terms:
@@ -34,7 +34,7 @@ class Own:
             ]
         if own_source := _own_parts(source):
             self.described["source"] = self._code(f"source {source.name!r}", own_source, getattr(source, "version", ""), "the source's class")
-        if judge and not is_built_in_module(judge.module):
+        if judge and not judge.is_built_in:
             version = judge.provenance.get("version", "")
             self.described["judge"] = self._code(f"judge {judge.name!r}", judge.module, version, "the judge's provenance")
 

@@ -6,12 +6,12 @@ import json
 import secrets
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from quadrate import __version__
+from quadrate.bottlenecks.collapse import warn_if_collapsed
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Recipe, Stage, digest, to_json
 from quadrate.devices import find_device
@@ -19,14 +19,14 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.files import exists, write_text
 from quadrate.identity import weights_digest
 from quadrate.networks.family import CLASSIFIERS, Family, find_family
-from quadrate.objectives import Term
+from quadrate.objectives import Term, find_term
 from quadrate.progress import Showing, shown
 from quadrate.runs.folder import describe, read_recipe, to_csv
 from quadrate.runs.own import Own
 from quadrate.runs.scoring import QUICK, Scoring, read_row, score_point
 from quadrate.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source
-from quadrate.sources.source import fingerprint_of
+from quadrate.sources.source import as_it_is
 from quadrate.training.judges import Judge, find_judge
 from quadrate.training.processes import available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
@@ -48,10 +48,11 @@ class Run:
         device: "cpu" or "cuda".
         source: A source of the user's own, in place of the recipe's.
         family: Networks of the user's own, in place of the recipe's.
-        terms: The user's own terms of the loss.
+        terms: The user's own terms of the loss, beside those that the recipe names.
 
     Raises:
-        QuadrateError: If data, a judge or the device is missing, or a point needs labels and the source has none.
+        QuadrateError: If data, a judge, a named term or the device is missing, a term is given twice, or a point needs labels and the source
+            has none.
 
     Warns:
         QuadrateWarning: If code of the user's own cannot be told from other code, so that the run takes a fresh folder.
@@ -66,16 +67,19 @@ class Run:
         family: Family | None = None,
         terms: Sequence[Term] = (),
     ) -> None:
-        self.recipe, self.root, self.device, self.terms = recipe, Path(root), str(find_device(device)), tuple(terms)
-        self.source = (load_source(recipe.source) if source is None else _as_it_is(source)).to(self.device)
+        self.recipe, self.root, self.device = recipe, Path(root), str(find_device(device))
+        self.terms = (*terms, *(find_term(term.name, term.weight) for term in recipe.terms))
+        names = [term.name for term in self.terms]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise QuadrateError(f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its weights")
+        self.source = (load_source(recipe.source) if source is None else as_it_is(source)).to(self.device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
         _check_labels(recipe, self.source)
         self.judge = self._find_judge(recipe.judge)
-        names = [self.family.name, *(term.name for term in self.terms)]
         self._own = Own(self.family, self.terms, self.source, self.judge)
-        self._beside = [self.source.fingerprint, *names]  # what decides numbers beside the recipe
+        self._beside = [self.source.fingerprint, self.family.name, *names]  # what decides numbers beside the recipe
         if self.judge:
             self._beside.append(weights_digest(self.judge.module))
         if self._own.described:
@@ -206,6 +210,8 @@ class Run:
             quick: Scores on the terms of `Protocol.quick()`, for a first look: such rows have "quick" in the column `protocol`, and an evaluation on
                 full terms replaces them.
 
+        Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
+
         Returns:
             One row a point: stage, weights, seed, rates, scores and cost.
 
@@ -227,6 +233,11 @@ class Run:
                 run_jobs(score_point, scoring, jobs, (workers or available_cores()) if self.device == "cpu" else 1, told)
         _, results = read_results(self.folder)
         write_text(self.folder / "results.csv", to_csv(results))
+        for row in results:
+            what = " ".join(f"{name}={row[name]}" for name in ("levels", "lambda_d", "lambda_p", "lambda_c", "seed"))
+            training, count = self.recipe.stage(row["stage"]).training, len(self.source.train)
+            steps = training.epochs * (count // min(training.batch, count))
+            warn_if_collapsed(f"the point {what} of stage {row['stage']!r}", row["rate_entropy_bits"], row["rate_bound_bits"], steps=steps)
         return results
 
     @classmethod
@@ -256,12 +267,6 @@ class Run:
         if run.folder.name != folder.resolve().name:
             raise QuadrateError(f"{folder} was trained on other data, judges, networks or terms than are found now (now: {run.folder.name})")
         return run
-
-
-def _as_it_is(source: Source) -> Source:
-    """A user's source under the fingerprint of what it holds, whatever it says."""
-    held = fingerprint_of(source.train, source.validation, source.test)
-    return source if source.fingerprint == held else replace(source, fingerprint=held)
 
 
 def _check_labels(recipe: Recipe, source: Source) -> None:

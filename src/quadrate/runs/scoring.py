@@ -19,7 +19,6 @@ from quadrate.config import OperatingPoint, Stage, digest
 from quadrate.errors import QuadrateError
 from quadrate.fields import is_number, shown
 from quadrate.files import exists, read_bytes, read_json, write_text
-from quadrate.identity import module_identity
 from quadrate.names import is_printable
 from quadrate.networks.family import Family
 from quadrate.runs.folder import MADE_WITH
@@ -64,7 +63,7 @@ class Scoring:
         from quadrate.evaluation.protocol import VERSION
 
         terms = Protocol.quick() if self.quick else Protocol()
-        known = {role: module_identity(judge.module, judge.provenance.get("version", "")) for role, judge in self.judges.items() if judge}
+        known = {role: judge.identity for role, judge in self.judges.items() if judge}
         return {
             "codec": hashlib.sha256(read_bytes(place / "model.safetensors")).hexdigest(),
             "source": self.source.fingerprint,

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
+from quadrate.bottlenecks.learned import BOTTLENECKS
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
@@ -265,17 +266,11 @@ def _clocks() -> Tensor:
 
 def _build(config: InvariantConfig, encoded: torch.Size, decoded: torch.Size) -> tuple[LearnedBottleneck, nn.Module, Reconstruction | Contrast]:
     """Bottleneck, encoder and head, for samples of a shape and targets of another."""
-    bottleneck = _bottleneck(config)
+    bottleneck: LearnedBottleneck = BOTTLENECKS.find(config.bottleneck)(config.dims)
     encoder = networks.encoder(config.network, encoded, config.dims * (2 if config.bottleneck == "unit-gaussian" else 1))
     if config.objective == "bince":
         return bottleneck, encoder, Contrast(config.dims)
     return bottleneck, encoder, Reconstruction(networks.decoder(config.network, decoded, config.dims), config.likelihood)
-
-
-def _bottleneck(config: InvariantConfig) -> LearnedBottleneck:
-    if config.bottleneck == "factorized":
-        return FactorizedBottleneck(LogisticMixture(config.dims), torch.zeros(config.dims), torch.ones(config.dims))
-    return HyperpriorBottleneck(config.dims) if config.bottleneck == "hyperprior" else UnitGaussianBottleneck(config.dims)
 
 
 def _schedule(done: float) -> float:

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 from quadrate import draws
 from quadrate.errors import QuadrateError
 from quadrate.files import exists
+from quadrate.identity import is_built_in_module, module_identity
 from quadrate.names import check_text
-from quadrate.networks.classifiers import Classifier
 from quadrate.networks.family import CLASSIFIERS
+from quadrate.networks.filled import filled
 from quadrate.networks.published import load_published_classifier
 from quadrate.progress import Showing, shown
 from quadrate.sources.source import Source, pixels
@@ -31,7 +32,6 @@ from quadrate.training.checkpoints import check_tensors
 
 _FORMAT, _OLDER = "quadrate-judge-2", "quadrate-judge-1"  # the older one has no digest
 _MOST_CLASSES, _MOST_SIDE = 1 << 16, 1 << 14
-_ANEW = "if Quadrate trained it, delete it to have it trained anew"
 _LEAST_STEPS = 600  # fewer leave a classifier of a small source half trained
 
 # By architecture: passes over a source as large as MNIST, and the peak learning rate.
@@ -58,6 +58,16 @@ class Judge:
 
     def __post_init__(self) -> None:
         self.module.eval().requires_grad_(False)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether weights alone say what it computes: its classes are Quadrate's and PyTorch's, and its architecture is no registered one."""
+        return is_built_in_module(self.module) and self.provenance.get("architecture", "") in ("", *CLASSIFIERS.built_in)
+
+    @property
+    def identity(self) -> str:
+        """What it computes, in short, as `quadrate.identity.module_identity`."""
+        return module_identity(self.module, self.provenance.get("version", ""), self.is_built_in)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -151,14 +161,32 @@ def train_judge(
     return Judge(name, module, *score(module, source.test.images, source.test.labels), provenance)
 
 
+def judge_of(module: nn.Module, source: Source, architecture: str, name: str | None = None) -> Judge:
+    """A judge of a classifier that was trained elsewhere, scored here on the source's clean test images.
+
+    Args:
+        module: Images (N, C, H, W) in [0, 1] to logits (N, classes).
+        source: What it judges.
+        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so that what `save_judge` writes can be read.
+        name: What tables call it; by default the architecture.
+
+    Raises:
+        QuadrateError: If no architecture of that name is registered.
+    """
+    CLASSIFIERS.find(architecture)
+    module = module.to(source.test.images.device)
+    return Judge(name or architecture, module, *score(module, source.test.images, source.test.labels), _provenance(architecture, source))
+
+
 def save_judge(judge: Judge, path: Path | str) -> None:
     """Writes a judge as safetensors, whole or not at all; the metadata say what it is and how good.
 
     Raises:
         QuadrateError: If the judge's architecture is unknown, so that nobody could read it again, or the file cannot be written.
     """
-    if judge.provenance.get("architecture") not in CLASSIFIERS:
-        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture out of {', '.join(CLASSIFIERS)}")
+    if not CLASSIFIERS.knows(judge.provenance.get("architecture", "")):
+        known = f"out of {', '.join(CLASSIFIERS)}; register its architecture: quadrate.networks.register_classifier(name, build)"
+        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture {known}, and make it with judge_of")
     metadata = {
         **judge.provenance,
         "format": _FORMAT,
@@ -183,27 +211,26 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
     path = Path(path)
     if not exists(path):
         raise QuadrateError(f"no such judge: {path}")
-    try:
-        metadata, tensors = read_tensors(path, "a judge of Quadrate's", [_FORMAT], [_OLDER])
-    except QuadrateError as error:
-        raise QuadrateError(f"{error}; {_ANEW}") from None
+    metadata, tensors = read_tensors(path, "a judge of Quadrate's", [_FORMAT], [_OLDER])
     del metadata["format"]
     try:
         name, accuracy, nats = metadata.pop("name"), float(metadata.pop("accuracy")), float(metadata.pop("cross_entropy_nats"))
         check_text("the judge's name", name)
         if not (0 <= accuracy <= 1 and 0 <= nats < math.inf):
             raise ValueError(f"accuracy {accuracy} or cross-entropy {nats} is impossible")
-        architecture, classes = metadata["architecture"], int(metadata["classes"])
+        architecture, classes = check_text("the name of its architecture", metadata["architecture"]), int(metadata["classes"])
         channels, height, width = map(int, metadata["shape"].split("x"))
         if not 1 <= classes <= _MOST_CLASSES or not all(1 <= side <= _MOST_SIDE for side in (channels, height, width)):
             raise ValueError(f"{metadata['shape'][:40]!a} pixels in {classes} classes are impossible")
-        with torch.device("meta"):  # shapes without memory, so that a file cannot make us allocate more than it holds
-            module = CLASSIFIERS[architecture]((channels, height, width), classes)
-        check_tensors(tensors, module.state_dict())
-        module.load_state_dict(tensors, assign=True)
+        known = CLASSIFIERS.knows(architecture)
+        if known:
+            module = filled(partial(CLASSIFIERS[architecture], (channels, height, width), classes), tensors)
+            check_tensors(tensors, module.state_dict())
     except (KeyError, ValueError, RuntimeError, TypeError, OverflowError, QuadrateError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]  # PyTorch adds its call stack
-        raise QuadrateError(f"{path}: the judge is damaged ({reason}); {_ANEW}") from None
+        raise QuadrateError(f"{path}: the judge is damaged ({reason})") from None
+    if not known:
+        raise _not_registered(path, architecture)
     if source is not None:
         if (channels, height, width, classes) != (*source.shape, source.classes):
             have, want = f"{channels}x{height}x{width} in {classes} classes", f"{_size(source)} in {source.classes} classes"
@@ -236,17 +263,21 @@ def find_judge(
     Raises:
         QuadrateError: If there is no such architecture or file, or the judge does not fit the source.
     """
-    if spec in CLASSIFIERS:
+    if CLASSIFIERS.knows(spec):
         name = re.sub(r"[^\w.-]+", "-", source.name)  # a source's name may be the path of a folder
         path = Path(folder) / f"{name}-{source.fingerprint[:8]}-{spec}-s{seed}.safetensors"
         if not exists(path):
             save_judge(train_judge(source, spec, seed, report=report), path)
-        return load_judge(path, source)
+        try:
+            return load_judge(path, source)
+        except QuadrateError as error:  # this file was made here, so nothing is lost with it
+            raise QuadrateError(f"{error}; delete it to have it trained anew") from None
     path = Path(spec)
     if not exists(path) and "QUADRATE_DATA" in os.environ:
         path = Path(os.environ["QUADRATE_DATA"]) / spec
     if not exists(path):
-        raise QuadrateError(f"no judge {spec!r}: neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA")
+        known = f"neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA"
+        raise QuadrateError(f"no judge {spec!r}: {known}; an architecture of your own is registered by --module FILE.py")
     return load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
 
 
@@ -260,11 +291,15 @@ def _load_published(path: Path, source: Source) -> Judge:
     return Judge(path.stem, module, *score(module, source.test.images, source.test.labels), _provenance("paper", source) | {"file": path.name})
 
 
-def _build(architecture: str, source: Source, seed: int) -> Classifier:
-    if architecture not in CLASSIFIERS:
-        raise QuadrateError(f"unknown classifier {architecture!r}; known: {', '.join(CLASSIFIERS)}")
-    module = draws.build_with_seed(partial(CLASSIFIERS[architecture], source.shape, source.classes), draws.key("judge", seed, architecture) >> 1)
+def _build(architecture: str, source: Source, seed: int) -> nn.Module:
+    build = partial(CLASSIFIERS.find(architecture), source.shape, source.classes)
+    module = draws.build_with_seed(build, draws.key("judge", seed, architecture) >> 1)
     return module.to(source.train.images.device)
+
+
+def _not_registered(path: Path | str, architecture: str) -> QuadrateError:
+    how = f"quadrate.networks.register_classifier({architecture!r}, build) does it, on the command line in a file given with --module FILE.py"
+    return QuadrateError(f"{path}: a judge of architecture {architecture!r}, which is not registered; {how}")
 
 
 def _provenance(architecture: str, source: Source) -> dict[str, str]:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.plugins import load_plugins, loaded_plugins
 from quadrate.progress import Report
 from quadrate.training.main_module import importing_main, is_safe_to_import, started_without_main
 
@@ -185,7 +186,7 @@ def _started(count: int, with_main: bool) -> Iterator[list[_Worker]]:
         with _uninterrupted(), started_without_main(not with_main):
             for _ in range(count):
                 pipe, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs,), daemon=True)
+                process = context.Process(target=_serve, args=(theirs, loaded_plugins()), daemon=True)
                 workers.append(_Worker(process, pipe))
                 process.start()
                 theirs.close()  # the process has its own, and the pipe breaks when that is gone
@@ -234,8 +235,8 @@ def _uninterrupted() -> Iterator[None]:
 # The other side -------------------------------------------------------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection) -> None:
-    """The life of a worker: reads what all jobs share, then does one job after another."""
+def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
+    """The life of a worker: loads the plug-ins that its parent has, reads what all jobs share, then does one job after another."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes at once, and the parent ends its own
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -251,6 +252,7 @@ def _serve(pipe: Connection) -> None:
     setattr(warnings, "showwarning", show)  # noqa: B010 (its declared type is more than it is called with)
     warnings.simplefilter("always", QuadrateWarning)  # the parent's filters decide
     try:
+        load_plugins(plugins)
         work, shared = pickle.loads(pipe.recv_bytes())
     except Exception as error:
         tell("unreadable", f"{type(error).__name__}: {error}")

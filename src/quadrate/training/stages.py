@@ -12,6 +12,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from quadrate import draws
+from quadrate.bottlenecks.collapse import LEAST_STEPS, cheap_entropy_bits, warn_if_collapsed
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.errors import QuadrateError
@@ -26,6 +27,7 @@ from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 
 Execution = Literal["auto", "single", "spread", "stacked"]
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
+_IMAGES_FOR_ENTROPY = 5000  # at most
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def train_stage(assignment: Assignment, execution: Execution = "auto", workers: 
             in this process; "auto" stacks on a GPU and spreads on a CPU. Spread and single give the same bits.
         workers: How many processes at most; by default one a core.
         report: Takes progress: stage, point, epoch, epochs, losses and validation scores.
+
+    Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
 
     Raises:
         QuadrateError: If a point diverged, its base is not trained, or files cannot be written; the other points are trained first.
@@ -119,8 +123,20 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         details = {**assignment.details, "stage": stage.name, "noise_std": stage.noise_std, "wall_seconds": round(trainer.wall_seconds[k], 2)}
         details |= {"precision": precision(stage.training, source.train.images.device), "cpu_seconds": round(trainer.seconds[k], 2)}
         details["stacked_with"] = len(points) - 1
-        _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details).save(place / "model.safetensors")
+        codec = _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details)
+        codec.save(place / "model.safetensors")
+        if trainer.encoder and trainer.total_steps >= LEAST_STEPS:
+            _check_alive(codec, point, source, stage.name)
         (place / "checkpoint.safetensors").unlink(missing_ok=True)
+
+
+def _check_alive(codec: Codec, point: OperatingPoint, source: Source, stage: str) -> None:
+    """Warns if the encoder that was trained for a point has collapsed."""
+    images = source.validation.images[:_IMAGES_FOR_ENTROPY]
+    latents = codec.source_latents(source, images.to(codec.device), draws.generator(point.seed, point.key, "entropy check"))
+    own = latents[:, -len(point.levels) :]
+    if len(own) > 1:
+        warn_if_collapsed(f"{point.key} of stage {stage!r}", cheap_entropy_bits(own, point.levels), point.rate_bound_bits)
 
 
 def _codec(

@@ -53,7 +53,7 @@ def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> st
         "training took": f"{seconds:,.0f} CPU-seconds" if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows)) else "",
     }
     name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
-    if not command.startswith(("quadrate train ", "quadrate reproduce ")) and name in POINT_RECIPES:
+    if not command.startswith(("quadrate train ", "quadrate reproduce ")) and name in POINT_RECIPES.built_in:
         command = f"quadrate reproduce {name}"
     return _listed(plain, config, [_code(command), _code(f"quadrate report runs/{folder.resolve().name} -o report.html")])
 
@@ -96,7 +96,7 @@ def _remake(run: ReportedRun) -> list[str]:
     name, command = run.recipe.name, _text(run.config.get("command"))
     place = f"runs/{run.folder.resolve().name}"
     after = [_code(f"quadrate evaluate {place}"), _code(f"quadrate report {place} -o report.html")]
-    if name in RECIPES and not run.config.get("terms"):
+    if name in RECIPES.built_in and not run.config.get("terms"):
         known, seeds = RECIPES[name](), len({point.seed for stage in run.recipe.stages for point in stage.points})
         if known == run.recipe:
             return [_code(f"quadrate train {name}"), *after]
