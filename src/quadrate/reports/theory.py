@@ -70,7 +70,6 @@ def source_label(source: Source) -> str:
         return f"Gaussian source of variance {source.variance:g}{label}{noise}"
     if isinstance(source, Bernoulli | OneShotBernoulli):
         label = "" if source.label_flip is None else f", label flipped with probability {source.label_flip:g}"
-        noisy = isinstance(source, Bernoulli) and source.noise_flip
         noise = f", seen with {source.noise_flip:.3g} of the bits flipped" if isinstance(source, Bernoulli) and source.noise_flip else ""
         once = ", one symbol at a time" if isinstance(source, OneShotBernoulli) else ""
         return f"Binary source, P(X=1) = {source.p:g}{label}{noise}{once}"
