@@ -74,7 +74,7 @@ def source_label(source: Source) -> str:
         once = ", one symbol at a time" if isinstance(source, OneShotBernoulli) else ""
         return f"Binary source, P(X=1) = {source.p:g}{label}{noise}{once}"
     if isinstance(source, VectorGaussian):
-        spread = _numbers(np.linalg.eigvalsh(source.covariance)[::-1])
+        spread = _numbers(np.asarray(np.linalg.eigvalsh(source.covariance)[::-1], dtype=np.float64))
         return f"Gaussian vector of {len(source.covariance)} dimensions, eigenvalues of the covariance {spread}{_vector_label(source.labels)}"
     assert isinstance(source, Discrete), "there are no others"
     entropy = float(entr(source.pmf).sum()) / math.log(2)
