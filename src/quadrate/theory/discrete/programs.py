@@ -148,7 +148,7 @@ class _Term:
 
     @classmethod
     def of(cls, pmf: FloatArray, cost: FloatArray, opened: NDArray[np.bool_], price: float, bound: float, share: float) -> _Term | None:
-        """Under a bound, only what may take `share` of a letter's mass stays open, or only the least if no more is affordable; None if out of reach."""
+        """Under a bound, only what may take `share` of a letter's mass stays open, or only the least if no more is left; None if out of reach."""
         opened = opened & np.isfinite(cost)
         if not opened.any(axis=1).all():
             return None
