@@ -103,7 +103,7 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
     for share, aim in _ATTEMPTS:
         if optimum.solved(tolerance):
             break
-        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], demand.bounds[2]))
+        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], aim * demand.bounds[2]))
         reduced = _Reduced.of(pmf, distortion, loss, closer, share)
         if reduced is None:
             continue
@@ -173,7 +173,7 @@ class _Term:
         """What a program takes, with a first guess of the price where there is a bound."""
         extra = self.extra[:, columns]
         guess = 1 / (float(pmf @ extra.mean(axis=1)) or 1.0)
-        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound)
+        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound, float(pmf @ self.least) / self.unit)
 
 
 @dataclass(frozen=True)
