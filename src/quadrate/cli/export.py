@@ -10,7 +10,7 @@ import tyro
 from rich.table import Table
 
 from quadrate.cli.outputs import output_file
-from quadrate.cli.progress import CONSOLE
+from quadrate.cli.console import CONSOLE
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
