@@ -160,8 +160,9 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
             if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
                 raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            _check_names(path, arrays.files)
-            return {name: _numbers(arrays[name]) for name in arrays.files}
+            found = {name: _numbers(arrays[name]) for name in arrays.files}
+        _check_names(path, list(found))
+        return found
 
 
 def _check_names(path: Path, names: list[str]) -> None:
