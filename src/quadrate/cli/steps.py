@@ -46,7 +46,8 @@ def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judg
         judges = ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
     elif recipe.judge not in CLASSIFIERS:
         judges = ("conv" if colour else "dense", recipe.independent_judge)
-    return replace(recipe, family=fitting if family is None else family, judge=judges[0] if judge is None else judge, independent_judge=judges[1])
+    family, judge = fitting if family is None else family, judges[0] if judge is None else judge
+    return replace(recipe, family=family, judge=judge, independent_judge=judges[1])
 
 
 def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None) -> Recipe:
