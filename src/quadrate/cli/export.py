@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.table import Table
 
-from quadrate.cli.outputs import output_file
 from quadrate.cli.console import CONSOLE
+from quadrate.cli.outputs import output_file
 from quadrate.codec import Codec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.errors import QuadrateError
