@@ -25,7 +25,7 @@ def quadrate(*arguments, folder, **environment):
 
 def fails_with_one_line(result, *parts):
     assert result.returncode == 1, result.stderr
-    lines = result.stderr.strip().splitlines()
+    lines = [line for line in result.stderr.strip().splitlines() if not line.startswith("judge/")]  # a judge that was trained on the way
     assert len(lines) == 1 and lines[0].startswith("quadrate: "), result.stderr
     for part in parts:
         assert part in lines[0]
@@ -96,8 +96,12 @@ def test_train_evaluate_plot(tmp_path):
     np.save(tmp_path / "images.npy", load_source("digits").test.images[:50].numpy())
     compressed = quadrate("compress", "images.npy", "--codec", "mine.safetensors", "-o", "images.quad", folder=tmp_path)
     assert compressed.returncode == 0, compressed.stderr
-    fails_with_one_line(quadrate("export", folder, "-o", "x", "--stage", "end-to-end", folder=tmp_path), "name one with --point", "3x3_d1_p0_c0_s0")
-    fails_with_one_line(quadrate("export", folder, "-o", "x", "--stage", "nope", folder=tmp_path), "no stage 'nope'", "universal")
+    several = quadrate("export", folder, "-o", "x.safetensors", "--stage", "end-to-end", folder=tmp_path)
+    fails_with_one_line(several, "nothing was exported", "--point")
+    assert re.search(r"end-to-end +3x3_d1_p0_c0_s0 +4.75 +0\.\d{4} +0\.\d{4} +\d", several.stdout)  # with its scores
+    fails_with_one_line(quadrate("export", folder, "-o", "x.safetensors", "--stage", "nope", folder=tmp_path), "no stage 'nope'", "universal")
+    best = quadrate("export", folder, "-o", "best.safetensors", "--best", "mse", folder=tmp_path)
+    assert best.returncode == 0 and (tmp_path / "best.safetensors").exists(), best.stderr
     before = (tmp_path / folder / "results.csv").read_bytes()
     again = quadrate("train", "demo", "--epochs", "2", folder=tmp_path)
     assert again.returncode == 0 and (tmp_path / folder / "results.csv").read_bytes() == before

@@ -83,19 +83,23 @@ def mutate(path: Path, draw: random.Random) -> None:
     path.write_text(json.dumps(value))
 
 
+def draw_plot(folders):
+    plot(tuple(folders), folders[0].parent / "p.png")
+
+
 @pytest.mark.parametrize("kind", [0, 1])
 def test_any_change_of_a_run_folders_tables_is_one_line(folders, kind, tmp_path):
     draw, said = random.Random(0), 0
-    for i in range(120):
+    for i in range(60):
         folder = Path(shutil.copytree(folders[kind], tmp_path / str(i) / folders[kind].name))
         mutate(draw.choice(sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".csv"))), draw)
-        for read in (lambda folder=folder: report_page([folder]), lambda folder=folder: plot((folder,), tmp_path / "p.png") if i % 8 == 0 else None):
+        for read in (report_page, draw_plot) if i % 4 == 0 else (report_page,):
             try:
-                read()
+                read([folder])
             except QuadrateError as error:
                 said += 1
                 assert str(error).isprintable() and str(folder) in str(error), str(error)
-    assert said > 30
+    assert said > 15
 
 
 def test_opening_names_the_file(folders, tmp_path):

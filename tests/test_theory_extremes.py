@@ -1,4 +1,4 @@
-"""Rate functions at the edges of what numbers can say: forbidden letters, tiny and huge sizes, near-singular covariances, bounds that make no sense."""
+"""Rate functions at the edges of what numbers can say: forbidden letters, tiny and huge sizes, near-singular covariances, senseless bounds."""
 
 from __future__ import annotations
 

@@ -490,7 +490,7 @@ def test_limited_randomness_there_and_back(variance: float, nats: float, randomn
 
 
 def test_limited_randomness_tends_to_enough_of_it() -> None:
-    d, p = np.linspace(-0.1, 2.2, 40)[:, None], np.append(np.linspace(-0.1, 1.1, 40), INF)
+    d, p = np.linspace(0, 2.2, 40)[:, None], np.append(np.linspace(0, 1.1, 40), INF)
     enough = rate(ScalarGaussian(), d, p, unit="nats")
     np.testing.assert_allclose(rate(ScalarGaussian(), d, p, unit="nats", common_randomness=30), enough, atol=1e-11)
     np.testing.assert_array_equal(rate(ScalarGaussian(), d, INF, common_randomness=0), rate(ScalarGaussian(), d))

@@ -22,7 +22,7 @@ from torch import Tensor
 from quadrate.errors import QuadrateError
 from quadrate.names import is_printable
 
-_PICKLE_BYTES = 1 << 22  # of everything but the numbers; those of large networks take a tenth of it
+_PICKLE_BYTES = 1 << 20  # of everything but the numbers; those of large networks take a tenth of it
 _MAGIC = 0x1950A86A20F9469CFC6C  # before 2020 files were pickles one after another, and began with this number
 _TYPES = {
     "FloatStorage": torch.float32,

@@ -48,13 +48,18 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> FrozenBottleneck:
     Raises:
         QuadrateError: If they are of none.
     """
-    if "map_shape" in arrays:
-        shape = np.asarray(arrays["map_shape"])
-        inner = _flat({name: array for name, array in arrays.items() if name != "map_shape"})
-        if shape.shape != (3,) or shape.dtype.kind not in "iu":
-            raise QuadrateError("a map's shape is three integers: channels, height, width")
-        return SpatialModel(inner, (int(shape[0]), int(shape[1]), int(shape[2])))
-    return _flat(arrays)
+    model = _maps(arrays) if "map_shape" in arrays else _flat(arrays)
+    if other := sorted(set(arrays) - set(model.arrays())):
+        raise QuadrateError(f"the tables have parts of another bottleneck: {', '.join(other)[:200]}")
+    return model
+
+
+def _maps(arrays: dict[str, NDArray[Any]]) -> SpatialModel:
+    shape = np.asarray(arrays["map_shape"])
+    inner = _flat({name: array for name, array in arrays.items() if name != "map_shape"})
+    if shape.shape != (3,) or shape.dtype.kind not in "iu":
+        raise QuadrateError("a map's shape is three integers: channels, height, width")
+    return SpatialModel(inner, (int(shape[0]), int(shape[1]), int(shape[2])))
 
 
 def _flat(arrays: dict[str, NDArray[Any]]) -> RoundingModel | JointModel | HyperpriorModel:

@@ -29,7 +29,7 @@ def evaluate(
         run: A run folder.
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
-        quick: A first look at about a tenth of the cost, on fewer images and steps; its rough scores are labelled quick, and compare with no others.
+        quick: A first look at about a sixth of the cost, on fewer images and steps; its rough scores are labelled quick, and compare with no others.
         module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
     load_plugins(module)

@@ -129,7 +129,7 @@ class PictureFolder:
 
 
 def locked(path: Path) -> IO[bytes]:
-    """A file that no other process holds by this until it is closed, or the process ends, however it does; where the system has no locks, just a file.
+    """A file that no other process can hold by this until it is closed or the process ends; where the system has no locks, just a file.
 
     Raises:
         QuadrateError: If another process holds it.

@@ -13,6 +13,7 @@ from quadrate.errors import QuadrateError
 from quadrate.plugins import load_plugins
 from quadrate.reports import plot_runs
 from quadrate.runs import read_results
+from quadrate.runs.folder import naming
 from quadrate.runs.kinds import is_point_run
 
 
@@ -38,10 +39,11 @@ def plot(
     invariant = [run for run in runs if is_point_run(run)]
     if invariant and len(invariant) < len(runs):
         raise QuadrateError(f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart")
-    if invariant:
-        from quadrate.reports.invariant import plot_tables
+    with naming(*runs):
+        if invariant:
+            from quadrate.reports.invariant import plot_tables
 
-        plot_tables([run / "results.csv" for run in runs], path)
-    else:
-        plot_runs([read_results(run) for run in runs], path)
+            plot_tables([run / "results.csv" for run in runs], path)
+        else:
+            plot_runs([read_results(run) for run in runs], path)
     print(f"figure: {path}")

@@ -28,7 +28,7 @@ def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, 
     if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
-    recipe = replace(recipe, family=family or recipe.family, judge=judge or recipe.judge)
+    recipe = replace(recipe, family=recipe.family if family is None else family, judge=recipe.judge if judge is None else judge)
     return recipe if epochs is None else with_epochs(recipe, epochs)
 
 
@@ -47,7 +47,8 @@ def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judg
         judges = ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
     elif not CLASSIFIERS.knows(recipe.judge):
         judges = ("conv" if colour else "dense", recipe.independent_judge)
-    return replace(recipe, family=family or fitting, judge=judge or judges[0], independent_judge=judges[1])
+    family, judge = fitting if family is None else family, judges[0] if judge is None else judge
+    return replace(recipe, family=family, judge=judge, independent_judge=judges[1])
 
 
 def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None) -> Recipe:

@@ -159,9 +159,9 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
         return {name: _array(file) for name, file in files.items()}
     with _readable(path):
         _check_size(path)
-        names = array_names(path)
-        _check_names(path, names)
-        return {name: _numbers(read_array(path, name)) for name in names}
+        found = {name: _numbers(read_array(path, name)) for name in array_names(path)}
+    _check_names(path, list(found))
+    return found
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

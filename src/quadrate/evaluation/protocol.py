@@ -78,7 +78,7 @@ class Protocol:
 
     @classmethod
     def quick(cls) -> Protocol:
-        """Terms for a first look, at about a tenth of the cost: fewer images and steps. Their scores are rough, and compare with no others."""
+        """Terms for a first look, at about a sixth of the cost: fewer images and steps. Their scores are rough, and compare with no others."""
         return cls(
             training_images=2000,
             test_images=1000,

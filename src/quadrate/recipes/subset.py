@@ -67,7 +67,7 @@ class Subset:
         asked, of = getattr(self, name), _OF[name]
         found = {of(each) for each in everything}
         if unknown := [value for value in asked if value not in found]:
-            raise QuadrateError(f"no point has {_option(name)} {unknown[0]}; there are {_listed(sorted(found))}")
+            raise QuadrateError(f"no point has {_option(name)} {_listed(unknown[:1])}; there are {_listed(sorted(found))}")
         return not asked or of(point) in asked
 
 

@@ -70,12 +70,11 @@ def source_label(source: Source) -> str:
         return f"Gaussian source of variance {source.variance:g}{label}{noise}"
     if isinstance(source, Bernoulli | OneShotBernoulli):
         label = "" if source.label_flip is None else f", label flipped with probability {source.label_flip:g}"
-        noisy = isinstance(source, Bernoulli) and source.noise_flip
         noise = f", seen with {source.noise_flip:.3g} of the bits flipped" if isinstance(source, Bernoulli) and source.noise_flip else ""
         once = ", one symbol at a time" if isinstance(source, OneShotBernoulli) else ""
         return f"Binary source, P(X=1) = {source.p:g}{label}{noise}{once}"
     if isinstance(source, VectorGaussian):
-        spread = _numbers(np.linalg.eigvalsh(source.covariance)[::-1])
+        spread = _numbers(np.asarray(np.linalg.eigvalsh(source.covariance)[::-1], dtype=np.float64))
         return f"Gaussian vector of {len(source.covariance)} dimensions, eigenvalues of the covariance {spread}{_vector_label(source.labels)}"
     assert isinstance(source, Discrete), "there are no others"
     entropy = float(entr(source.pmf).sum()) / math.log(2)

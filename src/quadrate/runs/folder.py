@@ -10,7 +10,8 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +69,17 @@ def read_recipe_fields(folder: Path) -> Any:
         raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
     described = read_json(path)
     return described.get("recipe") if isinstance(described, dict) else None
+
+
+@contextmanager
+def naming(*folders: Path) -> Iterator[None]:
+    """Lets errors about what run folders hold say which folders these are."""
+    try:
+        yield
+    except QuadrateError as error:
+        if any(str(folder) in str(error) for folder in folders):
+            raise
+        raise QuadrateError(f"{', '.join(map(str, folders))}: {error}") from None
 
 
 def machine() -> dict[str, Any]:

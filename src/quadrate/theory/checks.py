@@ -91,8 +91,8 @@ def count(name: str, value: Any) -> int:
 def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     """Arrays of numbers as float64 arrays of their common shape; infinities allowed.
 
-    What cannot be negative (anything but a classification, which may be a differential entropy) is refused where it is: a mistake, while a bound that no
-    codec meets is a question with an answer.
+    What cannot be negative (anything but a classification, which may be a differential entropy) is refused where it is: a mistake, while a bound that
+    no codec meets is a question with an answer.
 
     Raises:
         ValueError: If one is no array of numbers, holds a NaN or a negative number, or the shapes do not broadcast.

@@ -9,7 +9,7 @@ Unit = Literal["bits", "nats"]
 # The measures of perception; which of them a source has, its `divergences` say.
 Divergence = Literal["w2", "tv", "kl", "chi2", "hellinger"]
 # What each of them is, for figures and help.
-DIVERGENCE_TITLES: dict[Divergence, str] = {
+DIVERGENCE_TITLES: dict[str, str] = {
     "w2": "squared 2-Wasserstein",
     "tv": "total variation",
     "kl": "KL divergence",

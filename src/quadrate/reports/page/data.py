@@ -16,7 +16,7 @@ from quadrate.files import exists, read_bytes, read_json
 from quadrate.reports.claims import Verdict, decide_run
 from quadrate.reports.summary import JUDGES, POINT, Row, require
 from quadrate.runs import read_results
-from quadrate.runs.folder import read_recipe
+from quadrate.runs.folder import naming, read_recipe
 
 SCORES = {
     "distortion_mse": "MSE per pixel",
@@ -122,7 +122,8 @@ def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
     for stage, point in _pairs(recipe):
         place = folder / stage.name / point.key
         if exists(place / "evaluation.json"):
-            points.append(ScoredPoint(f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place))
+            with naming(folder):
+                points.append(ScoredPoint(f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place))
         else:
             waiting[exists(place / "model.safetensors")].append(f"{stage.name}/{point.key}")
     return ReportedRun(folder, config, recipe, points, waiting[True], waiting[False])

@@ -29,6 +29,7 @@ from quadrate.reports.page.standalone import StandaloneRun, standalone_section
 from quadrate.reports.panels import COLOURS
 from quadrate.reports.summary import by_point, quick_note
 from quadrate.reports.tables import bits_text, markdown_table
+from quadrate.runs.folder import naming
 from quadrate.runs.kinds import is_point_run
 
 _Pictures = dict[str, tuple[str, str]]  # originals and reconstructions by a point's identifier
@@ -62,9 +63,14 @@ def report_page(folders: Sequence[Path | str]) -> str:
         if isinstance(run, ReportedRun):
             by_source.setdefault(run.fingerprint, []).append(run)
     charts: list[dict[str, Any]] = []
-    sections = [_together(shared, charts) for shared in by_source.values() if len(shared) > 1]
+    sections = []
+    for shared in by_source.values():
+        if len(shared) > 1:
+            with naming(*(run.folder for run in shared)):
+                sections.append(_together(shared, charts))
     for number, run in enumerate(runs):
-        sections.append(standalone_section(run, number) if isinstance(run, StandaloneRun) else _section(run, number, charts))
+        with naming(run.folder):
+            sections.append(standalone_section(run, number) if isinstance(run, StandaloneRun) else _section(run, number, charts))
     script = _asset("page.js")
     return Template(_asset("template.html")).substitute(
         title=escape("Quadrate report: " + ", ".join(run.name for run in runs)),

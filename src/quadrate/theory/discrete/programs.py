@@ -103,7 +103,7 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
     for share, aim in _ATTEMPTS:
         if optimum.solved(tolerance):
             break
-        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], demand.bounds[2]))
+        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], aim * demand.bounds[2]))
         reduced = _Reduced.of(pmf, distortion, loss, closer, share)
         if reduced is None:
             continue
@@ -148,7 +148,7 @@ class _Term:
 
     @classmethod
     def of(cls, pmf: FloatArray, cost: FloatArray, opened: NDArray[np.bool_], price: float, bound: float, share: float) -> _Term | None:
-        """Under a bound only what may take `share` of a letter's mass stays open, and if nothing is left to spend, only the least; None if out of reach."""
+        """Under a bound, only what may take `share` of a letter's mass stays open, or only the least if no more is left; None if out of reach."""
         opened = opened & np.isfinite(cost)
         if not opened.any(axis=1).all():
             return None
@@ -173,7 +173,7 @@ class _Term:
         """What a program takes, with a first guess of the price where there is a bound."""
         extra = self.extra[:, columns]
         guess = 1 / (float(pmf @ extra.mean(axis=1)) or 1.0)
-        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound)
+        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound, float(pmf @ self.least) / self.unit)
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ class _Reduced:
             if (opened == before).all():
                 break
         opened = opened[:, columns]
-        kept = tuple(terms.get(which) for which in (0, 2))
+        kept = terms.get(0), terms.get(2)
         linear = tuple(Cost(np.zeros(opened.shape), 0.0) if term is None else term.program_cost(letters, columns) for term in kept)
         # No rate needs to be larger than the entropy of either alphabet; beyond rounding, a dual bound that is proves that nothing is feasible.
         entropy = -float(letters @ np.log(letters))
@@ -322,7 +322,7 @@ class _Part:
         cost, price, bound = np.where(term.open, term.extra, np.inf).T, term.price, term.bound
         if bound < math.inf:
             price = min(1 / float(term.extra.mean(axis=1) @ pmf), 2 * _FIRST_GAP / bound)
-        return cls(_coupled(pmf, cost, price), price, bound, term.open.any(axis=0), float(pmf @ term.least), term.unit)
+        return cls(_coupled(pmf, cost, price), price, bound, np.asarray(term.open.any(axis=0)), float(pmf @ term.least), term.unit)
 
 
 def _near(reference: FloatArray, divergence: Divergence | None, room: float) -> Separable:

@@ -31,11 +31,13 @@ class Cost:
         matrix: (n, m) d(x,x̂).
         price: nats per unit of d.
         bound: inf for a fixed price.
+        floor: what was taken off the bound, in which its violation counts too.
     """
 
     matrix: FloatArray
     price: float
     bound: float = math.inf
+    floor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,8 @@ class _State:
         values = np.append(averages, perception)
         largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
         bounds = np.where(self.free, self.bounds, 1.0)
-        excess = float(np.max(np.where(self.free, (values - bounds) / (bounds + np.minimum(1e-6 * largest, 99 * bounds)), 0.0)))
+        whole = bounds + np.array([cost.floor for cost in self.program.costs] + [0.0])
+        excess = float(np.max(np.where(self.free, (values - bounds) / (whole + np.minimum(1e-6 * largest, 99 * whole)), 0.0)))
         value = rate + float((self.prices * values)[~self.free].sum())
         return Optimum(channel, output, self.multipliers, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
 

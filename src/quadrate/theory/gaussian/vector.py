@@ -241,7 +241,7 @@ class VectorGaussian(Source):
         """The eigenvalues (n,) of the covariance and its eigenvectors (n, n)."""
         if np.array_equal(self.covariance, np.diag(np.diag(self.covariance))):
             return np.diag(self.covariance), np.eye(len(self.covariance))
-        return spectrum(np.linalg.cholesky(self.covariance))
+        return spectrum(np.asarray(np.linalg.cholesky(self.covariance), dtype=np.float64))
 
     @property
     def _unit(self) -> float:

@@ -139,7 +139,7 @@ def _columns(m: int, n: int) -> Any:
     return sparse.kron(np.ones((1, m)), sparse.eye(n))
 
 
-def _optimum(costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any, FloatArray], possible: FloatArray) -> FloatArray | None:
+def _optimum(costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any, FloatArray], possible: Any) -> FloatArray | None:
     """The least costs · v over v >= 0 under linear constraints, v zero where not possible; None if there is none."""
     # The solver's tolerances are absolute: costs and rows of order one make them relative.
     rows = below[0].tocsr()

@@ -61,8 +61,8 @@ class Representation(ABC):
             A float, or an array of the broadcast shape; `inf` where no decoder meets the bounds.
 
         Raises:
-            ValueError: If an argument is not a number, or a negative perception, or shapes do not broadcast; if classification is bounded for a source
-                without a label.
+            ValueError: If an argument is not a number, a perception is negative, or shapes do not broadcast; if classification is bounded for a
+                source without a label.
         """
         perceptions, classifications = checks.broadcast(perception=perception, classification=classification)
         if math.isnan(self.classification) and (classifications < np.inf).any():
