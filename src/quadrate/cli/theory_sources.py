@@ -155,11 +155,11 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     if path.is_dir():
         with _readable(path):
             files = {file.stem: file for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
-        _check_names(path, list(files))
-        return {name: _array(file) for name, file in files.items()}
-    with _readable(path):
-        _check_size(path)
-        found = {name: _numbers(read_array(path, name)) for name in array_names(path)}
+        found = {name: _array(file) for name, file in files.items()}
+    else:
+        with _readable(path):
+            _check_size(path)
+            found = {name: _numbers(read_array(path, name)) for name in array_names(path)}
     _check_names(path, list(found))
     return found
 
