@@ -86,12 +86,12 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
         yield _stream(stream, size)
 
 
-def read_array(path: Path, name: str | None = None) -> NDArray[Any]:
-    """The whole array in an .npy file, or of a name in an .npz file; errors as `open_array`, and if it takes more than 4 GiB."""
+def read_array(path: Path, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
+    """The whole array in an .npy file, or of a name in an .npz file; errors as `open_array`, and if it takes more than `most_bytes`, by default 4 GiB."""
     with open_array(path, name) as array:
         count = math.prod(array.shape)
-        if count * array.dtype.itemsize > MAX_BYTES:
-            raise ValueError(f"its shape is {array.shape}; an array that is read whole takes at most {MAX_BYTES} bytes")
+        if count * array.dtype.itemsize > most_bytes:
+            raise ValueError(f"its shape is {array.shape}; an array that is read whole takes at most {most_bytes} bytes here")
         return array.read(count).reshape(array.shape, order="F" if array.in_columns else "C")
 
 

@@ -159,7 +159,7 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     else:
         with _readable(path):
             _check_size(path)
-            found = {name: _numbers(read_array(path, name)) for name in array_names(path)}
+            found = {name: _numbers(read_array(path, name, _MOST_BYTES)) for name in array_names(path)}
     _check_names(path, list(found))
     return found
 
@@ -179,7 +179,7 @@ def _array(path: Path) -> FloatArray:
     with _readable(path):
         _check_size(path)
         if path.suffix == ".npy":
-            return _numbers(read_array(path))
+            return _numbers(read_array(path, most_bytes=_MOST_BYTES))
         return np.array([line.split(",") for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
 
 
