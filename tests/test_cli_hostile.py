@@ -18,6 +18,7 @@ HOSTILE = {
     "a long path": "/".join(["folder"] * 1000),
     "a loop of links": "loop",
     "a folder": "folder",
+    "a pipe": "pipe",
     "two lines": "one\ntwo",
     "escapes": "\x1b[31mred\u2028",
     "not UTF-8": os.fsdecode(b"\xff\xfe"),
@@ -73,6 +74,7 @@ def place(tmp_path_factory):
     (folder / "file").write_text("hello")
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -106,9 +108,7 @@ def test_what_the_system_refuses_is_one_line(place, monkeypatch, capsys, error, 
         raise error
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.coding.container.file.os.stat", fail)
-    monkeypatch.setattr("quadrate.cli.inspect_.read_contents", fail)
-    monkeypatch.setattr("quadrate.cli.inspect_.InputFile", fail)
+    monkeypatch.setattr("quadrate.cli.inspect_.Reader", fail)
     with pytest.raises(SystemExit) as ended:
         main(["inspect", "a.quad"])
     err = capsys.readouterr().err
@@ -117,7 +117,7 @@ def test_what_the_system_refuses_is_one_line(place, monkeypatch, capsys, error, 
 
 def test_a_fault_of_ours_keeps_its_traceback(place, monkeypatch):
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.cli.inspect_.read_contents", lambda file: 1 // 0)
+    monkeypatch.setattr("quadrate.cli.inspect_.Reader", lambda file: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         main(["inspect", "a.quad"])
 
@@ -129,7 +129,7 @@ def test_doubts_are_one_line_each_and_said_once(place, monkeypatch, capsys):
         raise PermissionError(13, "Permission denied", "x")
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.cli.inspect_.read_contents", doubt)
+    monkeypatch.setattr("quadrate.cli.inspect_.Reader", doubt)
     with pytest.raises(SystemExit):
         main(["inspect", "a.quad"])
     assert capsys.readouterr().err.splitlines() == [

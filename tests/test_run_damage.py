@@ -84,7 +84,7 @@ def mutate(path: Path, draw: random.Random) -> None:
 
 
 def draw_plot(folders):
-    plot(tuple(folders), folders[0].parent / "p.png")
+    plot(tuple(folders), str(folders[0].parent / "p.png"))
 
 
 @pytest.mark.parametrize("kind", [0, 1])
