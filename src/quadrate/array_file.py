@@ -87,7 +87,7 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
 
 
 def read_array(path: Path, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """The whole array in an .npy file, or of a name in an .npz file; errors as `open_array`, and if it takes more than `most_bytes`, by default 4 GiB."""
+    """The whole array in an .npy file, or of a name in an .npz file; errors as `open_array`, and if it takes more than `most_bytes`."""
     with open_array(path, name) as array:
         count = math.prod(array.shape)
         if count * array.dtype.itemsize > most_bytes:

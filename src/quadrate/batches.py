@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,6 @@ from quadrate.sources.source import pixels
 Blend = str | Mapping[str, float] | None
 """Which decoder: its name; weights of several by name; None, where there is one or the first is meant."""
 
-FileSource = bytes | bytearray | memoryview | str | os.PathLike[str]
-"""A file's bytes, or its path."""
 
 _BLOCK = 32  # samples that go through a network side by side: fewer cost time, and more cost one sample alone time
 _BLOCK_NUMBERS = 1 << 24  # and the numbers that they have together
@@ -103,22 +99,6 @@ def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Seque
         missing = part.new_zeros((size - len(part), *part.shape[1:]))
         parts.append(network(torch.cat([part, missing]) if len(missing) else part)[: len(part)])
     return torch.cat(parts)
-
-
-def place_or_bytes(source: FileSource) -> Path | bytes:
-    """Where a file is, as a path, or what is in it, as bytes; callers have texts, paths and buffers (bytearray, memoryview, …).
-
-    Raises:
-        QuadrateError: If it is none of these.
-    """
-    if isinstance(source, bytes | Path):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(os.fsdecode(source))
-    try:
-        return memoryview(source).tobytes()
-    except TypeError:
-        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
 
 
 def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:

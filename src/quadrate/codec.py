@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import draws
-from quadrate.batches import Batch, Blend, FileSource, in_blocks, place_or_bytes, tensor_of
+from quadrate.batches import Batch, Blend, in_blocks, tensor_of
 from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.devices import find_device
 from quadrate.errors import QuadrateError
 from quadrate.familiarity import Familiarity, of_source
+from quadrate.files import FileSource
 from quadrate.names import check_text
 from quadrate.networks.compact import Shape
 from quadrate.networks.family import Family, find_family
@@ -365,7 +366,7 @@ class Codec:
         """Reads a .quad file, given by its path or its bytes, in any buffer: see `quadrate.quad.decompress`."""
         from quadrate.quad import decompress
 
-        return decompress(self, place_or_bytes(source), decoder, samples, dtype)
+        return decompress(self, source, decoder, samples, dtype)
 
     def save(self, path: Path | str) -> None:
         """Writes the codec as one safetensors file (`quadrate.codec_file`).

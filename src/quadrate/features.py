@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quadrate import quad
-from quadrate.batches import Batch, Blend, FileSource, array_of, checked, place_or_bytes, tensor_of
+from quadrate.batches import Batch, Blend, array_of, checked, tensor_of
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.gaussian import fit_closed_form
@@ -31,7 +31,7 @@ from quadrate.codec_file import by_role, describing, mapping
 from quadrate.coding.streams import Words
 from quadrate.errors import QuadrateError
 from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.files import exists
+from quadrate.files import FileSource, exists
 from quadrate.names import check_text
 from quadrate.tensor_file import read_tensors, write_tensors
 
@@ -225,7 +225,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If the file is damaged or another codec's, or the type is none.
         """
         self._check_fitted()
-        return quad.decompress(self, place_or_bytes(data), samples=samples, dtype=dtype or str(self.dtype))
+        return quad.decompress(self, data, samples=samples, dtype=dtype or str(self.dtype))
 
     # What files need of a codec (`quadrate.quad.SampleCodec`).
 

@@ -116,6 +116,26 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
+FileSource = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""A file's contents, or its path."""
+
+
+def data_or_path(source: FileSource) -> bytes | Path:
+    """A file's contents as bytes that nobody changes, or its path.
+
+    Raises:
+        QuadrateError: If it is neither.
+    """
+    if isinstance(source, bytes | Path):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fsdecode(source))
+    try:
+        return memoryview(source).tobytes()
+    except TypeError:
+        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
+
+
 def exists(path: Path | str) -> bool:
     """Whether there is a file or folder of this name.
 

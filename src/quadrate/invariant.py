@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate import quad
-from quadrate.batches import Batch, Blend, FileSource, checked, in_blocks, of_images, place_or_bytes, tensor_of
+from quadrate.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
 from quadrate.bottlenecks.collapse import warn_if_constant
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.bottlenecks.joint import fit_joint
@@ -25,7 +25,7 @@ from quadrate.coding.streams import Words
 from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.files import exists
+from quadrate.files import FileSource, exists
 from quadrate.networks import invariant as networks
 from quadrate.networks.filled import filled
 from quadrate.objectives.invariance import Reconstruction
@@ -196,7 +196,7 @@ class InvariantCodec:
 
     def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
         """Reads what the decoder makes of a .quad file, (n, *shape); arguments and errors as `quadrate.quad.decompress`."""
-        return quad.decompress(self, place_or_bytes(data), samples=samples, dtype=dtype)
+        return quad.decompress(self, data, samples=samples, dtype=dtype)
 
     def decompress_latents(self, data: FileSource) -> Tensor:
         """Reads what receivers get of a .quad file, float32 (n, d).
@@ -204,7 +204,7 @@ class InvariantCodec:
         Raises:
             QuadrateError: If the file is damaged or another codec's.
         """
-        with quad.QuadFile(place_or_bytes(data), self) as file:
+        with quad.QuadFile(data, self) as file:
             return torch.cat([torch.empty((0, self.config.dims), dtype=torch.float32), *file.received_pieces()])
 
     def save(self, path: Path | str) -> None:

@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.batches import FileSource, place_or_bytes
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, MonotoneNetwork
 from quadrate.coding.streams import Words
 from quadrate.coding.tables import PRECISION_BITS, TOTAL
 from quadrate.errors import QuadrateError
 from quadrate.features import FeatureCodec
-from quadrate.files import exists, read_bytes
+from quadrate.files import FileSource, data_or_path, exists, read_bytes
 from quadrate.pickled import read_saved
 
 _LAYERS = 5
@@ -111,7 +110,7 @@ class PublishedBottleneck:
 
     def read_symbols(self, source: FileSource) -> Words:
         """The same as symbols, int64 (n, d)."""
-        given = place_or_bytes(source)
+        given = data_or_path(source)
         data = given if isinstance(given, bytes) else read_bytes(given)
         words, starts, ends = _streams(data)
         if not len(starts):

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.batches import Batch, Blend, checked, joined, of_images, tensor_of
-from quadrate.coding.container import ChunkData, Header, LayerHeader, Source, Writer
+from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import encode_layer
 from quadrate.errors import QuadrateError
 from quadrate.familiarity import Watch
+from quadrate.files import FileSource
 from quadrate.quad_dataset import ChunkSampler, QuadDataset
 from quadrate.quad_file import CHUNK_SAMPLES, QuadFile, SampleCodec, as_bytes, check_fit, chunk_samples
 
@@ -100,7 +101,7 @@ def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike
         return writer.samples - before
 
 
-def decompress(codec: SampleCodec, source: Source, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
+def decompress(codec: SampleCodec, source: FileSource, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
     """Reads the samples of a .quad file, all in memory; `QuadFile.pieces` reads them chunk by chunk.
 
     Args:

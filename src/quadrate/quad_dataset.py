@@ -17,9 +17,8 @@ from torch import Tensor
 
 from quadrate import draws
 from quadrate.batches import Blend, of_images
-from quadrate.coding.container import Source
-from quadrate.coding.container.file import data_or_path
 from quadrate.errors import QuadrateError
+from quadrate.files import FileSource, data_or_path
 from quadrate.quad_file import QuadFile, SampleCodec, as_bytes, chunk_samples
 
 CACHE_BYTES = 1 << 28  # 340,000 decoded MNIST images
@@ -48,7 +47,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             negative size.
     """
 
-    def __init__(self, source: Source, codec: SampleCodec, item: Item | None = None, decoder: Blend = None, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, source: FileSource, codec: SampleCodec, item: Item | None = None, decoder: Blend = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         allowed: tuple[Item, ...] = ("pixels" if of_images(codec.shape) else "features", "latents", "labels")
         item = item or allowed[0]
         if item not in allowed:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.batches import Batch, Blend, of_images
-from quadrate.coding.container import ChunkData, Header, Reader, Source
+from quadrate.coding.container import ChunkData, Header, Reader
 from quadrate.coding.streams import SymbolModel, Words, decode_layer
 from quadrate.errors import QuadrateError
+from quadrate.files import FileSource
 
 CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
 CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
@@ -82,7 +83,7 @@ class QuadFile:
         QuadrateError: If the file cannot be read or is damaged, was written by another codec, or has no such layers.
     """
 
-    def __init__(self, source: Source, codec: SampleCodec, layers: int | None = None) -> None:
+    def __init__(self, source: FileSource, codec: SampleCodec, layers: int | None = None) -> None:
         self.codec, self.reader = codec, Reader(source)
         self.name = self.reader.name
         try:

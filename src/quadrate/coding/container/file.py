@@ -13,32 +13,13 @@ from typing import Any, BinaryIO, cast
 
 from quadrate.coding.container.lock import locked
 from quadrate.errors import QuadrateError
-from quadrate.files import shown, target_of, temporary_beside
-
-Source = bytes | bytearray | memoryview | str | os.PathLike[str]
-"""A file's contents, or its path."""
-
-
-def data_or_path(source: Source) -> bytes | Path:
-    """A file's contents as bytes that nobody changes, or its path.
-
-    Raises:
-        QuadrateError: If it is neither.
-    """
-    if isinstance(source, bytes | Path):
-        return source
-    if isinstance(source, str | os.PathLike):
-        return Path(os.fsdecode(source))
-    try:
-        return memoryview(source).tobytes()
-    except TypeError:
-        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
+from quadrate.files import FileSource, data_or_path, shown, target_of, temporary_beside
 
 
 class InputFile:
     """A regular file or bytes, read at any place, by any number of threads; counts the bytes read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FileSource) -> None:
         self.bytes_read = 0
         self._data: bytes | None = None
         self._file: Any = None

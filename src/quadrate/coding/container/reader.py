@@ -22,10 +22,11 @@ from quadrate.coding.container.blocks import (
     read_header,
     unpack_chunk_header,
 )
-from quadrate.coding.container.file import InputFile, Source
+from quadrate.coding.container.file import InputFile
 from quadrate.coding.container.layout import DIGEST, END_MAGIC, ENTRY, FOOTER, MAX_CHUNK_SAMPLES, TRAILER, Header
 from quadrate.coding.container.side import ChunkData, unpack_side
 from quadrate.errors import QuadrateError
+from quadrate.files import FileSource
 
 _LOOKS = 5  # at a file that changes while it is opened
 _ENTRY = np.dtype([("offset", "<u8"), ("samples", "<u4"), ("checksum", "V8")])
@@ -47,7 +48,7 @@ class Reader:
         QuadrateError: If it cannot be read, is no .quad file, is damaged or unfinished, or is of a newer version.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: FileSource) -> None:
         self._file = InputFile(source)
         try:
             self._contents = read_contents(self._file)
