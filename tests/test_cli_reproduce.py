@@ -107,7 +107,7 @@ def test_bad_input_is_one_line(arguments: list[str], part: str, tmp_path: Path, 
 def test_interrupted_it_says_how_to_go_on(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["reproduce", "rdp-mnist", "--data", "digits", "--epochs", "1", "--seeds", "1", "--workers", "1", "--runs", str(tmp_path)]
 
-    def interrupt(self: Run, *arguments: Any) -> None:
+    def interrupt(self: Run, *arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as interrupted, pytest.raises(SystemExit) as caught:

@@ -86,7 +86,7 @@ def test_source_shape_len_and_device():
     assert source.shape == (1, 2, 2) and len(source.train) == 4
     moved = source.to("cpu")
     assert moved.noise_std == 0.5 and torch.equal(moved.test.labels, source.test.labels)
-    assert source.train.to("meta").images.device.type == "meta"
+    assert source.train.to(torch.device("meta")).images.device.type == "meta"
 
 
 def test_pixels_scales_once():

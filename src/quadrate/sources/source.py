@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrate.devices import find_device
 from quadrate.errors import QuadrateError, QuadrateWarning
 
 # The key of every fixed split. Changing it changes every published number, so it never changes.
@@ -49,7 +50,8 @@ class Split:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`."""
+        """The same split on `device`; a name is one of those that `find_device` knows."""
+        device = find_device(device) if isinstance(device, str) else device
         return Split(self.images.to(device), self.labels.to(device))
 
 
