@@ -9,8 +9,9 @@ DATA ?= $(if $(and $(QUADRATE_DATA),$(wildcard $(QUADRATE_DATA)/mnist)),mnist,di
 demo: .venv/installed
 	$(BIN)/quadrate demo --data $(DATA) --overwrite
 
+# A process a core; the tests of a file stay together, since they share what is slow to make.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -24,5 +24,8 @@ def rewrite(path: Path, metadata: Mapping[str, str | None] | None = None, tensor
     both: list[dict[str, Any]] = [
         {name: value for name, value in {**old, **(new or {})}.items() if value is not None} for old, new in ((texts, metadata), (parts, tensors))
     ]
-    here = {name: torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value for name, value in both[1].items()}
+    here = {
+        name: torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+        for name, value in both[1].items()
+    }
     write_tensors(path, here, both[0])

@@ -150,9 +150,7 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     Raises:
         QuadrateError: If there is no such file or folder, something in it cannot be read, or it holds other arrays than a source has.
     """
-    if not exists(path):
-        raise QuadrateError(f"no such file: {path}")
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         with _readable(path):
             files = {file.stem: file for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
         found = {name: _array(file) for name, file in files.items()}
@@ -190,7 +188,9 @@ def _numbers(array: NDArray[Any]) -> FloatArray:
 
 
 def _check_size(path: Path) -> None:
-    """Refuses a file of more bytes than a source may take."""
+    """Refuses a file that is missing, or of more bytes than a source may take."""
+    if not exists(path):
+        raise QuadrateError(f"no such file: {path}")
     if path.stat().st_size > _MOST_BYTES:
         raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
 
