@@ -44,7 +44,7 @@ def test_scalars_and_lists_become_numbers_and_tuples(made, plain):
 NO_NUMBERS = (True, np.True_, "3", None, 1j, [1], np.ones(2), torch.ones(2), {}, object())
 
 
-@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize(
     ("kind", "name", "arguments"),
     [
