@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 
 if TYPE_CHECKING:
     from quadrate.codec import Codec
     from quadrate.quad import QuadDataset
 
-__version__ = "0.1.0"
-__all__ = ["Codec", "QuadDataset", "QuadrateError", "__version__"]
+__version__ = "0.2.0"
+__all__ = ["Codec", "QuadDataset", "QuadrateError", "QuadrateWarning", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
