@@ -16,7 +16,7 @@ from PIL import Image
 from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.pictures import PictureFolder
-from quadrate.cli.steps import fitted
+from quadrate.cli.steps import fitted, for_data
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.quad import Batch, compress
@@ -307,6 +307,17 @@ def test_other_data_get_networks_that_fit(name, shape, found):
     fitting = fitted(recipe, shape)
     assert (fitting.family, fitting.judge, fitting.independent_judge) == found
     assert fitted(recipe, shape, "paper", "mine.ckpt") == replace(fitting, family="paper", judge="mine.ckpt")
+
+
+def test_small_data_get_a_batch_that_makes_sense(digits, monkeypatch, capsys):
+    monkeypatch.setattr("quadrate.cli.steps.load_source", lambda name: digits)  # 256 training images
+    recipe = find_recipe("rdc-mnist")
+    for asked, batch, said in ((256, 32, True), (100, 32, True), (64, 64, False)):
+        own = replace(recipe, stages=tuple(replace(stage, training=replace(stage.training, batch=asked)) for stage in recipe.stages))
+        chosen = for_data(own, replace(own, source="small"))
+        assert {stage.training.batch for stage in chosen.stages} == {batch}
+        assert ("for 256 training images: batches of 32" in capsys.readouterr().out) == said
+        assert for_data(recipe, replace(own, source="small")).stages[0].training.batch == (32 if asked == 256 else asked)  # what was asked for stays
 
 
 def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monkeypatch):

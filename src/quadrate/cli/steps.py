@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from quadrate.cli.console import CONSOLE
-from quadrate.config import Recipe
+from quadrate.config import Recipe, Stage
 from quadrate.errors import QuadrateError
 from quadrate.files import write_text
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
@@ -20,6 +20,7 @@ from quadrate.runs import Run
 from quadrate.runs.kinds import PointRecipe
 from quadrate.runs.points import PointRun
 from quadrate.sources import ALIASES, load_source
+from quadrate.training.batch_size import fitting_batch
 from quadrate.training.stages import Execution
 
 
@@ -52,15 +53,25 @@ def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judg
 
 
 def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None) -> Recipe:
-    """The changed recipe, with networks and judges that fit its data if these are others than the recipe's; says which it chose."""
+    """The changed recipe, with networks, judges and batches that fit its data if these are others than the recipe's; says which it chose."""
     if changed.source == recipe.source:
         return changed
-    shape = load_source(changed.source).shape
-    chosen = fitted(changed, shape, family, judge)
+    source = load_source(changed.source)
+    chosen = fitted(changed, source.shape, family, judge)
     if chosen != changed:
-        size = "x".join(map(str, shape))
+        size = "x".join(map(str, source.shape))
         print(f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge {chosen.independent_judge}")
-    return chosen
+    asked = {stage.name: stage.training.batch for stage in recipe.stages}
+    stages = tuple(
+        _with_fitting_batch(stage, len(source.train)) if stage.training.batch == asked.get(stage.name) else stage for stage in chosen.stages
+    )
+    for batch in {stage.training.batch for stage in stages} - {stage.training.batch for stage in chosen.stages}:
+        print(f"for {len(source.train)} training images: batches of {batch}")
+    return replace(chosen, stages=stages)
+
+
+def _with_fitting_batch(stage: Stage, count: int) -> Stage:
+    return replace(stage, training=replace(stage.training, batch=fitting_batch(stage.training.batch, count)))
 
 
 def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:

@@ -7,10 +7,15 @@ import warnings
 from quadrate.errors import QuadrateWarning
 
 
+def fitting_batch(batch: int, count: int) -> int:
+    """The batch itself, or where a pass over `count` training samples would take one or two steps, one that makes it take about eight."""
+    return batch if count // batch > 2 else min(count, max(2, count // 8))
+
+
 def check_batch(what: str, batch: int, count: int) -> None:
     """Warns where a pass over `count` training samples takes one or two steps, as few learn little; a batch is never larger than the data."""
-    steps = max(1, count // batch)
-    if steps <= 2:
-        advice = f"with a batch of {max(1, count // 8)} it would take eight or more and learn more (TrainingConfig.batch, InvariantConfig.batch)"
+    if (fitting := fitting_batch(batch, count)) < min(batch, count):
+        steps = max(1, count // batch)
+        advice = f"with a batch of {fitting} it would take about eight and learn more (TrainingConfig.batch, InvariantConfig.batch)"
         text = f"{what}: a pass over {count} training samples takes {steps} step{'s' * (steps > 1)} of a batch of {batch}; {advice}"
         warnings.warn(text, QuadrateWarning, stacklevel=3)
