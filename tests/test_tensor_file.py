@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from quadrate.errors import QuadrateError
-from quadrate.tensor_file import read_format, read_tensors, write_tensors
+from quadrate.tensor_file import read_metadata, read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6, dtype=torch.float32).view(2, 3), "b": torch.tensor([1, 2], dtype=torch.uint16), "c": torch.tensor(3)}
 
@@ -27,7 +27,7 @@ def test_gives_back_what_was_written(path):
     assert metadata == {"format": "test-2", "more": "é"}
     assert tensors.keys() == TENSORS.keys() and all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
     assert tensors["b"].dtype == torch.uint16 and tensors["c"].shape == ()
-    assert read_format(path) == "test-2"
+    assert read_metadata(path)["format"] == "test-2"
 
 
 def test_every_flipped_bit_is_found(path):
@@ -75,7 +75,7 @@ def test_other_bytes_are_no_file_of_tensors(tmp_path, data):
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(QuadrateError):
         read(tmp_path / "x")
-    assert read_format(tmp_path / "x") is None
+    assert read_metadata(tmp_path / "x") == {}
 
 
 def test_names_with_control_characters_are_refused(tmp_path):

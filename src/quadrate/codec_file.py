@@ -23,7 +23,7 @@ from quadrate.familiarity import metadata_of, of_metadata
 from quadrate.files import exists
 from quadrate.names import check_text
 from quadrate.networks.family import Family
-from quadrate.tensor_file import read_format, read_tensors, write_tensors
+from quadrate.tensor_file import read_metadata, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from quadrate.features import FeatureCodec
@@ -54,7 +54,7 @@ def open_codec(path: Path | str) -> AnyCodec:
     Raises:
         QuadrateError: If it is missing, damaged, not frozen, or not a codec.
     """
-    form = (read_format(Path(path)) if exists(path) else None) or ""
+    form = read_metadata(Path(path)).get("format", "") if exists(path) else ""
     if form.startswith("quadrate-features"):
         from quadrate.features import FeatureCodec
 

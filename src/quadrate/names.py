@@ -9,7 +9,7 @@ from quadrate.errors import QuadrateError
 # Line breaks would break lists of names, and other control characters a terminal that shows them; surrogates are not Unicode text.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_IN_FILES = re.compile(r'[/\\<>:"|?*]')  # the first two make folders, and Windows forbids the others
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that are no files on Windows
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that are no files on Windows
 _LONG = re.compile(r"\S{400,}")
 _TEXT_BYTES = 1 << 12
 _FILE_BYTES = 160  # file systems allow 255; a digest, an ending and the name of a temporary file need room
@@ -56,7 +56,7 @@ def check_file_name(what: str, text: str) -> str:
     size = len(text.encode())
     if not 1 <= size <= _FILE_BYTES:
         raise QuadrateError(f"{what} becomes the name of a folder, so it takes 1 to {_FILE_BYTES} bytes; got {size}")
-    if _NOT_IN_FILES.search(text) or text.strip(". ") != text or _DEVICES.fullmatch(text):
+    if _NOT_IN_FILES.search(text) or text.strip(". ") != text or DEVICES.fullmatch(text):
         raise QuadrateError(
             f'{what}, {text!r}, becomes the name of a folder: give a plain name such as my-name, without / \\ < > : " | ? *, '
             "without a dot or a space at its ends, and not a device's"

@@ -78,16 +78,16 @@ def read_tensors(path: Path, what: str, formats: Sequence[str], older: Sequence[
     return metadata, tensors
 
 
-def read_format(path: Path) -> str | None:
-    """What a file says it is; None if it does not say, or is not a safetensors file.
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts of a file, unchecked; "format" says what it is. None at all if it is not a safetensors file.
 
     Raises:
         QuadrateError: If the file is missing or cannot be read.
     """
     try:
-        return _metadata(read_bytes(path)).get("format")
+        return _metadata(read_bytes(path))
     except (ValueError, RecursionError):
-        return None
+        return {}
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from quadrate.errors import QuadrateError
 from quadrate.files import read_json, shown, temporary_beside, write_atomically, write_text
+from quadrate.names import DEVICES
 from quadrate.sources.images import SUFFIXES
 
 _MARK = ".quadrate-unfinished.json"  # the names of pictures never begin with a dot
 _PART_BYTES = 100  # of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and 4096 a path, OUT's included
 _PARTS = 8
 _ODD = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029]')  # Windows forbids the first seven
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that are no files on Windows
 
 
 class PictureFolder:
@@ -192,7 +192,7 @@ def safe_parts(name: str) -> tuple[list[str], str] | None:
 def _safe_part(part: str) -> str:
     """A part of a path without odd characters, of a length that every file system takes; empty if nothing is left."""
     part = _ODD.sub("_", part).strip(". ").encode()[:_PART_BYTES].decode(errors="ignore").rstrip(". ")
-    return os.fsdecode((f"_{part}" if _DEVICES.fullmatch(part) else part).encode())  # UTF-8 on the disk, whatever the locale says of names
+    return os.fsdecode((f"_{part}" if DEVICES.fullmatch(part) else part).encode())  # UTF-8 on the disk, whatever the locale says of names
 
 
 def write_array(path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
 from torch import Tensor
 
 from quadrate import draws
@@ -23,6 +22,7 @@ from quadrate.names import is_printable
 from quadrate.networks.family import Family
 from quadrate.runs.folder import MADE_WITH
 from quadrate.sources import Source, pixels
+from quadrate.tensor_file import read_metadata
 from quadrate.training.judges import Judge
 from quadrate.training.processes import Report
 
@@ -193,8 +193,7 @@ def _levels_text(levels: tuple[int, ...]) -> str:
 def _details(path: Path) -> dict[str, Any]:
     """What a codec's file says of its training; nothing if it cannot be read."""
     try:
-        with safetensors.safe_open(path, framework="np") as file:
-            details = json.loads((file.metadata() or {})["details"])
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, RecursionError):
+        details = json.loads(read_metadata(path)["details"])
+    except (QuadrateError, ValueError, KeyError, RecursionError):
         return {}
     return details if isinstance(details, dict) else {}
