@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.receivers import accuracy_interval, train_receiver
-from quadrate.files import write_text
+from quadrate.experiments.runs import to_csv
 from quadrate.networks.backbones import load_backbone
-from quadrate.runs import to_csv
 from quadrate.sources import Split, load_source
 
 PLACE = Path(__file__).parent.parent / "results" / "cifar-features" / "input.csv"

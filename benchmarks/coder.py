@@ -28,11 +28,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.coding.entropy import Decoder, Encoder
+from quadrate.coding.entropy_coder import Decoder, Encoder
 from quadrate.coding.tables import TOTAL, Tables, integer_frequencies
+from quadrate.core.files import read_json, write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, write_text
-from quadrate.runs import machine
+from quadrate.experiments.runs import machine
 
 ENTRIES, TABLES = (3, 10, 30, 100), (64, 512, 4096)
 CHUNK = 4096  # samples a chunk by default, so the symbols of a column that a .quad file codes at a time

@@ -14,9 +14,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from quadrate import Codec, QuadDataset
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
-from quadrate.runs import machine
+from quadrate.experiments.runs import machine
 from quadrate.sources import load_source
 from stopwatch import timed
 

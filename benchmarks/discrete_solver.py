@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from quadrate.files import write_text
-from quadrate.runs import machine
+from quadrate.core.files import write_text
+from quadrate.experiments.runs import machine
 from quadrate.theory.discrete import Discrete, solve
 from quadrate.theory.functions import rate
 

@@ -19,13 +19,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint, Stage
+from quadrate.core.files import read_json, read_rows, write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, read_rows, write_text
+from quadrate.experiments.recipes import RDPC_JUDGE, RATE_3x3, find_recipe
+from quadrate.experiments.runs import machine
 from quadrate.networks import find_family
-from quadrate.recipes import RDPC_JUDGE, RATE_3x3, find_recipe
-from quadrate.runs import machine
 from quadrate.sources import Source, Split, from_arrays, load_source
 from quadrate.training import Assignment, Execution, find_judge, train_stage
 from quadrate.training.processes import available_cores

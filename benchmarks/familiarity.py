@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quadrate import Codec
-from quadrate.codec_file import zoo
+from quadrate.codecs.codec_file import zoo
+from quadrate.codecs.familiarity import measure
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.familiarity import measure
-from quadrate.files import write_text
-from quadrate.runs import machine
+from quadrate.experiments.runs import machine
 from quadrate.sources import load_source
 
 PLACE = Path(__file__).parent.parent / "results" / "familiarity.json"

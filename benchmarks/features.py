@@ -27,12 +27,12 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.lossyless import PublishedBottleneck
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.features import FeatureCodec
-from quadrate.files import write_text
-from quadrate.lossyless import PublishedBottleneck
-from quadrate.runs import machine
-from quadrate.runs.clip import draw_symbols
+from quadrate.experiments.runs import machine
+from quadrate.experiments.runs.clip_run import draw_symbols
 from quadrate.sources import load_source
 
 Array = NDArray[Any]

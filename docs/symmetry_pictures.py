@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from quadrate import draws
-from quadrate.reports.grids import mosaic, save_grid
-from quadrate.reports.panels import COLOURS, new_figure, save_figure
+from quadrate.core import draws
+from quadrate.experiments.reports.grids import mosaic, save_grid
+from quadrate.experiments.reports.panels import COLOURS, new_figure, save_figure
 from quadrate.sources import load_source
 from quadrate.sources.symmetry import Banana, OrbitSet, cyclic_patterns, dihedral_patterns, multisets, orbit_splits
 

@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import nn
 
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateWarning
 from quadrate.networks.family import Family, find_family

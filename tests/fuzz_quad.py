@@ -11,10 +11,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["quadrate.coding", "quadrate.bottlenecks.contexts", "quadrate.quad"]):
+with atheris.instrument_imports(include=["quadrate.coding", "quadrate.bottlenecks.contexts", "quadrate.codecs.quad"]):
     from quadrate import Codec, QuadrateError
+    from quadrate.codecs.quad import QuadFile
     from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
-    from quadrate.quad import QuadFile
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_container_fuzz import fuzz_one  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from quadrate.tensor_file import write_tensors
+from quadrate.core.tensor_file import write_tensors
 
 
 def contents(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

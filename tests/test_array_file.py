@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from codecs_made import make
-from quadrate.array_file import array_names, open_array, read_array
 from quadrate.cli import main
+from quadrate.core.array_file import array_names, open_array, read_array
 from quadrate.errors import QuadrateError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 8), dtype=np.uint8)

@@ -22,7 +22,7 @@ from torch import nn
 
 from quadrate.errors import QuadrateError
 from quadrate.networks.backbones import BACKBONES, Backbone, EfficientNetLite0, Preprocessing, ResNet50, Weights, load_backbone
-from quadrate.networks.backbones import registry as registry_module
+from quadrate.networks.backbones import backbone as registry_module
 from quadrate.networks.backbones.efficientnet_lite import _SamePadded
 from quadrate.networks.backbones.weights import fetch
 

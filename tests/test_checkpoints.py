@@ -13,16 +13,16 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import InvariantConfig, OperatingPoint, Stage, TrainingConfig
+from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import find_family
 from quadrate.objectives import Batch, Term
 from quadrate.sources.symmetry import dihedral_patterns
-from quadrate.tensor_file import read_tensors, write_tensors
 from quadrate.training import Assignment, stages, train_stage
-from quadrate.training import invariant as invariant_training
-from quadrate.training.invariant import train_invariant
+from quadrate.training import invariant_trainer as invariant_training
+from quadrate.training.invariant_trainer import train_invariant
 
 POINT = OperatingPoint((3, 3), lambda_p=0.05)
 SETTINGS = TrainingConfig(epochs=3, batch=64, precision="float32")

@@ -11,13 +11,13 @@ import pytest
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
-from quadrate.recipes import POINT_RECIPES
-from quadrate.reports import published_fig9a
-from quadrate.reports.claims import CHECKS, Verdict, decide, verdicts_markdown
-from quadrate.reports.claims.claim import Spread, all_of, opposite
-from quadrate.reports.summary import read_table
-from quadrate.reports.tradeoffs import accuracy_against_perception, accuracy_price
-from quadrate.runs import to_csv
+from quadrate.experiments.claims import CHECKS, Verdict, decide, verdicts_markdown
+from quadrate.experiments.claims.claim import Spread, all_of, opposite
+from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.reports import published_fig9a
+from quadrate.experiments.reports.summary import read_table
+from quadrate.experiments.reports.tradeoffs import accuracy_against_perception, accuracy_price
+from quadrate.experiments.runs import to_csv
 from test_reports import scored, scored_recipe
 
 RECIPES = [name for name in CHECKS if name not in POINT_RECIPES]

@@ -137,7 +137,7 @@ def test_python_in_the_documentation_runs(page, tmp_path):
 
 
 def test_training_imports_torch_numpy_and_safetensors_only():
-    script = "import sys, quadrate.runs, quadrate.recipes; print(*sys.modules)"
+    script = "import sys, quadrate.experiments.runs, quadrate.experiments.recipes; print(*sys.modules)"
     modules = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
     assert "torch" in modules
     assert not modules & {"scipy", "sklearn", "tyro", "rich", "matplotlib", "PIL", "pooch", "requests"}

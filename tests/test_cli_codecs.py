@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from quadrate.cli.main import main
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.invariant_codec import InvariantCodec
 from quadrate.config import InvariantConfig
-from quadrate.features import FeatureCodec
-from quadrate.invariant import InvariantCodec
 from quadrate.sources.symmetry import dihedral_patterns
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 
 SOURCE = dihedral_patterns(2, (0.5, 0.5))
 

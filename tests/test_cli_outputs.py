@@ -17,11 +17,11 @@ from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.pictures import PictureFolder
 from quadrate.cli.steps import fitted, for_data
+from quadrate.codecs.quad import Batch, compress
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
-from quadrate.quad import Batch, compress
-from quadrate.recipes import find_recipe
-from quadrate.recipes.subset import Subset
+from quadrate.experiments.recipes import find_recipe
+from quadrate.experiments.recipes.subset import Subset
 
 ROOT = Path(__file__).parents[1]
 COMPRESS, DECOMPRESS = "compress a.npy --codec c.st -o {}", "decompress a.quad --codec c.st -o {}"

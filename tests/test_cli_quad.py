@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from codecs_made import make, source_of
-from quadrate import codec_file
 from quadrate.cli import inputs, main
 from quadrate.cli.pictures import safe_parts
 from quadrate.cli.quads import find_codec
-from quadrate.codec import Codec
+from quadrate.codecs import codec_file
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.quad import Batch, QuadFile, append, compress
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
-from quadrate.quad import Batch, QuadFile, append, compress
 from quadrate.sources import load_source
 from quadrate.sources.images import FORMATS
 
@@ -699,7 +699,7 @@ def test_ctrl_c_leaves_nothing(quadrate, here, ready, images, monkeypatch):
         (here / "pictures" / "z.png").rename(here / "z.png")
         quadrate("compress", "pictures", "-o", "a.quad", "--codec", "c.st", "--overwrite", *flags, status=130)
         (here / "z.png").rename(here / "pictures" / "z.png")
-    monkeypatch.setattr("quadrate.quad.as_bytes", lambda images: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("quadrate.codecs.quad.as_bytes", lambda images: (_ for _ in ()).throw(KeyboardInterrupt))
     assert quadrate("decompress", "a.quad", "-o", "x.npy", "--codec", "c.st", status=130) == "interrupted; x.npy is as it was before"
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file()} == before
 

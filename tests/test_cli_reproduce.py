@@ -13,8 +13,8 @@ from quadrate.cli.reproduction import Options, RecipeReproduction
 from quadrate.cli.steps import adapted
 from quadrate.config import Recipe
 from quadrate.evaluation import Protocol
-from quadrate.recipes import Grid, find_recipe
-from quadrate.runs import Run, read_results
+from quadrate.experiments.recipes import Grid, find_recipe
+from quadrate.experiments.runs import Run, read_results
 
 QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, judge_batch=16)
 

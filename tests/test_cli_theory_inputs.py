@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quadrate.cli import main
-from quadrate.reports import theory as figures
+from quadrate.experiments.reports import theory_figures as figures
 from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, VectorGaussian
 from quadrate.theory.units import Divergence
 

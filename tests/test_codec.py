@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import FAMILIES, Family, find_family

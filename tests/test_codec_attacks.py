@@ -17,17 +17,17 @@ from torch import nn
 
 from codecs_made import TINY, make
 from quadrate import Codec, QuadrateError
-from quadrate.bottlenecks.joint import JointModel
-from quadrate.codec_file import load_pack, open_codec, save_pack
+from quadrate.bottlenecks.joint_tables import JointModel
+from quadrate.codecs.codec_file import load_pack, open_codec, save_pack
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs.lossyless import PublishedBottleneck
 from quadrate.config import InvariantConfig
-from quadrate.features import FeatureCodec
-from quadrate.invariant import InvariantCodec
-from quadrate.lossyless import PublishedBottleneck
 from quadrate.networks.backbones.weights import read_tensors
 from quadrate.networks.family import Family
-from quadrate.networks.published import load_published_classifier
+from quadrate.networks.published_weights import load_published_classifier
 from quadrate.sources.symmetry import dihedral_patterns
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 from tensor_files import contents, rewrite
 
 PATTERNS = dihedral_patterns(2, (0.5, 0.5))

@@ -14,13 +14,13 @@ from torch import nn
 import quadrate
 from codecs_made import make, source_of
 from quadrate import Codec, QuadrateError
-from quadrate.codec_file import load_pack, save_pack
+from quadrate.codecs.codec_file import load_pack, save_pack
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.invariant_codec import InvariantCodec
 from quadrate.config import InvariantConfig
-from quadrate.features import FeatureCodec
-from quadrate.invariant import InvariantCodec
 from quadrate.networks.family import FAMILIES, Family
 from quadrate.sources.symmetry import dihedral_patterns
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 
 PATTERNS = dihedral_patterns(2, (0.5, 0.5))
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from quadrate.coding import entropy
-from quadrate.coding.entropy import Decoder, Encoder
+from quadrate.coding import entropy_coder as entropy
+from quadrate.coding.entropy_coder import Decoder, Encoder
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.coding.tables import TOTAL, Tables, integer_frequencies
 from quadrate.errors import QuadrateError

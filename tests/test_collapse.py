@@ -12,13 +12,13 @@ from torch import nn
 
 from codecs_made import TINY, source_of
 from quadrate.bottlenecks.collapse import cheap_entropy_bits, has_collapsed
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.networks import Family
-from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs import Run
-from quadrate.runs.invariant import InvariantRun
 from test_evaluation import QUICK
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +109,7 @@ def test_a_healthy_run_is_silent(tmp_path, digits):
 
 
 def test_invariant_codecs_that_keep_nothing_are_warned_of_in_training_and_scoring(tmp_path, monkeypatch):
-    for place in ("quadrate.runs.invariant._FIT_SAMPLES", "quadrate.evaluation.invariant.TEST_SAMPLES"):
+    for place in ("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", "quadrate.evaluation.invariant_scores.TEST_SAMPLES"):
         monkeypatch.setattr(place, 4096)
     point = InvariantConfig("vic", 1e6, dims=1, steps=120, batch=64, anneal=0.0)
     run = InvariantRun(InvariantRecipe("nothing", "a test", "patterns", (point,)), tmp_path)

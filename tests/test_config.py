@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, digest, from_json, to_json
 from quadrate.errors import QuadrateError
-from quadrate.recipes import RECIPES, find_recipe
+from quadrate.experiments.recipes import RECIPES, find_recipe
 
 weights = st.floats(0, 1e6, allow_nan=False)
 operating_points = st.builds(

@@ -10,11 +10,11 @@ import torch
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig, from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol
-from quadrate.recipes.features import ClipBottleneck, FeatureRecipe, Storage
-from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.recipes.theory import Contour, ContourRecipe
-from quadrate.runs import Run, read_results
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.recipes.contour_recipe import Contour, ContourRecipe
+from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, FeatureRecipe, Storage
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.runs import Run, read_results
+from quadrate.experiments.runs.kinds import open_run
 
 POINT = OperatingPoint((3, 3))
 
@@ -135,7 +135,7 @@ def test_long_lists_of_levels_have_short_keys_of_their_own():
 
 
 def test_a_path_that_is_too_long_is_refused_before_anything_is_trained(digits, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr("quadrate.runs.run.find_judge", lambda *arguments, **options: judge)
+    monkeypatch.setattr("quadrate.experiments.runs.run.find_judge", lambda *arguments, **options: judge)
     deep = tmp_path.joinpath(*["x" * 200] * 19, "x" * (4096 - len(str(tmp_path)) - 19 * 201 - 60))
     run = Run(Recipe("a", "", "digits", (Stage("long" * 30, (POINT,)),)), deep, source=digits)
     with pytest.raises(QuadrateError, match="too long"):

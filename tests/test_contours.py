@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import brentq
 
 from quadrate.cli import main
-from quadrate.recipes import POINT_RECIPES
-from quadrate.recipes.theory import rdpc_contours
-from quadrate.reports.claims import decide
-from quadrate.runs.contours import ContourRun
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.claims import decide
+from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.recipes.contour_recipe import rdpc_contours
+from quadrate.experiments.runs.contour_run import ContourRun
+from quadrate.experiments.runs.kinds import open_run
 from quadrate.theory import ScalarGaussian, rate
 
 

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quadrate import quad
-from quadrate.codec import Codec
+from quadrate.codecs import quad
+from quadrate.codecs.codec import Codec
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateWarning

@@ -6,11 +6,11 @@ import torch
 from quadrate import Codec
 from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage
-from quadrate.devices import find_device
+from quadrate.core.devices import find_device
 from quadrate.errors import QuadrateError
-from quadrate.recipes.invariant import group_exact
-from quadrate.runs import Run
-from quadrate.runs.kinds import run_of
+from quadrate.experiments.recipes.lossless_prediction import group_exact
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import run_of
 
 BAD = ["mps", "nonsense", "meta", "cpu:1", "cuda:", "cuda:-1", "cuda:99999999999", "CPU", "", "cpu\n", "xla", "\x1b[31m", "cuda:7", "cuda"]
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrate import draws
 from quadrate.bottlenecks import DitheredQuantizer
 from quadrate.bottlenecks.contexts import DITHER_BITS
+from quadrate.core import draws
 from test_codec import make
 
 GRID = 1 << DITHER_BITS

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from quadrate import draws
 from quadrate.bottlenecks import DitheredQuantizer
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 
 LEVELS = [(2,), (3,), (4,), (8,), (2, 3, 5)]

@@ -6,8 +6,8 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from quadrate.bottlenecks import entropy
-from quadrate.bottlenecks.entropy import EntropyEstimate, _learned, _SymbolModel, conditional_entropy_bits
+from quadrate.bottlenecks import conditional_entropy as entropy
+from quadrate.bottlenecks.conditional_entropy import EntropyEstimate, _learned, _SymbolModel, conditional_entropy_bits
 from quadrate.errors import QuadrateError
 
 HELD_OUT = torch.zeros(2, 1)  # where only the counts matter

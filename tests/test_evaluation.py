@@ -21,9 +21,9 @@ from quadrate.evaluation import (
     sliced_w2sq,
 )
 from quadrate.evaluation.certified import certified_w1
-from quadrate.evaluation.classification import recognition, retrain_judge
-from quadrate.evaluation.distortion import distortion_mse, psnr_db
-from quadrate.evaluation.perception import crossed_kid, crossed_sliced_w2sq, random_directions
+from quadrate.evaluation.classification_scores import recognition, retrain_judge
+from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
+from quadrate.evaluation.perception_scores import crossed_kid, crossed_sliced_w2sq, random_directions
 from quadrate.evaluation.yardsticks import fully_connected
 from quadrate.sources import Source, Split, pixels
 from quadrate.training.judges import Judge

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, MonotoneNetwork, fit_factorized
+from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.errors import QuadrateError
-from quadrate.features import FeatureCodec
 
 
 def spoilt(density: nn.Module, seed: int = 0) -> nn.Module:

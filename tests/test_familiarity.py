@@ -11,14 +11,14 @@ import torch
 
 import quadrate
 from codecs_made import COMPACT
-from quadrate import quad
 from quadrate.cli import main
-from quadrate.codec import Codec
+from quadrate.codecs import quad
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.familiarity import Familiarity, of_source
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.quad import Batch
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.familiarity import Familiarity, of_source
-from quadrate.features import FeatureCodec
-from quadrate.quad import Batch
 from quadrate.sources import load_source
 from quadrate.training.trainer import Task, Trainer
 
@@ -158,7 +158,7 @@ def test_what_the_documentation_says_of_the_codecs_in_the_package(name):
     assert known is not None
 
     def share(images: torch.Tensor) -> float:
-        from quadrate.familiarity import measure
+        from quadrate.codecs.familiarity import measure
 
         return known.share_outside(measure(codec, images, codec.encode(images).numpy()))
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
+from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.errors import QuadrateError
-from quadrate.features import FeatureCodec
 
 
 def error_of(received, features) -> float:

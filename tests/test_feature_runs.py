@@ -14,17 +14,17 @@ import pytest
 import torch
 from torch import nn
 
-import quadrate.runs.features as feature_runs
+import quadrate.experiments.runs.feature_run as feature_runs
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.lossyless import PublishedBottleneck
 from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.classical import code_images
 from quadrate.evaluation.receivers import train_receiver
-from quadrate.features import FeatureCodec
-from quadrate.lossyless import PublishedBottleneck
+from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, ClipRecipe, FeatureRecipe, Storage, cifar_features, lossyless_clip
+from quadrate.experiments.runs.clip_run import ClipRun
+from quadrate.experiments.runs.feature_run import SPLITS, FeatureRun
 from quadrate.networks.backbones import Backbone, Preprocessing
-from quadrate.recipes.features import ClipBottleneck, ClipRecipe, FeatureRecipe, Storage, cifar_features, lossyless_clip
-from quadrate.runs.clip import ClipRun
-from quadrate.runs.features import SPLITS, FeatureRun
 
 GOLDEN = Path(__file__).parent / "golden" / "lossyless-bottleneck.pt"
 COMMITTED = Path(__file__).parents[1] / "results" / "cifar-features" / "results.csv"
@@ -205,7 +205,7 @@ def test_recipes_are_plain_and_complete():
 
 
 def test_modules_of_the_command_line_import_nothing_heavy():
-    script = "import sys, quadrate.recipes.features, quadrate.runs.features, quadrate.runs.clip; print(*sys.modules)"
+    script = "import sys, quadrate.experiments.recipes.feature_recipes, quadrate.experiments.runs.feature_run, quadrate.experiments.runs.clip_run; print(*sys.modules)"
     modules = set(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split())
     assert "torch" in modules
     assert not modules & {"scipy", "sklearn", "constriction", "matplotlib", "PIL", "pooch", "transformers"}

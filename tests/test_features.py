@@ -13,14 +13,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from quadrate import quad
+from quadrate.bottlenecks.closed_form import ROWS, fit_closed_form
 from quadrate.bottlenecks.factorized import fit_factorized
-from quadrate.bottlenecks.gaussian import ROWS, fit_closed_form
 from quadrate.bottlenecks.rounding import RATE_WEIGHT
+from quadrate.codecs import quad
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.features import FeatureCodec
-from quadrate.quad import Batch, QuadDataset, QuadFile
 from tensor_files import contents, rewrite
 
 

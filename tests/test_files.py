@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from quadrate.core.files import read_json, read_rows, write_atomically, write_rows, write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, read_rows, write_atomically, write_rows, write_text
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from quadrate.config import OperatingPoint, from_json
-from quadrate.reports.grids import mosaic, save_grid
-from quadrate.reports.summary import read_table
+from quadrate.experiments.reports.grids import mosaic, save_grid
+from quadrate.experiments.reports.summary import read_table
 from quadrate.sources.images import FORMATS
 
 ROOT = Path(__file__).parents[1]

@@ -14,12 +14,12 @@ import torch
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, _Bounded, _log_mass, fit_hyperprior
 from quadrate.bottlenecks.hyperprior_model import LEAST_SCALE, LEVELS, MOST_SCALE, HyperpriorModel, gaussian_tables
-from quadrate.bottlenecks.integers import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
+from quadrate.bottlenecks.integer_network import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
 from quadrate.bottlenecks.spatial import SpatialBottleneck, SpatialModel
+from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
-from quadrate.features import FeatureCodec
 from tensor_files import contents, rewrite
 
 DIMS, BETA = 8, 0.02
@@ -240,7 +240,7 @@ def test_training_is_a_function_of_the_seed():
 SCRIPT = """
 import hashlib, sys
 import numpy as np, torch
-from quadrate.features import FeatureCodec
+from quadrate.codecs.feature_codec import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])
 data = codec.compress(np.load(sys.argv[2]))

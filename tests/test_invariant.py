@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.features import FeatureCodec
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.objectives.invariance import Contrast, Reconstruction, information_bound_bits
-from quadrate.recipes.invariant import InvariantRecipe
 from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 
 QUICK = InvariantConfig(dims=2, steps=400, batch=256, likelihood="bernoulli", beta=0.05)
 SOURCE = dihedral_patterns(2, [0.5, 0.5])  # 2×2 binary: H[X] = 4 bits, H[M] = 2.375
@@ -94,7 +94,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
 
     checkpoint = tmp_path / "checkpoint.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrate.training.invariant._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patch.setattr("quadrate.training.invariant_trainer._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             train_invariant(SOURCE, config, interrupt, checkpoint)
     reports: list = []

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs.quad import QuadDataset
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.invariant import InvariantCodec
-from quadrate.quad import QuadDataset
-from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.runs.invariant import InvariantRun
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.runs.invariant_run import InvariantRun
+from quadrate.experiments.runs.kinds import open_run
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 from tensor_files import contents, rewrite
 
 SOURCE = dihedral_patterns(2, (0.5, 0.5))
@@ -104,7 +104,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
 
 
 def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
-    for place in ("quadrate.runs.invariant._FIT_SAMPLES", "quadrate.evaluation.invariant.TEST_SAMPLES"):
+    for place in ("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", "quadrate.evaluation.invariant_scores.TEST_SAMPLES"):
         monkeypatch.setattr(place, 8192)
     points = tuple(replace(TINY, objective=name, steps=60) for name in ("vc", "vic", "bince"))
     recipe = InvariantRecipe("tiny-patterns", "three objectives", "patterns", points)

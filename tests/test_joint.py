@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from quadrate.bottlenecks import trees
-from quadrate.bottlenecks.joint import JointModel, fit_joint
+from quadrate.bottlenecks.joint_tables import JointModel, fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel, make_tables
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError

@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from codecs_made import COMPACT, make, source_of
-from quadrate import QuadDataset, codec_file
+from quadrate import QuadDataset
 from quadrate.cli import main
-from quadrate.codec import Codec
+from quadrate.codecs import codec_file
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.quad import Batch, QuadFile, append
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
-from quadrate.quad import Batch, QuadFile, append
-from quadrate.runs import Run
+from quadrate.experiments.runs import Run
 
 PAGE = Path(__file__).parents[1] / "docs" / "files.md"
 TRAINING = TrainingConfig(epochs=1)

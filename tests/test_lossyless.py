@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quadrate.codecs.lossyless import PublishedBottleneck, _cumulative
 from quadrate.errors import QuadrateError
-from quadrate.lossyless import PublishedBottleneck, _cumulative
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from quadrate.core.names import check_file_name, check_text
 from quadrate.errors import QuadrateError
-from quadrate.names import check_file_name, check_text
 
 
 @pytest.mark.parametrize("name", ["faithful", "犬 x", "a/b", "", "x" * 4096])

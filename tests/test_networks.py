@@ -14,7 +14,7 @@ from quadrate.errors import QuadrateError
 from quadrate.networks import paper
 from quadrate.networks.classifiers import ConvClassifier, DenseClassifier
 from quadrate.networks.family import CLASSIFIERS
-from quadrate.networks.published import load_published_classifier, load_published_codec
+from quadrate.networks.published_weights import load_published_classifier, load_published_codec
 
 MNIST, SVHN = paper.MNIST, paper.SVHN
 

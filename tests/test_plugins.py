@@ -146,7 +146,7 @@ def test_installed_packages_are_found_by_their_entry_points_and_broken_ones_name
         information = tmp_path / f"{name}-1.0.dist-info"
         information.mkdir()
         (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(f"[quadrate.plugins]\n{name} = {name}_plugin\n")
+        (information / "entry_points.txt").write_text(f"[quadrate.core.plugins]\n{name} = {name}_plugin\n")
     script = f"""
 import sys, warnings
 sys.path.append({str(tmp_path)!r})
@@ -169,9 +169,9 @@ from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixtur
 from quadrate.bottlenecks.learned import register_bottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.invariant import InvariantCodec
+from quadrate.codecs.invariant_codec import InvariantCodec
 from quadrate.sources.symmetry import Banana
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 
 register_bottleneck("wide", lambda dims: FactorizedBottleneck(LogisticMixture(dims), torch.zeros(dims), torch.full((dims,), 2.0)))
 config = InvariantConfig("vic", 0.02, bottleneck="wide", steps=300, batch=256)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from quadrate import registry
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, WeightedTerm, from_json, to_json
+from quadrate.core import registry
 from quadrate.errors import QuadrateError
+from quadrate.experiments.runs import Run
 from quadrate.networks import Family, register_classifier, register_family
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import FAMILIES
 from quadrate.objectives import Term, register_term
-from quadrate.runs import Run
 from quadrate.sources import from_arrays, register_source
 from quadrate.training.judges import Judge, save_judge
 

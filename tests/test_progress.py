@@ -8,14 +8,14 @@ import pytest
 
 from quadrate.cli import main
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.core.progress import lines_off_terminal, shown
 from quadrate.errors import QuadrateWarning
-from quadrate.progress import lines_off_terminal, shown
-from quadrate.recipes.invariant import group_exact
-from quadrate.runs import Run
-from quadrate.runs.invariant import InvariantRun
+from quadrate.experiments.recipes.lossless_prediction import group_exact
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
 from quadrate.training import find_judge, train_judge
-from quadrate.training.invariant import train_invariant
+from quadrate.training.invariant_trainer import train_invariant
 
 POINTS = (OperatingPoint((3, 3)), OperatingPoint((3, 3), seed=1))
 RECIPE = Recipe("small", "a test", "digits", (Stage("first", POINTS, training=TrainingConfig(epochs=2, batch=64)),), judge="dense")
@@ -109,7 +109,7 @@ def test_a_function_of_ones_own_is_called_instead(digits, tmp_path, terminal):
 
 
 def test_runs_whose_points_stand_alone_report_too(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("quadrate.runs.invariant._FIT_SAMPLES", 2000)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
     recipe = group_exact()
     recipe = type(recipe)("one", "a test", recipe.source, (InvariantConfig("vic", steps=4, batch=32, likelihood="bernoulli"),), recipe.augmentation)
     run = InvariantRun(recipe, tmp_path)

@@ -12,15 +12,15 @@ import torch
 from torch import nn
 
 from codecs_made import COMPACT, TINY, make, source_of
-from quadrate import quad
 from quadrate.bottlenecks.contexts import ContextModel
-from quadrate.codec import Codec
-from quadrate.codec_file import load_pack, save_pack
+from quadrate.codecs import quad
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.codec_file import load_pack, save_pack
+from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
-from quadrate.quad import Batch, QuadDataset, QuadFile
 from quadrate.sources import from_arrays
 
 SHAPE = (1, 8, 8)

@@ -14,11 +14,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from codecs_made import TINY, make, source_of
-from quadrate import QuadDataset, quad
+from quadrate import QuadDataset
+from quadrate.codecs import quad
+from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs.quad import Batch, ChunkSampler, QuadFile
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.features import FeatureCodec
-from quadrate.quad import Batch, ChunkSampler, QuadFile
 
 COUNT = 200
 

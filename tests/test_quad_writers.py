@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from codecs_made import make, source_of
-from quadrate import quad
 from quadrate.cli import main
+from quadrate.codecs import quad
+from quadrate.codecs.quad import Batch
 from quadrate.coding.container import Reader, lock
 from quadrate.errors import QuadrateError
-from quadrate.quad import Batch
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes, makes links")
 TESTS = str(Path(__file__).parent)
@@ -50,7 +50,7 @@ def content(path, codec) -> tuple[np.ndarray, list[int]]:
 
 
 def process(code: str, *arguments) -> subprocess.Popen:
-    start = f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate import quad\nfrom quadrate.quad import Batch\n"
+    start = f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate import quad\nfrom quadrate.codecs.quad import Batch\n"
     start += "import numpy as np, time\nfrom quadrate.errors import QuadrateError\nfrom quadrate.coding.container import Writer\n"
     start += "torch.set_num_threads(1)\ncodec, images = make(), source_of(seed=1).train.images[:40]\n"
     return subprocess.Popen([sys.executable, "-c", start + code, *map(str, arguments)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)

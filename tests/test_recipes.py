@@ -19,12 +19,12 @@ from quadrate.cli.steps import adapted
 from quadrate.config import digest, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol
+from quadrate.experiments.recipes import CATALOGUE, RECIPES, Experiment, find_recipe, with_epochs, with_seeds
+from quadrate.experiments.recipes.catalogue import CITATIONS
+from quadrate.experiments.reports import published_fig9a
+from quadrate.experiments.reports.published_points import published_figure, published_points
+from quadrate.experiments.runs import Run
 from quadrate.networks import find_family
-from quadrate.recipes import CATALOGUE, RECIPES, Experiment, find_recipe, with_epochs, with_seeds
-from quadrate.recipes.catalogue import CITATIONS
-from quadrate.reports import published_fig9a
-from quadrate.reports.published import published_figure, published_points
-from quadrate.runs import Run
 from quadrate.sources import load_source
 from quadrate.training.stack import Stack
 

@@ -19,19 +19,19 @@ from PIL import Image
 from browser import CHROMIUM, Browser
 from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
-from quadrate.recipes import RECIPES, with_epochs, with_seeds
-from quadrate.reports.claims import decide, decide_run
-from quadrate.reports.grids import cut_mosaic, mosaic
-from quadrate.reports.page import report_page, write_report
-from quadrate.reports.page.chart import chart
-from quadrate.reports.page.claims import claims, in_short, paper
-from quadrate.reports.page.data import ReportedRun, ScoredPoint, open_run
-from quadrate.reports.page.markdown import to_html
-from quadrate.reports.page.origin import origin
-from quadrate.reports.summary import mean_over_seeds
-from quadrate.runs import Run
+from quadrate.experiments.claims import decide, decide_run
+from quadrate.experiments.page import report_page, write_report
+from quadrate.experiments.page.chart import chart
+from quadrate.experiments.page.claim_section import claims, in_short, paper
+from quadrate.experiments.page.markdown import to_html
+from quadrate.experiments.page.origin import origin
+from quadrate.experiments.page.page_data import ReportedRun, ScoredPoint, open_run
+from quadrate.experiments.recipes import RECIPES, with_epochs, with_seeds
+from quadrate.experiments.reports.grids import cut_mosaic, mosaic
+from quadrate.experiments.reports.summary import mean_over_seeds
+from quadrate.experiments.runs import Run
 from quadrate.sources.images import FORMATS
 from quadrate.training.judges import save_judge
 from test_evaluation import QUICK

@@ -16,8 +16,8 @@ from scipy.stats import linregress
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
-from quadrate.recipes import RECIPES
-from quadrate.reports import (
+from quadrate.experiments.recipes import RECIPES
+from quadrate.experiments.reports import (
     against_published_front,
     demo_figure,
     findings_markdown,
@@ -34,7 +34,7 @@ from quadrate.reports import (
     universal_penalty,
     urdc_finding,
 )
-from quadrate.reports.grids import mosaic
+from quadrate.experiments.reports.grids import mosaic
 from quadrate.sources.images import FORMATS
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
@@ -171,7 +171,7 @@ def test_every_recipe_has_a_picture(name: str, tmp_path: Path) -> None:
 
 
 def test_what_varies_decides_what_is_drawn() -> None:
-    from quadrate.reports.figures import _panels
+    from quadrate.experiments.reports.figures import _panels
 
     def axes(name: str) -> list[list[tuple[str, str]]]:
         rows = scored_recipe(name)
@@ -190,7 +190,7 @@ def test_what_varies_decides_what_is_drawn() -> None:
 
 
 def test_curves_are_labelled_by_what_differs() -> None:
-    from quadrate.reports.figures import _panels
+    from quadrate.experiments.reports.figures import _panels
 
     def labels(*runs: tuple[str, list[dict[str, Any]]]) -> list[list[str]]:
         rows = [row for _, own in runs for row in own]
@@ -216,7 +216,7 @@ def test_published_points_stand_beside_their_own_recipe_only(name: str, more: in
 
 
 def test_one_curve_a_perception_weight_and_rate() -> None:
-    from quadrate.reports.figures import _panels
+    from quadrate.experiments.reports.figures import _panels
 
     rows = scored_recipe("rdpc-mnist")
     series = _panels([("rdpc-mnist", rows)], rows)[0][0].series
@@ -484,5 +484,5 @@ def test_no_points_are_named_in_one_line(tmp_path: Path) -> None:
 
 
 def test_importing_reports_imports_neither_pictures_nor_consoles() -> None:
-    code = "import sys, quadrate.reports; print([name for name in ('matplotlib', 'PIL', 'rich', 'scipy') if name in sys.modules])"
+    code = "import sys, quadrate.experiments.reports; print([name for name in ('matplotlib', 'PIL', 'rich', 'scipy') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

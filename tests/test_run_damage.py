@@ -9,13 +9,13 @@ import pytest
 
 from quadrate.cli.plot import plot
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
-from quadrate.recipes.theory import rdpc_contours
-from quadrate.reports.page import report_page
-from quadrate.runs import Run
-from quadrate.runs.contours import ContourRun
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.page import report_page
+from quadrate.experiments.recipes.contour_recipe import rdpc_contours
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.contour_run import ContourRun
+from quadrate.experiments.runs.kinds import open_run
 from quadrate.training.judges import save_judge
 from test_reports import scored
 

@@ -15,13 +15,13 @@ from torch import nn
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import run_of
 from quadrate.networks import Family
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import FAMILIES
 from quadrate.objectives import Term, squared_error
-from quadrate.recipes import POINT_RECIPES
-from quadrate.runs import Run
-from quadrate.runs.kinds import run_of
 from quadrate.sources import Source, Split
 from quadrate.training.judges import Judge, save_judge
 
@@ -266,7 +266,7 @@ def test_a_run_of_ones_own_is_opened_with_what_is_ones_own(digits):
 
 
 SCRIPT = """
-from quadrate.identity import code_digest
+from quadrate.core.identity import code_digest
 NAMES = {"b", "a", "c"}
 class Edges:
     names = frozenset(NAMES)

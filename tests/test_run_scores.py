@@ -13,15 +13,15 @@ from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol, prepare
-from quadrate.recipes.invariant import group_exact
-from quadrate.recipes.theory import rdpc_contours
-from quadrate.reports import findings_markdown, markdown_table, plot_run
-from quadrate.reports.claims import decide
-from quadrate.reports.page import report_page
-from quadrate.reports.summary import read_table
-from quadrate.runs import Run, read_results
-from quadrate.runs.contours import ContourRun
-from quadrate.runs.invariant import InvariantRun
+from quadrate.experiments.claims import decide
+from quadrate.experiments.page import report_page
+from quadrate.experiments.recipes.contour_recipe import rdpc_contours
+from quadrate.experiments.recipes.lossless_prediction import group_exact
+from quadrate.experiments.reports import findings_markdown, markdown_table, plot_run
+from quadrate.experiments.reports.summary import read_table
+from quadrate.experiments.runs import Run, read_results
+from quadrate.experiments.runs.contour_run import ContourRun
+from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.sources import from_arrays
 from quadrate.training.judges import save_judge
 from test_evaluation import QUICK
@@ -161,7 +161,7 @@ def test_the_quick_protocol_costs_a_fraction(monkeypatch):
 
 def test_the_command_line_has_quick_scores(run, digits, monkeypatch, capsys):
     scores(run).unlink()
-    monkeypatch.setattr("quadrate.runs.run.load_source", lambda name: digits)
+    monkeypatch.setattr("quadrate.experiments.runs.run.load_source", lambda name: digits)
     main(["evaluate", str(run.folder), "--quick", "--workers", "1"])
     assert "quick ones (--quick)" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
@@ -188,7 +188,7 @@ def test_images_of_any_channels_are_scored_without_a_picture(channels, tmp_path)
 
 
 def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
-    monkeypatch.setattr("quadrate.runs.invariant._FIT_SAMPLES", 2000)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
     point = replace(group_exact().points[0], steps=2, batch=32)
     run = InvariantRun(replace(group_exact(), points=(point,)), tmp_path).train(1)
     rows = run.evaluate(1)

@@ -9,11 +9,11 @@ import pytest
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
-from quadrate.recipes import with_epochs, with_seeds
-from quadrate.recipes.invariant import group_exact
-from quadrate.reports.summary import read_table
-from quadrate.runs import Run
-from quadrate.runs.invariant import InvariantRun
+from quadrate.experiments.recipes import with_epochs, with_seeds
+from quadrate.experiments.recipes.lossless_prediction import group_exact
+from quadrate.experiments.reports.summary import read_table
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.invariant_run import InvariantRun
 from test_evaluation import QUICK
 
 SHORT = TrainingConfig(epochs=1)
@@ -99,7 +99,7 @@ def test_two_processes_may_take_over_at_once(tmp_path, monkeypatch):
         return copy(source, target, **options)
 
     (one.folder / place / "checkpoint.safetensors").write_bytes(b"left over")
-    monkeypatch.setattr("quadrate.runs.seeds.shutil.copytree", slower)
+    monkeypatch.setattr("quadrate.experiments.runs.seeds.shutil.copytree", slower)
     assert ("end-to-end", "2x3_d1_p0_c0_s0") not in trained(two)
     assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
 
@@ -111,7 +111,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("quadrate.runs.seeds.shutil.copytree", full)
+    monkeypatch.setattr("quadrate.experiments.runs.seeds.shutil.copytree", full)
     with pytest.raises(QuadrateError, match=r"cannot copy .*: No space left on device; make room"):
         two.train("single")
     assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
@@ -120,7 +120,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_invariant_runs_take_over_codecs_and_scores(tmp_path, monkeypatch):
     first = replace(group_exact().points[0], steps=2, batch=32)
     recipe = replace(group_exact(), points=(first,))
-    monkeypatch.setattr("quadrate.runs.invariant._FIT_SAMPLES", 2000)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
     one = InvariantRun(recipe, tmp_path)
     one.train(1).keep(first, {"rows": [{"seed": 0}]}, lambda message: None)
     more = InvariantRun(with_seeds(recipe, 2), tmp_path)

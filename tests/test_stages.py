@@ -13,11 +13,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from quadrate import draws
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint, Stage, TrainingConfig
+from quadrate.core import draws
+from quadrate.core.files import read_rows
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.files import read_rows
 from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Batch, Term
 from quadrate.sources import pixels

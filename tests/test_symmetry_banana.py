@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from quadrate.errors import QuadrateError
 from quadrate.sources.symmetry import Banana
 from quadrate.sources.symmetry.banana import _INNER_X, _INNER_Y
-from quadrate.theory.invariance import banana as theory
+from quadrate.theory.invariance import banana_rate as theory
 
 N = 20_000
 INVARIANCES = ("rotation", "y_translation", "x_translation", "none")

@@ -9,18 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
-from quadrate.sources.symmetry import (
-    AUGMENTATIONS,
-    Banana,
-    LabelOrbitSet,
-    OrbitSet,
-    cyclic_patterns,
-    dihedral_patterns,
-    multisets,
-    prototypes,
-)
+from quadrate.sources.symmetry import AUGMENTATIONS, Banana, LabelOrbitSet, OrbitSet, cyclic_patterns, dihedral_patterns, multisets, prototypes
 
 POPULATIONS = {
     "rotation": Banana("rotation"),

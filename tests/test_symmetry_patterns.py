@@ -96,7 +96,7 @@ def test_colours_are_independent_and_have_their_pmf(name):
 
 def test_a_colour_of_probability_zero_is_never_drawn(monkeypatch):
     for edge in (0.0, 0.5, 1 - 2**-24):  # where a draw may fall on a bound
-        monkeypatch.setattr("quadrate.draws.uniform", lambda *key, shape, edge=edge: torch.full(shape, edge))
+        monkeypatch.setattr("quadrate.core.draws.uniform", lambda *key, shape, edge=edge: torch.full(shape, edge))
         drawn = cyclic_patterns(4, (0.0, 0.5, 0.0, 0.5, 0.0)).sample(3, "edge").unique().tolist()
         assert drawn == [1 if edge < 0.5 else 3]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from quadrate.core.tensor_file import read_metadata, read_tensors, write_tensors
 from quadrate.errors import QuadrateError
-from quadrate.tensor_file import read_metadata, read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6, dtype=torch.float32).view(2, 3), "b": torch.tensor([1, 2], dtype=torch.uint16), "c": torch.tensor(3)}
 

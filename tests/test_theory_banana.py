@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from quadrate.theory.invariance import banana
+from quadrate.theory.invariance import banana_rate as banana
 
 PROFILE = settings(deadline=None, derandomize=True, max_examples=40)
 SCALAR = ("rotation", "y_translation", "x_translation")

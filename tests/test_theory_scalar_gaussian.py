@@ -14,8 +14,8 @@ from scipy.special import lambertw
 from scipy.stats import norm, skewnorm
 
 from quadrate.theory import DiscreteChannel, GaussianChannel, Source, classification, distortion, measure, rate
+from quadrate.theory.any_source import Constraints
 from quadrate.theory.gaussian.scalar import ScalarGaussian
-from quadrate.theory.source import Constraints
 
 INF = math.inf
 LABELLED = ScalarGaussian(1.0, 0.5, 0.9)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize
 
 from quadrate.theory import classification, distortion, measure, rate
+from quadrate.theory.any_source import Constraints
 from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.channels import DiscreteChannel, GaussianChannel
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete import Discrete
 from quadrate.theory.gaussian.scalar import ScalarGaussian
 from quadrate.theory.gaussian.vector import AlignedLabels, ScalarLabel, VectorGaussian
-from quadrate.theory.source import Constraints
 from quadrate.theory.universality.representation import AlphabetRepresentation, SquaredErrorRepresentation, representation
 from quadrate.theory.universality.universal import mse_encoder_bounds, one_shot_bound, rate_penalty, universal_rate
 

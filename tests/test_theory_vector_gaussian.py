@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize as slsqp
 
+from quadrate.theory.any_source import Constraints
 from quadrate.theory.channels import DiscreteChannel, GaussianChannel
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.functions import classification, distortion, measure, rate
 from quadrate.theory.gaussian import barrier
 from quadrate.theory.gaussian.scalar import ScalarGaussian
 from quadrate.theory.gaussian.vector import AlignedLabels, ScalarLabel, VectorGaussian
-from quadrate.theory.source import Constraints
 
 inf = math.inf
 HALF = math.log(2 * math.pi * math.e) / 2

@@ -11,7 +11,7 @@ from PIL import Image
 from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
-from quadrate.runs import Run
+from quadrate.experiments.runs import Run
 from quadrate.sources import Source, from_arrays, from_dataset, from_folder, load_source
 from quadrate.training import find_judge
 from test_evaluation import QUICK

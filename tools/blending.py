@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
+from quadrate.core.files import write_text
 from quadrate.evaluation import evaluate
-from quadrate.files import write_text
-from quadrate.reports.panels import COLOURS, new_figure, save_figure
-from quadrate.runs import Run, machine, read_results, to_csv
+from quadrate.experiments.reports.panels import COLOURS, new_figure, save_figure
+from quadrate.experiments.runs import Run, machine, read_results, to_csv
 from quadrate.training.judges import find_judge
 from quadrate.training.processes import one_thread
 

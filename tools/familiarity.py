@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from quadrate.codec import Codec
-from quadrate.codec_file import zoo
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.codec_file import zoo
+from quadrate.codecs.familiarity import of_source
 from quadrate.errors import QuadrateError
-from quadrate.familiarity import of_source
 from quadrate.sources import load_source
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quadrate.core.files import read_json, write_text
 from quadrate.evaluation.intervals import mean_interval
-from quadrate.files import read_json, write_text
-from quadrate.recipes import CATALOGUE
-from quadrate.reports.claims import CHECKS, Verdict, decide_run
-from quadrate.reports.points import points_markdown
-from quadrate.reports.summary import POINT, mean_over_seeds, read_table
-from quadrate.reports.tables import markdown, number
+from quadrate.experiments.claims import CHECKS, Verdict, decide_run
+from quadrate.experiments.recipes import CATALOGUE
+from quadrate.experiments.reports.result_tables import markdown, number
+from quadrate.experiments.reports.row_points import points_markdown
+from quadrate.experiments.reports.summary import POINT, mean_over_seeds, read_table
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}

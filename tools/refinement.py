@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
+from quadrate.codecs.quad import Batch, QuadFile, compress, decompress
 from quadrate.coding.container import Reader
-from quadrate.files import write_text
-from quadrate.quad import Batch, QuadFile, compress, decompress
-from quadrate.runs import Run, machine, to_csv
+from quadrate.core.files import write_text
+from quadrate.experiments.runs import Run, machine, to_csv
 
 OUT = Path(__file__).parents[1] / "results" / "refine-mnist" / "files.csv"
 

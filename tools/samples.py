@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from quadrate.reports.grids import save_grid
-from quadrate.reports.page.data import open_run
-from quadrate.reports.page.images import samples
+from quadrate.experiments.page.page_data import open_run
+from quadrate.experiments.page.page_images import samples
+from quadrate.experiments.reports.grids import save_grid
 from quadrate.sources import pixels
 
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 
-from quadrate import draws
 from quadrate.bottlenecks import conditional_entropy_bits
-from quadrate.codec import Codec
-from quadrate.codec_file import save_codec
-from quadrate.files import write_text
-from quadrate.quad import Batch, compress
-from quadrate.runs import Run, machine, read_results, to_csv
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.codec_file import save_codec
+from quadrate.codecs.quad import Batch, compress
+from quadrate.core import draws
+from quadrate.core.files import write_text
+from quadrate.experiments.runs import Run, machine, read_results, to_csv
 
-ZOO = Path(__file__).parents[1] / "src" / "quadrate" / "zoo"
+ZOO = Path(__file__).parents[1] / "src" / "quadrate" / "codecs" / "zoo"
 RESULTS = Path(__file__).parents[1] / "results" / "zoo-mnist"
 
 CARD = """# {name}

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from quadrate.errors import QuadrateError, QuadrateWarning
 
 if TYPE_CHECKING:
-    from quadrate.codec import Codec
-    from quadrate.quad import QuadDataset
+    from quadrate.codecs.codec import Codec
+    from quadrate.codecs.quad import QuadDataset
 
 __version__ = "0.2.0"
 __all__ = ["Codec", "QuadDataset", "QuadrateError", "QuadrateWarning", "__version__"]
@@ -15,11 +15,11 @@ __all__ = ["Codec", "QuadDataset", "QuadrateError", "QuadrateWarning", "__versio
 def __getattr__(name: str) -> Any:
     # On first use, so that `import quadrate.theory` needs no torch.
     if name == "Codec":
-        from quadrate.codec import Codec
+        from quadrate.codecs.codec import Codec
 
         return Codec
     if name == "QuadDataset":
-        from quadrate.quad import QuadDataset
+        from quadrate.codecs.quad import QuadDataset
 
         return QuadDataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

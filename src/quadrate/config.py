@@ -11,9 +11,9 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from quadrate.core.fields import check_at_least, check_not_negative, check_positive, check_recipe, check_shares, make_plain, shown
+from quadrate.core.names import check_file_name
 from quadrate.errors import QuadrateError
-from quadrate.fields import check_at_least, check_not_negative, check_positive, check_recipe, check_shares, make_plain, shown
-from quadrate.names import check_file_name
 
 Mode = Literal["end-to-end", "universal", "refinement"]
 Surrogate = Literal["perturb", "soft"]
@@ -236,7 +236,7 @@ class InvariantConfig:
         objective: "vc" decodes the encoded member itself, "vic" the representative of its orbit, "bince" contrasts two members.
         beta: What a nat costs; the larger, the fewer.
         dims: Latent dimensions.
-        network: Encoder and decoder; see `quadrate.networks.invariant`.
+        network: Encoder and decoder; see `quadrate.networks.autoencoders`.
         bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and spread), or "unit-gaussian", a penalty without a
             coder, of which no codec can be made; or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
         steps: Training steps.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.bottlenecks.entropy import conditional_entropy_bits
+from quadrate.bottlenecks.conditional_entropy import conditional_entropy_bits
 from quadrate.errors import QuadrateWarning
 
 LEAST_SHARE = 0.25

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quadrate import draws
 from quadrate.bottlenecks.rounding import RoundingModel, make_tables
 from quadrate.coding.tables import MAX_ENTRIES
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 
 _TAIL = 1e-9  # mass beyond either end of what tables are made from

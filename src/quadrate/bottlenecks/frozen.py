@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks.hyperprior_model import HyperpriorModel
-from quadrate.bottlenecks.joint import JointModel
+from quadrate.bottlenecks.joint_tables import JointModel
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.bottlenecks.spatial import SpatialModel
 from quadrate.coding.streams import SymbolModel, Words

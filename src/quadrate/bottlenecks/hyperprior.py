@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrate import draws
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, check_fit, descend
 from quadrate.bottlenecks.hyperprior_model import LEAST_SCALE, LEVELS, MOST_SCALE, HyperpriorModel, gaussian_tables
-from quadrate.bottlenecks.integers import IntegerNetwork
+from quadrate.bottlenecks.integer_network import IntegerNetwork
+from quadrate.core import draws
 
 _LEAST, _MOST = math.log(LEAST_SCALE), math.log(MOST_SCALE)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadrate.bottlenecks.integers import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
+from quadrate.bottlenecks.integer_network import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
 from quadrate.bottlenecks.rounding import Reals, RoundingModel, make_tables
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError

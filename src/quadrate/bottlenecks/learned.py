@@ -11,7 +11,7 @@ from torch import Tensor
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
-from quadrate.registry import Registry
+from quadrate.core.registry import Registry
 
 
 class LearnedBottleneck(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.hyperprior_model import HyperpriorModel
-from quadrate.bottlenecks.joint import JointModel
+from quadrate.bottlenecks.joint_tables import JointModel
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.coding.streams import Words
 from quadrate.coding.tables import Tables

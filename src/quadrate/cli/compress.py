@@ -12,15 +12,15 @@ import tyro
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
 from quadrate.cli.quads import rate_text, shown
-from quadrate.codec_file import open_codec
+from quadrate.codecs.codec_file import open_codec
 from quadrate.coding.container import Header, Reader
+from quadrate.core.files import exists
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
-from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
-    from quadrate.quad import Batch
+    from quadrate.codecs.quad import Batch
 
 
 def compress(
@@ -52,8 +52,8 @@ def compress(
         module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate import quad  # here and below: the entropy coder, which other verbs do not need
     from quadrate.cli.inputs import open_inputs
+    from quadrate.codecs import quad  # here and below: the entropy coder, which other verbs do not need
 
     if append and overwrite:
         raise QuadrateError("a file is added to (--append) or replaced (--overwrite), not both; leave one out")

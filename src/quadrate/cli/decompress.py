@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from torch import Tensor
 
-from quadrate.batches import Blend
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
 from quadrate.cli.pictures import PictureFolder, write_array
 from quadrate.cli.quads import codec_for, shown
+from quadrate.codecs.batches import Blend
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from quadrate.quad import Batch
+    from quadrate.codecs.quad import Batch
 
 _END_BYTES = 1 << 12
 _SLICE = re.compile(r"{0}|({0})?(:({0})?){{1,2}}".format(r"-?[0-9]{1,18}"))
@@ -60,7 +60,7 @@ def decompress(
         module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate import quad  # the entropy coder, which other verbs do not need
+    from quadrate.codecs import quad  # the entropy coder, which other verbs do not need
 
     array = is_array(output)
     path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
@@ -114,14 +114,14 @@ def _numbers(pieces: Iterator[Tensor]) -> Iterator[Any]:
 
 
 def _pixels(pieces: Iterator[Batch], dtype: str) -> Iterator[Any]:
-    from quadrate.quad import as_bytes
+    from quadrate.codecs.quad import as_bytes
 
     for batch in pieces:
         yield (as_bytes(batch.images) if dtype == "uint8" else batch.images).numpy()
 
 
 def _write_pictures(folder: PictureFolder, pieces: Iterator[Batch], numbers: range) -> None:
-    from quadrate.quad import as_bytes
+    from quadrate.codecs.quad import as_bytes
 
     places = iter(numbers)
     for batch in pieces:

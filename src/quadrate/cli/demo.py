@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from quadrate import recipes
 from quadrate.cli.console import CONSOLE
 from quadrate.cli.outputs import FIGURES, Output, output_file
-from quadrate.reports import demo_figure, results_table
-from quadrate.runs import Run
+from quadrate.experiments import recipes
+from quadrate.experiments.reports import demo_figure, results_table
+from quadrate.experiments.runs import Run
 from quadrate.sources import pixels
 
 

@@ -9,10 +9,10 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.steps import evaluate_points, evaluate_run
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.plugins import load_plugins
-from quadrate.runs import Run
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import open_run
 
 
 def evaluate(

@@ -12,13 +12,13 @@ from rich.table import Table
 from quadrate.cli.console import CONSOLE
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import output_file
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint, Stage
+from quadrate.core.files import exists, read_json
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.files import exists, read_json
-from quadrate.plugins import load_plugins
-from quadrate.runs import Run
-from quadrate.runs.kinds import open_run
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import open_run
 from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]

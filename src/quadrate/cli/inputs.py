@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.array_file import array_names, open_array, read_array
+from quadrate.codecs.quad import Batch
+from quadrate.core.array_file import array_names, open_array, read_array
+from quadrate.core.files import exists
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
 from quadrate.networks.compact import Shape
-from quadrate.quad import Batch
 from quadrate.sources import SOURCE_NAMES, load_source
 from quadrate.sources.images import SUFFIXES, read_image
 from quadrate.sources.load import is_source_name

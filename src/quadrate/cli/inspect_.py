@@ -10,9 +10,9 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, count_of, find_codec, reads
-from quadrate.codec_file import AnyCodec, open_codec
+from quadrate.codecs.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
-from quadrate.plugins import load_plugins
+from quadrate.core.plugins import load_plugins
 
 
 def inspect(

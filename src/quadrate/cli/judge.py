@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.plugins import load_plugins
+from quadrate.core.plugins import load_plugins
 from quadrate.sources import load_source
 from quadrate.training import find_judge
 from quadrate.training.processes import one_thread

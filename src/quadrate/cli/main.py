@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from quadrate.cli.signals import Interruptions
+from quadrate.core.files import shown
+from quadrate.core.names import one_line
+from quadrate.core.progress import lines_off_terminal
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.files import shown
-from quadrate.names import one_line
-from quadrate.progress import lines_off_terminal
 
 
 @lines_off_terminal()

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import tyro
 
+from quadrate.core.files import shown
 from quadrate.errors import QuadrateError
-from quadrate.files import shown
 
 FIGURES = (".png", ".pdf", ".svg")
 Output = Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="FILE")]

@@ -14,9 +14,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.core.files import read_json, shown, temporary_beside, write_atomically, write_text
+from quadrate.core.names import DEVICES
 from quadrate.errors import QuadrateError
-from quadrate.files import read_json, shown, temporary_beside, write_atomically, write_text
-from quadrate.names import DEVICES
 from quadrate.sources.images import SUFFIXES
 
 _MARK = ".quadrate-unfinished.json"  # the names of pictures never begin with a dot

@@ -9,12 +9,12 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.plugins import load_plugins
-from quadrate.reports import plot_runs
-from quadrate.runs import read_results
-from quadrate.runs.folder import naming
-from quadrate.runs.kinds import is_point_run
+from quadrate.experiments.reports import plot_runs
+from quadrate.experiments.runs import read_results
+from quadrate.experiments.runs.kinds import is_point_run
+from quadrate.experiments.runs.run_folder import naming
 
 
 def plot(
@@ -41,7 +41,7 @@ def plot(
         raise QuadrateError(f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart")
     with naming(*runs):
         if invariant:
-            from quadrate.reports.invariant import plot_tables
+            from quadrate.experiments.reports.invariant_tables import plot_tables
 
             plot_tables([run / "results.csv" for run in runs], path)
         else:

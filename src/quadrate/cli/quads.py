@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from quadrate import codec_file
-from quadrate.codec import Codec
-from quadrate.codec_file import AnyCodec, open_codec
+from quadrate.codecs import codec_file
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from rich.table import Table
 
 from quadrate.cli.console import CONSOLE
-from quadrate.recipes import CATALOGUE
+from quadrate.experiments.recipes import CATALOGUE
 
 
 def recipes() -> None:

@@ -9,8 +9,8 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.plugins import load_plugins
 
 
 def report(
@@ -32,7 +32,7 @@ def report(
     path = output_file(output, (".html", ".htm"), overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to report on")
-    from quadrate.reports.page import write_report
+    from quadrate.experiments.page import write_report
 
     write_report(runs, path)
     print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")

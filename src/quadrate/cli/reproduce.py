@@ -9,11 +9,11 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.reproduction import Options, find_reproduction
-from quadrate.files import write_text
-from quadrate.plugins import load_plugins
-from quadrate.recipes import Grid
-from quadrate.recipes.subset import Subset
-from quadrate.reports.claims import verdicts_markdown
+from quadrate.core.files import write_text
+from quadrate.core.plugins import load_plugins
+from quadrate.experiments.claims import verdicts_markdown
+from quadrate.experiments.recipes import Grid
+from quadrate.experiments.recipes.subset import Subset
 
 _ALL = Subset()
 

@@ -9,11 +9,11 @@ from typing import Literal, Protocol
 
 from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, for_data, train_points, train_run
 from quadrate.errors import QuadrateError
-from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
-from quadrate.recipes.subset import Subset
-from quadrate.reports.claims import Verdict, decide_run
-from quadrate.runs import Run, read_results
-from quadrate.runs.kinds import run_of
+from quadrate.experiments.claims import Verdict, decide_run
+from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes.subset import Subset
+from quadrate.experiments.runs import Run, read_results
+from quadrate.experiments.runs.kinds import run_of
 
 
 @dataclass(frozen=True)

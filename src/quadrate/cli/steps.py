@@ -8,17 +8,17 @@ from typing import Any
 
 from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe, Stage
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
+from quadrate.experiments.recipes import POINT_RECIPES, with_epochs, with_seeds
+from quadrate.experiments.recipes.catalogue import name_on
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.reports import findings_markdown, plot_run, results_table
+from quadrate.experiments.reports.row_points import draw_points, points_markdown
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import PointRecipe
+from quadrate.experiments.runs.point_run import PointRun
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
-from quadrate.recipes import POINT_RECIPES, with_epochs, with_seeds
-from quadrate.recipes.catalogue import name_on
-from quadrate.recipes.invariant import InvariantRecipe
-from quadrate.reports import findings_markdown, plot_run, results_table
-from quadrate.reports.points import draw_points, points_markdown
-from quadrate.runs import Run
-from quadrate.runs.kinds import PointRecipe
-from quadrate.runs.points import PointRun
 from quadrate.sources import ALIASES, load_source
 from quadrate.training.batch_size import fitting_batch
 from quadrate.training.stages import Execution

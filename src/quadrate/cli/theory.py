@@ -17,9 +17,9 @@ from numpy.typing import ArrayLike
 
 from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.cli.theory_sources import Sources
+from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.files import write_text
-from quadrate.reports.theory import contours_figure, quantity_label, source_label, source_noise_figure, sweep_figure
+from quadrate.experiments.reports.theory_figures import contours_figure, quantity_label, source_label, source_noise_figure, sweep_figure
 from quadrate.theory import ConvergenceWarning, Source, classification, distortion, rate
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.units import Divergence, Unit

@@ -12,10 +12,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from quadrate.array_file import array_names, read_array
+from quadrate.core.array_file import array_names, read_array
+from quadrate.core.files import exists, read_bytes
+from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
-from quadrate.files import exists, read_bytes
-from quadrate.names import is_printable
 from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, Source, VectorGaussian
 from quadrate.theory.channels import FloatArray
 

@@ -10,12 +10,12 @@ import tyro
 
 from quadrate.cli.modules import Modules, Terms, weighted_terms
 from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
+from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.plugins import load_plugins
-from quadrate.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
-from quadrate.recipes.subset import Subset
-from quadrate.runs import Run
-from quadrate.runs.kinds import run_of
+from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes.subset import Subset
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kinds import run_of
 
 _ALL = Subset()
 

@@ -10,9 +10,9 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, find_codec, shown
-from quadrate.codec_file import AnyCodec, open_codec
+from quadrate.codecs.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
-from quadrate.plugins import load_plugins
+from quadrate.core.plugins import load_plugins
 
 # Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's size, but on what it claims to hold.
 _SYMBOLS = 1 << 24
@@ -61,7 +61,7 @@ def verify(
 
 def _decode(file: Path, codec: AnyCodec, layers: int | None, everything: bool) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
-    from quadrate.quad import QuadFile  # the entropy coder, which other verbs do not need
+    from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
 
     with QuadFile(file, codec, layers) as opened:
         columns = sum(model.columns for model in opened.models)

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.coding.entropy import Decoder, Encoder
+from quadrate.coding.entropy_coder import Decoder, Encoder
 from quadrate.coding.tables import Tables
 
 Words = NDArray[np.int64]

@@ -3,7 +3,7 @@
 from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.critic import fresh_critic_w1, legacy_w1
 from quadrate.evaluation.intervals import interpolate_front, mean_interval
-from quadrate.evaluation.perception import kid, sliced_w2sq
+from quadrate.evaluation.perception_scores import kid, sliced_w2sq
 from quadrate.evaluation.protocol import Protocol
 from quadrate.evaluation.references import prepare
 from quadrate.evaluation.scores import COLUMNS, Reconstruct, columns_of, evaluate

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.evaluation.estimate import mean_estimate
 from quadrate.evaluation.yardsticks import as_pixels, batches, fully_connected, minimize
 

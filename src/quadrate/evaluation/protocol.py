@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from quadrate import draws
+from quadrate.core import draws
+from quadrate.core.fields import make_plain
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.certified import certified_w1
-from quadrate.evaluation.classification import Recognition, recognition, retrain_judge
+from quadrate.evaluation.classification_scores import Recognition, recognition, retrain_judge
 from quadrate.evaluation.critic import CriticGap, fresh_critic_w1
 from quadrate.evaluation.estimate import Estimate
-from quadrate.evaluation.perception import crossed_kid, crossed_sliced_w2sq, random_directions
+from quadrate.evaluation.perception_scores import crossed_kid, crossed_sliced_w2sq, random_directions
 from quadrate.evaluation.yardsticks import as_pixels
-from quadrate.fields import make_plain
 from quadrate.sources.source import Source, Split
 
 if TYPE_CHECKING:

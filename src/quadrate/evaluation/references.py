@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quadrate import __version__, draws
+from quadrate import __version__
+from quadrate.core import draws
+from quadrate.core.files import read_json, write_text
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.protocol import VERSION, Protocol, exact_arithmetic
-from quadrate.files import read_json, write_text
 from quadrate.sources.source import Source
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
-from quadrate.evaluation.classification import Recognition, recognition
+from quadrate.evaluation.classification_scores import Recognition, recognition
 from quadrate.evaluation.critic import legacy_w1
-from quadrate.evaluation.distortion import distortion_mse, psnr_db
+from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
 from quadrate.evaluation.estimate import Estimate
 from quadrate.evaluation.protocol import Protocol, exact_arithmetic
 from quadrate.evaluation.references import independent_judge, prepare

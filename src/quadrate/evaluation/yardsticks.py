@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.sources.source import pixels
 
 
@@ -21,7 +21,7 @@ def fully_connected(widths: Sequence[int], slope: float, *key: object, device: t
     Args:
         widths: Inputs, hidden widths and outputs.
         slope: LeakyReLU's slope below 0; 0 makes it a ReLU.
-        key: What keys the draw; see `quadrate.draws`.
+        key: What keys the draw; see `quadrate.core.draws`.
         device: Where the network lives.
     """
     layers: list[nn.Module] = [nn.Flatten()]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from quadrate.core.registry import Registry
 from quadrate.networks import compact, compact_colour, paper
 from quadrate.networks.classifiers import ConvClassifier, DenseClassifier, ResidualClassifier
 from quadrate.networks.compact import Shape
-from quadrate.registry import Registry
 
 
 @dataclass(frozen=True)

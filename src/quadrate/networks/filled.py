@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 
 

@@ -1,7 +1,7 @@
 """The published networks of uRDP (Zhang et al. 2021) and RDPC (Wang et al. 2025), which share their encoders, decoders and critics.
 
 There are two sets: one for 1×28×28 images (MNIST, Fashion-MNIST) and one for 3×32×32 (SVHN). Every layer stands in the published order,
-which is how published checkpoints are read (`quadrate.networks.published`).
+which is how published checkpoints are read (`quadrate.networks.published_weights`).
 """
 
 from __future__ import annotations

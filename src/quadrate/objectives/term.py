@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from quadrate.core.fields import number, plain, shown
+from quadrate.core.names import check_text
+from quadrate.core.registry import Registry
 from quadrate.errors import QuadrateError
-from quadrate.fields import number, plain, shown
-from quadrate.names import check_text
-from quadrate.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from quadrate.sources.catalog import ALIASES, SOURCE_NAMES
 from quadrate.sources.dataset import from_dataset
-from quadrate.sources.folder import from_folder
+from quadrate.sources.image_folder import from_folder
 from quadrate.sources.load import load_source, register_source
 from quadrate.sources.source import Source, Split, from_arrays, pixels
 

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from quadrate.core.files import exists
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
 from quadrate.sources.readers import Arrays, read_cifar, read_idx, read_svhn
 from quadrate.sources.source import Source, fixed_permutation, from_arrays
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrate.core.files import open_regular
 from quadrate.errors import QuadrateError
-from quadrate.files import open_regular
 from quadrate.sources.source import eight_bits, to_uint8
 
 Shape = tuple[int, int, int]

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from quadrate.core.files import exists
+from quadrate.core.registry import Registry
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
-from quadrate.registry import Registry
 from quadrate.sources.catalog import ALIASES, SOURCE_NAMES, load_named
-from quadrate.sources.folder import from_folder
+from quadrate.sources.image_folder import from_folder
 from quadrate.sources.source import Source, as_it_is
 
 SOURCES: Registry[Callable[[], Source]] = Registry("source", {})

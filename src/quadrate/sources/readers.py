@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.core.files import open_regular
 from quadrate.errors import QuadrateError
-from quadrate.files import open_regular
 from quadrate.sources.matlab import matlab_arrays
 
 MAX_BYTES = 2**30  # of a file's contents, unpacked; the most that is published, SVHN's training set, takes 225 MB

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadrate.devices import find_device
+from quadrate.core.devices import find_device
 from quadrate.errors import QuadrateError, QuadrateWarning
 
 # The key of every fixed split. Changing it changes every published number, so it never changes.

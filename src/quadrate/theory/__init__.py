@@ -1,5 +1,6 @@
 """What is possible: rate functions of distortion, perception and classification, in closed form and by solvers. Needs numpy and scipy only."""
 
+from quadrate.theory.any_source import Source
 from quadrate.theory.binary import Bernoulli, OneShotBernoulli
 from quadrate.theory.channels import Channel, DiscreteChannel, GaussianChannel, MixedChannel, Point
 from quadrate.theory.convergence import ConvergenceWarning, LocalOptimumWarning
@@ -9,7 +10,6 @@ from quadrate.theory.gaussian import AlignedLabels, ScalarGaussian, ScalarLabel,
 from quadrate.theory.invariance import (
     InvariantEntropies,
     PermutationGroup,
-    banana,
     cyclic_shifts,
     dihedral_images,
     equal_orbits,
@@ -18,7 +18,7 @@ from quadrate.theory.invariance import (
     multiset_entropies,
     orbit_entropies,
 )
-from quadrate.theory.source import Source
+from quadrate.theory.invariance import banana_rate as banana
 from quadrate.theory.universality import Representation, mse_encoder_bounds, one_shot_bound, rate_penalty, representation, universal_rate
 
 __all__ = [

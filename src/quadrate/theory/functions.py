@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quadrate.theory import checks
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.channels import Channel, FloatArray, Point
-from quadrate.theory.source import Constraints, Source
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from quadrate.core.files import exists
+from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
-from quadrate.tensor_file import read_tensors, write_tensors
 
 _FORMAT = "quadrate-checkpoint-2"  # those of version 0.1 had neither a digest nor a format, and are refused
 

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quadrate import draws
+from quadrate.core import draws
+from quadrate.core.files import exists
+from quadrate.core.identity import is_built_in_module, module_identity
+from quadrate.core.names import check_text
+from quadrate.core.progress import Showing, shown
+from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
-from quadrate.files import exists
-from quadrate.identity import is_built_in_module, module_identity
-from quadrate.names import check_text
 from quadrate.networks.family import CLASSIFIERS
 from quadrate.networks.filled import filled
-from quadrate.networks.published import load_published_classifier
-from quadrate.progress import Showing, shown
+from quadrate.networks.published_weights import load_published_classifier
 from quadrate.sources.source import Source, pixels
-from quadrate.tensor_file import read_tensors, write_tensors
 from quadrate.training.checkpoints import check_tensors
 
 _FORMAT, _OLDER = "quadrate-judge-2", "quadrate-judge-1"  # the older one has no digest
@@ -66,7 +66,7 @@ class Judge:
 
     @property
     def identity(self) -> str:
-        """What it computes, in short, as `quadrate.identity.module_identity`."""
+        """What it computes, in short, as `quadrate.core.identity.module_identity`."""
         return module_identity(self.module, self.provenance.get("version", ""), self.is_built_in)
 
     @torch.no_grad()
@@ -124,7 +124,7 @@ def train_judge(
             they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
-        report: Takes the progress, as `quadrate.progress.shown` says: after each pass epoch, epochs and cross_entropy_nats.
+        report: Takes the progress, as `quadrate.core.progress.shown` says: after each pass epoch, epochs and cross_entropy_nats.
 
     Raises:
         QuadrateError: If there is no such architecture, it does not take the source's shape, the source has no labels, or training diverges.

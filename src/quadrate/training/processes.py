@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
+from quadrate.core.plugins import load_plugins, loaded_plugins
+from quadrate.core.progress import Report
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.plugins import load_plugins, loaded_plugins
-from quadrate.progress import Report
 from quadrate.training.main_module import importing_main, is_safe_to_import, started_without_main
 
 Work = Callable[[Any, Any, Report], Any]

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from quadrate import draws
 from quadrate.bottlenecks.collapse import LEAST_STEPS, cheap_entropy_bits, warn_if_collapsed
-from quadrate.codec import Codec
+from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint, Stage, to_json
+from quadrate.core import draws
+from quadrate.core.files import exists, read_rows, write_rows
 from quadrate.errors import QuadrateError
-from quadrate.files import exists, read_rows, write_rows
 from quadrate.networks.family import Family
 from quadrate.objectives import Term
 from quadrate.sources.source import Source

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quadrate import draws
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint, TrainingConfig
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
 from quadrate.objectives import Batch, CrossEntropy, Term, Wasserstein, critic_losses, squared_error

@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from quadrate.coding.container.lock import locked
+from quadrate.core.files import FileSource, data_or_path, shown, target_of, temporary_beside
 from quadrate.errors import QuadrateError
-from quadrate.files import FileSource, data_or_path, shown, target_of, temporary_beside
 
 
 class InputFile:

@@ -25,8 +25,8 @@ from quadrate.coding.container.blocks import (
 from quadrate.coding.container.file import InputFile
 from quadrate.coding.container.layout import DIGEST, END_MAGIC, ENTRY, FOOTER, MAX_CHUNK_SAMPLES, TRAILER, Header
 from quadrate.coding.container.side import ChunkData, unpack_side
+from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
-from quadrate.files import FileSource
 
 _LOOKS = 5  # at a file that changes while it is opened
 _ENTRY = np.dtype([("offset", "<u8"), ("samples", "<u4"), ("checksum", "V8")])

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.coding.container.layout import MAX_NAME_BYTES, MAX_SIDE_BYTES
+from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
-from quadrate.names import is_printable
 
 Labels = NDArray[np.int64]
 _WIDTHS = (1, 2, 4, 8)

@@ -1,7 +1,7 @@
 """Backbones: pretrained networks whose features other receivers read; frozen, by name, with their preprocessing and checked weights."""
 
+from quadrate.networks.backbones.backbone import BACKBONES, Backbone, BackboneSpec, Preprocessing, load_backbone
 from quadrate.networks.backbones.efficientnet_lite import EfficientNetLite0
-from quadrate.networks.backbones.registry import BACKBONES, Backbone, BackboneSpec, Preprocessing, load_backbone
 from quadrate.networks.backbones.resnet import ResNet50
 from quadrate.networks.backbones.weights import Weights
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from torch import Tensor
 
+from quadrate.core.files import read_bytes
+from quadrate.core.names import check_text
+from quadrate.core.torch_file import read_saved
 from quadrate.errors import QuadrateError
-from quadrate.files import read_bytes
-from quadrate.names import check_text
-from quadrate.pickled import read_saved
 
 _LARGEST_BYTES = 2**30
 _NESTS = ("state_dict", "model", "network")  # where training scripts put the weights inside a checkpoint

@@ -3,7 +3,7 @@
 from quadrate.sources.symmetry.augment import Affine, Colour, ColourJitter, Geometry, HorizontalFlip, RandomGrey, ResizedCrop
 from quadrate.sources.symmetry.banana import Banana
 from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, OrbitSplits, Population, prototypes
-from quadrate.sources.symmetry.images import AUGMENTATIONS, Augmentation, orbit_splits, padded
+from quadrate.sources.symmetry.image_orbits import AUGMENTATIONS, Augmentation, orbit_splits, padded
 from quadrate.sources.symmetry.patterns import Multisets, Patterns, PermutedPatterns, cyclic_patterns, dihedral_patterns, multisets
 
 __all__ = [

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.sources.symmetry.group import Population
 
 if TYPE_CHECKING:
-    from quadrate.theory.invariance.banana import Invariance
+    from quadrate.theory.invariance.banana_rate import Invariance
 
 # The 10 % and 90 % quantiles of X and of Y, to which translations confine an orbit (the original took them from each data set anew).
 _INNER_X, _INNER_Y = (-3.304072, 2.588459), (-3.033853, 1.947499)
@@ -42,14 +42,14 @@ class Banana(Population):
     invariance: Invariance = "rotation"
 
     def __post_init__(self) -> None:
-        from quadrate.theory.invariance.banana import Invariance
+        from quadrate.theory.invariance.banana_rate import Invariance
 
         if self.invariance not in get_args(Invariance):
             raise QuadrateError(f"the banana's invariance must be one of {', '.join(get_args(Invariance))}; got {self.invariance!r}")
 
     def sample(self, count: int, *key: object) -> Tensor:
         """`count` independent points of the banana, float32 (count, 2); see `Population.sample`."""
-        from quadrate.theory.invariance import banana
+        from quadrate.theory.invariance import banana_rate as banana
 
         points = banana.sample(count, np.random.Generator(np.random.Philox(key=draws.key("banana", *key))))
         return torch.from_numpy(points.astype(np.float32))

@@ -41,7 +41,7 @@ class Population(Group):
 
     @abstractmethod
     def sample(self, count: int, *key: object) -> Tensor:
-        """Independent points, (count, ...), on the CPU; a function of the key alone, as in `quadrate.draws`.
+        """Independent points, (count, ...), on the CPU; a function of the key alone, as in `quadrate.core.draws`.
 
         Fresh points for each step of training: `sample(count, "train", seed, epoch, step)`.
         """

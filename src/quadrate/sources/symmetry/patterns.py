@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quadrate import draws
+from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.sources.symmetry.group import Population
 

@@ -10,12 +10,12 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import rel_entr, xlogy
 
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.binary.joint import BinaryModel, bisect
 from quadrate.theory.binary.rates import Limits, gerber_rates, least_rates
 from quadrate.theory.binary.time_sharing import CLASSIFICATION, DISTORTION, shared_inverse, shared_rates
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, MixedChannel, Point
 from quadrate.theory.checks import number
-from quadrate.theory.source import Constraints, Source
 
 
 @dataclass(frozen=True)

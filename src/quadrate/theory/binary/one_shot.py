@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.binary.joint import convolve, entropy
 from quadrate.theory.channels import Channel, FloatArray, MixedChannel, Point
 from quadrate.theory.checks import number
-from quadrate.theory.source import Constraints, Source
 
 # Rounding of a share: the end of a range, asked for in another unit, is met.
 _SLACK = 1e-12

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from quadrate.theory import checks
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.channels import Channel, FloatArray, GaussianChannel, Point
-from quadrate.theory.source import Constraints, Source
 
 # By how much a constraint at the edge of feasibility may be missed, for rounding in units: nats of classification, a fraction of the distortion.
 _ROUNDING = 1e-12

@@ -13,12 +13,12 @@ import numpy as np
 from scipy.optimize import brentq
 
 from quadrate.theory import checks
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.channels import Channel, FloatArray, GaussianChannel, Point
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.gaussian.vector_common import Solution, spectrum, symmetric_root
 from quadrate.theory.gaussian.vector_diagonal import Diagonal
 from quadrate.theory.gaussian.vector_full import Full
-from quadrate.theory.source import Constraints, Source
 
 # Relative to the largest eigenvalue of a correlation matrix: what is below it is rounding.
 _ROUNDING = 1e-13

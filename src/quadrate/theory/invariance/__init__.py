@@ -1,6 +1,6 @@
 """What invariance of the tasks saves: exact entropies of finite groups, and the banana."""
 
-from quadrate.theory.invariance import banana
+from quadrate.theory.invariance import banana_rate as banana
 from quadrate.theory.invariance.groups import (
     InvariantEntropies,
     PermutationGroup,

@@ -13,6 +13,7 @@ from scipy.optimize import brentq
 from scipy.special import entr, rel_entr, xlogy
 
 from quadrate.theory import checks
+from quadrate.theory.any_source import Source
 from quadrate.theory.binary.bernoulli import Bernoulli
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, GaussianChannel
 from quadrate.theory.discrete import Discrete
@@ -20,7 +21,6 @@ from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.functions import check_names
 from quadrate.theory.gaussian.scalar import ScalarGaussian
 from quadrate.theory.gaussian.vector import VectorGaussian
-from quadrate.theory.source import Source
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 from quadrate.theory.universality.decoders import DecoderProblem
 

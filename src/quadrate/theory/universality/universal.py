@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from quadrate.theory import checks
+from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.functions import make_constraints
 from quadrate.theory.gaussian.scalar import ScalarGaussian
 from quadrate.theory.gaussian.vector import VectorGaussian
-from quadrate.theory.source import Constraints, Source
 from quadrate.theory.units import Unit, nats_per
 
 

@@ -1,0 +1,1 @@
+"""Codecs: encoder, bottleneck and decoders together, their files, and .quad files."""

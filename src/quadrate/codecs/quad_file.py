@@ -1,0 +1,233 @@
+"""A .quad file with the codec that reads it."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from quadrate.codecs.batches import Batch, Blend, of_images
+from quadrate.coding.container import ChunkData, Header, Reader
+from quadrate.coding.streams import SymbolModel, Words, decode_layer
+from quadrate.core.files import FileSource
+from quadrate.errors import QuadrateError
+
+CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
+CHUNK_FEATURES = 1 << 21  # of features every number is a symbol, and the symbols of larger chunks leave the cache
+
+
+class SampleCodec(Protocol):
+    """What files need of a codec.
+
+    Attributes:
+        shape: A sample's: (C, H, W) of images, (D,) of features.
+        identities: What identifies each layer's stream, 16 bytes.
+        models: Each layer's frozen bottleneck.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def identities(self) -> tuple[bytes, ...]: ...  # noqa: D102
+    @property
+    def models(self) -> Sequence[SymbolModel]: ...  # noqa: D102
+
+    def check_shape(self, shape: Sequence[int]) -> None:
+        """Raises a QuadrateError unless a shape (n, …) is that of samples of this codec."""
+
+    def encode(self, samples: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Samples numbered from `first` on to symbols, int64 (n, d)."""
+        ...
+
+    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
+        """Their dithers, (n, d), or (n, 0) if there are none."""
+        ...
+
+    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """What decoders read, float (n, d)."""
+        ...
+
+    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
+        """What a decoder makes of it: samples, float (n, …)."""
+        ...
+
+    def weighted(self, decoder: Blend) -> Sequence[object]:
+        """Raises a QuadrateError unless there is such a decoder."""
+        ...
+
+
+class QuadFile:
+    """A .quad file with the codec that reads it; a context manager. Any number of threads may read from one.
+
+    A codec of the first layers alone reads the base of a file with refinements, and nothing more of the file than it needs.
+
+    Args:
+        source: The file's path, or its bytes.
+        codec: The codec that wrote it, or one with the same encoders.
+        layers: How many layers' symbols to read; by default all of the codec's. With fewer, `symbols` is all there is: the codec's decoders
+            read all its layers, so samples of the first layers need the codec of these layers.
+
+    Attributes:
+        models: The bottlenecks of the layers that are read.
+
+    Raises:
+        QuadrateError: If the file cannot be read or is damaged, was written by another codec, or has no such layers.
+    """
+
+    def __init__(self, source: FileSource, codec: SampleCodec, layers: int | None = None) -> None:
+        self.codec, self.reader = codec, Reader(source)
+        self.name = self.reader.name
+        try:
+            check_fit(codec, self.reader.header, "the file" if self.name == "the data" else self.name)
+            self.models = codec.models[: check_layers(layers, len(codec.models), "this codec")]
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are."""
+        return self.reader.samples
+
+    def symbols(self, chunk: int) -> Words:
+        """A chunk's symbols in the layers that are read, int64 (n, d).
+
+        Raises:
+            QuadrateError: If the chunk is damaged.
+        """
+        first, count = self.reader.index[chunk].tolist()
+        payloads = self.reader.read(chunk, layers=len(self.models), side=False).payloads
+        dither = self.codec.dither_words(count, self.reader.header.seed, first)
+        symbols = np.empty((count, 0), dtype=np.int64)
+        for layer, (model, payload) in enumerate(zip(self.models, payloads, strict=True)):
+            try:
+                symbols = decode_layer(model, payload, symbols, dither)
+            except QuadrateError as error:
+                raise QuadrateError(f"chunk {chunk}, layer {layer}: {error}") from None
+        return symbols
+
+    def received(self, chunk: int) -> Tensor:
+        """What decoders read of a chunk, float (n, d); errors as `symbols`, and if fewer layers are read than the codec has."""
+        if len(self.models) < len(self.codec.models):
+            read = f"{len(self.models)} of {len(self.codec.models)} layers are read"
+            raise QuadrateError(f"{self.name}: {read}, but this codec's decoders need all: give the codec of these layers alone")
+        return self.codec.received(torch.from_numpy(self.symbols(chunk)), self.reader.header.seed, int(self.reader.index[chunk, 0]))
+
+    def side(self, chunk: int) -> ChunkData:
+        """A chunk's labels and names, without its symbols.
+
+        Raises:
+            QuadrateError: If the chunk is damaged.
+        """
+        return self.reader.read(chunk, layers=0)
+
+    @property
+    def latent_dims(self) -> int:
+        """How many numbers a sample `received` gives, d."""
+        return int(self._no_latents.shape[1])
+
+    @property
+    def latent_dtype(self) -> np.dtype[Any]:
+        """Their type; features that are decoded from them have the same."""
+        return np.dtype(str(self._no_latents.dtype).removeprefix("torch."))
+
+    @cached_property
+    def _no_latents(self) -> Tensor:
+        columns = sum(model.columns for model in self.codec.models)
+        return self.codec.received(torch.empty((0, columns), dtype=torch.int64))
+
+    def received_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
+        """What decoders read of a slice of the samples, float (n, d), chunk by chunk; errors as `symbols`."""
+        for chunk, inside in self._chunks(samples):
+            yield self.received(chunk)[torch.from_numpy(inside)].cpu()
+
+    def _chunks(self, samples: slice) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The chunks that hold a slice of the samples, in its order, and which of theirs it takes."""
+        wanted = range(*samples.indices(self.samples))
+        if not wanted:
+            return
+        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
+        chunks = self.reader.chunks_of(low, high)
+        for chunk in chunks if wanted.step > 0 else reversed(chunks):
+            inside = _within(wanted, *self.reader.index[chunk].tolist())
+            if len(inside):
+                yield chunk, inside
+
+    def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
+        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels and names.
+
+        Raises:
+            QuadrateError: If there is no such decoder, or a chunk is damaged.
+        """
+        self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
+        for chunk, inside in self._chunks(samples):
+            received, side = self.received(chunk), self.side(chunk)
+            size = chunk_samples(self.codec)  # a file may have chunks of more images than there is memory for
+            for part in (inside[start : start + size] for start in range(0, len(inside), size)):
+                images = self.codec.decode_received(received[torch.from_numpy(part)], decoder).cpu()
+                labels = None if side.labels is None else side.labels[part]
+                yield Batch(images, labels, None if side.names is None else [side.names[i] for i in part])
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.reader.close()
+
+    def __enter__(self) -> QuadFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] to the nearest uint8."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8)
+
+
+def check_layers(layers: int | None, most: int, whose: str) -> int:
+    """The number of layers wanted, by default all.
+
+    Raises:
+        QuadrateError: If there are not so many.
+    """
+    if layers is None:
+        return most
+    if not 1 <= layers <= most:
+        raise QuadrateError(f"{whose} has {most} layer{'s' * (most > 1)}; asked for the first {layers}")
+    return layers
+
+
+def check_fit(codec: SampleCodec, header: Header, name: str) -> None:
+    """Raises a QuadrateError that says what is needed, unless the codec reads the layers from the base on."""
+    ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
+    if ours[: len(theirs)] != theirs[: len(ours)]:
+        number = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+        needed, given = theirs[number].hex(), ours[number].hex()
+        raise QuadrateError(
+            f"{name} was written by another codec: its layer {number} is {needed}, this codec's is {given}; use the codec that wrote it"
+        )
+    if len(theirs) < len(ours):
+        raise QuadrateError(f"{name} holds {len(theirs)} of this codec's {len(ours)} layers; read it with the codec of the base alone")
+    if tuple(header.shape) != tuple(codec.shape):
+        raise QuadrateError(f"{name} holds samples of shape {tuple(header.shape)}; this codec's are {tuple(codec.shape)}")
+
+
+def chunk_samples(codec: SampleCodec) -> int:
+    """The default number of samples a chunk."""
+    return max(1, min(CHUNK_SAMPLES, (CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES) // math.prod(codec.shape)))
+
+
+def _within(wanted: range, first: int, count: int) -> NDArray[np.int64]:
+    """Which of the wanted samples a chunk holds, counted from its first, in the order wanted."""
+    rising = wanted if wanted.step > 0 else wanted[::-1]
+    inside = np.array(rising[bisect_left(rising, first) : bisect_left(rising, first + count)], dtype=np.int64) - first
+    return inside if wanted.step > 0 else inside[::-1].copy()

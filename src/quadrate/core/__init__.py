@@ -1,0 +1,1 @@
+"""What every layer stands on: names, files, devices, draws, progress, registries; imported by module."""

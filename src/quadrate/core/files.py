@@ -1,0 +1,228 @@
+"""Files that are whole or not there: writing under a temporary name, then renaming."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+from quadrate.core.names import is_printable
+from quadrate.errors import QuadrateError
+
+_NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems allow 255
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, which then takes its name; on any failure the old file stands.
+
+    A symbolic link is followed: the file that it names is replaced, or made, and the link stays.
+
+    Raises:
+        QuadrateError: If the file cannot be written (no space, no permission, something else than a file in its place).
+    """
+    temporary = None
+    try:
+        target = target_of(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(target)
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        write(temporary)
+        temporary.chmod(mode)  # safetensors makes files that only their owner may read, and results are to be shared
+        os.replace(temporary, target)
+    except BaseException as error:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+        # safetensors reports a full disk as an error of its own, so the reason is read from the text too.
+        if isinstance(error, OSError) or "No space left" in str(error) or "I/O error" in str(error):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise QuadrateError(
+                f"cannot write {shown(path)}: {reason}; what stood there before is untouched: make room or choose another folder"
+            ) from None
+        raise
+
+
+def target_of(path: Path) -> Path:
+    """The file that writing to `path` makes or replaces: `path`, or where it leads to if it is a symbolic link.
+
+    Raises:
+        QuadrateError: If something else than a file is there, or nobody can tell: links in a circle, no permission, or a name that is none on this
+            system.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except (OSError, ValueError) as error:
+        raise QuadrateError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose another name") from None
+    if not stat.S_ISREG(mode):
+        raise QuadrateError(f"cannot write {shown(path)}: it is not a regular file; give another name")
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name for a temporary file in the folder of `path`, which says which process writes it.
+
+    Those that writers of the same file left there, since they were killed, are removed; those of living ones and of other machines stay.
+    """
+    name = path.name if len(path.name.encode(errors="replace")) <= _NAME_BYTES else hashlib.sha256(path.name.encode(errors="replace")).hexdigest()
+    begin = f".{name}.{_processes()}-"
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(begin) and not _lives(entry.name.removeprefix(begin).partition("-")[0]):
+                with suppress(OSError):
+                    os.unlink(entry.path)
+    return path.with_name(f"{begin}{os.getpid()}-{secrets.token_hex(4)}")
+
+
+@cache
+def _processes() -> str:
+    """What tells this machine's processes, by whose numbers temporary files are named, from those of another machine or container."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[:8]
+
+
+def _lives(process: str) -> bool:
+    """Whether a process lives; one that is no number, or whose state nobody can tell, does."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically; what UTF-8 lacks, such as parts of a file's name in another encoding, is written as an escape."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Writes JSON Lines atomically."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+FileSource = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""A file's contents, or its path."""
+
+
+def data_or_path(source: FileSource) -> bytes | Path:
+    """A file's contents as bytes that nobody changes, or its path.
+
+    Raises:
+        QuadrateError: If it is neither.
+    """
+    if isinstance(source, bytes | Path):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return Path(os.fsdecode(source))
+    try:
+        return memoryview(source).tobytes()
+    except TypeError:
+        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
+
+
+def exists(path: Path | str) -> bool:
+    """Whether there is a file or folder of this name.
+
+    Raises:
+        QuadrateError: If nobody can tell: no permission, or a name that is none on this system (too long, or with a null character).
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from None
+    return True
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The contents of a regular file; errors as `open_regular`."""
+    with open_regular(path) as file:
+        try:
+            return file.read()
+        except OSError as error:
+            raise _cannot_read(path, error) from None
+
+
+def open_regular(path: Path | str) -> IO[bytes]:
+    """A regular file, opened for reading.
+
+    Raises:
+        QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep us waiting.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
+            raise QuadrateError(f"cannot read {path}: it is not a regular file")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        raise _cannot_read(path, error) from None
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether there is a folder of this name; errors as `exists`."""
+    return exists(path) and os.path.isdir(path)
+
+
+def shown(path: Path | str) -> str:
+    """A path as errors name it: on one line, and not longer than one."""
+    return str(path) if len(str(path)) < 300 and is_printable(str(path)) else f"{str(path)[:80]!a}{'…' * (len(str(path)) > 80)}"
+
+
+def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError:
+    if isinstance(error, FileNotFoundError):
+        return QuadrateError(f"no such file: {shown(path)}")
+    return QuadrateError(f"cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Reads JSON Lines; no file is no rows.
+
+    Raises:
+        QuadrateError: If a line is not a JSON object, or the file cannot be read.
+    """
+    if not exists(path):
+        return []
+    rows = []
+    for number, line in enumerate(_read_text(path).splitlines(), 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise QuadrateError(f"{path}, line {number}: not a JSON object; delete the file to have it written anew")
+        rows.append(row)
+    return rows
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        QuadrateError: If it is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(_read_text(path))
+    except (ValueError, RecursionError):
+        raise QuadrateError(f"{path} is not JSON; delete it to have it written anew") from None
+
+
+def _read_text(path: Path) -> str:
+    """A text file; bytes that are no text become characters that are no JSON."""
+    return read_bytes(path).decode(errors="replace")

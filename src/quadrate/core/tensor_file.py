@@ -1,0 +1,117 @@
+"""Tensors and texts in one safetensors file, with a digest over all of them, so that no damage passes for a result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from quadrate.core.files import read_bytes, write_atomically
+from quadrate.core.names import check_text
+from quadrate.errors import QuadrateError
+
+_DIGEST = "digest"
+_MAX_HEADER_BYTES = 1 << 24
+_DTYPES = {
+    *(torch.float16, torch.float32, torch.float64, torch.bool),
+    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors with texts beside them, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: By name; those on other devices are copied to the CPU.
+        metadata: Texts by name; "format" says what the file is.
+
+    Raises:
+        QuadrateError: If the file cannot be written.
+    """
+    here = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # networks may share weights; files do not
+    texts = {**metadata, _DIGEST: _digest(metadata, here)}
+    write_atomically(path, lambda temporary: safetensors.torch.save_file(here, temporary, texts))
+
+
+def read_tensors(path: Path, what: str, formats: Sequence[str], older: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Reads what `write_tensors` wrote; later changes of the file do not reach the tensors.
+
+    Args:
+        path: The file.
+        what: What it should be, as errors call it: "a codec of Quadrate's".
+        formats: The formats that are read.
+        older: Formats from before files had a digest, which are read without one.
+
+    Returns:
+        The texts and the tensors, by name.
+
+    Raises:
+        QuadrateError: If the file is missing, cannot be read, is of another format, or is damaged: its digest differs, a number is not finite, or a
+            tensor has a type that Quadrate does not write.
+    """
+    data = read_bytes(path)
+    try:
+        tensors = safetensors.torch.load(data)
+        metadata = _metadata(data)
+    except Exception as error:  # safetensors raises a dozen kinds of exception on hostile headers
+        raise QuadrateError(f"{path} is not a whole safetensors file: {' '.join(str(error).split())[:200]!a}") from None
+    if metadata.get("format") not in (*formats, *older):
+        raise QuadrateError(f"{path} is a safetensors file, but not {what}")
+    found = metadata.pop(_DIGEST, None)
+    if found is None and metadata["format"] not in older:
+        raise QuadrateError(f"{path} is damaged: it has no digest")
+    for name, tensor in tensors.items():
+        check_text(f"{path}: the name of a tensor", name)
+        if tensor.dtype not in _DTYPES:
+            raise QuadrateError(f"{path} is damaged: tensor {name!r} is {tensor.dtype}, which Quadrate does not write")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise QuadrateError(f"{path} is damaged: tensor {name!r} has numbers that are not finite")
+    if found is not None and found != _digest(metadata, tensors):
+        raise QuadrateError(f"{path} is damaged: its contents are not those that its digest was made of")
+    return metadata, tensors
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts of a file, unchecked; "format" says what it is. None at all if it is not a safetensors file.
+
+    Raises:
+        QuadrateError: If the file is missing or cannot be read.
+    """
+    try:
+        return _metadata(read_bytes(path))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    size = int.from_bytes(data[:8], "little")
+    if size > _MAX_HEADER_BYTES:
+        raise ValueError(f"its header takes {size} bytes; allowed: {_MAX_HEADER_BYTES}")
+    header = json.loads(data[8 : 8 + size])
+    texts = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    return {name: text for name, text in texts.items() if isinstance(text, str)} if isinstance(texts, dict) else {}
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over all texts and tensors, each with its length before it, so that none can stand for two."""
+    sha = hashlib.sha256()
+
+    def add(part: bytes) -> None:
+        sha.update(len(part).to_bytes(8, "little"))
+        sha.update(part)
+
+    for name, text in sorted(metadata.items()):
+        add(name.encode())
+        add(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        add(name.encode())
+        add(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        add(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return sha.hexdigest()

@@ -1,0 +1,5 @@
+"""The report as one HTML page that needs no network: charts to explore, pictures, tables, findings, and where everything came from."""
+
+from quadrate.experiments.page.page import report_page, write_report
+
+__all__ = ["report_page", "write_report"]

@@ -1,0 +1,199 @@
+"""The scores of one point of a run: measured, written with what they were made with, and read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from quadrate.codecs.codec import Codec
+from quadrate.config import OperatingPoint, Stage, digest
+from quadrate.core import draws
+from quadrate.core.fields import is_number, shown
+from quadrate.core.files import exists, read_bytes, read_json, write_text
+from quadrate.core.names import is_printable
+from quadrate.core.tensor_file import read_metadata
+from quadrate.errors import QuadrateError
+from quadrate.experiments.runs.run_folder import MADE_WITH
+from quadrate.networks.family import Family
+from quadrate.sources import Source, pixels
+from quadrate.training.judges import Judge
+from quadrate.training.processes import Report
+
+QUICK = "quick"  # in the column "protocol"; scores on full terms have no such column
+_LONG = 100  # dimensions
+_ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
+_TEXTS = ("stage", "levels", "rate_entropy_method", "protocol")
+_NUMBERS = ("lambda_", "noise_", "seed", "rate_", "distortion_", "psnr_", "accuracy_", "cross_entropy_", "w1_", "sliced_", "kid", "train_")
+_LARGEST = 1e15  # no score comes near
+_NEEDED = ("stage", "levels", "lambda_d", "lambda_p", "lambda_c", "noise_std", "seed", "rate_bound_bits")
+_PICTURED = (1, 3)  # channels
+_SAME_SCORE = 1e-3  # by which a judge's score on clean images may differ between machines
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """On what, by whom and on which terms points are scored, in a form that travels to worker processes.
+
+    Attributes:
+        source: The images.
+        family: The networks.
+        judges: By role; None where a judge is not at hand.
+        floors: Where references are kept.
+        device: Where all runs.
+        quick: Whether on quick terms.
+    """
+
+    source: Source
+    family: Family
+    judges: Mapping[str, Judge | None]
+    floors: Path
+    device: str
+    quick: bool = False
+
+    def made_with(self, place: Path) -> dict[str, str]:
+        """What decides the scores of the codec in a point's folder; what is not known is left out."""
+        from quadrate.evaluation import Protocol
+        from quadrate.evaluation.protocol import VERSION
+
+        terms = Protocol.quick() if self.quick else Protocol()
+        known = {role: judge.identity for role, judge in self.judges.items() if judge}
+        return {
+            "codec": hashlib.sha256(read_bytes(place / "model.safetensors")).hexdigest(),
+            "source": self.source.fingerprint,
+            "protocol": digest(str(VERSION), json.dumps(asdict(terms), sort_keys=True)),
+            **{f"{role} judge": text for role, text in known.items()},
+        }
+
+    def differs(self, place: Path) -> bool:
+        """Whether the scores in a point's folder were made with something else than is found now.
+
+        Scores of version 0.1 do not say what they were made with; they differ if a judge's score on clean images does, or the time of training.
+        """
+        row = _read(place) or {}
+        if MADE_WITH in row:
+            made = row[MADE_WITH] if isinstance(row[MADE_WITH], dict) else {}
+            return any(made.get(name) != value for name, value in self.made_with(place).items())
+        details = _details(place / "model.safetensors")
+        spent = ((row.get(f"train_{name}"), details.get(name)) for name in ("cpu_seconds", "wall_seconds"))
+        clean = (
+            (row.get(f"{score}_{role}_clean{end}"), getattr(judge, score + end))
+            for role, judge in self.judges.items()
+            for score, end in (("accuracy", ""), ("cross_entropy", "_nats"))
+            if judge
+        )
+        return any(None not in pair and pair[0] != pair[1] for pair in spent) or any(
+            seen is not None and not math.isclose(seen, now, rel_tol=_SAME_SCORE, abs_tol=_SAME_SCORE) for seen, now in clean
+        )
+
+
+def read_row(place: Path) -> dict[str, Any] | None:
+    """The scores in a point's folder; None if it has none.
+
+    Raises:
+        QuadrateError: If evaluation.json cannot be read, or does not hold scores.
+    """
+    row = _read(place)
+    return row and {name: value for name, value in row.items() if name != MADE_WITH}
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    """As `read_row`, with what the scores were made with."""
+    path = place / "evaluation.json"
+    if not exists(path):
+        return None
+    row = read_json(path)
+    advice = "delete it and run `quadrate evaluate` again"
+    if not isinstance(row, dict):
+        raise QuadrateError(f"{path} holds no scores; {advice}")
+    if lacking := [name for name in _NEEDED if name not in row]:
+        raise QuadrateError(f"{path} lacks {lacking[0]!r}; {advice}")
+    for name, value in row.items():
+        if name in _TEXTS:
+            right, what = isinstance(value, str) and is_printable(value), "a text"
+        elif name.startswith(_NUMBERS):
+            endless = name.endswith("_stderr") or name == "psnr_db"  # of one block, and of a codec that changes nothing
+            right, what = is_number(value) and (endless or abs(value) < _LARGEST), "a finite number"
+        else:
+            right, what = name == MADE_WITH or is_number(value) or isinstance(value, bool | str), "a number or a text"
+        if not (right and is_printable(name)):
+            shown_name = name if name.isidentifier() else ascii(name[:80])
+            raise QuadrateError(f"{path}: {shown_name} is {shown(value)}, not {what}; {advice}")
+    return row
+
+
+def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
+    """Scores one point and writes its row; what was measured before with the same codec, images, judges and terms is kept."""
+    from quadrate.evaluation import Protocol, evaluate
+    from quadrate.experiments.reports.grids import save_grid
+
+    stage, point, place = job
+    source = replace(scoring.source, noise_std=stage.noise_std)
+    codec = Codec.load(place / "model.safetensors", scoring.family, scoring.device)
+    reconstruct = _Reconstruction(codec, source)
+    known = {} if not exists(place / "evaluation.json") or scoring.differs(place) else read_row(place) or {}
+    row: dict[str, Any] = {
+        "stage": stage.name,
+        **({"protocol": QUICK} if scoring.quick else {}),
+        "levels": _levels_text(codec.levels),
+        "lambda_d": point.lambda_d,
+        "lambda_p": point.lambda_p,
+        "lambda_c": point.lambda_c,
+        "seed": point.seed,
+        "noise_std": stage.noise_std,
+        "rate_bound_bits": codec.rate_bound_bits,
+    }
+    protocol = Protocol.quick() if scoring.quick else None
+    steps = {"steps": protocol.entropy_steps} if protocol else {}
+    row |= {name: known[name] for name in _ENTROPY} if set(_ENTROPY) <= known.keys() else _entropy(codec, source, point.seed, scoring.device, steps)
+    row |= evaluate(reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known)
+    row |= {f"train_{name}": codec.details[name] for name in ("cpu_seconds", "wall_seconds") if name in codec.details}
+    if source.shape[0] in _PICTURED:
+        shown = source.test.images[:16]
+        save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])
+    write_text(place / "evaluation.json", json.dumps({**row, MADE_WITH: scoring.made_with(place)}, indent=1))
+    report({"stage": stage.name, "point": point.key, **row})
+
+
+@dataclass(frozen=True)
+class _Reconstruction:
+    """A codec on what its encoder sees, as the evaluation calls it."""
+
+    codec: Codec
+    source: Source
+
+    def __call__(self, images: Tensor, seed: int) -> Tensor:
+        generator = draws.generator(seed, "evaluation noise", device=images.device)
+        return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
+
+
+def _entropy(codec: Codec, source: Source, seed: int, device: str, steps: dict[str, int]) -> dict[str, Any]:
+    """H(Z|U) of the codec's symbols."""
+    from quadrate.bottlenecks import conditional_entropy_bits
+
+    latents = []
+    for split in (source.train, source.validation):
+        generator = draws.generator(seed, "entropy noise", device=device)
+        latents.append(codec.source_latents(source, split.images, generator))
+    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels, **steps)
+    return dict(zip(_ENTROPY, (entropy.bits, entropy.stderr, entropy.method), strict=True))
+
+
+def _levels_text(levels: tuple[int, ...]) -> str:
+    """Levels as 3x3x3, and those of a long code as 256^1568."""
+    return f"{levels[0]}^{len(levels)}" if len(levels) > _LONG and len(set(levels)) == 1 else "x".join(map(str, levels))
+
+
+def _details(path: Path) -> dict[str, Any]:
+    """What a codec's file says of its training; nothing if it cannot be read."""
+    try:
+        details = json.loads(read_metadata(path)["details"])
+    except (QuadrateError, ValueError, KeyError, RecursionError):
+        return {}
+    return details if isinstance(details, dict) else {}

@@ -1,0 +1,83 @@
+"""A run with more seeds goes on from one with fewer: what is trained for a seed does not depend on which others there are."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from quadrate.config import Recipe
+from quadrate.errors import QuadrateError
+from quadrate.experiments.recipes.changes import with_seeds
+from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.runs.run_folder import read_recipe
+
+_Recipe = TypeVar("_Recipe", Recipe, InvariantRecipe)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something in a run's folder that another run may have made; paths are inside the folder.
+
+    Attributes:
+        path: The file or folder to copy.
+        finished: The file that shows that it is finished.
+        built_on: A file that it was made from, which must be the same in both folders.
+    """
+
+    path: Path
+    finished: Path
+    built_on: Path | None = None
+
+
+def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequence[Item]) -> None:
+    """Copies into a run's folder what runs of the same recipe with other seeds have finished.
+
+    Args:
+        recipe: The run's recipe.
+        folder_of: Names the folder of a recipe on the run's data, with its judges and networks.
+        items: What to copy; what others are built on comes first.
+
+    Raises:
+        QuadrateError: If a file cannot be copied.
+    """
+    own = folder_of(recipe)
+    for other in sorted(own.parent.iterdir()):
+        if other.name.startswith(f"{recipe.name}-") and other != own and _same_but_for_seeds(recipe, other, folder_of):
+            for item in items:
+                wanted = (other / item.finished).exists() and not (own / item.path).exists()
+                if wanted and (item.built_on is None or _same(own / item.built_on, other / item.built_on)):
+                    _copy(other / item.path, own / item.path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
+
+
+def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]) -> bool:
+    """Whether a folder is a run of the recipe with other seeds, on the same data, with the same judges and networks."""
+    try:
+        other = read_recipe(folder, type(recipe))
+    except QuadrateError:  # no run, or one of another kind
+        return False
+    return folder_of(other).name == folder.name and with_seeds(other, 1) == with_seeds(recipe, 1)
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copies a file or a folder, under a temporary name until it is whole; another process may do the same at the same time."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, temporary, ignore=shutil.ignore_patterns(".*", "checkpoint.safetensors"))
+        else:
+            shutil.copyfile(path, temporary)
+        temporary.rename(target)
+    except OSError as error:  # copytree's own error is one, too, and lists what it could not copy
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
+        if not target.exists():
+            raise QuadrateError(f"cannot copy {path} to {target}: {error.strerror or error}; make room or choose another folder") from None

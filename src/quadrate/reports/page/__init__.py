@@ -1,5 +1,0 @@
-"""The report as one HTML page that needs no network: charts to explore, pictures, tables, findings, and where everything came from."""
-
-from quadrate.reports.page.page import report_page, write_report
-
-__all__ = ["report_page", "write_report"]
