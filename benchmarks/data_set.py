@@ -1,4 +1,6 @@
-"""What shuffled reading of a .quad file costs, in units of decoding it once: MNIST's 55,000 training images, batches of 128, one core.
+"""What shuffled reading of a .quad file costs, in units of decoding it once.
+
+MNIST's 55,000 training images, batches of 128, one core.
 
 export QUADRATE_DATA=…                       # a folder with mnist/
 OMP_NUM_THREADS=1 python benchmarks/data_set.py   # writes results/data-set.json
@@ -34,9 +36,23 @@ def main() -> None:
     rows = []
     for way, cache in (("shuffle", None), ("sampler", None), ("sampler", SMALL)):
         dataset = QuadDataset(data, codec, **({} if cache is None else {"cache_bytes": cache}))
-        loader = DataLoader(dataset, 128, shuffle=True) if way == "shuffle" else DataLoader(dataset, 128, sampler=dataset.sampler(seed=0))
-        passes = [timed(lambda loader=loader: sum(len(batch) for batch in loader)).cpu / unit for _ in range(2)]
-        rows.append({"way": way, "cache_bytes": cache or "default", "first_pass": round(passes[0], 2), "second_pass": round(passes[1], 2)})
+        loader = (
+            DataLoader(dataset, 128, shuffle=True)
+            if way == "shuffle"
+            else DataLoader(dataset, 128, sampler=dataset.sampler(seed=0))
+        )
+        passes = [
+            timed(lambda loader=loader: sum(len(batch) for batch in loader)).cpu / unit
+            for _ in range(2)
+        ]
+        rows.append(
+            {
+                "way": way,
+                "cache_bytes": cache or "default",
+                "first_pass": round(passes[0], 2),
+                "second_pass": round(passes[1], 2),
+            }
+        )
         print(rows[-1], flush=True)
     result = {
         "command": "python benchmarks/data_set.py",
@@ -45,7 +61,11 @@ def main() -> None:
         "batch": 128,
         "unit": "decompress of all, CPU seconds",
     }
-    write_text(PLACE, json.dumps({**result, "decompress_cpu_seconds": round(unit, 2), "ways": rows}, indent=1) + "\n")
+    write_text(
+        PLACE,
+        json.dumps({**result, "decompress_cpu_seconds": round(unit, 2), "ways": rows}, indent=1)
+        + "\n",
+    )
 
 
 if __name__ == "__main__":

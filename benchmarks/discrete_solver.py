@@ -1,6 +1,9 @@
-"""Times the solver for discrete sources on one core, beside plain Blahut-Arimoto iterations; writes results/discrete-solver.json.
+"""Times the solver for discrete sources on one core, beside plain Blahut-Arimoto iterations.
 
-The source is a Gaussian on a grid with a two-valued label. Run as `OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 python benchmarks/discrete_solver.py`.
+Writes results/discrete-solver.json.
+
+The source is a Gaussian on a grid with a two-valued label. Run as `OMP_NUM_THREADS=1
+OPENBLAS_NUM_THREADS=1 python benchmarks/discrete_solver.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +32,12 @@ def gaussian(letters: int) -> Discrete:
     x = np.linspace(-4, 4, letters)
     pmf = np.exp(-(x**2) / 2)
     label, guess = 1 / (1 + np.exp(-3 * x)), 1 / (1 + np.exp(0.5 - 2 * x))
-    return Discrete(pmf / pmf.sum(), (x[:, None] - x) ** 2, np.stack([label, 1 - label], 1), np.stack([guess, 1 - guess], 1))
+    return Discrete(
+        pmf / pmf.sum(),
+        (x[:, None] - x) ** 2,
+        np.stack([label, 1 - label], 1),
+        np.stack([guess, 1 - guess], 1),
+    )
 
 
 def timed(run: Callable[[], object], repeats: int) -> float:
@@ -60,25 +68,53 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--letters", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--blahut-arimoto", type=int, default=1000000, metavar="N", help="at most so many iterations of the baseline")
     parser.add_argument(
-        "--results", type=Path, default=Path(__file__).parents[1] / "results" / "discrete-solver.json", help="where to write the result"
+        "--blahut-arimoto",
+        type=int,
+        default=1000000,
+        metavar="N",
+        help="at most so many iterations of the baseline",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path(__file__).parents[1] / "results" / "discrete-solver.json",
+        help="where to write the result",
     )
     arguments = parser.parse_args()
     source = gaussian(arguments.letters)
 
-    weights = {"rd": (2.0, 0.0, 0.0, "kl"), **{f"rdp {name}": (2.0, 1.0, 0.0, name) for name in DIVERGENCES}, "rdpc kl": (2.0, 1.0, 1.0, "kl")}
+    weights = {
+        "rd": (2.0, 0.0, 0.0, "kl"),
+        **{f"rdp {name}": (2.0, 1.0, 0.0, name) for name in DIVERGENCES},
+        "rdpc kl": (2.0, 1.0, 1.0, "kl"),
+    }
     multipliers = {}
     for case, (*prices, divergence) in weights.items():
         found = solve(source, *prices, divergence=divergence, tolerance=GAP)
-        seconds = timed(lambda p=prices, d=divergence: solve(source, *p, divergence=d, tolerance=GAP), arguments.repeats)
-        multipliers[case] = {"seconds": seconds, "iterations": found.iterations, "gap_nats": found.gap}
+        seconds = timed(
+            lambda p=prices, d=divergence: solve(source, *p, divergence=d, tolerance=GAP),
+            arguments.repeats,
+        )
+        multipliers[case] = {
+            "seconds": seconds,
+            "iterations": found.iterations,
+            "gap_nats": found.gap,
+        }
 
-    bounds = {"rd": (0.3,), **{f"rdp {name}": (0.5, 0.02) for name in DIVERGENCES}, "rdpc kl": (0.5, 0.02, 0.65)}
+    bounds = {
+        "rd": (0.3,),
+        **{f"rdp {name}": (0.5, 0.02) for name in DIVERGENCES},
+        "rdpc kl": (0.5, 0.02, 0.65),
+    }
     constrained = {}
     for case, limits in bounds.items():
         divergence = case.split()[-1] if " " in case else "kl"
-        constrained[case] = {"seconds": timed(lambda b=limits, d=divergence: rate(source, *b, divergence=d), arguments.repeats)}
+        constrained[case] = {
+            "seconds": timed(
+                lambda b=limits, d=divergence: rate(source, *b, divergence=d), arguments.repeats
+            )
+        }
 
     result = {
         "letters": arguments.letters,

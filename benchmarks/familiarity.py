@@ -30,14 +30,19 @@ PLACE = Path(__file__).parent.parent / "results" / "familiarity.json"
 def photographs(scaled: bool) -> NDArray[np.uint8]:
     """Photographs as 28x28 gray: scaled as a whole, or four crops of each."""
     images = []
-    for path in sorted((Path(os.environ["QUADRATE_DATA"]) / "photographs" / "train").rglob("*.webp")):
+    for path in sorted(
+        (Path(os.environ["QUADRATE_DATA"]) / "photographs" / "train").rglob("*.webp")
+    ):
         with Image.open(path, formats=["WEBP"]) as picture:
             gray = picture.convert("L")
         if scaled:
             images.append(np.asarray(gray.resize((28, 28))))
         else:
             draw = np.random.default_rng(len(images))
-            corners = [(int(draw.integers(gray.width - 28)), int(draw.integers(gray.height - 28))) for _ in range(4)]
+            corners = [
+                (int(draw.integers(gray.width - 28)), int(draw.integers(gray.height - 28)))
+                for _ in range(4)
+            ]
             images += [np.asarray(gray.crop((x, y, x + 28, y + 28))) for x, y in corners]
     return np.stack(images)[:, None]
 
@@ -50,7 +55,9 @@ def main() -> None:
         "mnist test": digits,
         "photographs, scaled": torch.from_numpy(photographs(scaled=True)),
         "photographs, cropped": torch.from_numpy(photographs(scaled=False)),
-        "noise": torch.randint(0, 256, (1000, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+        "noise": torch.randint(
+            0, 256, (1000, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        ),
         "negatives": 255 - digits[:1000],
         "black": torch.zeros(10, 1, 28, 28, dtype=torch.uint8),
         "moved by 4 pixels": torch.roll(digits, (4, 4), (2, 3)),
@@ -66,7 +73,13 @@ def main() -> None:
         rows.append({"codec": name, **shares})
         print(rows[-1], flush=True)
     counts = {which: len(images) for which, images in sets.items()}
-    result = {"command": "python benchmarks/familiarity.py", "machine": machine(), "unit": "percent outside", "images": counts, "rows": rows}
+    result = {
+        "command": "python benchmarks/familiarity.py",
+        "machine": machine(),
+        "unit": "percent outside",
+        "images": counts,
+        "rows": rows,
+    }
     write_text(PLACE, json.dumps(result, indent=1) + "\n")
 
 

@@ -1,12 +1,12 @@
 """Features on disk: samples a second, and the closed form beside the learned bottleneck.
 
-    export QUADRATE_DATA=…                                      # a folder with mnist/ and lossyless/
-    OMP_NUM_THREADS=1 python benchmarks/features.py speed       # writes results/features/speed.json
-    OMP_NUM_THREADS=1 python benchmarks/features.py fit         # writes results/features/fit.json, in about half an hour
-    python benchmarks/features.py fit --features my.npz         # of other features: float arrays `train` and `test`, (n, D) each
+    export QUADRATE_DATA=…  # a folder with mnist/ and lossyless/
+    OMP_NUM_THREADS=1 python benchmarks/features.py speed  # writes results/features/speed.json
+    OMP_NUM_THREADS=1 python benchmarks/features.py fit  # writes results/features/fit.json, in about half an hour
+    python benchmarks/features.py fit --features my.npz  # of other features: float arrays `train` and `test`, (n, D) each
 
-Bits are the size of a .quad file, header, index and checksums included, a sample; the codec file, with tables and transform, has a column of its own.
-Seconds are processor seconds on one core.
+Bits are the size of a .quad file, header, index and checksums included, a sample; the codec file,
+with tables and transform, has a column of its own. Seconds are processor seconds on one core.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ from quadrate.sources import load_source
 
 Array = NDArray[Any]
 FOLDER = Path(__file__).parent.parent / "results" / "features"
-RELATIVE_ERRORS = (0.01, 0.1)  # of the features' mean variance, about: what the learned bottleneck's beta is set for
+RELATIVE_ERRORS = (
+    0.01,
+    0.1,
+)  # of the features' mean variance, about: what the learned bottleneck's beta is set for
 REPEATS = 5
 
 
@@ -69,64 +73,130 @@ def measure_speed() -> list[dict[str, Any]]:
     error = 0.01 * projected.var(axis=0).mean()
     for klt in (False, True):
         for optimize in (False, True):
-            name = f"closed form{', klt' if klt else ''}{', rate-distortion optimized' if optimize else ''}"
-            cases.append((name, FeatureCodec(mse=error, klt=klt, optimize_rate=optimize).fit(projected), projected))
+            name = (
+                "closed"
+                f" form{', klt' if klt else ''}{', rate-distortion optimized' if optimize else ''}"
+            )
+            cases.append(
+                (
+                    name,
+                    FeatureCodec(mse=error, klt=klt, optimize_rate=optimize).fit(projected),
+                    projected,
+                )
+            )
     rows = []
     for name, codec, features in cases:
-        encode, data = processor_seconds(lambda codec=codec, features=features: codec.compress(features), REPEATS)
-        decode, _ = processor_seconds(lambda codec=codec, data=data: codec.decompress(data), REPEATS)
-        row = {"codec": name, "samples": len(features), "columns": codec.models[0].columns, "disk_bits": round(8 * len(data) / len(features), 1)}
-        rows.append(row | {"encoded_a_second": round(len(features) / encode), "decoded_a_second": round(len(features) / decode)})
+        encode, data = processor_seconds(
+            lambda codec=codec, features=features: codec.compress(features), REPEATS
+        )
+        decode, _ = processor_seconds(
+            lambda codec=codec, data=data: codec.decompress(data), REPEATS
+        )
+        row = {
+            "codec": name,
+            "samples": len(features),
+            "columns": codec.models[0].columns,
+            "disk_bits": round(8 * len(data) / len(features), 1),
+        }
+        rows.append(
+            row
+            | {
+                "encoded_a_second": round(len(features) / encode),
+                "decoded_a_second": round(len(features) / decode),
+            }
+        )
     return rows
 
 
 def feature_sets() -> Iterator[tuple[str, Array, Array]]:
-    """Real features, (name, train, test): MNIST's pixels, through a random projection and plain, and scikit-learn's digits."""
+    """Real features, (name, train, test).
+
+    MNIST's pixels, through a random projection and plain, and scikit-learn's digits.
+    """
     mnist, digits = load_source("mnist"), load_source("digits")
-    train, test = (split.images.reshape(len(split.images), -1).numpy() / np.float32(255) for split in (mnist.train, mnist.test))
+    train, test = (
+        split.images.reshape(len(split.images), -1).numpy() / np.float32(255)
+        for split in (mnist.train, mnist.test)
+    )
     draw = np.random.default_rng(0)
     for size in (128, 512):
-        projection = (draw.standard_normal((train.shape[1], size)) / np.sqrt(train.shape[1])).astype(np.float32)
+        projection = (
+            draw.standard_normal((train.shape[1], size)) / np.sqrt(train.shape[1])
+        ).astype(np.float32)
         yield f"mnist-projected-{size}", train @ projection, test @ projection
     yield "mnist-pixels", train, test
-    yield "digits", *(split.images.reshape(len(split.images), -1).numpy() / np.float32(255) for split in (digits.train, digits.test))
+    yield (
+        "digits",
+        *(
+            split.images.reshape(len(split.images), -1).numpy() / np.float32(255)
+            for split in (digits.train, digits.test)
+        ),
+    )
 
 
 def score(codec: FeatureCodec, test: Array) -> tuple[float, float]:
     """Squared error a coordinate, and bits on disk a sample."""
     data = codec.compress(test)
     assert isinstance(data, bytes)
-    return float(np.square(codec.decompress(data) - test, dtype=np.float64).mean()), 8 * len(data) / len(test)
+    return float(np.square(codec.decompress(data) - test, dtype=np.float64).mean()), 8 * len(
+        data
+    ) / len(test)
 
 
 def compare_fits(name: str, train: Array, test: Array) -> Iterator[dict[str, Any]]:
     """The learned bottleneck, and the closed form at its error."""
     spread = float(train.var(axis=0, dtype=np.float64).mean())
     for relative in RELATIVE_ERRORS:
-        beta = 2 * relative * spread  # at small cells the error is step^2/12, and a nat is worth step^2/6
+        beta = (
+            2 * relative * spread
+        )  # at small cells the error is step^2/12, and a nat is worth step^2/6
         for density in ("logistics", "network"):
             features = torch.from_numpy(train)
-            learning, bottleneck = processor_seconds(lambda: fit_factorized(features, beta, density=density))  # noqa: B023 (called at once)
-            yield from _beside(name, (train, test), (f"learned, {density}", beta, learning, bottleneck))
+            learning, bottleneck = processor_seconds(
+                partial(fit_factorized, features, beta, density=density)
+            )
+            yield from _beside(
+                name, (train, test), (f"learned, {density}", beta, learning, bottleneck)
+            )
 
 
-def _beside(name: str, features: tuple[Array, Array], learned: tuple[str, float, float, FactorizedBottleneck]) -> Iterator[dict[str, Any]]:
+def _beside(
+    name: str,
+    features: tuple[Array, Array],
+    learned: tuple[str, float, float, FactorizedBottleneck],
+) -> Iterator[dict[str, Any]]:
     train, test = features
     called, beta, learning, bottleneck = learned
     codec = FeatureCodec.from_factorized(bottleneck)
     error, bits = score(codec, test)
-    common = {"features": name, "dimensions": train.shape[1], "train": len(train), "test": len(test), "learned": called, "beta": beta}
-    common |= {"test_variance": float(test.var(axis=0, dtype=np.float64).mean()), "mse": error, "learned_disk_bits": bits}
+    common = {
+        "features": name,
+        "dimensions": train.shape[1],
+        "train": len(train),
+        "test": len(test),
+        "learned": called,
+        "beta": beta,
+    }
+    common |= {
+        "test_variance": float(test.var(axis=0, dtype=np.float64).mean()),
+        "mse": error,
+        "learned_disk_bits": bits,
+    }
     common |= {"learned_codec_bytes": codec_bytes(codec), "learned_seconds": learning}
     wanted = float(np.square(codec.transform(train) - train, dtype=np.float64).mean())
     for klt in (False, True):
         for optimize in (False, True):
-            # Fitted to training features, a codec errs a little more or less on others; so bits at the learned one's error are read off a line
-            # through two codecs on either side of it.
-            seconds, first = processor_seconds(lambda: FeatureCodec(mse=wanted, klt=klt, optimize_rate=optimize).fit(train))  # noqa: B023
+            # Fitted to training features, a codec errs a little more or less on others; so bits at
+            # the learned one's error are read off a line through two codecs on either side of it.
+            codec = FeatureCodec(mse=wanted, klt=klt, optimize_rate=optimize)
+            seconds, first = processor_seconds(partial(codec.fit, train))
             near = score(first, test)
             other = score(
-                FeatureCodec(mse=wanted * (error / near[0]) ** 2 * (1.02 if error > near[0] else 0.98), klt=klt, optimize_rate=optimize).fit(train),
+                FeatureCodec(
+                    mse=wanted * (error / near[0]) ** 2 * (1.02 if error > near[0] else 0.98),
+                    klt=klt,
+                    optimize_rate=optimize,
+                ).fit(train),
                 test,
             )
             slope = (other[1] - near[1]) / np.log(other[0] / near[0])
@@ -138,7 +208,11 @@ def _beside(name: str, features: tuple[Array, Array], learned: tuple[str, float,
                 "closed_disk_bits": near[1],
                 "closed_bits_at_equal_mse": float(equal),
             }
-            row |= {"more_bits_percent": float(100 * (equal / bits - 1)), "closed_codec_bytes": codec_bytes(first), "closed_seconds": seconds}
+            row |= {
+                "more_bits_percent": float(100 * (equal / bits - 1)),
+                "closed_codec_bytes": codec_bytes(first),
+                "closed_seconds": seconds,
+            }
             yield common | row | {"times_faster": learning / seconds}
 
 
@@ -153,7 +227,12 @@ def measure_fit(place: Path | None, names: list[str] | None) -> list[dict[str, A
         if names and name not in names:
             continue
         for row in compare_fits(name, train, test):
-            rows.append({key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()})
+            rows.append(
+                {
+                    key: float(f"{value:.6g}") if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+            )
             print(rows[-1], flush=True)
     return rows
 
@@ -166,7 +245,9 @@ def _data() -> Path:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("speed", "fit"))
     parser.add_argument("--features", type=Path, metavar="NPZ", help="fit: features of your own")
     parser.add_argument("--sets", nargs="+", metavar="NAME", help="fit: only these")
@@ -174,11 +255,19 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     try:
-        where = machine() | {"numpy": np.__version__, "load_average_before": round(os.getloadavg()[0], 2)}
-        measures = {"speed": measure_speed, "fit": lambda: measure_fit(options.features, options.sets)}
+        where = machine() | {
+            "numpy": np.__version__,
+            "load_average_before": round(os.getloadavg()[0], 2),
+        }
+        measures = {
+            "speed": measure_speed,
+            "fit": lambda: measure_fit(options.features, options.sets),
+        }
         rows = measures[options.what]()
         result = {"command": shlex.join(["python", *sys.argv]), "machine": where, "rows": rows}
-        write_text(options.results or FOLDER / f"{options.what}.json", json.dumps(result, indent=1) + "\n")
+        write_text(
+            options.results or FOLDER / f"{options.what}.json", json.dumps(result, indent=1) + "\n"
+        )
     except QuadrateError as error:
         sys.exit(f"error: {error}")
     for row in rows:

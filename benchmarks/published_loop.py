@@ -1,8 +1,11 @@
-"""The published way to train one operating point, re-created from its description, to have its cost beside Quadrate's.
+"""The published way to train one operating point, re-created from its description, to have its cost
+beside Quadrate's.
 
-It is the loop of RDPC (Wang et al. 2025), which comes from uRDP (Zhang et al. 2021), on images of MNIST's shape: one model at a time; images decoded
-one by one; the published networks in float32; the soft-to-hard quantizer; a critic that is trained on every second batch, and asked in every codec
-step, even where its weight is 0; a pass over the whole test set after every epoch. Left out is what costs little: grids, checkpoints, the entropy.
+It is the loop of RDPC (Wang et al. 2025), which comes from uRDP (Zhang et al. 2021), on images of
+MNIST's shape: one model at a time; images decoded one by one; the published networks in float32;
+the soft-to-hard quantizer; a critic that is trained on every second batch, and asked in every codec
+step, even where its weight is 0; a pass over the whole test set after every epoch. Left out is what
+costs little: grids, checkpoints, the entropy.
 """
 
 from __future__ import annotations
@@ -46,7 +49,9 @@ class PerImage(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         picture = Image.fromarray(self.images[index, 0].numpy())
-        return torch.from_numpy(np.array(picture)).unsqueeze(0).float().div(255), int(self.labels[index])
+        return torch.from_numpy(np.array(picture)).unsqueeze(0).float().div(255), int(
+            self.labels[index]
+        )
 
 
 class PublishedLoop:
@@ -54,8 +59,10 @@ class PublishedLoop:
 
     Args:
         source: The images; the networks live on its device.
-        classifier: The frozen classifier of the loss: images (N, C, H, W) in [0, 1] to logits or log-probabilities (N, K).
-        point: Rate and weights; its `lambda_c` is in nats, as everywhere in Quadrate, and is turned into the published weight, which multiplies bits.
+        classifier: The frozen classifier of the loss: images (N, C, H, W) in [0, 1] to logits or
+            log-probabilities (N, K).
+        point: Rate and weights; its `lambda_c` is in nats, as everywhere in Quadrate, and is turned
+            into the published weight, which multiplies bits.
     """
 
     def __init__(self, source: Source, classifier: nn.Module, point: OperatingPoint) -> None:
@@ -65,12 +72,20 @@ class PublishedLoop:
         self.encoder = paper.encoder(source.shape, len(point.levels)).to(self.device)
         self.decoder = paper.decoder(source.shape, len(point.levels)).to(self.device)
         self.critic = paper.critic(source.shape).to(self.device)
-        self.codec_optimizers = [torch.optim.Adam(net.parameters(), CODEC_LEARNING_RATE, BETAS) for net in (self.encoder, self.decoder)]
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), CRITIC_LEARNING_RATE, BETAS)
+        self.codec_optimizers = [
+            torch.optim.Adam(net.parameters(), CODEC_LEARNING_RATE, BETAS)
+            for net in (self.encoder, self.decoder)
+        ]
+        self.critic_optimizer = torch.optim.Adam(
+            self.critic.parameters(), CRITIC_LEARNING_RATE, BETAS
+        )
         self.mixing = np.random.default_rng(point.seed)
 
     def batches(self, loader: Batches) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The batches of all epochs, with their number in the epoch; sets the learning rates of each epoch."""
+        """The batches of all epochs, with their number in the epoch.
+
+        Sets the learning rates of each epoch.
+        """
         for epoch in itertools.count():
             factor = 1.0 if epoch < 20 else 1 / 5 if epoch < 40 else 1 / 50
             for optimizer in self.codec_optimizers:
@@ -91,13 +106,20 @@ class PublishedLoop:
             self.critic_step(x)
 
     def critic_step(self, x: Tensor) -> None:
-        """WGAN-GP with three forward passes of the critic: pictures, reconstructions, and what lies between."""
+        """WGAN-GP with three forward passes of the critic.
+
+        Pictures, reconstructions, and what lies between.
+        """
         reconstruction = self.reconstruct(x).detach()
-        share = torch.from_numpy(self.mixing.random((len(x), 1, 1, 1), dtype=np.float32)).to(self.device)
+        share = torch.from_numpy(self.mixing.random((len(x), 1, 1, 1), dtype=np.float32)).to(
+            self.device
+        )
         between = (share * x + (1 - share) * reconstruction).requires_grad_()
         (slope,) = torch.autograd.grad(self.critic(between).sum(), between, create_graph=True)
         penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
-        loss = self.critic(reconstruction).mean() - self.critic(x).mean() + GRADIENT_PENALTY * penalty
+        loss = (
+            self.critic(reconstruction).mean() - self.critic(x).mean() + GRADIENT_PENALTY * penalty
+        )
         self.critic_optimizer.zero_grad()
         loss.backward()
         self.critic_optimizer.step()
@@ -106,7 +128,10 @@ class PublishedLoop:
         """λd·MSE - λp·E D(x̂) + λc·CE, each term computed whatever its weight."""
         reconstruction = self.reconstruct(x)
         cross_entropy_bits = F.cross_entropy(self.classifier(reconstruction), labels) / math.log(2)
-        loss = self.point.lambda_d * F.mse_loss(reconstruction, x) - self.point.lambda_p * self.critic(reconstruction).mean()
+        loss = (
+            self.point.lambda_d * F.mse_loss(reconstruction, x)
+            - self.point.lambda_p * self.critic(reconstruction).mean()
+        )
         loss = loss + self.point.lambda_c * math.log(2) * cross_entropy_bits
         for optimizer in self.codec_optimizers:
             optimizer.zero_grad()
@@ -132,38 +157,51 @@ class PublishedLoop:
             logits = self.classifier(reconstruction)
             totals["mse"] += len(x) * F.mse_loss(reconstruction, x).item()
             totals["critic_gap"] += (self.critic(x) - self.critic(reconstruction)).sum().item()
-            totals["cross_entropy_bits"] += F.cross_entropy(logits, labels, reduction="sum").item() / math.log(2)
+            totals["cross_entropy_bits"] += F.cross_entropy(
+                logits, labels, reduction="sum"
+            ).item() / math.log(2)
             totals["accuracy"] += (logits.argmax(1) == labels).sum().item()
             count += len(x)
         codec.train()
         return {name: total / count for name, total in totals.items()}
 
 
-def run(source: Source, classifier: nn.Module, point: OperatingPoint, steps: int, threads: int = 1) -> dict[str, float]:
-    """Times a number of training steps and one pass over the test set, and projects what the whole training of 30 epochs would take.
+def run(
+    source: Source, classifier: nn.Module, point: OperatingPoint, steps: int, threads: int = 1
+) -> dict[str, float]:
+    """Times a number of training steps and one pass over the test set, and projects what the whole
+    training of 30 epochs would take.
 
-    Nothing but these steps and this pass is run: the names of all numbers that are not measured begin with `projected`. The published loop has no
-    validation split, so it trains on the source's training and validation images together, which on MNIST are the published 60,000.
+    Nothing but these steps and this pass is run: the names of all numbers that are not measured
+    begin with `projected`. The published loop has no validation split, so it trains on the source's
+    training and validation images together, which on MNIST are the published 60,000.
 
     Args:
         source: The images, of one channel; a GPU is used if they lie on one.
         classifier: The frozen classifier of the loss.
         point: What to train.
-        steps: How many steps to time, an even number, so that critic and codec have equal shares, as they have in an epoch.
+        steps: How many steps to time, an even number, so that critic and codec have equal shares,
+            as they have in an epoch.
         threads: Threads for torch's operators.
 
     Raises:
-        QuadrateError: If the number of steps is odd or below 2, or there are no published networks for the source's shape.
+        QuadrateError: If the number of steps is odd or below 2, or there are no published networks
+            for the source's shape.
     """
     if steps < 2 or steps % 2:
-        raise QuadrateError(f"the published loop alternates critic and codec, so steps must be an even number from 2 on; got {steps}")
+        raise QuadrateError(
+            "the published loop alternates critic and codec, so steps must be an even number from"
+            f" 2 on; got {steps}"
+        )
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.random.fork_rng():
             torch.manual_seed(point.seed)
             loop = PublishedLoop(source, classifier, point)
-            train: Batches = DataLoader(PerImage(source.train, source.validation), BATCH, shuffle=True)  # type: ignore[arg-type]
+            train: Batches = DataLoader(
+                PerImage(source.train, source.validation), BATCH, shuffle=True
+            )  # type: ignore[arg-type]
             test: Batches = DataLoader(PerImage(source.test), TEST_BATCH)  # type: ignore[arg-type]
             batches = loop.batches(train)
 
@@ -188,6 +226,10 @@ def run(source: Source, classifier: nn.Module, point: OperatingPoint, steps: int
         "epochs": EPOCHS,
         "projected_cpu_seconds_training": EPOCHS * steps_per_epoch * training.cpu / steps,
         "projected_cpu_seconds_test_passes": EPOCHS * testing.cpu,
-        "projected_cpu_seconds_a_point": EPOCHS * (steps_per_epoch * training.cpu / steps + testing.cpu),
-        "projected_wall_seconds_a_point": EPOCHS * (steps_per_epoch * training.wall / steps + testing.wall),
+        "projected_cpu_seconds_a_point": (
+            EPOCHS * (steps_per_epoch * training.cpu / steps + testing.cpu)
+        ),
+        "projected_wall_seconds_a_point": (
+            EPOCHS * (steps_per_epoch * training.wall / steps + testing.wall)
+        ),
     }

@@ -16,8 +16,9 @@ class Seconds:
 
     Attributes:
         wall: Seconds on the clock.
-        cpu: Processor seconds, user and system, of all threads of this process and of the child processes that the work started and waited for. A
-            child counts from its very start, so its interpreter and its imports are in it.
+        cpu: Processor seconds, user and system, of all threads of this process and of the child
+            processes that the work started and waited for. A child counts from its very start, so
+            its interpreter and its imports are in it.
     """
 
     wall: float

@@ -1,4 +1,7 @@
-"""Headless Chromium for tests, driven over its debugging pipe: real mouse, keys, media and screenshots, without another package."""
+"""Headless Chromium for tests, driven over its debugging pipe.
+
+Real mouse, keys, media and screenshots, without another package.
+"""
 
 import base64
 import json
@@ -8,26 +11,55 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 class Browser:
-    """One browser with one page; what the page complains about is in `problems`, what it asks for in `requests`."""
+    """One browser with one page.
+
+    What the page complains about is in `problems`, what it asks for in `requests`.
+    """
 
     def __init__(self, profile: Path) -> None:
         assert CHROMIUM
         (read, self.writes), (self.reads, write) = os.pipe(), os.pipe()
-        switches = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-extensions", "--remote-debugging-pipe"]
-        command = ["bash", "-c", f'exec "$@" 3<&{read} 4>&{write}', "bash", CHROMIUM, *switches, f"--user-data-dir={profile}", "about:blank"]
+        switches = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-extensions",
+            "--remote-debugging-pipe",
+        ]
+        command = [
+            "bash",
+            "-c",
+            f'exec "$@" 3<&{read} 4>&{write}',
+            "bash",
+            CHROMIUM,
+            *switches,
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, pass_fds=(read, write), env=os.environ | {"HOME": str(profile)}, **quiet)
+        self.process = subprocess.Popen(
+            command, pass_fds=(read, write), env=os.environ | {"HOME": str(profile)}, **quiet
+        )
         os.close(read)
         os.close(write)
         self.problems: list[str] = []
         self.requests: list[str] = []
         self.buffer, self.number, self.session, self.loaded = b"", 0, "", False
-        page = next(target for target in self("Target.getTargets")["targetInfos"] if target["type"] == "page")
-        self.session = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        page = next(
+            target
+            for target in self("Target.getTargets")["targetInfos"]
+            if target["type"] == "page"
+        )
+        self.session = self("Target.attachToTarget", targetId=page["targetId"], flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self(f"{domain}.enable")
 
@@ -46,7 +78,9 @@ class Browser:
     def __call__(self, method: str, **parameters: Any) -> Any:
         """One command of the Chrome DevTools Protocol, and its result."""
         self.number += 1
-        message = {"id": self.number, "method": method, "params": parameters} | ({"sessionId": self.session} if self.session else {})
+        message = {"id": self.number, "method": method, "params": parameters} | (
+            {"sessionId": self.session} if self.session else {}
+        )
         os.write(self.writes, json.dumps(message).encode() + b"\0")
         while (answer := self._next()).get("id") != self.number:
             self._note(answer)
@@ -63,13 +97,21 @@ class Browser:
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression gives in the page."""
-        result = self("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        result = self(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
     def resize(self, width: int, height: int, phone: bool = False) -> None:
         """Sets the window's size in CSS pixels."""
-        self("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2 if phone else 1, mobile=phone)
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=2 if phone else 1,
+            mobile=phone,
+        )
         self("Emulation.setTouchEmulationEnabled", enabled=phone)
         self._settle()
 
@@ -86,20 +128,43 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Presses a key, by its name in KeyboardEvent.key."""
-        codes = {"Tab": 9, "ArrowRight": 39, "ArrowLeft": 37, "ArrowUp": 38, "ArrowDown": 40, "Home": 36, "End": 35, "Escape": 27, "Enter": 13}
+        codes = {
+            "Tab": 9,
+            "ArrowRight": 39,
+            "ArrowLeft": 37,
+            "ArrowUp": 38,
+            "ArrowDown": 40,
+            "Home": 36,
+            "End": 35,
+            "Escape": 27,
+            "Enter": 13,
+        }
         for kind in ("rawKeyDown", "keyUp"):
-            self("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key])
+            self(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=codes[key],
+            )
 
     def screenshot(self, path: Path, whole: bool = False) -> None:
         """What is in sight, or the whole page, as PNG."""
-        path.write_bytes(base64.b64decode(self("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]))
+        path.write_bytes(
+            base64.b64decode(
+                self("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+            )
+        )
 
     def _settle(self) -> None:
         """Lets two frames pass, after which observers have run."""
         self.value("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def _middle(self, selector: str) -> tuple[float, float]:
-        place = f"(e => (e.scrollIntoView({{block: 'center'}}), e.getBoundingClientRect()))(document.querySelector({json.dumps(selector)}))"
+        place = (
+            "(e => (e.scrollIntoView({block: 'center'}),"
+            f" e.getBoundingClientRect()))(document.querySelector({json.dumps(selector)}))"
+        )
         x, y = self.value(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({place})")
         return x, y
 

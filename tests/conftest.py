@@ -1,4 +1,7 @@
-"""What several test files share: a source and a judge that are small enough to train on in a moment."""
+"""What several test files share.
+
+A source and a judge that are small enough to train on in a moment.
+"""
 
 import hypothesis
 import pytest
@@ -9,12 +12,17 @@ from quadrate.sources.source import fingerprint_of
 from quadrate.training.judges import Judge, train_judge
 
 hypothesis.settings.register_profile("quadrate", derandomize=True, deadline=None, database=None)
-hypothesis.settings.load_profile("quadrate")  # the same examples every time, however busy the machine is
+hypothesis.settings.load_profile(
+    "quadrate"
+)  # the same examples every time, however busy the machine is
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
-    """Two threads on a busy machine wait for each other; and results are promised for one thread."""
+    """Two threads on a busy machine wait for each other.
+
+    And results are promised for one thread.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -26,7 +34,10 @@ def digits() -> Source:
     """Scikit-learn's digits, 8x8, cut down to 256 training, 64 validation and 64 test images."""
     whole = load_source("digits")
     sizes = {"train": 256, "validation": 64, "test": 64}
-    splits = {name: Split(getattr(whole, name).images[:size], getattr(whole, name).labels[:size]) for name, size in sizes.items()}
+    splits = {
+        name: Split(getattr(whole, name).images[:size], getattr(whole, name).labels[:size])
+        for name, size in sizes.items()
+    }
     return Source("tiny digits", **splits, classes=10, fingerprint=fingerprint_of(**splits))
 
 

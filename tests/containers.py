@@ -14,7 +14,11 @@ from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Wr
 
 ROOT = Path(__file__).parent.parent
 TWO = Header((1, 2, 3), 7, (LayerHeader(b"a" * 16, 3), LayerHeader(b"b" * 16, 2)))
-CHUNKS = [ChunkData(2, (b"base", b"")), ChunkData(1, (b"", b"")), ChunkData(3, (b"more", b"refined"))]
+CHUNKS = [
+    ChunkData(2, (b"base", b"")),
+    ChunkData(1, (b"", b"")),
+    ChunkData(3, (b"more", b"refined")),
+]
 
 
 def blake2b(width: int, data: bytes) -> bytes:
@@ -34,7 +38,9 @@ def header_bytes(
     zero=0,
 ) -> bytes:
     body = b"".join(struct.pack("<I", size) for size in shape)
-    body += b"".join(struct.pack("<16sI", identity, columns) for identity, columns in layers) + bytes(kinds)
+    body += b"".join(
+        struct.pack("<16sI", identity, columns) for identity, columns in layers
+    ) + bytes(kinds)
     counts = counts or (len(shape), len(layers), len(kinds))
     length = 32 + len(body) if length is None else length
     data = struct.pack("<8sHHIQ4B", magic, version, flags, length, seed, *counts, zero) + body
@@ -42,7 +48,9 @@ def header_bytes(
 
 
 def labels_bytes(labels, width=1) -> bytes:
-    return bytes([width]) + b"".join(int(label).to_bytes(width, "little", signed=True) for label in labels)
+    return bytes([width]) + b"".join(
+        int(label).to_bytes(width, "little", signed=True) for label in labels
+    )
 
 
 def names_bytes(names) -> bytes:
@@ -69,7 +77,10 @@ class Chunk:
 
 @dataclass
 class Forgery:
-    """A file's fields; None is what is right. All checksums are made for what is written, be it right or wrong."""
+    """A file's fields; None is what is right.
+
+    All checksums are made for what is written, be it right or wrong.
+    """
 
     header: bytes = field(default_factory=header_bytes)
     chunks: tuple[Chunk, ...] = ()
@@ -87,9 +98,17 @@ class Forgery:
             parts = (*chunk.payloads, chunk.side)
             sizes = chunk.sizes or tuple(map(len, parts))
             body = struct.pack(
-                "<IQI", *(right if value is None else value for value, right in ((chunk.number, number), (chunk.first, first))), chunk.samples
+                "<IQI",
+                *(
+                    right if value is None else value
+                    for value, right in ((chunk.number, number), (chunk.first, first))
+                ),
+                chunk.samples,
             )
-            body += b"".join(struct.pack("<II", size, zlib.crc32(part)) for size, part in zip(sizes, parts, strict=True))
+            body += b"".join(
+                struct.pack("<II", size, zlib.crc32(part))
+                for size, part in zip(sizes, parts, strict=True)
+            )
             if number == 0 and self.file_id is None:
                 file_id = blake2b(8, self.header + body + b"".join(parts))
             head = chunk.marker + (chunk.file_id or file_id) + body
@@ -103,9 +122,19 @@ class Forgery:
 
     def trailer(self, entries: bytes, samples: int, file_id: bytes) -> bytes:
         count = len(entries) // 20 if self.count is None else self.count
-        body = (self.trailer_id or file_id) + struct.pack("<IQ", count, samples if self.samples is None else self.samples) + entries
+        body = (
+            (self.trailer_id or file_id)
+            + struct.pack("<IQ", count, samples if self.samples is None else self.samples)
+            + entries
+        )
         length = len(body) + 32 if self.trailer_length is None else self.trailer_length
-        return self.trailer_marker + body + blake2b(16, self.header + body) + struct.pack("<I", length) + b"QUADEND\n"
+        return (
+            self.trailer_marker
+            + body
+            + blake2b(16, self.header + body)
+            + struct.pack("<I", length)
+            + b"QUADEND\n"
+        )
 
     def but(self, **changes) -> "Forgery":
         return replace(self, **changes)
@@ -118,14 +147,24 @@ def vector() -> bytes:
 
 
 def same(a: ChunkData, b: ChunkData) -> bool:
-    labels = a.labels is b.labels is None or (a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels))
+    labels = a.labels is b.labels is None or (
+        a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels)
+    )
     return labels and (a.samples, a.payloads, a.names) == (b.samples, b.payloads, b.names)
 
 
 def everything(reader: Reader) -> tuple:
     """All that a reader gives away, in a form that can be compared."""
     chunks = [reader.read(number) for number in range(len(reader.index))]
-    content = [(chunk.samples, chunk.payloads, None if chunk.labels is None else chunk.labels.tolist(), chunk.names) for chunk in chunks]
+    content = [
+        (
+            chunk.samples,
+            chunk.payloads,
+            None if chunk.labels is None else chunk.labels.tolist(),
+            chunk.names,
+        )
+        for chunk in chunks
+    ]
     return reader.header, reader.samples, reader.index.tolist(), content
 
 

@@ -12,10 +12,18 @@ from PIL import Image
 
 def idx_bytes(array: np.ndarray) -> bytes:
     """An idx file of unsigned bytes."""
-    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
-def write_mnist(folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], zipped: bool = True) -> None:
+def write_mnist(
+    folder: Path,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray],
+    zipped: bool = True,
+) -> None:
     """The four files of MNIST and Fashion-MNIST; images are (N, H, W)."""
     folder.mkdir(parents=True, exist_ok=True)
     for prefix, (images, labels) in (("train", train), ("t10k", test)):
@@ -29,7 +37,10 @@ def write_mnist(folder: Path, train: tuple[np.ndarray, np.ndarray], test: tuple[
 
 
 def write_svhn(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    """SVHN's cropped digits: images are (N, 3, 32, 32); labels from 0 are written as SVHN does, with 10 for the digit 0."""
+    """SVHN's cropped digits: images are (N, 3, 32, 32).
+
+    Labels from 0 are written as SVHN does, with 10 for the digit 0.
+    """
     from scipy.io import savemat
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,14 +48,20 @@ def write_svhn(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     savemat(path, {"X": images.transpose(2, 3, 1, 0), "y": y}, do_compression=True)
 
 
-def cifar_batches(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> dict[str, bytes]:
+def cifar_batches(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> dict[str, bytes]:
     """The six batches of CIFAR-10's binary version; images are (N, 3, 32, 32)."""
 
     def records(images: np.ndarray, labels: np.ndarray) -> bytes:
-        return b"".join(bytes([label]) + image.tobytes() for image, label in zip(images, labels, strict=True))
+        return b"".join(
+            bytes([label]) + image.tobytes() for image, label in zip(images, labels, strict=True)
+        )
 
     parts = zip(np.array_split(train[0], 5), np.array_split(train[1], 5), strict=True)
-    batches = {f"data_batch_{number}.bin": records(*part) for number, part in enumerate(parts, start=1)}
+    batches = {
+        f"data_batch_{number}.bin": records(*part) for number, part in enumerate(parts, start=1)
+    }
     return {**batches, "test_batch.bin": records(*test)}
 
 
@@ -61,10 +78,17 @@ def write_tar(path: Path, members: dict[str, bytes], tar_format: int = tarfile.G
             archive.addfile(info, io.BytesIO(data))
 
 
-def write_folder(root: Path, classes: tuple[str, ...] = ("circle", "square"), count: int = 10, mode: str = "L") -> None:
-    """`count` PNG images of 6x5 a class; the first channel of every pixel is the image's number, counted through all classes."""
+def write_folder(
+    root: Path, classes: tuple[str, ...] = ("circle", "square"), count: int = 10, mode: str = "L"
+) -> None:
+    """`count` PNG images of 6x5 a class.
+
+    The first channel of every pixel is the image's number, counted through all classes.
+    """
     for index, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for number in range(count):
             value = index * count + number
-            Image.new(mode, (6, 5), value if mode == "L" else (value, 1, 2, 255)[: len(mode)]).save(root / name / f"{number:03}.png")
+            Image.new(mode, (6, 5), value if mode == "L" else (value, 1, 2, 255)[: len(mode)]).save(
+                root / name / f"{number:03}.png"
+            )

@@ -1,8 +1,10 @@
-"""Coverage-guided fuzzing of everything that reads a .quad file: `pip install atheris`, then `python tests/fuzz_quad.py -max_total_time=600 corpus/`.
+"""Coverage-guided fuzzing of everything that reads a .quad file.
 
-The first byte chooses: even, the rest is a file as it stands; odd, the rest is the payload of a chunk in an otherwise valid file with right
-checksums, read with a real codec down to the symbols. Only QuadrateError may come out.
-"""
+`pip install atheris`, then `python tests/fuzz_quad.py -max_total_time=600 corpus/`.
+
+The first byte chooses: even, the rest is a file as it stands; odd, the rest is the payload of a
+chunk in an otherwise valid file with right checksums, read with a real codec down to the symbols.
+Only QuadrateError may come out."""
 
 import io
 import sys
@@ -11,7 +13,9 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["quadrate.coding", "quadrate.bottlenecks.contexts", "quadrate.codecs.quad"]):
+with atheris.instrument_imports(
+    include=["quadrate.coding", "quadrate.bottlenecks.contexts", "quadrate.codecs.quad"]
+):
     from quadrate import Codec, QuadrateError
     from quadrate.codecs.quad import QuadFile
     from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
@@ -27,7 +31,9 @@ def decode_payload(data: bytes) -> None:
     (model,) = CODEC.models
     samples = 1 + int.from_bytes(data[:2], "little") % 2000
     file = io.BytesIO()
-    with Writer.create(file, Header(CODEC.shape, 7, (LayerHeader(model.identity, model.columns),))) as writer:
+    with Writer.create(
+        file, Header(CODEC.shape, 7, (LayerHeader(model.identity, model.columns),))
+    ) as writer:
         writer.write(ChunkData(samples, (data[2:],)))
     with QuadFile(file.getvalue(), CODEC) as opened:
         symbols = opened.symbols(0)

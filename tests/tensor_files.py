@@ -14,18 +14,29 @@ from quadrate.core.tensor_file import write_tensors
 def contents(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """A file's texts, all but the digest, and its tensors."""
     with safetensors.safe_open(path, framework="pt") as file:
-        metadata = {name: text for name, text in (file.metadata() or {}).items() if name != "digest"}
+        metadata = {
+            name: text for name, text in (file.metadata() or {}).items() if name != "digest"
+        }
     return metadata, safetensors.torch.load(path.read_bytes())
 
 
-def rewrite(path: Path, metadata: Mapping[str, str | None] | None = None, tensors: Mapping[str, Any] | None = None) -> None:
+def rewrite(
+    path: Path,
+    metadata: Mapping[str, str | None] | None = None,
+    tensors: Mapping[str, Any] | None = None,
+) -> None:
     """Changes, adds or drops (None) texts and tensors (or arrays) of a file, which gets the digest that belongs to what it holds then."""
     texts, parts = contents(path)
     both: list[dict[str, Any]] = [
-        {name: value for name, value in {**old, **(new or {})}.items() if value is not None} for old, new in ((texts, metadata), (parts, tensors))
+        {name: value for name, value in {**old, **(new or {})}.items() if value is not None}
+        for old, new in ((texts, metadata), (parts, tensors))
     ]
     here = {
-        name: torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray | np.generic) else value
+        name: (
+            torch.from_numpy(np.ascontiguousarray(value))
+            if isinstance(value, np.ndarray | np.generic)
+            else value
+        )
         for name, value in both[1].items()
     }
     write_tensors(path, here, both[0])

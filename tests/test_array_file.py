@@ -1,4 +1,8 @@
-"""Arrays from elsewhere: a hostile .npy or .npz file is one line, whoever reads it, and takes no memory for what it only claims to hold."""
+"""Arrays from elsewhere.
+
+A hostile .npy or .npz file is one line, whoever reads it, and takes no memory for what it only
+claims to hold.
+"""
 
 import io
 import resource
@@ -19,7 +23,13 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (10, 1, 8, 8), dtype=np.uint8
 
 def npy(header: str, data: bytes = b"", version: int = 1, length: int | None = None) -> bytes:
     text = header.encode("latin-1")
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text) if length is None else length) + text + data
+    return (
+        b"\x93NUMPY"
+        + bytes([version, 0])
+        + struct.pack("<H" if version == 1 else "<I", len(text) if length is None else length)
+        + text
+        + data
+    )
 
 
 def described(shape: str = "(10, 1, 8, 8)", kind: str = "'|u1'", order: str = "False") -> str:
@@ -81,14 +91,24 @@ def line(tmp_path, capsys):
         with pytest.raises(SystemExit) as caught:
             main([str(argument) for argument in arguments])
         error = capsys.readouterr().err
-        assert caught.value.code == 1 and error.startswith("quadrate: ") and error.count("\n") == 1, error
+        assert (
+            caught.value.code == 1 and error.startswith("quadrate: ") and error.count("\n") == 1
+        ), error
         return error.removeprefix("quadrate: ")
 
     return run
 
 
 def compress(tmp_path: Path, path: Path, *flags: str) -> tuple[str, ...]:
-    return ("compress", str(path), "-o", str(tmp_path / "out.quad"), "--codec", str(tmp_path / "c.st"), *flags)
+    return (
+        "compress",
+        str(path),
+        "-o",
+        str(tmp_path / "out.quad"),
+        "--codec",
+        str(tmp_path / "c.st"),
+        *flags,
+    )
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -96,20 +116,32 @@ def test_hostile_arrays_are_one_line(tmp_path, line, case):
     path = tmp_path / "a.npy"
     path.write_bytes(HOSTILE[case])
     assert line(*compress(tmp_path, path)).startswith(f"{path}: not a readable array file (")
-    packed = stored(tmp_path / "a.npz", {"images.npy": HOSTILE[case], "labels.npy": saved(np.arange(10))})
-    assert line(*compress(tmp_path, packed, "--labels")).startswith(f"{packed}: not a readable array file (")
+    packed = stored(
+        tmp_path / "a.npz", {"images.npy": HOSTILE[case], "labels.npy": saved(np.arange(10))}
+    )
+    assert line(*compress(tmp_path, packed, "--labels")).startswith(
+        f"{packed}: not a readable array file ("
+    )
     labels = stored(tmp_path / "b.npz", {"images.npy": saved(IMAGES), "labels.npy": HOSTILE[case]})
     assert line(*compress(tmp_path, labels, "--labels")).startswith(f"{labels}: ")
-    source = stored(tmp_path / "c.npz", {"pmf.npy": HOSTILE[case], "distortion.npy": saved(np.eye(2))})
-    assert line("theory", "rate", "discrete", source).startswith(f"{source}: not a readable array file (")
+    source = stored(
+        tmp_path / "c.npz", {"pmf.npy": HOSTILE[case], "distortion.npy": saved(np.eye(2))}
+    )
+    assert line("theory", "rate", "discrete", source).startswith(
+        f"{source}: not a readable array file ("
+    )
     (tmp_path / "source").mkdir()
     (tmp_path / "source/pmf.npy").write_bytes(HOSTILE[case])
-    assert line("theory", "rate", "discrete", tmp_path / "source").startswith(f"{tmp_path}/source/pmf.npy: not a readable array file (")
+    assert line("theory", "rate", "discrete", tmp_path / "source").startswith(
+        f"{tmp_path}/source/pmf.npy: not a readable array file ("
+    )
 
 
 def test_hostile_archives_are_one_line(tmp_path, line):
     good = saved(IMAGES)
-    broken = bytearray(stored(tmp_path / "good.npz", {"images.npy": good}, zipfile.ZIP_DEFLATED).read_bytes())
+    broken = bytearray(
+        stored(tmp_path / "good.npz", {"images.npy": good}, zipfile.ZIP_DEFLATED).read_bytes()
+    )
     broken[60:90] = bytes(30)
     (tmp_path / "zlib.npz").write_bytes(broken)
     encrypted = bytearray((tmp_path / "good.npz").read_bytes())
@@ -123,9 +155,13 @@ def test_hostile_archives_are_one_line(tmp_path, line):
     stored(tmp_path / "nothing.npz", {})
     for name in ("zlib", "encrypted", "cut", "bare", "lzma", "bzip2", "nothing"):
         path = tmp_path / f"{name}.npz"
-        assert line(*compress(tmp_path, path)).startswith(f"{path}: not a readable array file ("), name
+        assert line(*compress(tmp_path, path)).startswith(f"{path}: not a readable array file ("), (
+            name
+        )
         assert str(path) in line("theory", "rate", "discrete", path)
-    assert "it holds nothing; expected an array images" in line(*compress(tmp_path, tmp_path / "bare.npz"))
+    assert "it holds nothing; expected an array images" in line(
+        *compress(tmp_path, tmp_path / "bare.npz")
+    )
 
 
 def test_labels_are_as_many_as_images(tmp_path, line):
@@ -141,7 +177,10 @@ def test_labels_are_as_many_as_images(tmp_path, line):
 def test_no_memory_is_taken_for_what_is_claimed(tmp_path):
     """A member that says it holds 2 GiB, and packs little."""
     path = tmp_path / "bomb.npz"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("images.npy", "w", force_zip64=True) as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("images.npy", "w", force_zip64=True) as member,
+    ):
         member.write(npy(described("(1000000, 1, 8, 8)")))
         for _ in range(64):
             member.write(bytes(1 << 20))
@@ -159,7 +198,10 @@ def test_pipes_are_not_opened(tmp_path, line):
 
     for name in ("a.npy", "a.npz", "a.png"):
         os.mkfifo(tmp_path / name)
-        assert line(*compress(tmp_path, tmp_path / name)) == f"cannot read {tmp_path / name}: it is not a regular file\n"
+        assert (
+            line(*compress(tmp_path, tmp_path / name))
+            == f"cannot read {tmp_path / name}: it is not a regular file\n"
+        )
     assert "it is not a regular file" in line("theory", "rate", "discrete", tmp_path / "a.npz")
 
 
@@ -168,8 +210,16 @@ def test_pipes_are_not_opened(tmp_path, line):
 def test_numbers_come_back_as_numpy_saved_them(tmp_path, kind, order):
     array = np.asarray(np.arange(24).reshape(2, 3, 4) % 5, kind, order)
     np.save(tmp_path / "a.npy", array)
-    np.savez_compressed(tmp_path / "b.npz", first=array, second=array[..., 0], empty=array[:0], single=array[0, 0, 0])
-    assert np.array_equal(read_array(tmp_path / "a.npy"), array) and read_array(tmp_path / "a.npy").dtype == array.dtype.newbyteorder("=")
+    np.savez_compressed(
+        tmp_path / "b.npz",
+        first=array,
+        second=array[..., 0],
+        empty=array[:0],
+        single=array[0, 0, 0],
+    )
+    assert np.array_equal(read_array(tmp_path / "a.npy"), array) and read_array(
+        tmp_path / "a.npy"
+    ).dtype == array.dtype.newbyteorder("=")
     with np.load(tmp_path / "b.npz") as archive:
         assert array_names(tmp_path / "b.npz") == tuple(archive.files)
         for name in archive.files:
@@ -178,9 +228,14 @@ def test_numbers_come_back_as_numpy_saved_them(tmp_path, kind, order):
 
 
 def test_headers_of_other_programs(tmp_path):
-    for header in ('{"descr":"<f4","fortran_order":False,"shape":(2,)}', "{'shape': (2L,), 'fortran_order': False, 'descr': '<f4'}   \n"):
+    for header in (
+        '{"descr":"<f4","fortran_order":False,"shape":(2,)}',
+        "{'shape': (2L,), 'fortran_order': False, 'descr': '<f4'}   \n",
+    ):
         for version in (1, 2, 3):
-            (tmp_path / "a.npy").write_bytes(npy(header, np.array([1, 2], "<f4").tobytes(), version))
+            (tmp_path / "a.npy").write_bytes(
+                npy(header, np.array([1, 2], "<f4").tobytes(), version)
+            )
             assert read_array(tmp_path / "a.npy").tolist() == [1, 2]
 
 

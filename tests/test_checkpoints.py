@@ -1,4 +1,7 @@
-"""Checkpoints under attack: a training goes on to the result that it was on its way to, or one line says to delete the file."""
+"""Checkpoints under attack.
+
+A training goes on to the result that it was on its way to, or one line says to delete the file.
+"""
 
 import dataclasses
 import json
@@ -29,7 +32,9 @@ SETTINGS = TrainingConfig(epochs=3, batch=64, precision="float32")
 FORMAT = "quadrate-checkpoint-2"
 SOURCE = dihedral_patterns(2, [0.5, 0.5])
 SMALL = InvariantConfig(dims=2, steps=20, batch=32, objective="vic", likelihood="bernoulli")
-ATTACKS = pytest.mark.parametrize("attacks", [60, pytest.param(1000, marks=pytest.mark.slow)])  # most come with a digest that fits
+ATTACKS = pytest.mark.parametrize(
+    "attacks", [60, pytest.param(1000, marks=pytest.mark.slow)]
+)  # most come with a digest that fits
 
 
 class Stopped(Exception):
@@ -51,7 +56,14 @@ def checkpoints(monkeypatch):
 @pytest.fixture
 def interrupted(digits, tmp_path) -> Assignment:
     """A stage whose point has a checkpoint of its first epoch."""
-    assignment = Assignment(Stage("stage", (POINT,), training=SETTINGS), digits, find_family("compact"), None, tmp_path / "run", {})
+    assignment = Assignment(
+        Stage("stage", (POINT,), training=SETTINGS),
+        digits,
+        find_family("compact"),
+        None,
+        tmp_path / "run",
+        {},
+    )
     with pytest.raises(Stopped):
         train_stage(assignment, "single", report=stop)
     return assignment
@@ -64,7 +76,11 @@ def checkpoint_of(assignment: Assignment):
 def resume(assignment: Assignment) -> dict[str, Tensor]:
     train_stage(assignment, "single")
     codec = Codec.load(assignment.place(POINT) / "model.safetensors")
-    return {f"{role}/{name}": tensor for role, state in codec.states.items() for name, tensor in state.items()}
+    return {
+        f"{role}/{name}": tensor
+        for role, state in codec.states.items()
+        for name, tensor in state.items()
+    }
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -76,20 +92,38 @@ DAMAGES: list[Callable[[dict[str, Tensor], str, random.Random], object]] = [
     lambda state, name, draw: state.pop(name),
     lambda state, name, draw: state.update({f"{name}x": state[name]}),
     lambda state, name, draw: state.update({draw.choice(sorted(state)): state.pop(name)}),
-    lambda state, name, draw: state.update({name: torch.tensor(0.5)}) if state[name].shape else state.update({name: torch.zeros(2)}),
-    lambda state, name, draw: state.update({name: state[name].flatten()[:1].clone()}) if state[name].numel() > 1 else state.pop(name),
+    lambda state, name, draw: (
+        state.update({name: torch.tensor(0.5)})
+        if state[name].shape
+        else state.update({name: torch.zeros(2)})
+    ),
+    lambda state, name, draw: (
+        state.update({name: state[name].flatten()[:1].clone()})
+        if state[name].numel() > 1
+        else state.pop(name)
+    ),
     lambda state, name, draw: state.update({name: state[name].unsqueeze(0)}),
     lambda state, name, draw: state.update({name: state[name].to(torch.int8)}),
-    lambda state, name, draw: state.update({name: state[name].double() if state[name].dtype != torch.float64 else state[name].float()}),
-    lambda state, name, draw: state.update({name: torch.full(state[name].shape, draw.choice([math.nan, math.inf]))}),
+    lambda state, name, draw: state.update(
+        {name: state[name].double() if state[name].dtype != torch.float64 else state[name].float()}
+    ),
+    lambda state, name, draw: state.update(
+        {name: torch.full(state[name].shape, draw.choice([math.nan, math.inf]))}
+    ),
     lambda state, name, draw: [state.pop(each) for each in list(state) if "optimizer." in each],
     lambda state, name, draw: [state.pop(each) for each in list(state) if each.endswith(".step")],
-    lambda state, name, draw: state.update({counter(state): torch.tensor(draw.choice([-1, 0, 3, 20, 100, 2**40]))}),
+    lambda state, name, draw: state.update(
+        {counter(state): torch.tensor(draw.choice([-1, 0, 3, 20, 100, 2**40]))}
+    ),
     lambda state, name, draw: state.update({counter(state): torch.tensor([1, 1])}),
     lambda state, name, draw: state.update({counter(state): torch.tensor(1.0)}),
-    lambda state, name, draw: state.update({n: torch.tensor(draw.choice([-1.0, 0.5, 7e7])) for n in state if n.endswith(".step")}),
+    lambda state, name, draw: state.update(
+        {n: torch.tensor(draw.choice([-1.0, 0.5, 7e7])) for n in state if n.endswith(".step")}
+    ),
     lambda state, name, draw: state.update({"seconds": -1 - state["seconds"].abs()}),
-    lambda state, name, draw: state.update({n: -1 - t for n, t in state.items() if n.endswith("exp_avg_sq")}),
+    lambda state, name, draw: state.update(
+        {n: -1 - t for n, t in state.items() if n.endswith("exp_avg_sq")}
+    ),
 ]
 
 
@@ -98,13 +132,18 @@ def counter(state: dict[str, Tensor]) -> str:
 
 
 def damage(whole: bytes, path, draw: random.Random) -> None:
-    """Writes a damaged checkpoint: bytes that are changed, or tensors that are, with a digest that fits or none."""
+    """Writes a damaged checkpoint.
+
+    Bytes that are changed, or tensors that are, with a digest that fits or none.
+    """
     kind = draw.random()
     if kind < 0.25:
         broken = bytearray(whole)
         for _ in range(draw.choice([1, 1, 4])):
             broken[draw.randrange(len(broken))] ^= 1 << draw.randrange(8)
-        path.write_bytes(bytes(broken) if draw.random() < 0.7 else whole[: draw.randrange(len(whole))])
+        path.write_bytes(
+            bytes(broken) if draw.random() < 0.7 else whole[: draw.randrange(len(whole))]
+        )
         return
     path.write_bytes(whole)
     texts, state = read_tensors(path, "", [FORMAT])
@@ -115,7 +154,9 @@ def damage(whole: bytes, path, draw: random.Random) -> None:
         except QuadrateError:
             path.write_bytes(b"")
     else:
-        safetensors.torch.save_file({name: tensor.contiguous().clone() for name, tensor in state.items()}, path, texts)
+        safetensors.torch.save_file(
+            {name: tensor.contiguous().clone() for name, tensor in state.items()}, path, texts
+        )
 
 
 @ATTACKS
@@ -138,7 +179,11 @@ def test_no_damage_of_a_checkpoint_trains_on_to_another_result(interrupted, atta
 
 
 def weights(trained) -> dict[str, Tensor]:
-    return {f"{name}/{key}": tensor for name in ("encoder", "head", "bottleneck") for key, tensor in getattr(trained, name).state_dict().items()}
+    return {
+        f"{name}/{key}": tensor
+        for name in ("encoder", "head", "bottleneck")
+        for key, tensor in getattr(trained, name).state_dict().items()
+    }
 
 
 @ATTACKS
@@ -173,7 +218,13 @@ def test_metrics_that_do_not_go_with_the_checkpoint_are_told(interrupted, change
     path = checkpoint_of(interrupted).parent / "metrics.jsonl"
     lines = METRICS[change](path.read_text().splitlines(keepends=True)[:1])
     path.unlink() if lines is None else path.write_text("".join(lines))
-    with pytest.raises(QuadrateError, match="checkpoint .* is damaged .*metrics.jsonl.*; delete it to train the point from the start"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "checkpoint .* is damaged .*metrics.jsonl.*; delete it to train the point from the"
+            " start"
+        ),
+    ):
         resume(interrupted)
 
 
@@ -184,13 +235,19 @@ def bright(batch: Batch) -> Tensor:
 def test_a_checkpoint_of_another_training_is_not_gone_on_with(interrupted, digits, judge):
     other_source = dataclasses.replace(digits, fingerprint="0" * 64)
     for change in (
-        {"stage": Stage("stage", (POINT,), training=dataclasses.replace(SETTINGS, learning_rate=1e-3))},
+        {
+            "stage": Stage(
+                "stage", (POINT,), training=dataclasses.replace(SETTINGS, learning_rate=1e-3)
+            )
+        },
         {"stage": Stage("stage", (POINT,), training=SETTINGS, noise_std=0.1)},
         {"source": other_source},
         {"terms": (Term("bright", 0.1, bright),)},
         {"classifier": judge.module},
     ):
-        with pytest.raises(QuadrateError, match="checkpoint .* is of another configuration; delete it"):
+        with pytest.raises(
+            QuadrateError, match="checkpoint .* is of another configuration; delete it"
+        ):
             train_stage(dataclasses.replace(interrupted, **change), "single")
 
 
@@ -198,7 +255,13 @@ def test_a_checkpoint_of_version_0_1_is_one_line(interrupted):
     path = checkpoint_of(interrupted)
     _, state = read_tensors(path, "", [FORMAT])
     safetensors.torch.save_file(state, path)
-    with pytest.raises(QuadrateError, match="not a checkpoint of this version of Quadrate.*; delete it to train the point from the start"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "not a checkpoint of this version of Quadrate.*; delete it to train the point from the"
+            " start"
+        ),
+    ):
         resume(interrupted)
 
 
@@ -220,8 +283,12 @@ def test_an_invariant_checkpoint_of_other_data_is_not_gone_on_with(tmp_path):
     ],
     ids=str,
 )
-def test_every_kind_of_invariant_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch, settings):
-    monkeypatch.setattr(invariant_training._Training, "_staggered", lambda training: training.bottleneck)
+def test_every_kind_of_invariant_training_goes_on_from_its_checkpoint(
+    tmp_path, monkeypatch, settings
+):
+    monkeypatch.setattr(
+        invariant_training._Training, "_staggered", lambda training: training.bottleneck
+    )
     config, path = dataclasses.replace(SMALL, **settings), tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stopped):
         train_invariant(SOURCE, config, stop, path)
@@ -234,7 +301,14 @@ def test_every_kind_of_invariant_training_goes_on_from_its_checkpoint(tmp_path, 
 
 def test_times_add_up_over_interruptions(digits, tmp_path, monkeypatch):
     """Each session takes at least as long as its epochs."""
-    assignment = Assignment(Stage("stage", (POINT,), training=SETTINGS), digits, find_family("compact"), None, tmp_path, {})
+    assignment = Assignment(
+        Stage("stage", (POINT,), training=SETTINGS),
+        digits,
+        find_family("compact"),
+        None,
+        tmp_path,
+        {},
+    )
     original = stages.Trainer.train_epoch
 
     def train_epoch(trainer):

@@ -1,4 +1,7 @@
-"""Every verb with every kind of path that cannot work: one line, a status that is not 0, and nothing left behind."""
+"""Every verb with every kind of path that cannot work.
+
+One line, a status that is not 0, and nothing left behind.
+"""
 
 import os
 import warnings
@@ -59,7 +62,9 @@ COMMANDS = [
 
 
 def test_every_verb_is_tried():
-    assert {command.split()[0] for command in COMMANDS} == VERBS.keys() - {"recipes"}  # which takes nothing
+    assert {command.split()[0] for command in COMMANDS} == VERBS.keys() - {
+        "recipes"
+    }  # which takes nothing
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +93,38 @@ def test_a_path_that_cannot_work_is_one_line(place, monkeypatch, capsys, command
     err = capsys.readouterr().err
     assert ended.value.code in (1, 2) and "Traceback" not in err
     if ended.value.code == 1:
-        assert err.startswith("quadrate: ") and err.count("\n") == 1 and err.endswith("\n") and err[:-1].isprintable() and len(err) < 2000, err
+        assert (
+            err.startswith("quadrate: ")
+            and err.count("\n") == 1
+            and err.endswith("\n")
+            and err[:-1].isprintable()
+            and len(err) < 2000
+        ), err
     assert sorted(place.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (PermissionError(13, "Permission denied", "/root/secret"), "quadrate: cannot use /root/secret: Permission denied\n"),
-        (OSError(30, "Read-only file system", "/cdrom/x"), "quadrate: cannot use /cdrom/x: Read-only file system\n"),
-        (OSError(28, "No space left on device"), "quadrate: cannot write the output: No space left on device\n"),
+        (
+            PermissionError(13, "Permission denied", "/root/secret"),
+            "quadrate: cannot use /root/secret: Permission denied\n",
+        ),
+        (
+            OSError(30, "Read-only file system", "/cdrom/x"),
+            "quadrate: cannot use /cdrom/x: Read-only file system\n",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "quadrate: cannot write the output: No space left on device\n",
+        ),
         (MemoryError(), "quadrate: not enough memory\n"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), "quadrate: not enough memory: "),
+        (
+            RuntimeError(
+                "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+            ),
+            "quadrate: not enough memory: ",
+        ),
         (RecursionError(), "quadrate: a file or an option is nested too deeply\n"),
     ],
 )

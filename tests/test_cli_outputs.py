@@ -1,4 +1,8 @@
-"""Where verbs write: nothing is replaced unasked, names say what they make, links are followed, and what was killed is finished."""
+"""Where verbs write.
+
+Nothing is replaced unasked, names say what they make, links are followed, and what was killed is
+finished.
+"""
 
 import os
 import signal
@@ -52,22 +56,38 @@ def refused(capsys, command, *more):
     return err
 
 
-@pytest.mark.parametrize(("command", "name"), [(COMPRESS, "x.quad"), (DECOMPRESS, "x.npy"), (CURVE, "x.csv"), (CURVE, "x.PNG")])
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [(COMPRESS, "x.quad"), (DECOMPRESS, "x.npy"), (CURVE, "x.csv"), (CURVE, "x.PNG")],
+)
 def test_nothing_is_replaced_unasked(here, capsys, command, name):
     (here / name).write_text("mine")
-    assert refused(capsys, command.format(name)) == f"quadrate: {name} exists already; give another name, or --overwrite to replace it\n"
+    assert (
+        refused(capsys, command.format(name))
+        == f"quadrate: {name} exists already; give another name, or --overwrite to replace it\n"
+    )
     assert (here / name).read_text() == "mine"
     run(command.format(name), "--overwrite")
     assert (here / name).stat().st_size > 30
 
 
-@pytest.mark.parametrize("command", ["plot run --output x.png", "report run -o x.html", "demo -o x.png", "export run -o x.safetensors"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "plot run --output x.png",
+        "report run -o x.html",
+        "demo -o x.png",
+        "export run -o x.safetensors",
+    ],
+)
 def test_it_is_checked_before_the_work(here, capsys, command):
     (here / command.split()[-1]).write_text("mine")
     assert "exists already" in refused(capsys, command)
 
 
-@pytest.mark.parametrize("name", ["out.jpg", "out.npz", "out.txt", "-", "", " ", "x.npy/", "out.npy.gz"])
+@pytest.mark.parametrize(
+    "name", ["out.jpg", "out.npz", "out.txt", "-", "", " ", "x.npy/", "out.npy.gz"]
+)
 def test_a_name_that_makes_nothing_says_what_would(here, capsys, name):
     before = sorted(here.iterdir())
     assert ".npy" in refused(capsys, "decompress a.quad --codec c.st -o", name)
@@ -84,17 +104,25 @@ def test_folders_may_have_numbers_in_their_names_or_a_slash_behind_an_ending(her
 
 
 def test_append_makes_nothing(here, capsys):
-    assert "leave --append out to make it" in refused(capsys, COMPRESS.format("new.quad"), "--append")
+    assert "leave --append out to make it" in refused(
+        capsys, COMPRESS.format("new.quad"), "--append"
+    )
     assert "not both" in refused(capsys, COMPRESS.format("a.quad"), "--append", "--overwrite")
 
 
-@pytest.mark.parametrize(("command", "name"), [(COMPRESS, "x.quad"), (DECOMPRESS, "x.npy"), (CURVE, "x.csv")])
+@pytest.mark.parametrize(
+    ("command", "name"), [(COMPRESS, "x.quad"), (DECOMPRESS, "x.npy"), (CURVE, "x.csv")]
+)
 def test_a_link_is_followed(here, command, name):
     target = here / "elsewhere" / name
     (here / name).symlink_to(target)  # which is not there yet
     for flags in ([], ["--overwrite"]):
         run(command.format(name), *flags)
-        assert (here / name).is_symlink() and target.is_file() and list(target.parent.iterdir()) == [target]
+        assert (
+            (here / name).is_symlink()
+            and target.is_file()
+            and list(target.parent.iterdir()) == [target]
+        )
 
 
 def test_only_files_are_replaced(tmp_path):
@@ -112,13 +140,26 @@ def test_only_files_are_replaced(tmp_path):
 # --- what was killed ---
 
 
-def killed_while(folder: Path, ready: str, arguments: list[str], number: int) -> subprocess.CompletedProcess:
+def killed_while(
+    folder: Path, ready: str, arguments: list[str], number: int
+) -> subprocess.CompletedProcess:
     """A command that gets a signal as soon as a file of a name is there."""
-    script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from quadrate.cli import main; main({arguments})"
+    script = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from"
+        f" quadrate.cli import main; main({arguments})"
+    )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen([sys.executable, "-c", script], cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         deadline = time.monotonic() + 100
-        while not list(folder.glob(ready)) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not list(folder.glob(ready)) and process.poll() is None and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
         process.send_signal(number)
         _, err = process.communicate(timeout=100)
@@ -127,7 +168,9 @@ def killed_while(folder: Path, ready: str, arguments: list[str], number: int) ->
 
 def much(here, count=2_000_000):
     with (here / "much.npy").open("wb") as file:  # black images, which take no room on disk
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, 8, 8)})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (count, 8, 8)}
+        )
         file.truncate(file.tell() + count * 64)
     return ["compress", "much.npy", "--codec", "c.st", "-o", "x.quad", "--chunk", "500"]
 
@@ -135,7 +178,10 @@ def much(here, count=2_000_000):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_whoever_is_asked_to_end_cleans_up(here, number):
     ended = killed_while(here, ".x.quad.*", much(here), number)
-    assert ended.returncode == 128 + number and ended.stderr == "quadrate: interrupted; x.quad is as it was before\n"
+    assert (
+        ended.returncode == 128 + number
+        and ended.stderr == "quadrate: interrupted; x.quad is as it was before\n"
+    )
     assert not list(here.glob("*x.quad*"))
 
 
@@ -174,12 +220,20 @@ def test_a_folder_that_was_not_finished_is_finished(here, monkeypatch, capsys):
     assert leave is PictureFolder.__exit__
     part = {path.name: path.stat().st_mtime_ns for path in (here / "part").glob("*.png")}
     assert 5 < len(part) < 20
-    assert "was begun from another file, or with another codec, decoder" in refused(capsys, DECOMPRESS.format("part"), "--decoder", "realistic")
-    assert "was begun from another file" in refused(capsys, DECOMPRESS.format("part"), "--samples", ":9")
+    assert "was begun from another file, or with another codec, decoder" in refused(
+        capsys, DECOMPRESS.format("part"), "--decoder", "realistic"
+    )
+    assert "was begun from another file" in refused(
+        capsys, DECOMPRESS.format("part"), "--samples", ":9"
+    )
     run(DECOMPRESS.format("part"))
-    assert {path.name: path.read_bytes() for path in (here / "part").glob("[!.]*")} == whole  # this process lives, so its temporary file stays
+    assert {
+        path.name: path.read_bytes() for path in (here / "part").glob("[!.]*")
+    } == whole  # this process lives, so its temporary file stays
     assert not list((here / "part").glob("*.json"))
-    assert all((here / "part" / name).stat().st_mtime_ns == written for name, written in part.items())
+    assert all(
+        (here / "part" / name).stat().st_mtime_ns == written for name, written in part.items()
+    )
     assert "part is not empty; give a new folder" in refused(capsys, DECOMPRESS.format("part"))
 
 
@@ -189,7 +243,10 @@ def test_two_do_not_write_into_one_folder(here, capsys):
     class Second(PictureFolder):
         pass
 
-    with PictureFolder(here / "out", (1, 8, 8), {"asked": 1}), pytest.raises(QuadrateError, match="another process is writing into"):
+    with (
+        PictureFolder(here / "out", (1, 8, 8), {"asked": 1}),
+        pytest.raises(QuadrateError, match="another process is writing into"),
+    ):
         with Second(here / "out", (1, 8, 8), {"asked": 1}):
             asked.append("never")
     assert not asked
@@ -210,7 +267,16 @@ def test_what_does_not_begin_leaves_no_folder(here, monkeypatch):
 
 def quadrate(here, command, shell="", **environment):
     script = f"{sys.executable} -c 'from quadrate.cli import main; main()' {command} {shell}"
-    return subprocess.run(script, shell=True, cwd=here, env=os.environ | environment, capture_output=True, text=True, errors="replace", timeout=100)
+    return subprocess.run(
+        script,
+        shell=True,
+        cwd=here,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=100,
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
@@ -233,7 +299,9 @@ def test_without_a_place_to_complain_there_is_the_status(here):
 
 
 def test_any_name_in_any_locale(here):
-    make(decoders=("faithful",)).compress(np.zeros((2, 1, 8, 8), np.uint8), to=here / "n.quad", names=["犬/猫.png", "ü"])
+    make(decoders=("faithful",)).compress(
+        np.zeros((2, 1, 8, 8), np.uint8), to=here / "n.quad", names=["犬/猫.png", "ü"]
+    )
     for environment in ({"LC_ALL": "C", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}):
         ended = quadrate(here, "decompress n.quad --codec c.st -o 犬", **environment)
         assert ended.returncode == 0 and ended.stderr == "" and "2 samples of 1x8x8" in ended.stdout
@@ -245,13 +313,32 @@ def test_any_name_in_any_locale(here):
 
 
 def test_ctrl_c_during_imports_is_one_line(here):
-    late = "import sys, importlib.abc, os, signal\nclass Late(importlib.abc.MetaPathFinder):\n    def find_spec(self, name, *_):\n"
-    late += "        if name == 'torch': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0, Late())\n"
+    late = (
+        "import sys, importlib.abc, os, signal\nclass Late(importlib.abc.MetaPathFinder):\n    def"
+        " find_spec(self, name, *_):\n"
+    )
+    late += (
+        "        if name == 'torch': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0,"
+        " Late())\n"
+    )
     for name, status in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)):
-        script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{late.format(name)}"
+        script = (
+            "import signal; signal.signal(signal.SIGINT,"
+            f" signal.default_int_handler)\n{late.format(name)}"
+        )
         script += "from quadrate.cli import main\nmain()"
-        ended = subprocess.run([sys.executable, "-c", script, "recipes"], cwd=here, capture_output=True, text=True, timeout=100)
-        assert (ended.returncode, ended.stdout, ended.stderr) == (status, "", "quadrate: interrupted\n")
+        ended = subprocess.run(
+            [sys.executable, "-c", script, "recipes"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (
+            status,
+            "",
+            "quadrate: interrupted\n",
+        )
 
 
 # --- parts of recipes, and networks that fit ---
@@ -261,13 +348,26 @@ def test_a_part_of_a_recipe_keeps_what_it_builds_on():
     recipe = find_recipe("rdp-mnist")
     assert Subset().of(recipe) == recipe
     part = Subset(lambda_p=(0.0025,), batch=64, learning_rate=0.001).of(recipe)
-    assert all(stage.training.batch == 64 and stage.training.learning_rate == 0.001 for stage in part.stages)
+    assert all(
+        stage.training.batch == 64 and stage.training.learning_rate == 0.001
+        for stage in part.stages
+    )
     for stage in part.stages:
         own = {point for point in stage.points if point.lambda_p == 0.0025}
-        bases = {other.base_of(point) for other in part.stages for point in other.points if other.base_stage == stage.name}
+        bases = {
+            other.base_of(point)
+            for other in part.stages
+            for point in other.points
+            if other.base_stage == stage.name
+        }
         assert set(stage.points) == own | bases
     key = recipe.stages[0].points[0].key
-    assert [point.key for point in Subset(points=(key,), rate=(4.75,)).of(find_recipe("rdc-mnist")).stages[0].points] == [key]
+    assert [
+        point.key
+        for point in (
+            Subset(points=(key,), rate=(4.75,)).of(find_recipe("rdc-mnist")).stages[0].points
+        )
+    ] == [key]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +376,10 @@ def test_a_part_of_a_recipe_keeps_what_it_builds_on():
         (Subset(rate=(5.0,)), "no point has --rate 5; there are 4.75, 6, 8, 10"),
         (Subset(lambda_c=(0.5,)), "no point has --lambda-c 0.5; there are 0, 0.0018"),
         (Subset(points=("x",)), "no point has --points x; there are 3x3_d1_p0_c0"),
-        (Subset(points=("3x3_d1_p0_c0_s0",), rate=(10.0,)), "no point of rdc-mnist has all that is asked for"),
+        (
+            Subset(points=("3x3_d1_p0_c0_s0",), rate=(10.0,)),
+            "no point of rdc-mnist has all that is asked for",
+        ),
         (Subset(batch=0), "batch must be at least 1"),
         (Subset(learning_rate=0.0), "learning_rate must be finite and above 0"),
     ],
@@ -306,18 +409,30 @@ def test_other_data_get_networks_that_fit(name, shape, found):
     recipe = find_recipe(name)
     fitting = fitted(recipe, shape)
     assert (fitting.family, fitting.judge, fitting.independent_judge) == found
-    assert fitted(recipe, shape, "paper", "mine.ckpt") == replace(fitting, family="paper", judge="mine.ckpt")
+    assert fitted(recipe, shape, "paper", "mine.ckpt") == replace(
+        fitting, family="paper", judge="mine.ckpt"
+    )
 
 
 def test_small_data_get_a_batch_that_makes_sense(digits, monkeypatch, capsys):
-    monkeypatch.setattr("quadrate.cli.steps.load_source", lambda name: digits)  # 256 training images
+    monkeypatch.setattr(
+        "quadrate.cli.steps.load_source", lambda name: digits
+    )  # 256 training images
     recipe = find_recipe("rdc-mnist")
     for asked, batch, said in ((256, 32, True), (100, 32, True), (64, 64, False)):
-        own = replace(recipe, stages=tuple(replace(stage, training=replace(stage.training, batch=asked)) for stage in recipe.stages))
+        own = replace(
+            recipe,
+            stages=tuple(
+                replace(stage, training=replace(stage.training, batch=asked))
+                for stage in recipe.stages
+            ),
+        )
         chosen = for_data(own, replace(own, source="small"))
         assert {stage.training.batch for stage in chosen.stages} == {batch}
         assert ("for 256 training images: batches of 32" in capsys.readouterr().out) == said
-        assert for_data(recipe, replace(own, source="small")).stages[0].training.batch == (32 if asked == 256 else asked)  # what was asked for stays
+        assert for_data(recipe, replace(own, source="small")).stages[0].training.batch == (
+            32 if asked == 256 else asked
+        )  # what was asked for stays
 
 
 def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monkeypatch):
@@ -331,15 +446,23 @@ def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monk
     part = ["--rate", "4.75", "--lambda-c", "0", "0.0018", "--seeds", "1", "--batch", "4"]
     run("train rdc-mnist --data data --epochs 1 --workers 1", *part)
     out = capsys.readouterr().out
-    assert "for images of 3x8x8: family compact-colour, judge conv, independent judge residual" in out
+    assert (
+        "for images of 3x8x8: family compact-colour, judge conv, independent judge residual" in out
+    )
     folder = out.split("trained: ")[1].split()[0]
     for options in ("", "-o x.safetensors"):
         with pytest.raises(SystemExit) as ended:
             run(f"export {folder} {options}")
         listed, err = capsys.readouterr()
-        assert ended.value.code == 1 and err.startswith("quadrate: nothing was exported: ") and err.count("\n") == 1
+        assert (
+            ended.value.code == 1
+            and err.startswith("quadrate: nothing was exported: ")
+            and err.count("\n") == 1
+        )
         assert "3x3_d1_p0_c0_s0" in listed and "3x3_d1_p0_c0.0018_s0" in listed
-    assert "has a score accuracy_independent yet; run `quadrate evaluate" in refused(capsys, f"export {folder} -o x.safetensors --best accuracy")
+    assert "has a score accuracy_independent yet; run `quadrate evaluate" in refused(
+        capsys, f"export {folder} -o x.safetensors --best accuracy"
+    )
     for key, accuracy, mse in (("3x3_d1_p0_c0_s0", 0.5, 0.01), ("3x3_d1_p0_c0.0018_s0", 0.9, 0.02)):
         row = f'{{"accuracy_independent": {accuracy}, "distortion_mse": {mse}, "w1_fresh": {mse}}}'
         (here / folder / "end-to-end" / key / "evaluation.json").write_text(row)
@@ -353,11 +476,16 @@ def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monk
 
 
 def test_the_source_distribution_has_what_makes_the_package_and_little_more():
-    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]
     assert build["wheel"]["packages"] == ["src/quadrate"]
     places = [ROOT / pattern.strip("/") for pattern in build["sdist"]["include"]]
     files = [
-        path for place in places for path in (place.rglob("*") if place.is_dir() else [place]) if path.is_file() and "__pycache__" not in path.parts
+        path
+        for place in places
+        for path in (place.rglob("*") if place.is_dir() else [place])
+        if path.is_file() and "__pycache__" not in path.parts
     ]
     assert ROOT / "src" / "quadrate" / "__init__.py" in files
     assert sum(path.stat().st_size for path in files if "zoo" not in path.parts) < 3_000_000

@@ -25,25 +25,47 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def find(name: str, grid: Grid = "thin") -> Recipe:
         recipe = find_recipe(name, grid)
-        stages = tuple(replace(stage, points=tuple(p for p in stage.points if p.lambda_p in (0.0, 0.015))) for stage in recipe.stages)
+        stages = tuple(
+            replace(stage, points=tuple(p for p in stage.points if p.lambda_p in (0.0, 0.015)))
+            for stage in recipe.stages
+        )
         return replace(recipe, stages=stages, judge="dense", independent_judge="dense")
 
     monkeypatch.setattr("quadrate.cli.reproduction.find_recipe", find)
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
-    monkeypatch.setattr("quadrate.bottlenecks.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5))
+    monkeypatch.setattr(
+        "quadrate.bottlenecks.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
+    )
     for module in ("scores", "references"):
         monkeypatch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)
 
 
-def test_one_command_trains_scores_and_gives_verdicts(small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["reproduce", "rdp-mnist", "--data", "digits", "--epochs", "1", "--workers", "1", "--runs", str(tmp_path)]
+def test_one_command_trains_scores_and_gives_verdicts(
+    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "reproduce",
+        "rdp-mnist",
+        "--data",
+        "digits",
+        "--epochs",
+        "1",
+        "--workers",
+        "1",
+        "--runs",
+        str(tmp_path),
+    ]
     main(command)
     printed = capsys.readouterr().out
     (folder,) = tmp_path.glob("digits-rdp-mnist-*")
-    assert {"results.csv", "findings.md", "trade-off.png", "verdicts.md"} <= {path.name for path in folder.iterdir()}
+    assert {"results.csv", "findings.md", "trade-off.png", "verdicts.md"} <= {
+        path.name for path in folder.iterdir()
+    }
     assert len(read_results(folder)[1]) == 12
     lines = [line for line in printed.splitlines() if ": published " in line]
-    assert len(lines) == 3 and lines[0].startswith("universal penalty in MSE at 4.75 bits is small: published about 2 to 3 %; here ")
+    assert len(lines) == 3 and lines[0].startswith(
+        "universal penalty in MSE at 4.75 bits is small: published about 2 to 3 %; here "
+    )
     assert all("(3 seeds, digits): " in line for line in lines)
     page = (folder / "verdicts.md").read_text()
     assert "Made by `quadrate reproduce rdp-mnist --epochs 1 --data digits`." in page
@@ -58,18 +80,29 @@ def test_the_run_is_that_of_train(tmp_path: Path) -> None:
     options = Options(data="digits", epochs=3, runs=tmp_path)
     recipe = adapted(find_recipe("demo"), data="digits", epochs=3)
     assert RecipeReproduction("demo", options).folder == Run(recipe, tmp_path).folder
-    assert RecipeReproduction("demo", replace(options, seeds=1)).folder == Run(recipe, tmp_path).folder  # the recipe's own
+    assert (
+        RecipeReproduction("demo", replace(options, seeds=1)).folder == Run(recipe, tmp_path).folder
+    )  # the recipe's own
     more = RecipeReproduction("demo", replace(options, seeds=2)).folder
     assert more.name.startswith("demo-") and more != Run(recipe, tmp_path).folder
 
 
 def test_the_command_says_what_changes_results_and_nothing_else() -> None:
-    assert Options(runs=Path("elsewhere"), device="cuda").command("rdp-mnist") == "quadrate reproduce rdp-mnist"
+    assert (
+        Options(runs=Path("elsewhere"), device="cuda").command("rdp-mnist")
+        == "quadrate reproduce rdp-mnist"
+    )
     options = Options("paper", "published", 3, 2, "my data", "cuda", Path("elsewhere"))
-    assert options.command("rdp-mnist") == "quadrate reproduce rdp-mnist --networks paper --grid published --seeds 3 --epochs 2 --data 'my data'"
+    assert (
+        options.command("rdp-mnist")
+        == "quadrate reproduce rdp-mnist --networks paper --grid published --seeds 3 --epochs 2"
+        " --data 'my data'"
+    )
 
 
-def test_a_recipe_without_claims_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recipe_without_claims_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Silent:
         folder = tmp_path
 
@@ -84,7 +117,9 @@ def test_a_recipe_without_claims_says_so(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("quadrate.cli.reproduce.find_reproduction", lambda name, options: Silent())
     main(["reproduce", "mine", "--workers", "3"])
-    assert capsys.readouterr().out.strip() == "mine decides no published claim." and not list(tmp_path.iterdir())
+    assert capsys.readouterr().out.strip() == "mine decides no published claim." and not list(
+        tmp_path.iterdir()
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,15 +132,32 @@ def test_a_recipe_without_claims_says_so(tmp_path: Path, monkeypatch: pytest.Mon
         (["demo", "--data", "mnits"], "unknown source 'mnits'"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_line(
+    arguments: list[str], part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["reproduce", *arguments, "--runs", str(tmp_path)])
     errors = capsys.readouterr().err.strip()
     assert caught.value.code == 1 and part in errors and "\n" not in errors
 
 
-def test_interrupted_it_says_how_to_go_on(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["reproduce", "rdp-mnist", "--data", "digits", "--epochs", "1", "--seeds", "1", "--workers", "1", "--runs", str(tmp_path)]
+def test_interrupted_it_says_how_to_go_on(
+    small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "reproduce",
+        "rdp-mnist",
+        "--data",
+        "digits",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+        "--workers",
+        "1",
+        "--runs",
+        str(tmp_path),
+    ]
 
     def interrupt(self: Run, *arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -116,7 +168,12 @@ def test_interrupted_it_says_how_to_go_on(small: None, tmp_path: Path, monkeypat
     (folder,) = tmp_path.glob("digits-rdp-mnist-*")
     trained = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
     assert caught.value.code == 130 and len(trained) == 4 and not (folder / "verdicts.md").exists()
-    assert capsys.readouterr().err.splitlines()[-1] == "quadrate: interrupted; the same command goes on from the last checkpoint"
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "quadrate: interrupted; the same command goes on from the last checkpoint"
+    )
     main(command)
     assert trained == {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
-    assert (folder / "verdicts.md").exists() and capsys.readouterr().out.count("(1 seed, digits): undecided") == 3
+    assert (folder / "verdicts.md").exists() and capsys.readouterr().out.count(
+        "(1 seed, digits): undecided"
+    ) == 3

@@ -1,4 +1,7 @@
-"""`quadrate theory`, as a user meets it; in this process, but for one call, since each process would import PyTorch anew."""
+"""`quadrate theory`, as a user meets it.
+
+In this process, but for one call, since each process would import PyTorch anew.
+"""
 
 import csv
 import subprocess
@@ -60,20 +63,101 @@ def table(text):
 
 
 def test_a_shell_gets_one_number():
-    command = [sys.executable, "-c", "from quadrate.cli import main; main()", "theory", "rate", "gaussian", "--distortion", "0.25"]
+    command = [
+        sys.executable,
+        "-c",
+        "from quadrate.cli import main; main()",
+        "theory",
+        "rate",
+        "gaussian",
+        "--distortion",
+        "0.25",
+    ]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
 
 
-# From facts that others published or that were checked by brute force, see the tests of the sources.
+# From facts that others published or that were checked by brute force, see the tests of the
+# sources.
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([*GAUSSIAN, "--distortion", 0.55, "--classification", 0.9, "--unit", "nats"], 0.2989185003778102),
-        ([*GAUSSIAN, "--distortion", 0.7, "--perception", 0.02, "--classification", 0.8, "--unit", "nats"], 0.3654457697041142),
-        (["gaussian", "--distortion", 0.5, "--perception", 0.03, "--divergence", "kl", "--unit", "nats"], 0.36011886058246595),
-        (["bernoulli", "--p", 0.2, "--label-flip", 0.05, "--distortion", 0.05, "--classification", 0.6], 0.43553113777140606),
-        (["bernoulli", "--p", 0.3, "--label-flip", 0.1, "--perception", 0, "--classification", 0.8], 0.20704014828029868),
-        (["vector-gaussian", "--variances", 4, 1.5, 0.5, 0.1, "--distortion", 4, "--perception", 0, "--unit", "nats"], 0.6950089872585586),
+        (
+            [*GAUSSIAN, "--distortion", 0.55, "--classification", 0.9, "--unit", "nats"],
+            0.2989185003778102,
+        ),
+        (
+            [
+                *GAUSSIAN,
+                "--distortion",
+                0.7,
+                "--perception",
+                0.02,
+                "--classification",
+                0.8,
+                "--unit",
+                "nats",
+            ],
+            0.3654457697041142,
+        ),
+        (
+            [
+                "gaussian",
+                "--distortion",
+                0.5,
+                "--perception",
+                0.03,
+                "--divergence",
+                "kl",
+                "--unit",
+                "nats",
+            ],
+            0.36011886058246595,
+        ),
+        (
+            [
+                "bernoulli",
+                "--p",
+                0.2,
+                "--label-flip",
+                0.05,
+                "--distortion",
+                0.05,
+                "--classification",
+                0.6,
+            ],
+            0.43553113777140606,
+        ),
+        (
+            [
+                "bernoulli",
+                "--p",
+                0.3,
+                "--label-flip",
+                0.1,
+                "--perception",
+                0,
+                "--classification",
+                0.8,
+            ],
+            0.20704014828029868,
+        ),
+        (
+            [
+                "vector-gaussian",
+                "--variances",
+                4,
+                1.5,
+                0.5,
+                0.1,
+                "--distortion",
+                4,
+                "--perception",
+                0,
+                "--unit",
+                "nats",
+            ],
+            0.6950089872585586,
+        ),
     ],
 )
 def test_rate(capsys, arguments, expected):
@@ -81,28 +165,74 @@ def test_rate(capsys, arguments, expected):
 
 
 def test_an_infeasible_rate_is_inf(capsys):
-    assert asked(capsys, "rate", "bernoulli", "--p", 0.4, "--label-flip", 0.1, "--distortion", 0.05, "--classification", 0.46) == "inf\n"
+    assert (
+        asked(
+            capsys,
+            "rate",
+            "bernoulli",
+            "--p",
+            0.4,
+            "--label-flip",
+            0.1,
+            "--distortion",
+            0.05,
+            "--classification",
+            0.46,
+        )
+        == "inf\n"
+    )
 
 
 def test_inverses(capsys):
     source = ScalarGaussian(1.0, 0.5, 0.9)
-    assert number(capsys, "distortion", *GAUSSIAN, "--rate", 1, "--perception", 0) == pytest.approx(distortion(source, 1.0, 0.0), rel=1e-11)
-    assert number(capsys, "classification", *GAUSSIAN, "--rate", 1, "--unit", "nats") == pytest.approx(
-        classification(source, 1.0, unit="nats"), rel=1e-11
+    assert number(capsys, "distortion", *GAUSSIAN, "--rate", 1, "--perception", 0) == pytest.approx(
+        distortion(source, 1.0, 0.0), rel=1e-11
     )
+    assert number(
+        capsys, "classification", *GAUSSIAN, "--rate", 1, "--unit", "nats"
+    ) == pytest.approx(classification(source, 1.0, unit="nats"), rel=1e-11)
 
 
 def test_options_reach_the_rate_function(capsys):
     limited = distortion(ScalarGaussian(2.0), 1.0, 0.0, common_randomness=0.5)
-    assert number(capsys, "distortion", "gaussian", "--variance", 2, "--rate", 1, "--perception", 0, "--common-randomness", 0.5) == pytest.approx(
-        limited
+    assert number(
+        capsys,
+        "distortion",
+        "gaussian",
+        "--variance",
+        2,
+        "--rate",
+        1,
+        "--perception",
+        0,
+        "--common-randomness",
+        0.5,
+    ) == pytest.approx(limited)
+    source = Bernoulli(0.2, 0.1)
+    limits = [
+        "bernoulli",
+        "--p",
+        0.2,
+        "--label-flip",
+        0.1,
+        "--perception",
+        0,
+        "--classification",
+        0.7,
+    ]
+    seen = rate(
+        source, perception=0.0, classification=0.7, divergence="tv", classifier_sees_randomness=True
     )
-    source, limits = Bernoulli(0.2, 0.1), ["bernoulli", "--p", 0.2, "--label-flip", 0.1, "--perception", 0, "--classification", 0.7]
-    seen = rate(source, perception=0.0, classification=0.7, divergence="tv", classifier_sees_randomness=True)
-    assert number(capsys, "rate", *limits, "--classifier-sees-randomness") == pytest.approx(seen, abs=1e-6)
+    assert number(capsys, "rate", *limits, "--classifier-sees-randomness") == pytest.approx(
+        seen, abs=1e-6
+    )
     assert number(capsys, "rate", *limits) > seen + 1e-3
     noisy = rate(ScalarGaussian(noise_variance=0.25), distortion=0.5)
-    assert number(capsys, "rate", "gaussian", "--noise-variance", 0.25, "--distortion", 0.5) == pytest.approx(noisy) != rate(ScalarGaussian(), 0.5)
+    assert (
+        number(capsys, "rate", "gaussian", "--noise-variance", 0.25, "--distortion", 0.5)
+        == pytest.approx(noisy)
+        != rate(ScalarGaussian(), 0.5)
+    )
 
 
 def test_options_may_come_before_the_source(capsys):
@@ -111,32 +241,89 @@ def test_options_may_come_before_the_source(capsys):
 
 def test_negative_numbers(capsys):
     source = ["vector-gaussian", "--variances", 2, 1, "--weights", -1, 0.5, "--noise", 0.1]
-    expected = rate(VectorGaussian(np.diag([2.0, 1.0]), ScalarLabel(np.array([-1, 0.5]), 0.1)), classification=[-1, 1.2])
-    grid = ["--vary", "classification", "distortion", "--from", -1, 5, "--to", 1.2, 6, "--points", 2]
-    np.testing.assert_allclose(table(asked(capsys, "surface", *source, *grid))[1][[0, 2], 2], expected)
+    expected = rate(
+        VectorGaussian(np.diag([2.0, 1.0]), ScalarLabel(np.array([-1, 0.5]), 0.1)),
+        classification=[-1, 1.2],
+    )
+    grid = [
+        "--vary",
+        "classification",
+        "distortion",
+        "--from",
+        -1,
+        5,
+        "--to",
+        1.2,
+        6,
+        "--points",
+        2,
+    ]
+    np.testing.assert_allclose(
+        table(asked(capsys, "surface", *source, *grid))[1][[0, 2], 2], expected
+    )
 
 
 def test_one_shot(capsys):
     expected = distortion(OneShotBernoulli(0.4, 0.1), 0.5)
-    assert number(capsys, "distortion", "one-shot-bernoulli", "--p", 0.4, "--label-flip", 0.1, "--rate", 0.5) == pytest.approx(expected)
+    assert number(
+        capsys, "distortion", "one-shot-bernoulli", "--p", 0.4, "--label-flip", 0.1, "--rate", 0.5
+    ) == pytest.approx(expected)
 
 
 def test_vector_gaussian_from_files_with_either_label(capsys, tmp_path):
     covariance = np.array([[2.0, 0.5], [0.5, 1.0]])
     np.savetxt(tmp_path / "covariance.csv", covariance, delimiter=",")
     np.save(tmp_path / "covariance.npy", covariance)
-    expected = rate(VectorGaussian(covariance, ScalarLabel(np.array([0.0, 1.0]), 0.1)), distortion=1.2, classification=1.5)
+    expected = rate(
+        VectorGaussian(covariance, ScalarLabel(np.array([0.0, 1.0]), 0.1)),
+        distortion=1.2,
+        classification=1.5,
+    )
     for ending in ("csv", "npy"):
-        source = ["vector-gaussian", "--covariance", tmp_path / f"covariance.{ending}", "--weights", 0, 1, "--noise", 0.1]
-        assert number(capsys, "rate", *source, "--distortion", 1.2, "--classification", 1.5) == pytest.approx(expected, abs=1e-8)
-    source = VectorGaussian(np.diag([2.0, 1.0]), AlignedLabels(np.array([0.5, 1.0]), np.array([0.3, 0.2])))
-    arguments = ["vector-gaussian", "--variances", 2, 1, "--gains", 0.5, 1, "--noises", 0.3, 0.2, "--distortion", 1.2, "--classification", 2.5]
-    assert number(capsys, "rate", *arguments) == pytest.approx(rate(source, distortion=1.2, classification=2.5), abs=1e-8)
+        source = [
+            "vector-gaussian",
+            "--covariance",
+            tmp_path / f"covariance.{ending}",
+            "--weights",
+            0,
+            1,
+            "--noise",
+            0.1,
+        ]
+        assert number(
+            capsys, "rate", *source, "--distortion", 1.2, "--classification", 1.5
+        ) == pytest.approx(expected, abs=1e-8)
+    source = VectorGaussian(
+        np.diag([2.0, 1.0]), AlignedLabels(np.array([0.5, 1.0]), np.array([0.3, 0.2]))
+    )
+    arguments = [
+        "vector-gaussian",
+        "--variances",
+        2,
+        1,
+        "--gains",
+        0.5,
+        1,
+        "--noises",
+        0.3,
+        0.2,
+        "--distortion",
+        1.2,
+        "--classification",
+        2.5,
+    ]
+    assert number(capsys, "rate", *arguments) == pytest.approx(
+        rate(source, distortion=1.2, classification=2.5), abs=1e-8
+    )
 
 
 @pytest.fixture
 def arrays():
-    return {"pmf": np.array([0.5, 0.3, 0.2]), "distortion": 1 - np.eye(3), "label_channel": np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]])}
+    return {
+        "pmf": np.array([0.5, 0.3, 0.2]),
+        "distortion": 1 - np.eye(3),
+        "label_channel": np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]]),
+    }
 
 
 def test_discrete_from_an_archive_or_a_folder(capsys, tmp_path, arrays):
@@ -148,27 +335,79 @@ def test_discrete_from_an_archive_or_a_folder(capsys, tmp_path, arrays):
     np.save(folder / "label_channel.npy", arrays["label_channel"])
     expected = rate(Discrete(**arrays), distortion=0.2)
     for path in (tmp_path / "source.npz", folder):
-        assert number(capsys, "rate", "discrete", path, "--distortion", 0.2) == pytest.approx(expected, abs=1e-8)
+        assert number(capsys, "rate", "discrete", path, "--distortion", 0.2) == pytest.approx(
+            expected, abs=1e-8
+        )
 
 
 def test_curve_as_a_table(capsys, tmp_path):
-    arguments = ["curve", *GAUSSIAN, "--vary", "distortion", "--from", 0, "--to", 1, "--points", 5, "--classification", 0.5]
+    arguments = [
+        "curve",
+        *GAUSSIAN,
+        "--vary",
+        "distortion",
+        "--from",
+        0,
+        "--to",
+        1,
+        "--points",
+        5,
+        "--classification",
+        0.5,
+    ]
     text = asked(capsys, *arguments)
     header, rows = table(text)
     assert header == ["distortion", "rate_bits"]
     grid = np.linspace(0, 1, 5)
-    np.testing.assert_allclose(rows, np.stack([grid, rate(ScalarGaussian(1.0, 0.5, 0.9), grid, classification=0.5)], 1), rtol=1e-11)
-    assert asked(capsys, *arguments, "--output", tmp_path / "curve.csv") == f"table: {tmp_path / 'curve.csv'}\n"
+    np.testing.assert_allclose(
+        rows,
+        np.stack([grid, rate(ScalarGaussian(1.0, 0.5, 0.9), grid, classification=0.5)], 1),
+        rtol=1e-11,
+    )
+    assert (
+        asked(capsys, *arguments, "--output", tmp_path / "curve.csv")
+        == f"table: {tmp_path / 'curve.csv'}\n"
+    )
     assert (tmp_path / "curve.csv").read_text() == text
 
 
 def test_curve_of_an_inverse_and_its_units(capsys):
-    question = [*GAUSSIAN, "--of", "classification", "--vary", "rate", "--from", 0.5, "--to", 2, "--points", 2, "--unit", "nats"]
+    question = [
+        *GAUSSIAN,
+        "--of",
+        "classification",
+        "--vary",
+        "rate",
+        "--from",
+        0.5,
+        "--to",
+        2,
+        "--points",
+        2,
+        "--unit",
+        "nats",
+    ]
     header, rows = table(asked(capsys, "curve", *question))
     assert header == ["rate_nats", "classification_nats"]
-    np.testing.assert_allclose(rows[:, 1], classification(ScalarGaussian(1.0, 0.5, 0.9), rows[:, 0], unit="nats"))
+    np.testing.assert_allclose(
+        rows[:, 1], classification(ScalarGaussian(1.0, 0.5, 0.9), rows[:, 0], unit="nats")
+    )
     header, rows = table(
-        asked(capsys, "curve", "gaussian", "--vary", "perception", "--from", 0, "--to", 1, "--divergence", "kl", "--distortion", 0.5)
+        asked(
+            capsys,
+            "curve",
+            "gaussian",
+            "--vary",
+            "perception",
+            "--from",
+            0,
+            "--to",
+            1,
+            "--divergence",
+            "kl",
+            "--distortion",
+            0.5,
+        )
     )
     assert header == ["perception_kl_bits", "rate_bits"] and len(rows) == 50
 
@@ -185,7 +424,22 @@ def test_surface_as_a_table(capsys):
 @pytest.mark.parametrize("ending", MAGIC)
 def test_a_name_decides_the_picture(capsys, tmp_path, ending):
     curve, surface = tmp_path / f"curve{ending}", tmp_path / f"surface{ending}"
-    assert asked(capsys, "curve", *GAUSSIAN, "--vary", "distortion", "--from", 0, "--to", 1, "--output", curve) == f"figure: {curve}\n"
+    assert (
+        asked(
+            capsys,
+            "curve",
+            *GAUSSIAN,
+            "--vary",
+            "distortion",
+            "--from",
+            0,
+            "--to",
+            1,
+            "--output",
+            curve,
+        )
+        == f"figure: {curve}\n"
+    )
     grid = ["--vary", "distortion", "classification", "--from", 0, 0, "--to", 1, 1, "--points", 20]
     asked(capsys, "surface", *GAUSSIAN, *grid, "--output", surface)
     for path in (curve, surface):
@@ -202,22 +456,51 @@ def drawn(monkeypatch):
 
 def contours(axes):
     """For each level the points (x, y) of its contour, of the last set of contours that was drawn."""
-    last = [collection for collection in axes.collections if hasattr(collection, "levels") and not collection.filled][-1]
-    return dict(zip(np.round(last.levels, 9), (path.vertices for path in last.get_paths()), strict=True))
+    last = [
+        collection
+        for collection in axes.collections
+        if hasattr(collection, "levels") and not collection.filled
+    ][-1]
+    return dict(
+        zip(np.round(last.levels, 9), (path.vertices for path in last.get_paths()), strict=True)
+    )
 
 
 def test_a_curve_shows_what_is_infeasible(capsys, drawn):
-    asked(capsys, "curve", *GAUSSIAN, "--vary", "classification", "--from", 0, "--to", 1, "--unit", "nats", "--distortion", 0.5, "--output", "x.png")
+    asked(
+        capsys,
+        "curve",
+        *GAUSSIAN,
+        "--vary",
+        "classification",
+        "--from",
+        0,
+        "--to",
+        1,
+        "--unit",
+        "nats",
+        "--distortion",
+        0.5,
+        "--output",
+        "x.png",
+    )
     (axes,) = drawn[0].axes
     assert [text.get_text() for text in axes.texts] == ["infeasible"]
-    assert axes.get_xlabel() == "classification h(S|X̂) (nats)" and axes.get_ylabel() == "rate (nats per sample)"
-    assert " ".join(axes.get_title().split()) == "Least rate (nats per sample) of any codec under distortion ≤ 0.5."
+    assert (
+        axes.get_xlabel() == "classification h(S|X̂) (nats)"
+        and axes.get_ylabel() == "rate (nats per sample)"
+    )
+    assert (
+        " ".join(axes.get_title().split())
+        == "Least rate (nats per sample) of any codec under distortion ≤ 0.5."
+    )
 
 
 def test_the_contours_of_the_paper(capsys, drawn):
     assert asked(capsys, "contours") == "figure: contours.png\n"
     rdc, rpc, binary = drawn[0].axes
-    # Where the contours of the paper's figure run far from their corners, read from it; in nats, whatever its axis says.
+    # Where the contours of the paper's figure run far from their corners, read from it; in nats,
+    # whatever its axis says.
     for level, mse, entropy in zip(
         0.3 * np.arange(1, 8),
         (0.54882, 0.30113, 0.16524, 0.0906, 0.04964, 0.02752, 0.01566),
@@ -225,11 +508,16 @@ def test_the_contours_of_the_paper(capsys, drawn):
         strict=True,
     ):
         x, y = contours(rdc)[round(level, 9)].T
-        assert x.min() == pytest.approx(mse, abs=1e-3) and y.min() == pytest.approx(entropy, abs=1e-3)
+        assert x.min() == pytest.approx(mse, abs=1e-3) and y.min() == pytest.approx(
+            entropy, abs=1e-3
+        )
         x, y = contours(rpc)[round(level, 9)].T
         np.testing.assert_allclose(y, entropy, atol=1e-3)  # perception is free
         assert x.min() == 0 and x.max() == 1
-    assert rpc.get_xlabel() == "perception (squared 2-Wasserstein)" and rpc.get_ylabel() == "classification h(S|X̂) (nats)"
+    assert (
+        rpc.get_xlabel() == "perception (squared 2-Wasserstein)"
+        and rpc.get_ylabel() == "classification h(S|X̂) (nats)"
+    )
     for line in contours(binary).values():
         at_zero, at_most = line[line[:, 0].argmin(), 1], line[line[:, 0].argmax(), 1]
         assert at_zero > at_most + 5e-4  # for perception a worse label has to do
@@ -245,10 +533,20 @@ def test_noise_on_the_source(capsys, drawn):
 
 
 def test_axes_say_what_they_show():
-    source = Discrete(np.array([0.5, 0.5]), 1 - np.eye(2), np.eye(2), np.array([[0.9, 0.1], [0.2, 0.8]]))
-    assert figures.quantity_label("classification", source, "tv", "nats") == "classification cross-entropy (nats)"
-    assert figures.quantity_label("perception", source, "kl", "bits") == "perception (KL divergence, bits)"
-    assert figures.quantity_label("distortion", Bernoulli(0.5), "tv", "bits") == "distortion (Hamming)"
+    source = Discrete(
+        np.array([0.5, 0.5]), 1 - np.eye(2), np.eye(2), np.array([[0.9, 0.1], [0.2, 0.8]])
+    )
+    assert (
+        figures.quantity_label("classification", source, "tv", "nats")
+        == "classification cross-entropy (nats)"
+    )
+    assert (
+        figures.quantity_label("perception", source, "kl", "bits")
+        == "perception (KL divergence, bits)"
+    )
+    assert (
+        figures.quantity_label("distortion", Bernoulli(0.5), "tv", "bits") == "distortion (Hamming)"
+    )
 
 
 def test_a_solver_that_stops_short_is_heard_once(capsys, monkeypatch):
@@ -259,7 +557,10 @@ def test_a_solver_that_stops_short_is_heard_once(capsys, monkeypatch):
 
     monkeypatch.setitem(cli._SOLVERS, "rate", solver)
     main(["theory", "rate", "gaussian"])
-    assert capsys.readouterr() == ("1\n", "quadrate: warning: point 1 is inexact (and 1 more such)\n")
+    assert capsys.readouterr() == (
+        "1\n",
+        "quadrate: warning: point 1 is inexact (and 1 more such)\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,7 +572,10 @@ def test_a_solver_that_stops_short_is_heard_once(capsys, monkeypatch):
         ("rate gaussian --divergence tv", "divergence must be one of w2, kl"),
         ("rate bernoulli --p 0.3 --common-randomness 1", "common_randomness"),
         ("rate vector-gaussian", "either --variances or --covariance"),
-        ("rate vector-gaussian --variances 1 --covariance x.csv", "either --variances or --covariance"),
+        (
+            "rate vector-gaussian --variances 1 --covariance x.csv",
+            "either --variances or --covariance",
+        ),
         ("rate vector-gaussian --variances 1 --gains 1 --noise 1", "one label"),
         ("rate vector-gaussian --variances 1 --gains 1", "noises"),
         ("rate vector-gaussian --variances 1 --weights 1", "both --weights and --noise"),
@@ -280,13 +584,31 @@ def test_a_solver_that_stops_short_is_heard_once(capsys, monkeypatch):
         ("rate discrete missing.npz", "no such file: missing.npz"),
         ("curve gaussian --vary distortion --from 1 --to 0", "--from must be less than --to"),
         ("curve gaussian --vary distortion --from 0 --to inf", "--from must be less than --to"),
-        ("curve gaussian --vary distortion --from 0 --to 1 --points 1", "--points must be at least 2"),
+        (
+            "curve gaussian --vary distortion --from 0 --to 1 --points 1",
+            "--points must be at least 2",
+        ),
         ("curve gaussian --vary rate --from 0 --to 1", "--vary must name quantities that differ"),
-        ("curve gaussian --vary distortion --from 0 --to 1 --distortion 1", "--distortion must be left out where distortion varies"),
-        ("curve gaussian --vary distortion --from 0 --to 1 --rate 1", "--rate must be left out where rate is asked for"),
-        ("curve gaussian --vary distortion --from 0 --to 1 --output x.jpeg", "must end in .csv, .png, .pdf, .svg"),
-        ("surface gaussian --vary distortion distortion --from 0 0 --to 1 1", "--vary must name quantities that differ"),
-        ("surface gaussian --vary distortion perception --from 0 1 --to 1 0", "--from must be less than --to"),
+        (
+            "curve gaussian --vary distortion --from 0 --to 1 --distortion 1",
+            "--distortion must be left out where distortion varies",
+        ),
+        (
+            "curve gaussian --vary distortion --from 0 --to 1 --rate 1",
+            "--rate must be left out where rate is asked for",
+        ),
+        (
+            "curve gaussian --vary distortion --from 0 --to 1 --output x.jpeg",
+            "must end in .csv, .png, .pdf, .svg",
+        ),
+        (
+            "surface gaussian --vary distortion distortion --from 0 0 --to 1 1",
+            "--vary must name quantities that differ",
+        ),
+        (
+            "surface gaussian --vary distortion perception --from 0 1 --to 1 0",
+            "--from must be less than --to",
+        ),
         ("contours --output x.csv", "must end in .png, .pdf, .svg"),
         ("noise --output x", "must end in .png, .pdf, .svg"),
     ],
@@ -302,7 +624,19 @@ def test_an_output_that_cannot_be_written(capsys, tmp_path, name):
     (tmp_path / "file").write_text("not a folder")
     output = tmp_path / "file" / name
     assert f"cannot write {output}" in fails(
-        capsys, "curve", "gaussian", "--vary", "distortion", "--from", 0, "--to", 1, "--points", 2, "--output", output
+        capsys,
+        "curve",
+        "gaussian",
+        "--vary",
+        "distortion",
+        "--from",
+        0,
+        "--to",
+        1,
+        "--points",
+        2,
+        "--output",
+        output,
     )
 
 
@@ -317,13 +651,19 @@ def test_arrays_of_wrong_shape_or_name(capsys, tmp_path, arrays):
     np.savez(tmp_path / "narrow.npz", **arrays | {"distortion": np.eye(2)})
     assert "distortion" in fails(capsys, "rate", "discrete", tmp_path / "narrow.npz")
     np.savez(tmp_path / "named.npz", **arrays, labels=np.eye(3))
-    assert "it holds pmf, distortion, label_channel, labels" in fails(capsys, "rate", "discrete", tmp_path / "named.npz")
+    assert "it holds pmf, distortion, label_channel, labels" in fails(
+        capsys, "rate", "discrete", tmp_path / "named.npz"
+    )
     np.save(tmp_path / "one.npy", np.eye(3))
     (tmp_path / "empty").mkdir()
-    assert "must hold the arrays pmf and distortion" in fails(capsys, "rate", "discrete", tmp_path / "empty")
+    assert "must hold the arrays pmf and distortion" in fails(
+        capsys, "rate", "discrete", tmp_path / "empty"
+    )
     for name in ("one.npy", "text.npz"):
         (tmp_path / "text.npz").write_text("no archive")
-        assert f"{tmp_path / name}: not a readable array file" in fails(capsys, "rate", "discrete", tmp_path / name)
+        assert f"{tmp_path / name}: not a readable array file" in fails(
+            capsys, "rate", "discrete", tmp_path / name
+        )
 
 
 def test_there_is_no_code_in_arrays(capsys, tmp_path):

@@ -1,4 +1,7 @@
-"""`quadrate theory` with arrays that are hostile, bounds that are mistakes, and results in doubt: one line each; and figures that stand alone."""
+"""`quadrate theory` with arrays that are hostile, bounds that are mistakes, and results in doubt.
+
+One line each; and figures that stand alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ import pytest
 
 from quadrate.cli import main
 from quadrate.experiments.reports import theory_figures as figures
-from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, VectorGaussian
+from quadrate.theory import (
+    AlignedLabels,
+    Bernoulli,
+    Discrete,
+    OneShotBernoulli,
+    ScalarGaussian,
+    ScalarLabel,
+    VectorGaussian,
+)
 from quadrate.theory.units import Divergence
 
 
@@ -71,7 +82,9 @@ def test_hostile_archives_are_one_line(capsys, tmp_path):
         except SystemExit as stopped:
             assert stopped.code == 1
         assert capsys.readouterr().err.count("\n") <= 1
-    with zipfile.ZipFile(path, "w") as archive:  # a member without the ending, and one with an escape sequence in its name
+    with zipfile.ZipFile(
+        path, "w"
+    ) as archive:  # a member without the ending, and one with an escape sequence in its name
         archive.writestr("pmf", b"x")
         archive.writestr("\x1b[31mdistortion\n.npy", header("(8,)"))
     fails(capsys, "rate", "discrete", path)
@@ -121,29 +134,53 @@ def test_what_cannot_be_negative_is_refused(capsys, arguments):
 
 
 def test_a_local_result_is_said_in_one_line(capsys, tmp_path):
-    np.savez(tmp_path / "source.npz", pmf=[0.6, 0.4], distortion=1 - np.eye(2), label_channel=[[0.9, 0.1], [0.2, 0.8]])
+    np.savez(
+        tmp_path / "source.npz",
+        pmf=[0.6, 0.4],
+        distortion=1 - np.eye(2),
+        label_channel=[[0.9, 0.1], [0.2, 0.8]],
+    )
     main(["theory", "rate", "discrete", str(tmp_path / "source.npz"), "--classification", "0.8"])
     shown = capsys.readouterr()
     assert 0 < float(shown.out) < 1
-    assert shown.err.startswith("quadrate: warning: ") and "upper bound" in shown.err and shown.err.count("\n") == 1
+    assert (
+        shown.err.startswith("quadrate: warning: ")
+        and "upper bound" in shown.err
+        and shown.err.count("\n") == 1
+    )
 
 
 def test_the_command_line_offers_the_divergences_that_there_are(capsys):
     with pytest.raises(SystemExit):
         main(["theory", "rate", "gaussian", "--help"])
     words = capsys.readouterr().out.replace(" ", "").replace("\n", "")
-    assert "{" + ",".join(get_args(Divergence)) + "}" in words or "{" + "|".join(get_args(Divergence)) + "}" in words
+    assert (
+        "{" + ",".join(get_args(Divergence)) + "}" in words
+        or "{" + "|".join(get_args(Divergence)) + "}" in words
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (ScalarGaussian(2.0, 0.5, 0.9, 0.1), ("Gaussian", "variance 2", "variance 0.5", "correlation 0.9", "noise of variance 0.1")),
+        (
+            ScalarGaussian(2.0, 0.5, 0.9, 0.1),
+            ("Gaussian", "variance 2", "variance 0.5", "correlation 0.9", "noise of variance 0.1"),
+        ),
         (Bernoulli(0.3, 0.1, 0.05), ("Binary", "P(X=1) = 0.3", "probability 0.1", "0.05")),
         (OneShotBernoulli(0.3, 0.1), ("Binary", "0.3", "0.1", "one symbol at a time")),
-        (VectorGaussian([3.0, 2.0], ScalarLabel([1.0, 0.5], 0.1)), ("2 dimensions", "3, 2", "weights 1, 0.5", "noise 0.1")),
-        (VectorGaussian([3.0, 2.0], AlignedLabels([1.0, 0.5], [0.1, 0.2])), ("gains 1, 0.5", "noises 0.1, 0.2")),
-        (Discrete([0.5, 0.5], np.ones((2, 3)), np.eye(2), np.full((3, 2), 0.5)), ("2 letters", "1 bits", "3 letters", "2 values", "frozen")),
+        (
+            VectorGaussian([3.0, 2.0], ScalarLabel([1.0, 0.5], 0.1)),
+            ("2 dimensions", "3, 2", "weights 1, 0.5", "noise 0.1"),
+        ),
+        (
+            VectorGaussian([3.0, 2.0], AlignedLabels([1.0, 0.5], [0.1, 0.2])),
+            ("gains 1, 0.5", "noises 0.1, 0.2"),
+        ),
+        (
+            Discrete([0.5, 0.5], np.ones((2, 3)), np.eye(2), np.full((3, 2), 0.5)),
+            ("2 letters", "1 bits", "3 letters", "2 values", "frozen"),
+        ),
     ],
 )
 def test_a_source_says_what_it_is(source, words):
@@ -154,12 +191,33 @@ def test_figures_stand_alone(capsys, monkeypatch, tmp_path):
     kept = []
     monkeypatch.setattr(figures, "save_figure", lambda figure, path: kept.append(figure))
     curve = ["--vary", "distortion", "--from", "0", "--to", ".5", "--points", "3"]
-    main(["theory", "curve", "bernoulli", "--p", ".3", "--label-flip", ".1", *curve, "--classification", ".8", "--output", "x.png"])
+    main(
+        [
+            "theory",
+            "curve",
+            "bernoulli",
+            "--p",
+            ".3",
+            "--label-flip",
+            ".1",
+            *curve,
+            "--classification",
+            ".8",
+            "--output",
+            "x.png",
+        ]
+    )
     main(["theory", "noise"])
     main(["theory", "contours"])
     captions = [" ".join(figure.get_supxlabel().split()) for figure in kept]
     assert captions[0] == "Binary source, P(X=1) = 0.3, label flipped with probability 0.1"
-    assert "under classification\N{NO-BREAK SPACE}≤\N{NO-BREAK SPACE}0.8\N{NO-BREAK SPACE}bits" in kept[0].axes[0].get_title().replace("\n", " ")
+    assert (
+        "under classification\N{NO-BREAK SPACE}≤\N{NO-BREAK SPACE}0.8\N{NO-BREAK SPACE}bits"
+        in kept[0].axes[0].get_title().replace("\n", " ")
+    )
     assert "P(X=1) = 0.2" in captions[1]
-    assert "variance 1, label of variance 0.5 and correlation 0.9" in captions[2] and "P(X=1) = 0.1" in captions[2]
+    assert (
+        "variance 1, label of variance 0.5 and correlation 0.9" in captions[2]
+        and "P(X=1) = 0.1" in captions[2]
+    )
     capsys.readouterr()

@@ -33,10 +33,15 @@ def make(levels=((3, 4),), seed=0, point=None, decoder_seed=None, critic=False) 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         images = torch.rand(64, *SHAPE)
-        states = {f"encoder.{i}": weights(FAMILY.encoder(SHAPE, len(stage)), images) for i, stage in enumerate(levels)}
+        states = {
+            f"encoder.{i}": weights(FAMILY.encoder(SHAPE, len(stage)), images)
+            for i, stage in enumerate(levels)
+        }
         torch.manual_seed(seed if decoder_seed is None else decoder_seed)
         point = point or OperatingPoint(levels[-1])
-        states[f"decoder.{point.purpose}"] = weights(FAMILY.decoder(SHAPE, dim), torch.rand(64, dim))
+        states[f"decoder.{point.purpose}"] = weights(
+            FAMILY.decoder(SHAPE, dim), torch.rand(64, dim)
+        )
         if critic:
             states["critic"] = weights(FAMILY.critic(SHAPE), images)
     return Codec(FAMILY, SHAPE, levels, {point.purpose: point}, states, {"recipe": "none"})
@@ -56,9 +61,16 @@ def test_images_go_to_symbols_and_back(images):
     assert symbols.shape == (64, 2) and symbols.dtype == torch.int64
     assert (symbols >= 0).all() and (symbols < torch.tensor([3, 4])).all()
     decoded = codec.decode(symbols, seed=3)
-    assert decoded.shape == (64, *SHAPE) and decoded.dtype == torch.float32 and decoded.min() >= 0 and decoded.max() <= 1
+    assert (
+        decoded.shape == (64, *SHAPE)
+        and decoded.dtype == torch.float32
+        and decoded.min() >= 0
+        and decoded.max() <= 1
+    )
     assert torch.equal(codec.reconstruct(images, seed=3), decoded)
-    assert torch.equal(codec.encode(pixels(images), seed=3), symbols)  # bytes and floats are the same images
+    assert torch.equal(
+        codec.encode(pixels(images), seed=3), symbols
+    )  # bytes and floats are the same images
     assert codec.rate_bound_bits == pytest.approx(1.5849625 + 2)
 
 
@@ -67,7 +79,9 @@ def test_the_decoder_reads_the_latent_up_to_half_a_cell(images):
     latents, dither = codec.latents(pixels(images)), codec.dither(64, seed=3)
     received = codec.quantizer.dequantize(codec.encode(images, seed=3), dither)
     assert ((received - latents).abs() <= codec.quantizer.step / 2 + 1e-5).all()
-    assert not torch.equal(codec.decode(codec.encode(images, 3), 4), codec.reconstruct(images, 3))  # another seed is another dither
+    assert not torch.equal(
+        codec.decode(codec.encode(images, 3), 4), codec.reconstruct(images, 3)
+    )  # another seed is another dither
 
 
 def test_the_dither_of_a_sample_depends_on_seed_sample_and_dimension_only():
@@ -81,7 +95,10 @@ def test_the_dither_of_a_sample_depends_on_seed_sample_and_dimension_only():
 
 def test_the_first_symbols_of_a_refined_codec_are_those_of_its_base(images):
     refined = make(levels=((3, 4), (3, 3, 3)), point=OperatingPoint((3, 3, 3)))
-    states = {"encoder.0": refined.states["encoder.0"], "decoder.faithful": make().states["decoder.faithful"]}
+    states = {
+        "encoder.0": refined.states["encoder.0"],
+        "decoder.faithful": make().states["decoder.faithful"],
+    }
     base = Codec(FAMILY, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states)
     symbols = refined.encode(images, seed=3)
     assert symbols.shape == (64, 5) and refined.levels == (3, 4, 3, 3, 3)
@@ -92,8 +109,12 @@ def test_the_first_symbols_of_a_refined_codec_are_those_of_its_base(images):
 def test_networks_are_frozen_and_in_evaluation_mode(images):
     codec = make(critic=True)
     for network in (*codec.encoders, *codec.decoders.values(), codec.critic):
-        assert not any(module.training for module in network.modules()) and not any(p.requires_grad for p in network.parameters())
-    assert torch.allclose(codec.latents(pixels(images))[:1], codec.latents(pixels(images[:1])), atol=1e-6)
+        assert not any(module.training for module in network.modules()) and not any(
+            p.requires_grad for p in network.parameters()
+        )
+    assert torch.allclose(
+        codec.latents(pixels(images))[:1], codec.latents(pixels(images[:1])), atol=1e-6
+    )
     before = codec.encoder_hash
     assert not codec.reconstruct(images).requires_grad and codec.encoder_hash == before
 
@@ -105,7 +126,9 @@ def test_nothing_is_a_fine_number_of_images():
 
 @pytest.mark.parametrize("shape", [(5, 1, 8, 7), (5, 3, 8, 8), (1, 8, 8), (64,)])
 def test_images_of_another_shape_are_refused(shape):
-    with pytest.raises(QuadrateError, match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \("):
+    with pytest.raises(
+        QuadrateError, match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \("
+    ):
         make().encode(torch.zeros(shape, dtype=torch.uint8))
 
 
@@ -129,9 +152,14 @@ def test_decoders_go_by_their_purpose_or_a_name(images):
     for name, image in zip(codec.decoders, alone, strict=True):
         assert torch.equal(codec.decode(symbols, decoder=name), image)
     assert torch.equal(codec.decode(symbols), alone[0])
-    with pytest.raises(QuadrateError, match="no decoder 'sharp'; this codec has faithful, realistic, more realistic"):
+    with pytest.raises(
+        QuadrateError,
+        match="no decoder 'sharp'; this codec has faithful, realistic, more realistic",
+    ):
         codec.decode(symbols, decoder="sharp")
-    with pytest.raises(QuadrateError, match="there is a decoder 'realistic' already; give another name"):
+    with pytest.raises(
+        QuadrateError, match="there is a decoder 'realistic' already; give another name"
+    ):
         codec.add_decoder(other)
 
 
@@ -142,7 +170,11 @@ def test_a_decoder_for_another_encoder_is_refused():
     drifted = Codec(FAMILY, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, statistics)
     for other in (make(seed=1), make(levels=((4, 3),)), drifted):
         with pytest.raises(
-            QuadrateError, match=rf"decoder 'x' was trained on another encoder \({other.encoder_hash[:12]}, here {codec.encoder_hash[:12]}\)"
+            QuadrateError,
+            match=(
+                rf"decoder 'x' was trained on another encoder \({other.encoder_hash[:12]}, here"
+                rf" {codec.encoder_hash[:12]}\)"
+            ),
         ):
             codec.add_decoder(other, "x")
     codec.add_decoder(make(decoder_seed=9), "x")
@@ -158,9 +190,17 @@ def test_a_file_gives_the_same_codec(tmp_path, images):
     before = torch.get_rng_state()
     again = Codec.load(path)
     assert torch.equal(before, torch.get_rng_state())
-    assert (again.family, again.shape, again.stages, again.point, again.details) == (FAMILY, SHAPE, [(3, 4), (2,)], codec.point, {"recipe": "none"})
+    assert (again.family, again.shape, again.stages, again.point, again.details) == (
+        FAMILY,
+        SHAPE,
+        [(3, 4), (2,)],
+        codec.point,
+        {"recipe": "none"},
+    )
     assert again.encoder_hash == codec.encoder_hash and list(again.decoders) == ["balanced"]
-    assert torch.equal(again.encode(images), codec.encode(images)) and torch.equal(again.reconstruct(images), codec.reconstruct(images))
+    assert torch.equal(again.encode(images), codec.encode(images)) and torch.equal(
+        again.reconstruct(images), codec.reconstruct(images)
+    )
     assert torch.equal(again.critic(pixels(images)), codec.critic(pixels(images)))
     make().save(path)
     assert Codec.load(path).critic is None
@@ -168,20 +208,32 @@ def test_a_file_gives_the_same_codec(tmp_path, images):
 
 def test_a_family_of_ones_own_is_named_in_the_file_and_given_to_read_it(tmp_path, images):
     own = Family("mine", FAMILY.encoder, FAMILY.decoder, FAMILY.critic)
-    Codec(own, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, make().states).save(tmp_path / "m")
-    with pytest.raises(QuadrateError, match="m: unknown network family 'mine'; known: compact, paper"):
+    Codec(own, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, make().states).save(
+        tmp_path / "m"
+    )
+    with pytest.raises(
+        QuadrateError, match="m: unknown network family 'mine'; known: compact, paper"
+    ):
         Codec.load(tmp_path / "m")
-    assert torch.equal(Codec.load(tmp_path / "m", own).reconstruct(images), make().reconstruct(images))
+    assert torch.equal(
+        Codec.load(tmp_path / "m", own).reconstruct(images), make().reconstruct(images)
+    )
 
 
 def narrow(shape: tuple[int, int, int], dim: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, dim), nn.Tanh())
 
 
-@pytest.mark.parametrize("family", [FAMILIES["paper"], Family("narrow", narrow, FAMILY.decoder, FAMILY.critic)], ids=["paper", "narrow"])
+@pytest.mark.parametrize(
+    "family",
+    [FAMILIES["paper"], Family("narrow", narrow, FAMILY.decoder, FAMILY.critic)],
+    ids=["paper", "narrow"],
+)
 def test_a_family_that_does_not_fit_is_one_line(tmp_path, family):
     make().save(tmp_path / "m")
-    with pytest.raises(QuadrateError, match="encoder.0 is not that of family|published encoder") as caught:
+    with pytest.raises(
+        QuadrateError, match="encoder.0 is not that of family|published encoder"
+    ) as caught:
         Codec.load(tmp_path / "m", family)
     assert "\n" not in str(caught.value)
 
@@ -220,16 +272,28 @@ def test_a_damaged_description_is_one_line_with_the_files_name(tmp_path, metadat
     rewrite(path, metadata)
     with pytest.raises(QuadrateError) as caught:
         Codec.load(path)
-    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert (
+        str(caught.value).startswith(f"{path}: ")
+        and "\n" not in str(caught.value)
+        and len(str(caught.value)) < 600
+    )
 
 
 @pytest.mark.parametrize(
-    "tensors", [{"decoder.faithful/0.weight": None}, {"decoder.faithful/0.weight": torch.zeros(2, 2)}, {"decoder.faithful/more": torch.zeros(1)}]
+    "tensors",
+    [
+        {"decoder.faithful/0.weight": None},
+        {"decoder.faithful/0.weight": torch.zeros(2, 2)},
+        {"decoder.faithful/more": torch.zeros(1)},
+    ],
 )
 def test_tensors_that_are_no_networks_are_one_line(tmp_path, tensors):
     make().save(tmp_path / "m")
     rewrite(tmp_path / "m", tensors=tensors)
-    with pytest.raises(QuadrateError, match="the codec's decoder.faithful is not that of family 'compact' for images of 1x8x8") as caught:
+    with pytest.raises(
+        QuadrateError,
+        match="the codec's decoder.faithful is not that of family 'compact' for images of 1x8x8",
+    ) as caught:
         Codec.load(tmp_path / "m")
     assert "\n" not in str(caught.value)
 
@@ -247,7 +311,9 @@ def test_files_that_are_no_codecs_are_told_apart(tmp_path):
     whole = path.read_bytes()
     for length in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
-        with pytest.raises(QuadrateError, match="model.safetensors is not a whole safetensors file"):
+        with pytest.raises(
+            QuadrateError, match="model.safetensors is not a whole safetensors file"
+        ):
             Codec.load(path)
 
 

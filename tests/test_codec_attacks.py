@@ -1,4 +1,7 @@
-"""Codec files of all kinds that are damaged, hostile, or of an older version; files of PyTorch's that are."""
+"""Codec files of all kinds that are damaged, hostile, or of an older version.
+
+Files of PyTorch's that are.
+"""
 
 import io
 import json
@@ -31,22 +34,40 @@ from quadrate.training.invariant_trainer import train_invariant
 from tensor_files import contents, rewrite
 
 PATTERNS = dihedral_patterns(2, (0.5, 0.5))
-LOADERS = {"codec": Codec.load, "pack": load_pack, "features": FeatureCodec.load, "invariant": InvariantCodec.load}
-BEFORE = {"codec": "quadrate-codec-2", "pack": "quadrate-decoders-1", "features": "quadrate-features-1", "invariant": "quadrate-invariant-1"}
-NETWORK_WEIGHT = {"codec": "decoder.faithful/0.weight", "pack": "decoder.faithful/0.weight", "invariant": "decoder/0.weight"}
+LOADERS = {
+    "codec": Codec.load,
+    "pack": load_pack,
+    "features": FeatureCodec.load,
+    "invariant": InvariantCodec.load,
+}
+BEFORE = {
+    "codec": "quadrate-codec-2",
+    "pack": "quadrate-decoders-1",
+    "features": "quadrate-features-1",
+    "invariant": "quadrate-invariant-1",
+}
+NETWORK_WEIGHT = {
+    "codec": "decoder.faithful/0.weight",
+    "pack": "decoder.faithful/0.weight",
+    "invariant": "decoder/0.weight",
+}
 
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
     """A file of each kind."""
     folder = tmp_path_factory.mktemp("codecs")
-    features = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32) @ np.diag([3, 2, 1, 1, 1]).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32) @ np.diag(
+        [3, 2, 1, 1, 1]
+    ).astype(np.float32)
     config = InvariantConfig(dims=2, steps=5, batch=64, likelihood="bernoulli", beta=0.05)
     codec = make(decoders=("faithful", "realistic"))
     codec.save(folder / "codec")
     save_pack(codec.pack(), folder / "pack")
     FeatureCodec(rate_bits=12).fit(features).save(folder / "features")
-    InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float()).save(folder / "invariant")
+    InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float()).save(
+        folder / "invariant"
+    )
     return folder
 
 
@@ -69,9 +90,15 @@ def refused(load, path, message=None):
 def outcome(kind, loaded):
     """What a codec does, to be compared."""
     if kind == "pack":
-        return loaded.encoder_hash, [sorted((name, tensor.numpy().tobytes()) for name, tensor in state.items()) for state in loaded.states.values()]
+        return loaded.encoder_hash, [
+            sorted((name, tensor.numpy().tobytes()) for name, tensor in state.items())
+            for state in loaded.states.values()
+        ]
     generator = torch.Generator().manual_seed(0)
-    samples = {"codec": torch.rand(20, 1, 8, 8, generator=generator), "features": torch.rand(20, 5, generator=generator)}
+    samples = {
+        "codec": torch.rand(20, 1, 8, 8, generator=generator),
+        "features": torch.rand(20, 5, generator=generator),
+    }
     data = loaded.compress(samples.get(kind, PATTERNS.sample(20, "x").float()))
     return data, loaded.decompress(data).tobytes()
 
@@ -128,9 +155,31 @@ def test_a_loaded_codec_does_not_know_what_happens_to_its_file(files, kind):
 
 HOSTILE = {
     "codec": [
-        *({"shape": shape} for shape in ("[0, 1, 1]", "[-1, -8, 8]", f"[1, {10**22}, 1]", "[1, 8.0, 8]", "[true, 8, 8]", "[1, 8, 8, 1]", "{}", "1")),
+        *(
+            {"shape": shape}
+            for shape in (
+                "[0, 1, 1]",
+                "[-1, -8, 8]",
+                f"[1, {10**22}, 1]",
+                "[1, 8.0, 8]",
+                "[true, 8, 8]",
+                "[1, 8, 8, 1]",
+                "{}",
+                "1",
+            )
+        ),
         *({"shape": shape} for shape in ("[1, 67108864, 1]", '["1", 8, 8]', "null", "[[1], 8, 8]")),
-        *({"levels": levels} for levels in ("[[3.0, 4]]", "[[3, true]]", "[[3, 4], []]", f"[[{2**24 + 1}, 4]]", "[3, 4]", '{"a": [3]}')),
+        *(
+            {"levels": levels}
+            for levels in (
+                "[[3.0, 4]]",
+                "[[3, true]]",
+                "[[3, 4], []]",
+                f"[[{2**24 + 1}, 4]]",
+                "[3, 4]",
+                '{"a": [3]}',
+            )
+        ),
         {"points": '{"faithful": {"levels": [3, 4], "lambda_d": 1' + 400 * "0" + "}}"},
         {"points": '{"faithful": {"levels": [3, 4], "seed": 1' + 400 * "0" + "}}"},
         {"points": '{"faithful": {"levels": [' + f"{10**30}" + "]}}"},
@@ -150,12 +199,32 @@ HOSTILE = {
         {"points": '{"none": {"levels": [3, 4]}}'},
     ],
     "features": [
-        *({"parameters": text} for text in ('{"mse": "x"}', '{"mse": [1]}', '{"klt": 3}', '{"rate_bits": 1e999}', '{"\x1b": 1}', "null")),
+        *(
+            {"parameters": text}
+            for text in (
+                '{"mse": "x"}',
+                '{"mse": [1]}',
+                '{"klt": 3}',
+                '{"rate_bits": 1e999}',
+                '{"\x1b": 1}',
+                "null",
+            )
+        ),
         {"feature_names": '["a"]'},
         {"feature_names": '["a", "b", "c", "d", "e\\n"]'},
     ],
     "invariant": [
-        *({"shape": shape} for shape in ("[0]", "[]", "[1, 2, -2]", f"[{10**22}]", "[1, 2, 2, 1, 1]", "[1, 2.0, 2]")),
+        *(
+            {"shape": shape}
+            for shape in (
+                "[0]",
+                "[]",
+                "[1, 2, -2]",
+                f"[{10**22}]",
+                "[1, 2, 2, 1, 1]",
+                "[1, 2.0, 2]",
+            )
+        ),
         {"config": '{"dims": 1' + 400 * "0" + "}"},
         {"config": '{"beta": 1' + 400 * "0" + "}"},
         {"config": '{"network": "\x1b"}'},
@@ -164,19 +233,30 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("kind", "metadata"), [(kind, change) for kind, changes in HOSTILE.items() for change in changes], ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("kind", "metadata"),
+    [(kind, change) for kind, changes in HOSTILE.items() for change in changes],
+    ids=lambda x: str(x)[:40],
+)
 def test_a_hostile_description_is_one_line_with_the_files_name(files, kind, metadata):
     rewrite(files / kind, metadata)
     refused(LOADERS[kind], files / kind)
 
 
 @pytest.mark.parametrize("kind", NETWORK_WEIGHT)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.float64, torch.int32, torch.bool])
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.bfloat16, torch.float8_e4m3fn, torch.complex64, torch.float64, torch.int32, torch.bool],
+)
 def test_weights_of_another_type_are_refused(files, kind, dtype):
     name = NETWORK_WEIGHT[kind]
     rewrite(files / kind, tensors={name: contents(files / kind)[1][name].to(dtype)})
     if kind == "pack":
-        refused(lambda path: _added(files / "codec", path), files / kind) if dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.complex64) else None
+        (
+            refused(lambda path: _added(files / "codec", path), files / kind)
+            if dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.complex64)
+            else None
+        )
     else:
         refused(LOADERS[kind], files / kind)
 
@@ -189,8 +269,19 @@ def _added(codec, pack):
 def test_tensors_of_other_dimensions_are_refused(files, kind):
     whole = (files / kind).read_bytes()
     for name, tensor in contents(files / kind)[1].items():
-        for changed in (tensor.flatten()[0].clone(), tensor[None].clone(), tensor.flatten()[:0].clone(), torch.zeros(2, 2, 2), None):
-            if kind == "pack" or (changed is not None and changed.shape == tensor.shape) or "num_batches" in name and changed is None:
+        for changed in (
+            tensor.flatten()[0].clone(),
+            tensor[None].clone(),
+            tensor.flatten()[:0].clone(),
+            torch.zeros(2, 2, 2),
+            None,
+        ):
+            if (
+                kind == "pack"
+                or (changed is not None and changed.shape == tensor.shape)
+                or "num_batches" in name
+                and changed is None
+            ):
                 continue
             (files / kind).write_bytes(whole)
             rewrite(files / kind, tensors={name: changed})
@@ -199,7 +290,11 @@ def test_tensors_of_other_dimensions_are_refused(files, kind):
 
 
 def test_a_network_of_no_dimensions_is_refused(files):
-    model = {"network_weights0": torch.tensor(1, dtype=torch.int32), "network_biases0": torch.tensor(1), "gaussian_lows": torch.tensor(1)}
+    model = {
+        "network_weights0": torch.tensor(1, dtype=torch.int32),
+        "network_biases0": torch.tensor(1),
+        "gaussian_lows": torch.tensor(1),
+    }
     rewrite(files / "features", tensors={f"model/{name}": tensor for name, tensor in model.items()})
     refused(FeatureCodec.load, files / "features")
 
@@ -217,13 +312,19 @@ def test_no_network_is_built_that_the_file_does_not_fill(files):
 
     def encoder(shape, dim):
         built.append(shape)
-        module = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 4096), nn.Linear(4096, dim))
+        module = nn.Sequential(
+            nn.Flatten(), nn.Linear(int(np.prod(shape)), 4096), nn.Linear(4096, dim)
+        )
         assert module[1].weight.device.type == "meta", "60 GB"
         return module
 
     rewrite(files / "codec", {"shape": "[1, 2000, 2000]"})
     own = Family("own", encoder, TINY.decoder, TINY.critic)
-    refused(lambda path: Codec.load(path, own), files / "codec", "encoder.0 is not that of family 'own' for images of 1x2000x2000")
+    refused(
+        lambda path: Codec.load(path, own),
+        files / "codec",
+        "encoder.0 is not that of family 'own' for images of 1x2000x2000",
+    )
     assert built == [(1, 2000, 2000)]
 
 
@@ -237,7 +338,12 @@ def test_trees_are_not_deeper_than_declared(files):
         first = len(nodes)
         for i in range(depth):
             nodes += [[0, i, first + 2 * i + 1, first + 2 * i + 2], [-1, 0, 0, 0]]
-        return JointModel(model, np.arange(columns, dtype=np.int32), np.array([*nodes, [-1, 0, 0, 0]], np.int32), model.tables)
+        return JointModel(
+            model,
+            np.arange(columns, dtype=np.int32),
+            np.array([*nodes, [-1, 0, 0, 0]], np.int32),
+            model.tables,
+        )
 
     assert chain(64).columns == model.columns
     with pytest.raises(QuadrateError, match="a tree is more than 64 branches deep"):
@@ -251,7 +357,13 @@ def test_names_given_by_hand_are_checked_too(files):
     with pytest.raises(QuadrateError, match="the name of a decoder"):
         codec.add_decoder(make(), "a\nb")
     with pytest.raises(QuadrateError, match="the name of a decoder"):
-        Codec(codec.family, codec.shape, codec.stages, {"\x1b": codec.point}, {**codec.states, "decoder.\x1b": codec.states["decoder.faithful"]})
+        Codec(
+            codec.family,
+            codec.shape,
+            codec.stages,
+            {"\x1b": codec.point},
+            {**codec.states, "decoder.\x1b": codec.states["decoder.faithful"]},
+        )
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -270,7 +382,11 @@ def test_no_change_of_a_file_does_worse_than_one_line(files, kind):
         changed = tensors[part].clone()
         if changed.numel() and changed.dtype != torch.bool:
             changed.view(-1)[draw.randrange(changed.numel())] = draw.choice([0, 1, 3, 2**15 - 1])
-        rewrite(path, {name: "".join(text)} if draw.random() < 0.5 else None, {part: changed} if draw.random() < 0.7 else None)
+        rewrite(
+            path,
+            {name: "".join(text)} if draw.random() < 0.5 else None,
+            {part: changed} if draw.random() < 0.7 else None,
+        )
         try:
             LOADERS[kind](path)
         except QuadrateError as error:
@@ -312,9 +428,17 @@ _CLAIM = (
 
 PICKLES = {
     "size of a buffer": saved({"0.weight": Asks(torch.Size, Asks(bytearray, 2 * 10**8))}),
-    "size of a buffer, old": saved({"0.weight": Asks(torch.Size, Asks(bytearray, 2 * 10**8))}, new=False),
+    "size of a buffer, old": saved(
+        {"0.weight": Asks(torch.Size, Asks(bytearray, 2 * 10**8))}, new=False
+    ),
     "a buffer": saved([Asks(bytearray, 4 * 10**9)]),
-    "expanded": saved({"0.weight": torch.zeros(1).expand(10**9), "scaling": torch.zeros(1).expand(10**9), "biasing": torch.zeros(1).expand(10**9)}),
+    "expanded": saved(
+        {
+            "0.weight": torch.zeros(1).expand(10**9),
+            "scaling": torch.zeros(1).expand(10**9),
+            "biasing": torch.zeros(1).expand(10**9),
+        }
+    ),
     "claims": archive(_CLAIM),
     "memo": archive(b"\x80\x02]r\xff\xff\xff\xff."),
     "declared length": archive(b"\x80\x05\x96" + (10**10).to_bytes(8, "little") + b"x."),
@@ -325,7 +449,9 @@ PICKLES = {
 
 
 @pytest.mark.parametrize("name", PICKLES)
-@pytest.mark.parametrize("load", [PublishedBottleneck.load, load_published_classifier, read_tensors])
+@pytest.mark.parametrize(
+    "load", [PublishedBottleneck.load, load_published_classifier, read_tensors]
+)
 def test_a_hostile_pickle_takes_no_more_than_its_file(tmp_path, capsys, name, load):
     path = tmp_path / "x.ckpt"
     path.write_bytes(PICKLES[name])
@@ -336,7 +462,10 @@ def test_a_hostile_pickle_takes_no_more_than_its_file(tmp_path, capsys, name, lo
 
 
 def test_an_expanded_state_dict_in_memory_is_refused():
-    state = torch.load(os.path.join(os.path.dirname(__file__), "golden", "lossyless-bottleneck.pt"), weights_only=True)
+    state = torch.load(
+        os.path.join(os.path.dirname(__file__), "golden", "lossyless-bottleneck.pt"),
+        weights_only=True,
+    )
     state["biasing"] = torch.zeros(1).expand(10**9)
     with pytest.raises(QuadrateError, match="biasing claims a shape"):
         PublishedBottleneck(state)
@@ -345,9 +474,30 @@ def test_an_expanded_state_dict_in_memory_is_refused():
 @pytest.mark.parametrize("new", [True, False])
 def test_tensors_of_every_kind_are_read_as_pytorch_reads_them(tmp_path, new):
     base = torch.arange(12.0)
-    state = {"transposed": base.reshape(3, 4).T, "slice": base[3:7], "parameter": nn.Parameter(base), "half": base.half(), "none": torch.zeros(0, 3)}
-    state |= {"scalar": torch.tensor(3), "bfloat16": base.bfloat16(), "bool": base > 5, "double": base.double()}
-    (tmp_path / "x.pth").write_bytes(saved({"state_dict": state, "epoch": 3, "shape": torch.Size((2, 3)), "device": torch.device("cpu")}, new))
+    state = {
+        "transposed": base.reshape(3, 4).T,
+        "slice": base[3:7],
+        "parameter": nn.Parameter(base),
+        "half": base.half(),
+        "none": torch.zeros(0, 3),
+    }
+    state |= {
+        "scalar": torch.tensor(3),
+        "bfloat16": base.bfloat16(),
+        "bool": base > 5,
+        "double": base.double(),
+    }
+    (tmp_path / "x.pth").write_bytes(
+        saved(
+            {
+                "state_dict": state,
+                "epoch": 3,
+                "shape": torch.Size((2, 3)),
+                "device": torch.device("cpu"),
+            },
+            new,
+        )
+    )
     tensors = read_tensors(tmp_path / "x.pth")
     assert list(tensors) == list(state)
     for name, tensor in state.items():

@@ -1,4 +1,7 @@
-"""Codecs of all kinds in the hands of callers: buffers, paths, types, threads, one sample or many."""
+"""Codecs of all kinds in the hands of callers.
+
+Buffers, paths, types, threads, one sample or many.
+"""
 
 import os
 import threading
@@ -26,7 +29,9 @@ PATTERNS = dihedral_patterns(2, (0.5, 0.5))
 
 
 def invariant(**changes) -> InvariantCodec:
-    config = InvariantConfig(**{"dims": 2, "steps": 5, "batch": 64, "likelihood": "bernoulli", "beta": 0.05} | changes)
+    config = InvariantConfig(
+        **{"dims": 2, "steps": 5, "batch": 64, "likelihood": "bernoulli", "beta": 0.05} | changes
+    )
     return InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float())
 
 
@@ -65,7 +70,12 @@ def test_a_file_comes_as_a_buffer_or_a_path_of_any_kind(kinds, kind, tmp_path):
     expected = codec.decompress(data)
     for to in (tmp_path / "a", str(tmp_path / "b"), Place(tmp_path / "c")):
         assert codec.compress(samples[:10], to=to) is None and Path(to).read_bytes() == data
-    sources = (bytearray(data), memoryview(data), memoryview(data[::-1])[::-1], np.frombuffer(data, np.uint8))
+    sources = (
+        bytearray(data),
+        memoryview(data),
+        memoryview(data[::-1])[::-1],
+        np.frombuffer(data, np.uint8),
+    )
     for source in (*sources, tmp_path / "a", str(tmp_path / "a"), Place(tmp_path / "a")):
         np.testing.assert_array_equal(codec.decompress(source), expected)
         if kind == "invariant":
@@ -76,19 +86,31 @@ def test_a_file_comes_as_a_buffer_or_a_path_of_any_kind(kinds, kind, tmp_path):
 
 def test_a_seed_may_be_a_number_of_numpys(kinds):
     codec, images = kinds["images"]
-    assert codec.compress(images[:5], seed=np.uint64(2**63)) == codec.compress(images[:5], seed=2**63)
+    assert codec.compress(images[:5], seed=np.uint64(2**63)) == codec.compress(
+        images[:5], seed=2**63
+    )
     assert codec.compress(images[:5], seed=np.int8(7)) == codec.compress(images[:5], seed=7)
     assert torch.equal(codec.encode(images[:5], seed=np.int64(7)), codec.encode(images[:5], seed=7))
 
 
 def test_images_beyond_their_range_are_not_encoded(kinds):
     codec, images = kinds["images"]
-    outside = (images.float(), images.float() / 255 - 0.01, torch.full((1, 1, 8, 8), torch.nan), images.int(), images.numpy().astype(np.float64))
+    outside = (
+        images.float(),
+        images.float() / 255 - 0.01,
+        torch.full((1, 1, 8, 8), torch.nan),
+        images.int(),
+        images.numpy().astype(np.float64),
+    )
     for wrong in outside:
         for use in (codec.encode, codec.reconstruct, codec.compress):
-            with pytest.raises(QuadrateError, match=r"images are uint8, or floating point in \[0, 1\]"):
+            with pytest.raises(
+                QuadrateError, match=r"images are uint8, or floating point in \[0, 1\]"
+            ):
                 use(wrong)
-    assert torch.equal(codec.encode(images.double() / 255), codec.encode(images)) and torch.equal(codec.encode(images.numpy()), codec.encode(images))
+    assert torch.equal(codec.encode(images.double() / 255), codec.encode(images)) and torch.equal(
+        codec.encode(images.numpy()), codec.encode(images)
+    )
     with pytest.raises(QuadrateError, match=r"images are uint8"):
         kinds["invariant"][0].encode(torch.full((1, 1, 2, 2), 3.0))
 
@@ -97,12 +119,18 @@ def test_gray_images_may_come_without_their_channel(kinds):
     codec, images = kinds["images"]
     for gray in (images[:, 0], images[:, 0].numpy(), images[:, 0] / 255):
         assert codec.compress(gray) == codec.compress(images)
-    assert codec.compress(images[:, 0], labels=np.arange(len(images))) == codec.compress(images, labels=np.arange(len(images)))
+    assert codec.compress(images[:, 0], labels=np.arange(len(images))) == codec.compress(
+        images, labels=np.arange(len(images))
+    )
     patterns, samples = kinds["invariant"]
     assert patterns.compress(samples[:, 0]) == patterns.compress(samples)
-    with pytest.raises(QuadrateError, match=r"images come as \(N, C, H, W\); got shape \(3, 8, 8\)"):
+    with pytest.raises(
+        QuadrateError, match=r"images come as \(N, C, H, W\); got shape \(3, 8, 8\)"
+    ):
         make(shape=(3, 8, 8)).compress(torch.zeros(3, 8, 8, dtype=torch.uint8))
-    with pytest.raises(QuadrateError, match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(1, 8, 9\)"):
+    with pytest.raises(
+        QuadrateError, match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(1, 8, 9\)"
+    ):
         codec.compress(torch.zeros(4, 8, 9, dtype=torch.uint8))
 
 
@@ -111,14 +139,32 @@ def test_gray_images_may_come_without_their_channel(kinds):
 
 @pytest.mark.parametrize("family", ["compact", "paper"])
 def test_a_sample_comes_out_the_same_in_any_company(family):
-    codec = make(FAMILIES[family], (1, 28, 28) if family == "paper" else (1, 8, 8), decoders=("faithful", "realistic"), freeze=False)
+    codec = make(
+        FAMILIES[family],
+        (1, 28, 28) if family == "paper" else (1, 8, 8),
+        decoders=("faithful", "realistic"),
+        freeze=False,
+    )
     images = source_of(codec.shape, count=100, seed=1).train.images
     symbols, latents = codec.encode(images), codec.latents(images / 255)
-    decoders = ("faithful",) if family == "paper" else ("faithful", "realistic", {"faithful": 0.25, "realistic": 0.75})
+    decoders = (
+        ("faithful",)
+        if family == "paper"
+        else ("faithful", "realistic", {"faithful": 0.25, "realistic": 0.75})
+    )
     for decoder in decoders:
         together = codec.decode(symbols, decoder=decoder)
-        for part in (slice(0, 1), slice(7, 8), slice(99, 100), slice(3, 20), slice(31, 33), slice(1, 100)):
-            assert torch.equal(codec.decode(symbols[part], decoder=decoder, first=part.start), together[part])
+        for part in (
+            slice(0, 1),
+            slice(7, 8),
+            slice(99, 100),
+            slice(3, 20),
+            slice(31, 33),
+            slice(1, 100),
+        ):
+            assert torch.equal(
+                codec.decode(symbols[part], decoder=decoder, first=part.start), together[part]
+            )
             assert torch.equal(codec.latents(images[part] / 255), latents[part])
 
 
@@ -127,7 +173,9 @@ def test_samples_of_a_file_are_the_same_one_by_one(kinds):
         data = codec.compress(samples)
         together = codec.decompress(data, dtype="float32")
         for i in (0, 1, 100, len(samples) - 1):
-            np.testing.assert_array_equal(codec.decompress(data, samples=slice(i, i + 1), dtype="float32")[0], together[i])
+            np.testing.assert_array_equal(
+                codec.decompress(data, samples=slice(i, i + 1), dtype="float32")[0], together[i]
+            )
 
 
 def test_features_in_principal_axes_agree_to_a_few_units_in_the_last_place(kinds):
@@ -139,7 +187,9 @@ def test_features_in_principal_axes_agree_to_a_few_units_in_the_last_place(kinds
     assert np.abs(alone - together[:50]).max() <= 2.0**-20 * np.abs(together).max()
     coordinates = FeatureCodec(rate_bits=24, klt=False).fit(samples)
     data = coordinates.compress(samples)
-    np.testing.assert_array_equal(coordinates.decompress(data, samples=slice(7, 8)), coordinates.decompress(data)[7:8])
+    np.testing.assert_array_equal(
+        coordinates.decompress(data, samples=slice(7, 8)), coordinates.decompress(data)[7:8]
+    )
 
 
 # --- threads, generators, types ---
@@ -166,10 +216,19 @@ def test_one_codec_serves_several_threads(kinds, kind):
     parts = [samples[10 * i : 10 * i + 10 + i] for i in range(8)]
     files = [codec.compress(part) for part in parts]
     decoded = [codec.decompress(file) for file in files]
-    fresh = Codec(codec.family, codec.shape, codec.stages, codec.points, codec.states, models=codec.models) if kind == "images" else codec
+    fresh = (
+        Codec(
+            codec.family, codec.shape, codec.stages, codec.points, codec.states, models=codec.models
+        )
+        if kind == "images"
+        else codec
+    )
 
     def work(number):
-        return [(fresh.compress(parts[i]), fresh.decompress(files[i])) for i in np.roll(np.arange(8), number)]
+        return [
+            (fresh.compress(parts[i]), fresh.decompress(files[i]))
+            for i in np.roll(np.arange(8), number)
+        ]
 
     for number, results in enumerate(in_threads(work)):
         for i, (file, samples_again) in zip(np.roll(np.arange(8), number), results, strict=True):
@@ -183,12 +242,19 @@ class Drawing(nn.Module):
     def __init__(self, shape, dim) -> None:
         super().__init__()
         self.body = nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), dim), nn.Tanh())
-        self.scale = nn.Parameter(torch.randn(dim) + torch.rand(dim) + torch.normal(0.0, 1.0, (dim,)) + torch.randperm(dim))
+        self.scale = nn.Parameter(
+            torch.randn(dim)
+            + torch.rand(dim)
+            + torch.normal(0.0, 1.0, (dim,))
+            + torch.randperm(dim)
+        )
         self.register_buffer("fixed", torch.linspace(0, 1, dim), persistent=False)
         self.numbers = self.fixed.numpy() if self.fixed.device.type == "cpu" else None
 
     def forward(self, x):
-        return self.body(x) * self.scale.sigmoid() * self.fixed.new_tensor(self.numbers).clamp(0.5, 1)
+        return (
+            self.body(x) * self.scale.sigmoid() * self.fixed.new_tensor(self.numbers).clamp(0.5, 1)
+        )
 
 
 def test_loading_never_moves_the_global_generator(kinds, tmp_path):
@@ -233,9 +299,16 @@ def test_pytorchs_default_type_changes_nothing(kinds, tmp_path):
 
 def test_codecs_say_what_they_are(kinds):
     text = repr(kinds["images"][0])
-    assert text == "Codec('compact', shape=(1, 8, 8), levels=[(3, 4)], decoders=['faithful', 'realistic'], frozen)"
+    assert (
+        text
+        == "Codec('compact', shape=(1, 8, 8), levels=[(3, 4)], decoders=['faithful', 'realistic'],"
+        " frozen)"
+    )
     assert "not frozen yet" in repr(make(freeze=False))
-    assert repr(kinds["invariant"][0]) == "InvariantCodec('vic', shape=(1, 2, 2), dims=2, decoders=['representative'])"
+    assert (
+        repr(kinds["invariant"][0])
+        == "InvariantCodec('vic', shape=(1, 2, 2), dims=2, decoders=['representative'])"
+    )
     pack = kinds["images"][0].pack()
     assert "tensor" not in repr(pack) and pack.encoder_hash in repr(pack)
 

@@ -1,4 +1,7 @@
-"""Codecs that have collapsed are warned of where they are trained, scored and frozen; healthy ones never."""
+"""Codecs that have collapsed are warned of where they are trained, scored and frozen.
+
+Healthy ones never.
+"""
 
 import csv
 import re
@@ -37,7 +40,13 @@ class Dead(nn.Module):
 
 
 DEAD = Family("dead", Dead, TINY.decoder, TINY.critic)
-RECIPE = Recipe("dead", "a test", "digits", (Stage("end-to-end", POINTS, training=TrainingConfig(epochs=6, batch=64)),), independent_judge="dense")
+RECIPE = Recipe(
+    "dead",
+    "a test",
+    "digits",
+    (Stage("end-to-end", POINTS, training=TrainingConfig(epochs=6, batch=64)),),
+    independent_judge="dense",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -59,33 +68,56 @@ def test_training_and_evaluation_warn_of_each_point(tmp_path, workers):
     assert len(caught) == 2
     for point, text in zip(POINTS, said(caught), strict=True):
         assert re.match(
-            rf"{point.key} of stage 'end-to-end' has collapsed: its symbols carry .* of 4 bits, .* a smaller learning rate, more epochs", text
+            rf"{point.key} of stage 'end-to-end' has collapsed: its symbols carry .* of 4 bits, .*"
+            r" a smaller learning rate, more epochs",
+            text,
         )
     if workers == 1:
         with pytest.warns(QuadrateWarning) as caught:
             run.evaluate(1)
-        assert len(caught) == 2 and all("seed=" in text and "has collapsed" in text for text in said(caught))
+        assert len(caught) == 2 and all(
+            "seed=" in text and "has collapsed" in text for text in said(caught)
+        )
 
 
 def test_freezing_warns_and_names_the_layer():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        encoders = {"encoder.0": TINY.encoder((1, 8, 8), 2), "encoder.1": TINY.encoder((1, 8, 8), 2), "decoder.faithful": TINY.decoder((1, 8, 8), 4)}
+        encoders = {
+            "encoder.0": TINY.encoder((1, 8, 8), 2),
+            "encoder.1": TINY.encoder((1, 8, 8), 2),
+            "decoder.faithful": TINY.decoder((1, 8, 8), 4),
+        }
     with torch.no_grad():
         encoders["encoder.0"][1].weight.mul_(30)
-        encoders["encoder.0"][1].bias.copy_(-(encoders["encoder.0"][1].weight @ (source_of().train.images / 255).flatten(1).mean(0)))
+        encoders["encoder.0"][1].bias.copy_(
+            -(encoders["encoder.0"][1].weight @ (source_of().train.images / 255).flatten(1).mean(0))
+        )
         encoders["encoder.1"][1].weight.zero_()
-    codec = Codec(TINY, (1, 8, 8), ((4, 4), (4, 4)), {"faithful": POINTS[0]}, {role: module.state_dict() for role, module in encoders.items()})
-    with pytest.warns(QuadrateWarning, match=r"^layer 1 of the codec has collapsed: its symbols carry .* of 4 bits") as caught:
+    codec = Codec(
+        TINY,
+        (1, 8, 8),
+        ((4, 4), (4, 4)),
+        {"faithful": POINTS[0]},
+        {role: module.state_dict() for role, module in encoders.items()},
+    )
+    with pytest.warns(
+        QuadrateWarning,
+        match=r"^layer 1 of the codec has collapsed: its symbols carry .* of 4 bits",
+    ) as caught:
         codec.freeze(source_of())
     assert len(caught) == 1 and caught[0].filename == __file__
 
 
 def test_codes_whose_dimensions_say_the_same_are_counted_once():
     one = torch.rand(5000, 1) * 2 - 1
-    assert cheap_entropy_bits(one.expand(-1, 5).contiguous(), (4,) * 5) < 0.7 * 5 * cheap_entropy_bits(one, (4,))
+    assert cheap_entropy_bits(
+        one.expand(-1, 5).contiguous(), (4,) * 5
+    ) < 0.7 * 5 * cheap_entropy_bits(one, (4,))
     assert not has_collapsed(cheap_entropy_bits(torch.rand(5000, 5) * 2 - 1, (4,) * 5), 10)
-    assert has_collapsed(cheap_entropy_bits(torch.full((64, 20), 0.1), (8,) * 20), 60)  # few samples, long codes
+    assert has_collapsed(
+        cheap_entropy_bits(torch.full((64, 20), 0.1), (8,) * 20), 60
+    )  # few samples, long codes
     assert not has_collapsed(cheap_entropy_bits(torch.rand(64, 20) * 2 - 1, (8,) * 20), 60)
 
 
@@ -102,18 +134,29 @@ def test_no_committed_codec_has_collapsed_and_those_that_did_are_found():
 
 
 def test_a_healthy_run_is_silent(tmp_path, digits):
-    stage = Stage("end-to-end", (OperatingPoint((4, 4)),), training=TrainingConfig(epochs=15, batch=32))
+    stage = Stage(
+        "end-to-end", (OperatingPoint((4, 4)),), training=TrainingConfig(epochs=15, batch=32)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Run(replace(RECIPE, name="alive", stages=(stage,)), tmp_path, source=digits).train(workers=1)
+        Run(replace(RECIPE, name="alive", stages=(stage,)), tmp_path, source=digits).train(
+            workers=1
+        )
 
 
-def test_invariant_codecs_that_keep_nothing_are_warned_of_in_training_and_scoring(tmp_path, monkeypatch):
-    for place in ("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", "quadrate.evaluation.invariant_scores.TEST_SAMPLES"):
+def test_invariant_codecs_that_keep_nothing_are_warned_of_in_training_and_scoring(
+    tmp_path, monkeypatch
+):
+    for place in (
+        "quadrate.experiments.runs.invariant_run._FIT_SAMPLES",
+        "quadrate.evaluation.invariant_scores.TEST_SAMPLES",
+    ):
         monkeypatch.setattr(place, 4096)
     point = InvariantConfig("vic", 1e6, dims=1, steps=120, batch=64, anneal=0.0)
     run = InvariantRun(InvariantRecipe("nothing", "a test", "patterns", (point,)), tmp_path)
-    text = f"^the codec {point.key} has collapsed: all samples get the same symbols, .* a smaller beta".replace("+", r"\+")
+    text = f"^the codec {point.key} has collapsed: all samples get the same symbols, .* a smaller beta".replace(
+        "+", r"\+"
+    )
     with pytest.warns(QuadrateWarning, match=text):
         run.train(1)
     with pytest.warns(QuadrateWarning, match=text):

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, digest, from_json, to_json
+from quadrate.config import (
+    OperatingPoint,
+    Recipe,
+    Stage,
+    TrainingConfig,
+    digest,
+    from_json,
+    to_json,
+)
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import RECIPES, find_recipe
 
@@ -29,7 +37,9 @@ operating_points = st.builds(
 @given(operating_points)
 def test_a_point_survives_json_and_its_key_is_fit_for_a_folder(point):
     assert from_json(OperatingPoint, to_json(point)) == point
-    assert set(point.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") and len(point.key) < 160
+    assert (
+        set(point.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.+-") and len(point.key) < 160
+    )
 
 
 @given(operating_points, operating_points)
@@ -39,7 +49,10 @@ def test_different_points_have_different_keys_and_different_texts(a, b):
 
 def test_weights_that_agree_in_six_digits_have_different_keys():
     a, b = OperatingPoint(lambda_c=0.12345671), OperatingPoint(lambda_c=0.12345672)
-    assert a.key != b.key, "the key rounds the weights: two points would share a folder, the second would never be trained"
+    assert a.key != b.key, (
+        "the key rounds the weights: two points would share a folder, the second would never be"
+        " trained"
+    )
 
 
 def test_keys_are_the_ones_that_runs_are_stored_under():
@@ -52,7 +65,9 @@ def test_keys_are_the_ones_that_runs_are_stored_under():
 def test_equal_points_have_equal_texts():
     """Whole numbers are taken for weights too; the same point must find the same run folder."""
     assert OperatingPoint((3, 3), 1, 0, 1) == OperatingPoint((3, 3), 1.0, 0.0, 1.0)
-    assert to_json(OperatingPoint((3, 3), 1, 0, 1)) == to_json(OperatingPoint((3, 3), 1.0, 0.0, 1.0))
+    assert to_json(OperatingPoint((3, 3), 1, 0, 1)) == to_json(
+        OperatingPoint((3, 3), 1.0, 0.0, 1.0)
+    )
 
 
 def test_the_rate_bound_is_the_sum_of_the_logarithms():
@@ -61,8 +76,15 @@ def test_the_rate_bound_is_the_sum_of_the_logarithms():
 
 
 def test_purposes():
-    weights = {"faithful": (1, 0, 0), "realistic": (1, 1, 0), "recognizable": (1, 0, 1), "balanced": (0, 1, 1)}
-    assert {purpose: OperatingPoint((3,), *map(float, w)).purpose for purpose, w in weights.items()} == {purpose: purpose for purpose in weights}
+    weights = {
+        "faithful": (1, 0, 0),
+        "realistic": (1, 1, 0),
+        "recognizable": (1, 0, 1),
+        "balanced": (0, 1, 1),
+    }
+    assert {
+        purpose: OperatingPoint((3,), *map(float, w)).purpose for purpose, w in weights.items()
+    } == {purpose: purpose for purpose in weights}
 
 
 @pytest.mark.parametrize(
@@ -97,8 +119,14 @@ def test_points_that_make_no_sense_are_refused(arguments, message):
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"critic_learning_rate": math.nan}, "critic_learning_rate"),
         ({"gradient_penalty": -1.0}, "gradient_penalty"),
-        ({"surrogate": "hard"}, "surrogate.*perturb.*soft"),  # or it would silently train with the soft one
-        ({"precision": "float16"}, "precision.*auto.*float32.*bfloat16"),  # or it would silently train in float32
+        (
+            {"surrogate": "hard"},
+            "surrogate.*perturb.*soft",
+        ),  # or it would silently train with the soft one
+        (
+            {"precision": "float16"},
+            "precision.*auto.*float32.*bfloat16",
+        ),  # or it would silently train in float32
     ],
 )
 def test_settings_that_make_no_sense_are_refused(arguments, message):
@@ -114,9 +142,18 @@ POINT = OperatingPoint()
     [
         ({"mode": "universal"}, "stage 's': mode 'universal' needs a base point"),
         ({"base": POINT}, "stage 's': mode 'end-to-end' takes no base point"),
-        ({"points": (POINT, OperatingPoint(lambda_d=1.0))}, "stage 's' names the same operating point twice"),
-        ({"mode": "universal", "base": OperatingPoint((4, 4, 4)), "base_stage": "b"}, r"levels must be \(4, 4, 4\)"),
-        ({"mode": "universe", "base": POINT, "base_stage": "b"}, "mode.*end-to-end.*universal.*refinement"),
+        (
+            {"points": (POINT, OperatingPoint(lambda_d=1.0))},
+            "stage 's' names the same operating point twice",
+        ),
+        (
+            {"mode": "universal", "base": OperatingPoint((4, 4, 4)), "base_stage": "b"},
+            r"levels must be \(4, 4, 4\)",
+        ),
+        (
+            {"mode": "universe", "base": POINT, "base_stage": "b"},
+            "mode.*end-to-end.*universal.*refinement",
+        ),
         ({"noise_std": -1.0}, "noise_std"),
     ],
 )
@@ -137,7 +174,9 @@ def test_a_recipe_finds_its_stages_and_names_them_all_once():
     assert recipe.stage("b") is recipe.stages[1]
     with pytest.raises(QuadrateError, match="recipe 'r' has no stage 'c'; it has a, b"):
         recipe.stage("c")
-    with pytest.raises(QuadrateError, match="'a'"):  # they would share their folders, and the second would never be trained
+    with pytest.raises(
+        QuadrateError, match="'a'"
+    ):  # they would share their folders, and the second would never be trained
         Recipe("r", "", "digits", (Stage("a", (POINT,)), Stage("a", (OperatingPoint((4, 4)),))))
 
 
@@ -151,14 +190,18 @@ def test_recipes_survive_json_and_are_whole(name):
     for stage in recipe.stages:
         for point in stage.points:
             base = stage.base_of(point)
-            assert base is None or (stage.base_stage, base.key) in trained, f"{stage.name} builds on {base} of {stage.base_stage}, trained nowhere"
+            assert base is None or (stage.base_stage, base.key) in trained, (
+                f"{stage.name} builds on {base} of {stage.base_stage}, trained nowhere"
+            )
         keys = {(stage.name, point.key) for point in stage.points}
         assert len(keys) == len(stage.points) and not keys & trained
         trained |= keys
 
 
 def test_an_unknown_recipe_is_named_beside_the_known_ones():
-    with pytest.raises(QuadrateError, match="unknown recipe 'rdc'; known: demo, .*rdc-mnist, .*restore-mnist"):
+    with pytest.raises(
+        QuadrateError, match="unknown recipe 'rdc'; known: demo, .*rdc-mnist, .*restore-mnist"
+    ):
         find_recipe("rdc")
 
 
@@ -195,5 +238,9 @@ def test_a_configuration_of_another_kind_is_refused():
 
 
 def test_texts_have_sorted_keys_and_digests_are_pinned():
-    assert list(json.loads(to_json(POINT))) == sorted(field.name for field in dataclasses.fields(OperatingPoint))
-    assert digest("a", "b") == "f04cdced9736" and digest("ab") != digest("a", "b") != digest("b", "a")
+    assert list(json.loads(to_json(POINT))) == sorted(
+        field.name for field in dataclasses.fields(OperatingPoint)
+    )
+    assert digest("a", "b") == "f04cdced9736" and digest("ab") != digest("a", "b") != digest(
+        "b", "a"
+    )

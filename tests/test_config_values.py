@@ -1,4 +1,7 @@
-"""Values of configurations: scalars of NumPy and PyTorch, lists, what is no number; names that become folders; files that say otherwise."""
+"""Values of configurations: scalars of NumPy and PyTorch, lists, what is no number.
+
+Names that become folders; files that say otherwise.
+"""
 
 import json
 from dataclasses import replace
@@ -7,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig, from_json, to_json
+from quadrate.config import (
+    InvariantConfig,
+    OperatingPoint,
+    Recipe,
+    Stage,
+    TrainingConfig,
+    from_json,
+    to_json,
+)
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol
 from quadrate.experiments.recipes.contour_recipe import Contour, ContourRecipe
@@ -25,20 +36,51 @@ POINT = OperatingPoint((3, 3))
         (OperatingPoint(levels=[3, 3]), OperatingPoint((3, 3))),
         (OperatingPoint(levels=np.array([3, 3])), OperatingPoint((3, 3))),
         (OperatingPoint(levels=torch.tensor([3, 3])), OperatingPoint((3, 3))),
-        (OperatingPoint((np.int64(3), torch.tensor(3)), np.float64(0.5), np.array(0.1), torch.tensor(0.25), np.int64(1)), None),
-        (TrainingConfig(epochs=np.int32(2), learning_rate=np.float32(0.5), betas=[0, np.float64(0.9)], alternate=np.bool_(True)), None),
+        (
+            OperatingPoint(
+                (np.int64(3), torch.tensor(3)),
+                np.float64(0.5),
+                np.array(0.1),
+                torch.tensor(0.25),
+                np.int64(1),
+            ),
+            None,
+        ),
+        (
+            TrainingConfig(
+                epochs=np.int32(2),
+                learning_rate=np.float32(0.5),
+                betas=[0, np.float64(0.9)],
+                alternate=np.bool_(True),
+            ),
+            None,
+        ),
         (Stage("a", [POINT], noise_std=np.float32(0.5)), Stage("a", (POINT,), noise_std=0.5)),
-        (Recipe("a", "", "digits", [Stage("a", [POINT])]), Recipe("a", "", "digits", (Stage("a", (POINT,)),))),
-        (InvariantConfig(beta=np.float64(0.1), steps=np.int64(5), seed=torch.tensor(2)), InvariantConfig(beta=0.1, steps=5, seed=2)),
-        (Storage("features", "linear", np.float32(32), np.int64(1)), Storage("features", "linear", 32.0, 1)),
-        (ContourRecipe("a", "", [Contour(np.float64(0.5))]), ContourRecipe("a", "", (Contour(0.5),))),
+        (
+            Recipe("a", "", "digits", [Stage("a", [POINT])]),
+            Recipe("a", "", "digits", (Stage("a", (POINT,)),)),
+        ),
+        (
+            InvariantConfig(beta=np.float64(0.1), steps=np.int64(5), seed=torch.tensor(2)),
+            InvariantConfig(beta=0.1, steps=5, seed=2),
+        ),
+        (
+            Storage("features", "linear", np.float32(32), np.int64(1)),
+            Storage("features", "linear", 32.0, 1),
+        ),
+        (
+            ContourRecipe("a", "", [Contour(np.float64(0.5))]),
+            ContourRecipe("a", "", (Contour(0.5),)),
+        ),
         (Protocol(critic_widths=[16], seed=np.int64(0)), Protocol(critic_widths=(16,))),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_scalars_and_lists_become_numbers_and_tuples(made, plain):
     assert plain is None or (made == plain and to_json(made) == to_json(plain))
-    assert from_json(type(made), to_json(made)) == made and hash(made) == hash(from_json(type(made), to_json(made)))
+    assert from_json(type(made), to_json(made)) == made and hash(made) == hash(
+        from_json(type(made), to_json(made))
+    )
 
 
 NO_NUMBERS = (True, np.True_, "3", None, 1j, [1], np.ones(2), torch.ones(2), {}, object())
@@ -99,7 +141,26 @@ def test_settings_say_what_would_be_right():
 
 # --- names ---
 
-NAMES = ["org/name", "../x", "/etc/x", "", "x" * 300, ".", "..", ".x", "a\u2028b", "a\nb", "\x1b[31m", "a\\b", "nul", "a:b", "a ", "\ud800", None, 3]
+NAMES = [
+    "org/name",
+    "../x",
+    "/etc/x",
+    "",
+    "x" * 300,
+    ".",
+    "..",
+    ".x",
+    "a\u2028b",
+    "a\nb",
+    "\x1b[31m",
+    "a\\b",
+    "nul",
+    "a:b",
+    "a ",
+    "\ud800",
+    None,
+    3,
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -128,14 +189,21 @@ def test_a_stage_is_not_called_as_a_file_of_the_run_or_as_another():
 
 
 def test_long_lists_of_levels_have_short_keys_of_their_own():
-    keys = [OperatingPoint(levels).key for levels in ((2, 3) * 65, (3, 2) * 65, (2, 3) * 66, (2,) * 65 + (3,) * 65)]
+    keys = [
+        OperatingPoint(levels).key
+        for levels in ((2, 3) * 65, (3, 2) * 65, (2, 3) * 66, (2,) * 65 + (3,) * 65)
+    ]
     assert len(set(keys)) == 4 and all(len(key) < 60 for key in keys)
     assert OperatingPoint((2, 3) * 40).key == "-".join(["2-3"] * 40) + "_d1_p0_c0_s0"
     assert OperatingPoint((16,) * 1568).key == "1568x16_d1_p0_c0_s0"
 
 
-def test_a_path_that_is_too_long_is_refused_before_anything_is_trained(digits, judge, tmp_path, monkeypatch):
-    monkeypatch.setattr("quadrate.experiments.runs.run.find_judge", lambda *arguments, **options: judge)
+def test_a_path_that_is_too_long_is_refused_before_anything_is_trained(
+    digits, judge, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        "quadrate.experiments.runs.run.find_judge", lambda *arguments, **options: judge
+    )
     deep = tmp_path.joinpath(*["x" * 200] * 19, "x" * (4096 - len(str(tmp_path)) - 19 * 201 - 60))
     run = Run(Recipe("a", "", "digits", (Stage("long" * 30, (POINT,)),)), deep, source=digits)
     with pytest.raises(QuadrateError, match="too long"):
@@ -164,7 +232,9 @@ def test_a_config_json_cannot_lead_out_of_its_folder(tmp_path, change, message):
     fields = json.loads(to_json(recipe)) | change
     folder = tmp_path / "a-0123456789ab"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"recipe": fields, "source": {"name": "digits"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"recipe": fields, "source": {"name": "digits"}})
+    )
     for read in (read_results, open_run):
         with pytest.raises(QuadrateError, match=message) as caught:
             read(folder)
@@ -173,5 +243,7 @@ def test_a_config_json_cannot_lead_out_of_its_folder(tmp_path, change, message):
 
 def test_whole_numbers_in_place_of_others_keep_their_text():
     """Folders of 0.1 are found by it."""
-    assert '"warmup": 0}' in to_json(TrainingConfig(warmup=0)) and '"warmup": 0.0}' in to_json(TrainingConfig(warmup=0.0))
+    assert '"warmup": 0}' in to_json(TrainingConfig(warmup=0)) and '"warmup": 0.0}' in to_json(
+        TrainingConfig(warmup=0.0)
+    )
     assert replace(TrainingConfig(), warmup=0) == TrainingConfig(warmup=0.0)

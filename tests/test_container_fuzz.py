@@ -1,4 +1,7 @@
-"""The .quad reader against damaged and hostile files: every case ends in a QuadrateError or in a valid answer, soon and in little memory."""
+"""The .quad reader against damaged and hostile files.
+
+Every case ends in a QuadrateError or in a valid answer, soon and in little memory.
+"""
 
 import random
 import struct
@@ -29,7 +32,10 @@ from quadrate.errors import QuadrateError
 
 
 def fuzz_one(data: bytes) -> None:
-    """Reads everything there is in any bytes; lets only QuadrateError pass, and no answer that contradicts itself or the limits."""
+    """Reads everything there is in any bytes.
+
+    Lets only QuadrateError pass, and no answer that contradicts itself or the limits.
+    """
     with Reader(data) as reader:
         assert reader.samples == reader.index[:, 1].sum() and 0 <= reader.ignored_bytes < len(data)
         errors = []
@@ -41,8 +47,14 @@ def fuzz_one(data: bytes) -> None:
                 except QuadrateError as error:
                     errors.append(error)
                     continue
-                assert chunk.samples == samples and len(chunk.payloads) == layers and sum(map(len, chunk.payloads)) < len(data)
-                assert (chunk.labels is not None, chunk.names is not None) == tuple(name in reader.header.fields for name in ("labels", "names"))
+                assert (
+                    chunk.samples == samples
+                    and len(chunk.payloads) == layers
+                    and sum(map(len, chunk.payloads)) < len(data)
+                )
+                assert (chunk.labels is not None, chunk.names is not None) == tuple(
+                    name in reader.header.fields for name in ("labels", "names")
+                )
                 assert chunk.labels is None or chunk.labels.shape == (samples,)
                 assert chunk.names is None or len(chunk.names) == samples
         try:
@@ -53,7 +65,10 @@ def fuzz_one(data: bytes) -> None:
 
 
 def survives(data: bytes) -> bool:
-    """Whether the bytes are a valid file from end to end; raises anything but a QuadrateError of one line."""
+    """Whether the bytes are a valid file from end to end.
+
+    Raises anything but a QuadrateError of one line.
+    """
     try:
         fuzz_one(data)
         content(data)
@@ -85,13 +100,17 @@ def test_every_flipped_bit_is_an_error(small, name):
             with pytest.raises(QuadrateError):
                 content(flipped)
             survives(flipped)
-            if position < len(header) or position >= trailer:  # what holds for the whole file is checked when it is opened
+            if (
+                position < len(header) or position >= trailer
+            ):  # what holds for the whole file is checked when it is opened
                 with pytest.raises(QuadrateError):
                     Reader(flipped)
 
 
 @pytest.mark.parametrize("name", ["one", "grown", "side"])
-def test_every_cut_and_every_missing_or_doubled_byte_is_an_error_or_the_file_before_the_append(small, name):
+def test_every_cut_and_every_missing_or_doubled_byte_is_an_error_or_the_file_before_the_append(
+    small, name
+):
     data = small[name]
     before = content(written(TWO, CHUNKS[:2]))
     for position in range(len(data)):
@@ -99,7 +118,10 @@ def test_every_cut_and_every_missing_or_doubled_byte_is_an_error_or_the_file_bef
             assert content(data[:position]) == before and name == "grown"
         except QuadrateError:
             pass
-        for damaged in (data[:position] + data[position + 1 :], data[:position] + data[position : position + 1] + data[position:]):
+        for damaged in (
+            data[:position] + data[position + 1 :],
+            data[:position] + data[position : position + 1] + data[position:],
+        ):
             if damaged != data[:-1]:
                 with pytest.raises(QuadrateError):
                     content(damaged)
@@ -107,12 +129,21 @@ def test_every_cut_and_every_missing_or_doubled_byte_is_an_error_or_the_file_bef
 
 def test_random_bytes_are_an_error():
     generator = random.Random(0)
-    starts = (b"", header_bytes(), written(TWO, []), written(TWO, CHUNKS)[:-20], written(TWO, CHUNKS))
+    starts = (
+        b"",
+        header_bytes(),
+        written(TWO, []),
+        written(TWO, CHUNKS)[:-20],
+        written(TWO, CHUNKS),
+    )
     for _ in range(300):
         for start in starts:
             for end in (b"", b"QUADEND\n"):
                 tail = generator.randbytes(generator.choice([1, 3, 12, 60, 300])) + end
-                assert not survives(start + tail) or tail in (b"C", b"T")  # the beginning of an append
+                assert not survives(start + tail) or tail in (
+                    b"C",
+                    b"T",
+                )  # the beginning of an append
 
 
 @settings(max_examples=300)
@@ -137,25 +168,37 @@ def spans(data: bytes, header: int) -> list[slice]:
     entries = len(data) - 32 - 20 * count + 4
     starts = [struct.unpack_from("<Q", data, entries - 0 + 20 * i - 0)[0] for i in range(count)]
     assert starts[0] == header
-    return [slice(start, end) for start, end in zip(starts, [*starts[1:], entries - 24], strict=True)]
+    return [
+        slice(start, end) for start, end in zip(starts, [*starts[1:], entries - 24], strict=True)
+    ]
 
 
 def test_chunks_swapped_within_a_file_or_between_files_are_errors():
     def file(seed: int, first: bytes, second: bytes) -> bytes:
-        return Forgery(header_bytes(seed=seed), (Chunk(1, (first, b"x")), Chunk(1, (second, b"y")))).build()
+        return Forgery(
+            header_bytes(seed=seed), (Chunk(1, (first, b"x")), Chunk(1, (second, b"y")))
+        ).build()
 
     header = len(header_bytes())
     mine = file(0, b"aaaa", b"bbbb")
     a, b = spans(mine, header)
     assert a.stop - a.start == b.stop - b.start and survives(mine)
     swapped = mine[: a.start] + mine[b] + mine[a] + mine[b.stop :]
-    with pytest.raises(QuadrateError, match="chunk 0 at byte 84: it is chunk 1 with samples from 1, not from 0: chunks were swapped"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "chunk 0 at byte 84: it is chunk 1 with samples from 1, not from 0: chunks were swapped"
+        ),
+    ):
         Reader(swapped).read(0)
     assert not survives(swapped[:-1])  # nor does the walk take them
     for other, message in (
         (file(1, b"aaaa", b"bbbb"), "it comes from another file"),  # another seed
         (file(0, b"AAAA", b"bbbb"), "it comes from another file"),  # another first chunk
-        (file(0, b"aaaa", b"BBBB"), "it is not the chunk that was written there: its checksum is another in the index"),
+        (
+            file(0, b"aaaa", b"BBBB"),
+            "it is not the chunk that was written there: its checksum is another in the index",
+        ),
     ):
         for span in (a, b):
             mixed = mine[: span.start] + other[span] + mine[span.stop :]
@@ -175,10 +218,18 @@ LABELS, NAMES, BOTH = header_bytes(kinds=(1,)), header_bytes(kinds=(2,)), header
 
 def with_chunk(**changes) -> Forgery:
     """The right file with another chunk in its middle."""
-    return RIGHT.but(chunks=(RIGHT.chunks[0], Chunk(**{"samples": 3, "payloads": (b"a", b"b")} | changes), RIGHT.chunks[2]))
+    return RIGHT.but(
+        chunks=(
+            RIGHT.chunks[0],
+            Chunk(**{"samples": 3, "payloads": (b"a", b"b")} | changes),
+            RIGHT.chunks[2],
+        )
+    )
 
 
-def with_side(header: bytes, raw: bytes, samples: int = 1, cut: int = 0, tail: bytes = b"") -> Forgery:
+def with_side(
+    header: bytes, raw: bytes, samples: int = 1, cut: int = 0, tail: bytes = b""
+) -> Forgery:
     side = zlib.compress(raw)
     return Forgery(header, (Chunk(samples, side=side[: len(side) - cut] + tail),))
 
@@ -187,25 +238,49 @@ BIG = 2**32 - 1
 HOSTILE: dict[str, tuple[Forgery, str]] = {
     # header
     "version 0": (Forgery(header_bytes(version=0)), "version is 0; allowed: 1"),
-    "length too long": (Forgery(header_bytes(length=BIG)), "header length is 4294967295; allowed: 56 to 210"),
+    "length too long": (
+        Forgery(header_bytes(length=BIG)),
+        "header length is 4294967295; allowed: 56 to 210",
+    ),
     "length too short": (Forgery(header_bytes(length=0)), "header length is 0; allowed: 56 to 210"),
     "zero": (Forgery(header_bytes(zero=1)), "zero is 1; allowed: 0"),
     "no dimensions": (Forgery(header_bytes(shape=())), "dimensions is 0; allowed: 1 to 4"),
     "many dimensions": (Forgery(header_bytes(shape=(1,) * 5)), "dimensions is 5"),
-    "no layers": (Forgery(header_bytes(shape=(1, 1, 1, 1), layers=(), kinds=(1,) * 8)), "layers is 0; allowed: 1 to 8"),
-    "many layers": (Forgery(header_bytes(layers=((b"a" * 16, 1),) * 9, length=210)), "checksum differs"),
+    "no layers": (
+        Forgery(header_bytes(shape=(1, 1, 1, 1), layers=(), kinds=(1,) * 8)),
+        "layers is 0; allowed: 1 to 8",
+    ),
+    "many layers": (
+        Forgery(header_bytes(layers=((b"a" * 16, 1),) * 9, length=210)),
+        "checksum differs",
+    ),
     "many layers by count": (Forgery(header_bytes(counts=(3, 255, 0))), "layers is 255"),
-    "other counts": (Forgery(header_bytes(counts=(4, 2, 0))), "header length is 84; its counts of dimensions, layers and side fields make 88"),
-    "many side fields": (Forgery(header_bytes(kinds=(1, 2, 2))), "side fields is 3; allowed: 0 to 2"),
+    "other counts": (
+        Forgery(header_bytes(counts=(4, 2, 0))),
+        "header length is 84; its counts of dimensions, layers and side fields make 88",
+    ),
+    "many side fields": (
+        Forgery(header_bytes(kinds=(1, 2, 2))),
+        "side fields is 3; allowed: 0 to 2",
+    ),
     "no size": (Forgery(header_bytes(shape=(0,))), r"dimension is 0; allowed: 1 to 2\^26"),
     "great size": (Forgery(header_bytes(shape=(BIG,))), "dimension is 4294967295"),
     "great product": (Forgery(header_bytes(shape=(2**26,) * 4)), r"allowed: up to 2\^26"),
     "no columns": (Forgery(header_bytes(layers=((b"a" * 16, 0),))), "columns is 0"),
     "many columns": (Forgery(header_bytes(layers=((b"a" * 16, BIG),))), "columns is 4294967295"),
-    "many columns in all": (Forgery(header_bytes(layers=((b"a" * 16, 2**16),) * 2)), "the layers have 131072 columns"),
+    "many columns in all": (
+        Forgery(header_bytes(layers=((b"a" * 16, 2**16),) * 2)),
+        "the layers have 131072 columns",
+    ),
     "no such field": (Forgery(header_bytes(kinds=(3,))), "kind is 3; allowed: 1 to 2"),
-    "fields in another order": (Forgery(header_bytes(kinds=(2, 1))), r"kinds of side fields are \[2, 1\]; they must ascend"),
-    "a field twice": (Forgery(header_bytes(kinds=(1, 1))), r"kinds of side fields are \[1, 1\]; they must ascend"),
+    "fields in another order": (
+        Forgery(header_bytes(kinds=(2, 1))),
+        r"kinds of side fields are \[2, 1\]; they must ascend",
+    ),
+    "a field twice": (
+        Forgery(header_bytes(kinds=(1, 1))),
+        r"kinds of side fields are \[1, 1\]; they must ascend",
+    ),
     # trailer
     "trailer marker": (RIGHT.but(trailer_marker=b"CHNK"), "trailer: marker is b'CHNK'"),
     "more chunks": (RIGHT.but(count=4), "its index has 60 bytes; 4 chunks make 80"),
@@ -213,72 +288,156 @@ HOSTILE: dict[str, tuple[Forgery, str]] = {
     "no chunks": (RIGHT.but(count=0), "its index has 60 bytes; 0 chunks make 0"),
     "more samples": (RIGHT.but(samples=2**40), "samples is 1099511627776; the index lists 6"),
     "2^64 samples": (RIGHT.but(samples=2**64 - 1), "samples is 18446744073709551615; allowed"),
-    "trailer too long": (RIGHT.but(trailer_length=20_971_572), "trailer length is 20971572, more than the file has after its header"),
-    "2^32 trailer": (RIGHT.but(trailer_length=BIG), "trailer length is 4294967295; allowed: 52 to 20971572"),
+    "trailer too long": (
+        RIGHT.but(trailer_length=20_971_572),
+        "trailer length is 20971572, more than the file has after its header",
+    ),
+    "2^32 trailer": (
+        RIGHT.but(trailer_length=BIG),
+        "trailer length is 4294967295; allowed: 52 to 20971572",
+    ),
     "trailer too short": (RIGHT.but(trailer_length=52), "trailer: marker"),
     "trailer of another file": (RIGHT.but(trailer_id=b"otherone"), "it comes from another file"),
     "empty file's id": (Forgery(file_id=b"otherone"), "the file id is not that of the header"),
-    "id not of chunk 0": (RIGHT.but(file_id=b"otherone"), "its file id is not that of its header and first chunk"),
+    "id not of chunk 0": (
+        RIGHT.but(file_id=b"otherone"),
+        "its file id is not that of its header and first chunk",
+    ),
     "a gap": (RIGHT.but(between=b"gap"), "chunk 3 at byte 294: no chunk is here, but 67 61 70 54"),
-    "half a chunk in the gap": (RIGHT.but(between=b"CHNK"), "chunk 3 at byte 294: the checksum of the chunk's header differs"),
+    "half a chunk in the gap": (
+        RIGHT.but(between=b"CHNK"),
+        "chunk 3 at byte 294: the checksum of the chunk's header differs",
+    ),
     # index
-    "offset 0": (with_chunk(offset=0), "the chunks in the index lie before the end of the header, or on one another"),
-    "offset 0 of the first": (RIGHT.but(chunks=(Chunk(2, offset=0), *RIGHT.chunks[1:])), "the chunks in the index lie before the end of the header"),
-    "offset of the next": (with_chunk(offset=200), "lie before the end of the header, or on one another"),
-    "offset beyond": (with_chunk(offset=10**6), "the index has a chunk at byte 1000000; the trailer begins at"),
-    "offset 2^64": (with_chunk(offset=2**64 - 1), "the index has a chunk at byte 18446744073709551615"),
+    "offset 0": (
+        with_chunk(offset=0),
+        "the chunks in the index lie before the end of the header, or on one another",
+    ),
+    "offset 0 of the first": (
+        RIGHT.but(chunks=(Chunk(2, offset=0), *RIGHT.chunks[1:])),
+        "the chunks in the index lie before the end of the header",
+    ),
+    "offset of the next": (
+        with_chunk(offset=200),
+        "lie before the end of the header, or on one another",
+    ),
+    "offset beyond": (
+        with_chunk(offset=10**6),
+        "the index has a chunk at byte 1000000; the trailer begins at",
+    ),
+    "offset 2^64": (
+        with_chunk(offset=2**64 - 1),
+        "the index has a chunk at byte 18446744073709551615",
+    ),
     "offset 2^63": (with_chunk(offset=2**63), "the index has a chunk at byte 9223372036854775808"),
     "no samples listed": (with_chunk(index_samples=0), "samples is 6; the index lists 3"),
-    "no samples in the index": (with_chunk(index_samples=0).but(samples=3), "the index lists chunks of 0 to 2 samples"),
-    "2^32 samples in the index": (with_chunk(index_samples=BIG).but(samples=BIG + 3), "the index lists chunks of 1 to 4294967295 samples"),
-    "other samples in the index": (with_chunk(index_samples=4).but(samples=7), "chunk 1 at byte 158: it has 3 samples; the index lists 4"),
+    "no samples in the index": (
+        with_chunk(index_samples=0).but(samples=3),
+        "the index lists chunks of 0 to 2 samples",
+    ),
+    "2^32 samples in the index": (
+        with_chunk(index_samples=BIG).but(samples=BIG + 3),
+        "the index lists chunks of 1 to 4294967295 samples",
+    ),
+    "other samples in the index": (
+        with_chunk(index_samples=4).but(samples=7),
+        "chunk 1 at byte 158: it has 3 samples; the index lists 4",
+    ),
     "other samples in the index for the last": (
         RIGHT.but(chunks=(*RIGHT.chunks[:2], Chunk(1, index_samples=2)), samples=7),
         "chunk 2 at byte 220: it has 1 samples; the index lists 2",
     ),
-    "other checksum in the index": (with_chunk(index_checksum=b"x" * 8), "its checksum is another in the index"),
+    "other checksum in the index": (
+        with_chunk(index_checksum=b"x" * 8),
+        "its checksum is another in the index",
+    ),
     # chunks
     "chunk marker": (with_chunk(marker=b"CHUN"), "no chunk is here, but 43 48 55 4e"),
     "chunk id": (with_chunk(file_id=b"otherone"), "it comes from another file"),
     "number": (with_chunk(number=2), "it is chunk 2 with samples from 2, not from 2"),
     "2^32 number": (with_chunk(number=BIG), "number is 4294967295"),
-    "first sample": (with_chunk(first=0), "it is chunk 1 with samples from 0, not from 2: chunks were swapped or lost"),
+    "first sample": (
+        with_chunk(first=0),
+        "it is chunk 1 with samples from 0, not from 2: chunks were swapped or lost",
+    ),
     "2^64 first sample": (with_chunk(first=2**64 - 1), "first sample is 18446744073709551615"),
     "no samples": (with_chunk(samples=0, index_samples=1).but(samples=4), "samples is 0"),
-    "2^32 samples": (with_chunk(samples=BIG, index_samples=3).but(samples=6), "samples is 4294967295"),
+    "2^32 samples": (
+        with_chunk(samples=BIG, index_samples=3).but(samples=6),
+        "samples is 4294967295",
+    ),
     "many symbols": (
         Forgery(header_bytes(layers=((b"a" * 16, 2**16),)), (Chunk(2**20, (b"x",)),)),
         "1048576 samples of 65536 columns; allowed: 16777216 symbols a chunk",
     ),
     "2^32 payload": (with_chunk(sizes=(BIG, 1, 0)), "bytes is 4294967295; allowed: 0 to 2\\^27"),
     "long payload": (with_chunk(sizes=(2**27, 0, 0)), "its 134217788 bytes reach beyond byte"),
-    "long payloads": (with_chunk(sizes=(2**27, 1, 0)), "the payloads have 134217729 bytes; allowed: 134217728"),
+    "long payloads": (
+        with_chunk(sizes=(2**27, 1, 0)),
+        "the payloads have 134217729 bytes; allowed: 134217728",
+    ),
     "payload into the next": (with_chunk(sizes=(1, 2, 0)), "its 63 bytes reach beyond byte"),
-    "short payload": (with_chunk(sizes=(0, 1, 0)), "the checksum of its payload of layer 0 differs"),
+    "short payload": (
+        with_chunk(sizes=(0, 1, 0)),
+        "the checksum of its payload of layer 0 differs",
+    ),
     "long side data": (with_chunk(sizes=(1, 1, 2**27)), "reach beyond byte"),
     # side data
-    "side data not announced": (Forgery(chunks=(Chunk(side=b"xyz"),)), "side data: there are 3 bytes, but the header announces none"),
+    "side data not announced": (
+        Forgery(chunks=(Chunk(side=b"xyz"),)),
+        "side data: there are 3 bytes, but the header announces none",
+    ),
     "no side data": (Forgery(LABELS, (Chunk(),)), "side data: the zlib stream is cut short"),
     "no zlib": (Forgery(LABELS, (Chunk(side=b"xyzxyz"),)), "side data: no valid zlib stream"),
-    "zlib cut": (with_side(LABELS, labels_bytes([1] * 100), 100, cut=1), "the zlib stream is cut short"),
-    "zlib and more": (with_side(LABELS, labels_bytes([1]), tail=b"more"), "the zlib stream ends 4 bytes early"),
-    "bomb": (with_side(BOTH, bytes(2**26 + 1), 2**20), "it decompresses to more than the 67108864 bytes that so many samples can take"),
-    "small bomb": (with_side(LABELS, bytes(2**20)), "it decompresses to more than the 9 bytes that so many samples can take"),
-    "width 0": (with_side(LABELS, b"\0"), "1 labels of 0 bytes do not fit into 1 bytes; widths are 1, 2, 4, 8"),
+    "zlib cut": (
+        with_side(LABELS, labels_bytes([1] * 100), 100, cut=1),
+        "the zlib stream is cut short",
+    ),
+    "zlib and more": (
+        with_side(LABELS, labels_bytes([1]), tail=b"more"),
+        "the zlib stream ends 4 bytes early",
+    ),
+    "bomb": (
+        with_side(BOTH, bytes(2**26 + 1), 2**20),
+        "it decompresses to more than the 67108864 bytes that so many samples can take",
+    ),
+    "small bomb": (
+        with_side(LABELS, bytes(2**20)),
+        "it decompresses to more than the 9 bytes that so many samples can take",
+    ),
+    "width 0": (
+        with_side(LABELS, b"\0"),
+        "1 labels of 0 bytes do not fit into 1 bytes; widths are 1, 2, 4, 8",
+    ),
     "width 3": (with_side(LABELS, b"\3abc"), "1 labels of 3 bytes"),
     "width 255": (with_side(LABELS, b"\xff" + bytes(8)), "1 labels of 255 bytes"),
     "no width": (with_side(LABELS, b""), "1 labels of 0 bytes do not fit into 0 bytes"),
-    "few labels": (with_side(LABELS, labels_bytes([1, 2], 4), 3), "3 labels of 4 bytes do not fit into 9 bytes"),
-    "many labels": (with_side(LABELS, labels_bytes([1, 2])), "1 bytes are left over after 1 samples"),
+    "few labels": (
+        with_side(LABELS, labels_bytes([1, 2], 4), 3),
+        "3 labels of 4 bytes do not fit into 9 bytes",
+    ),
+    "many labels": (
+        with_side(LABELS, labels_bytes([1, 2])),
+        "1 bytes are left over after 1 samples",
+    ),
     "few lengths": (with_side(NAMES, b"\1"), "the lengths of 1 names do not fit into 1 bytes"),
-    "name too long": (with_side(NAMES, names_bytes(["x" * 4097, ""]), 2), "names of up to 4097 bytes"),
+    "name too long": (
+        with_side(NAMES, names_bytes(["x" * 4097, ""]), 2),
+        "names of up to 4097 bytes",
+    ),
     "names beyond": (with_side(NAMES, b"\2\0x"), "names of up to 2 bytes, 2 in all"),
     "name left over": (with_side(NAMES, b"\1\0xy"), "1 bytes are left over after 1 samples"),
     "no UTF-8": (with_side(NAMES, names_bytes([b"ok", b"\xff"]), 2), "name 1 is no valid UTF-8"),
     "a surrogate": (with_side(NAMES, names_bytes([b"\xed\xb2\x80"])), "name 0 is no valid UTF-8"),
-    "a character in two names": (with_side(NAMES, names_bytes([b"\xc3", b"\xa9"]), 2), "name 0 is no valid UTF-8"),
+    "a character in two names": (
+        with_side(NAMES, names_bytes([b"\xc3", b"\xa9"]), 2),
+        "name 0 is no valid UTF-8",
+    ),
     "a line break": (with_side(NAMES, names_bytes(["a\nb"])), r"name 0, 'a\\nb', has a line break"),
-    "an escape": (with_side(NAMES, names_bytes(["\x1b[2J"])), "has a line break or another control character"),
+    "an escape": (
+        with_side(NAMES, names_bytes(["\x1b[2J"])),
+        "has a line break or another control character",
+    ),
 }
 
 
@@ -291,7 +450,18 @@ def test_a_hostile_file_whose_checksums_are_right_is_an_error_that_says_what_is_
     survives(forgery.build())
 
 
-@pytest.mark.parametrize("name", ["bomb", "small bomb", "2^32 chunks", "2^32 trailer", "long payload", "2^32 payload", "great product"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bomb",
+        "small bomb",
+        "2^32 chunks",
+        "2^32 trailer",
+        "long payload",
+        "2^32 payload",
+        "great product",
+    ],
+)
 def test_a_hostile_file_takes_no_more_memory_than_the_limits_allow(tmp_path, name):
     (tmp_path / "x.quad").write_bytes(HOSTILE[name][0].build())
     tracemalloc.start()
@@ -304,7 +474,16 @@ def test_a_hostile_file_takes_no_more_memory_than_the_limits_allow(tmp_path, nam
     assert peak < (3 * 2**26 if name == "bomb" else 200_000)
 
 
-@pytest.mark.parametrize("name", ["many symbols", "offset 0 of the first", "offset beyond", "2^32 samples in the index", "great product"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "many symbols",
+        "offset 0 of the first",
+        "offset beyond",
+        "2^32 samples in the index",
+        "great product",
+    ],
+)
 def test_what_header_and_index_say_is_checked_when_a_file_is_opened(name):
     with pytest.raises(QuadrateError, match=HOSTILE[name][1]):
         Reader(HOSTILE[name][0].build())
@@ -318,7 +497,9 @@ def test_a_walk_over_many_blocks_ends_soon():
         Reader(data[:-1])
     Reader(data).verify()
     trailer = Forgery(header).build()[len(header) :]
-    with pytest.raises(QuadrateError, match="no chunk|must begin with"):  # a trailer that adds nothing is none
+    with pytest.raises(
+        QuadrateError, match="no chunk|must begin with"
+    ):  # a trailer that adds nothing is none
         Reader(header + trailer * 100_000 + b"x")
     assert time.process_time() - started < 10
 
@@ -332,7 +513,13 @@ SIDES = [
     zlib.compress(names_bytes(["a"])),
     zlib.compress(labels_bytes([1]) + names_bytes([""])),
 ]
-HEADERS = [header_bytes(), LABELS, NAMES, BOTH, header_bytes(layers=((b"a" * 16, 2**15), (b"b" * 16, 1)))]
+HEADERS = [
+    header_bytes(),
+    LABELS,
+    NAMES,
+    BOTH,
+    header_bytes(layers=((b"a" * 16, 2**15), (b"b" * 16, 1))),
+]
 
 
 @st.composite
@@ -352,7 +539,9 @@ def forgeries(draw: Callable) -> Forgery:
 @given(forgeries(), st.integers(0, 60))
 @example(RIGHT, 0)
 @example(RIGHT, 1)
-def test_any_fields_with_right_checksums_survive_with_their_end_and_without(tmp_path_factory, forgery, cut):
+def test_any_fields_with_right_checksums_survive_with_their_end_and_without(
+    tmp_path_factory, forgery, cut
+):
     data = forgery.build()
     data = data[: len(data) - cut]
     valid = survives(data)

@@ -1,4 +1,7 @@
-"""The .quad container: files are whole or not there, whatever interrupts the writing; and they are written and read in little memory."""
+"""The .quad container: files are whole or not there, whatever interrupts the writing.
+
+And they are written and read in little memory.
+"""
 
 import errno
 import io
@@ -31,7 +34,9 @@ def grown(tmp_path) -> tuple[Path, bytes, bytes]:
     return path, old, appended(path, CHUNKS[2:])
 
 
-def test_an_append_interrupted_at_any_byte_leaves_the_old_file_and_the_next_append_is_as_if_it_had_not_been(grown):
+def test_an_append_interrupted_at_any_byte_leaves_the_old_file_and_the_next_append_is_as_if_it_had_not_been(
+    grown,
+):
     path, old, new = grown
     before = content(old)
     for length in range(len(old), len(new)):
@@ -59,7 +64,10 @@ def test_a_file_cut_at_any_byte_is_unfinished_and_says_how_many_chunks_are_whole
         elif length < header:
             assert f"the data ends within its header, after {length} bytes" in message
         else:
-            assert f"was not finished, or is cut short: it has {(ends <= length).sum() - 1} whole chunks, and no trailer" in message
+            assert (
+                f"was not finished, or is cut short: it has {(ends <= length).sum() - 1} whole"
+                " chunks, and no trailer" in message
+            )
 
 
 def test_an_empty_file_grows_and_an_interruption_leaves_it_empty(tmp_path):
@@ -71,13 +79,23 @@ def test_an_empty_file_grows_and_an_interruption_leaves_it_empty(tmp_path):
     assert content(new) == content(written(TWO, CHUNKS))
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 100, b"CHNK" + b"\0" * 100, b"TRLR" + b"x" * 8, b"x"], ids=["zeros", "chunk", "trailer", "byte"])
-def test_what_is_no_beginning_of_an_append_is_damage_and_the_error_says_how_to_keep_the_rest(tmp_path, tail):
+@pytest.mark.parametrize(
+    "tail",
+    [b"\0" * 100, b"CHNK" + b"\0" * 100, b"TRLR" + b"x" * 8, b"x"],
+    ids=["zeros", "chunk", "trailer", "byte"],
+)
+def test_what_is_no_beginning_of_an_append_is_damage_and_the_error_says_how_to_keep_the_rest(
+    tmp_path, tail
+):
     whole = written(TWO, CHUNKS)
     (tmp_path / "x.quad").write_bytes(whole + tail)
     for use in (Reader, lambda path: Writer.append(path).__enter__()):
         with pytest.raises(
-            QuadrateError, match=f"x.quad: .* at byte {len(whole)}.* the first 6 samples, up to byte {len(whole)}, are whole: cut the file there"
+            QuadrateError,
+            match=(
+                f"x.quad: .* at byte {len(whole)}.* the first 6 samples, up to byte {len(whole)},"
+                " are whole: cut the file there"
+            ),
         ):
             use(tmp_path / "x.quad")
     (tmp_path / "x.quad").write_bytes((tmp_path / "x.quad").read_bytes()[: len(whole)])
@@ -115,19 +133,32 @@ class FullDisk(io.RawIOBase):
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, grown):
     path, old, new = grown
     for room in range(0, len(old), 7):
-        with room_for(room), pytest.raises(QuadrateError, match=r"cannot write .*y.quad: File too large; make room, or choose another place"):
+        with (
+            room_for(room),
+            pytest.raises(
+                QuadrateError,
+                match=r"cannot write .*y.quad: File too large; make room, or choose another place",
+            ),
+        ):
             with Writer.create(tmp_path / "y.quad", TWO) as writer:
                 writer.write(CHUNKS[0])
                 writer.write(CHUNKS[1])
         assert listing(tmp_path) == ["x.quad"]
     for room in range(len(old), len(new), 7):
         path.write_bytes(old)
-        with room_for(room), pytest.raises(QuadrateError, match="File too large"), Writer.append(path) as writer:
+        with (
+            room_for(room),
+            pytest.raises(QuadrateError, match="File too large"),
+            Writer.append(path) as writer,
+        ):
             writer.write(CHUNKS[2])
         assert path.read_bytes() == old
     for room in range(len(old)):
         disk = FullDisk(room)
-        with pytest.raises(QuadrateError, match="cannot write the output: No space left on device"), Writer.create(disk, TWO) as writer:
+        with (
+            pytest.raises(QuadrateError, match="cannot write the output: No space left on device"),
+            Writer.create(disk, TWO) as writer,
+        ):
             writer.write(CHUNKS[0])
             writer.write(CHUNKS[1])
         assert disk.data == old[:room]
@@ -142,18 +173,30 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, grown):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_device_is_written_to_as_an_open_file_and_never_replaced():
-    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(QuadrateError, match=r"cannot write /dev/full: No space left on device"):
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(QuadrateError, match=r"cannot write /dev/full: No space left on device"),
+    ):
         with Writer.create(full, TWO):
             pass
-    with pytest.raises(QuadrateError, match=r"cannot write /dev/full: it is not a regular file"), Writer.create(Path("/dev/full"), TWO):
+    with (
+        pytest.raises(QuadrateError, match=r"cannot write /dev/full: it is not a regular file"),
+        Writer.create(Path("/dev/full"), TWO),
+    ):
         pass
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, FileNotFoundError])
-def test_whatever_goes_wrong_meanwhile_is_passed_on_and_the_files_are_as_before(tmp_path, grown, error):
+def test_whatever_goes_wrong_meanwhile_is_passed_on_and_the_files_are_as_before(
+    tmp_path, grown, error
+):
     path, old, _ = grown
     path.write_bytes(old)
-    for write in (lambda: Writer.create(path, TWO), lambda: Writer.create(tmp_path / "y.quad", TWO), lambda: Writer.append(path)):
+    for write in (
+        lambda: Writer.create(path, TWO),
+        lambda: Writer.create(tmp_path / "y.quad", TWO),
+        lambda: Writer.append(path),
+    ):
         with pytest.raises(error), write() as writer:
             writer.write(CHUNKS[2])
             raise error
@@ -164,12 +207,20 @@ def test_an_error_of_the_caller_can_be_swallowed_a_hole_cannot(tmp_path, grown):
     path, old, new = grown
     path.write_bytes(old)
     with Writer.append(path) as writer:
-        with pytest.raises(QuadrateError, match="chunk 2: there are 1 payloads; the header announces 2 layers"):
+        with pytest.raises(
+            QuadrateError, match="chunk 2: there are 1 payloads; the header announces 2 layers"
+        ):
             writer.write(ChunkData(1, (b"x",)))
         writer.write(CHUNKS[2])
     assert path.read_bytes() == new
     path.write_bytes(old)
-    with pytest.raises(QuadrateError, match="an earlier write failed, so the file would have a hole; begin again"), Writer.append(path) as writer:
+    with (
+        pytest.raises(
+            QuadrateError,
+            match="an earlier write failed, so the file would have a hole; begin again",
+        ),
+        Writer.append(path) as writer,
+    ):
         with room_for(len(old) + 20), pytest.raises(QuadrateError, match="File too large"):
             writer.write(CHUNKS[2])
     assert path.read_bytes() == old
@@ -202,9 +253,13 @@ with Writer.append(path) if path.exists() else Writer.create(path, header) as wr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_killed_writer_leaves_nothing_under_the_final_name_and_a_killed_append_the_old_file(tmp_path):
+def test_a_killed_writer_leaves_nothing_under_the_final_name_and_a_killed_append_the_old_file(
+    tmp_path,
+):
     def kill(path: Path) -> None:
-        with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE
+        ) as process:
             assert process.stdout is not None
             for _ in range(5):
                 assert process.stdout.readline()

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrate.bottlenecks import contexts
-from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, fit_contexts, received_positions
+from quadrate.bottlenecks.contexts import (
+    DITHER_BITS,
+    ContextModel,
+    fit_contexts,
+    received_positions,
+)
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
 
@@ -20,12 +25,24 @@ many = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def arrays(**changes: object) -> dict[str, np.ndarray]:
-    """Those of a model of levels (3, 2): a leaf for the first dimension, a split on it for the second, two bins of the dither."""
+    """Those of a model of levels (3, 2).
+
+    A leaf for the first dimension, a split on it for the second, two bins of the dither.
+    """
     parts = {
         "cuts": np.array([[CELL // 2], [CELL // 4]], dtype=np.int32),
         "roots": np.array([0, 1], dtype=np.int32),
-        "nodes": np.array([[-1, 0, 0, 0], [0, 1 << 16, 2, 3], [-1, 1, 0, 0], [-1, 2, 0, 0]], dtype=np.int32),
-        "frequencies": np.array([[40000, 25000, 536], [1, 2, 65533], *([k, 65536 - k, 0] for k in (100, 1, 30000, 65535))], dtype=np.uint16),
+        "nodes": np.array(
+            [[-1, 0, 0, 0], [0, 1 << 16, 2, 3], [-1, 1, 0, 0], [-1, 2, 0, 0]], dtype=np.int32
+        ),
+        "frequencies": np.array(
+            [
+                [40000, 25000, 536],
+                [1, 2, 65533],
+                *([k, 65536 - k, 0] for k in (100, 1, 30000, 65535)),
+            ],
+            dtype=np.uint16,
+        ),
     }
     return parts | changes
 
@@ -46,13 +63,25 @@ def edited(name: str, place: tuple[int, ...], value: int) -> dict[str, np.ndarra
 def test_the_tables_index_is_that_of_leaf_and_bin():
     half, quarter = CELL // 2, CELL // 4
     symbols = np.array([[0, 0], [0, 0], [2, 0], [1, 0], [0, 0], [0, 0]])
-    dither = np.array([[0, quarter - 1], [half - 1, quarter], [half, quarter], [CELL - 1, 0], [0, 0], [255, CELL - 1]])
+    dither = np.array(
+        [
+            [0, quarter - 1],
+            [half - 1, quarter],
+            [half, quarter],
+            [CELL - 1, 0],
+            [0, 0],
+            [255, CELL - 1],
+        ]
+    )
     assert model().indices(0, symbols, dither).tolist() == [0, 0, 1, 1, 0, 0]
-    # received 65536, 32769, 163840, 65537 (dither cut to 16 bits), 65536, 65536; the split is at 65536 and takes it to the left
+    # received 65536, 32769, 163840, 65537 (dither cut to 16 bits), 65536, 65536; the split is at
+    # 65536 and takes it to the left
     assert model().indices(1, symbols, dither).tolist() == [2, 3, 5, 4, 2, 3]
 
 
-def reference_index(parts: dict[str, np.ndarray], column: int, symbols: list[int], dither: list[int]) -> int:
+def reference_index(
+    parts: dict[str, np.ndarray], column: int, symbols: list[int], dither: list[int]
+) -> int:
     """docs/format.md, "Which table", in Python's integers; for a first layer."""
     cuts = parts["cuts"][column].tolist()
     received = [(z + 1) * 65536 - u // 256 for z, u in zip(symbols, dither, strict=True)]
@@ -71,7 +100,10 @@ def test_the_tables_index_is_the_one_that_the_format_describes():
         dither[:15, column] = fitted.cuts[column]
     symbols = quantized(case.draw(300, seed=2), case.levels, dither)
     for column in range(3):
-        expected = [reference_index(fitted.arrays(), column, z, u) for z, u in zip(symbols.tolist(), dither.tolist(), strict=True)]
+        expected = [
+            reference_index(fitted.arrays(), column, z, u)
+            for z, u in zip(symbols.tolist(), dither.tolist(), strict=True)
+        ]
         assert fitted.indices(column, symbols, dither).tolist() == expected
         assert len(set(expected)) > 10
 
@@ -80,7 +112,10 @@ def test_arrays_go_back_and_forth():
     again = ContextModel.from_arrays((3, 2), 0, model().arrays())
     assert again.identity == model().identity and again.columns == 2
     for name, array in arrays().items():
-        assert np.array_equal(again.arrays()[name], array) and again.arrays()[name].dtype == array.dtype
+        assert (
+            np.array_equal(again.arrays()[name], array)
+            and again.arrays()[name].dtype == array.dtype
+        )
 
 
 def test_every_number_is_part_of_the_identity():
@@ -101,15 +136,21 @@ def test_every_number_is_part_of_the_identity():
     assert len(identities) == 1 + len(others) and {len(identity) for identity in identities} == {16}
     assert model().identity == model().identity
     leaves = np.array([[-1, 0, 0, 0], [-1, 1, 0, 0], [-1, 2, 0, 0]], dtype=np.int32)
-    assert len({model(roots=np.array([0, root], dtype=np.int32), nodes=leaves).identity for root in (1, 2)}) == 2
+    assert (
+        len(
+            {
+                model(roots=np.array([0, root], dtype=np.int32), nodes=leaves).identity
+                for root in (1, 2)
+            }
+        )
+        == 2
+    )
 
 
-NOWHERE, TABLE, SHAPE, SYMBOLS = (
-    "that leads nowhere, or that a decoder cannot follow",
-    "a table that is not there|tables a leaf",
-    "needs cuts, roots and nodes",
-    "more symbols",
-)
+NOWHERE = "that leads nowhere, or that a decoder cannot follow"
+TABLE = "a table that is not there|tables a leaf"
+SHAPE = "needs cuts, roots and nodes"
+SYMBOLS = "more symbols"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +189,10 @@ NOWHERE, TABLE, SHAPE, SYMBOLS = (
         (edited("frequencies", (0,), (40000, 25000, 535)), "table 0 does not hold"),
         ({"frequencies": np.uint16(3)}, "not those of a dithered quantizer"),
         ({"frequencies": np.zeros(6, dtype=np.uint16)}, r"\(T, K\) frequencies"),
-        ({"frequencies": arrays()["frequencies"].astype(np.int64)}, "not those of a dithered quantizer"),
+        (
+            {"frequencies": arrays()["frequencies"].astype(np.int64)},
+            "not those of a dithered quantizer",
+        ),
         ({"cuts": arrays()["cuts"].astype(np.float32)}, "not those of a dithered quantizer"),
         ({"nodes": arrays()["nodes"].astype(np.int64)}, "not those of a dithered quantizer"),
     ],
@@ -167,13 +211,17 @@ def test_a_missing_array_is_named(name):
         ContextModel.from_arrays((3, 2), 0, parts)
 
 
-@pytest.mark.parametrize(("levels", "first"), [((3, 2), 1), ((3, 2), -1), ((3, 2, 2), 0), ((3, 2), 2), ((3, 2), 3)])
+@pytest.mark.parametrize(
+    ("levels", "first"), [((3, 2), 1), ((3, 2), -1), ((3, 2, 2), 0), ((3, 2), 2), ((3, 2), 3)]
+)
 def test_levels_that_do_not_fit_are_refused(levels, first):
     with pytest.raises(QuadrateError, match=SHAPE):
         ContextModel.from_arrays(levels, first, arrays())
 
 
-@pytest.mark.parametrize("tables", [{"lows": np.array([0] * 5 + [1], dtype=np.int32)}, {"escape": True}])
+@pytest.mark.parametrize(
+    "tables", [{"lows": np.array([0] * 5 + [1], dtype=np.int32)}, {"escape": True}]
+)
 def test_tables_of_another_kind_are_refused(tables):
     with pytest.raises(QuadrateError, match=SYMBOLS):
         replace(model(), tables=replace(model().tables, **tables))
@@ -187,7 +235,9 @@ def test_whatever_is_accepted_codes_every_symbol(data):
     for _ in range(data.draw(st.integers(1, 3))):
         array = parts[data.draw(st.sampled_from(["cuts", "roots", "nodes"]))]
         place = data.draw(st.integers(0, array.size - 1))
-        array.flat[place] = data.draw(st.one_of(st.integers(-1, 4), st.integers(-(2**31), 2**31 - 1)))
+        array.flat[place] = data.draw(
+            st.one_of(st.integers(-1, 4), st.integers(-(2**31), 2**31 - 1))
+        )
     try:
         changed = ContextModel.from_arrays((3, 2), 0, parts)
     except QuadrateError:
@@ -200,7 +250,10 @@ def test_whatever_is_accepted_codes_every_symbol(data):
     except QuadrateError as error:
         assert "is not in its table" in str(error)
         return
-    assert decode_layer(changed, payload, np.zeros((50, 0), dtype=np.int64), dither).tolist() == symbols.tolist()
+    assert (
+        decode_layer(changed, payload, np.zeros((50, 0), dtype=np.int64), dither).tolist()
+        == symbols.tolist()
+    )
 
 
 # --- received positions ---
@@ -209,7 +262,11 @@ def test_whatever_is_accepted_codes_every_symbol(data):
 def test_received_positions_by_hand():
     symbols = np.array([[0, 1], [0, 4], [2, 0]])
     dither = np.array([[0, 256], [CELL - 1, 255], [CELL // 2, 511]])
-    assert received_positions(symbols, dither).tolist() == [[65536, 131071], [1, 327680], [3 * 65536 - 32768, 65535]]
+    assert received_positions(symbols, dither).tolist() == [
+        [65536, 131071],
+        [1, 327680],
+        [3 * 65536 - 32768, 65535],
+    ]
 
 
 @many
@@ -228,11 +285,15 @@ def test_a_latent_lies_in_the_cell_below_its_received_position(levels, share, wo
 @pytest.mark.parametrize("level", [2, 3, 6])
 def test_counts_are_averages_over_the_dithers_of_a_bin(level):
     draw = np.random.default_rng(level)
-    positions = np.concatenate([draw.uniform(0, level - 1, 40), [0, level - 1, 0.5, 1e-9, level - 1 - 1e-9]])
+    positions = np.concatenate(
+        [draw.uniform(0, level - 1, 40), [0, level - 1, 0.5, 1e-9, level - 1 - 1e-9]]
+    )
     received = draw.integers(1, 2 << 16, (len(positions), 1))
     cuts = np.sort(draw.integers(0, CELL, 5)).astype(np.int32)
     cuts[2] = cuts[1]  # a bin that no dither falls into
-    tree = np.array([[0, 1 << 16, 1, 2], [-1, 0, 0, 0], [0, 3 << 15, 3, 4], [-1, 0, 0, 0], [-1, 0, 0, 0]])
+    tree = np.array(
+        [[0, 1 << 16, 1, 2], [-1, 0, 0, 0], [0, 3 << 15, 3, 4], [-1, 0, 0, 0], [-1, 0, 0, 0]]
+    )
     counts = contexts._counts(tree, received, positions, cuts, level)
     members = [received[:, 0] > 0, received[:, 0] <= 1 << 16, received[:, 0] > 1 << 16]
     members += [members[2] & (received[:, 0] <= 3 << 15), received[:, 0] > 3 << 15]
@@ -252,11 +313,15 @@ def test_counts_are_averages_over_the_dithers_of_a_bin(level):
 
 def test_bins_share_out_the_latents():
     draw = np.random.default_rng(0)
-    positions = np.where(draw.random(50_000) < 0.5, draw.uniform(0.2, 0.25, 50_000), draw.uniform(1.6, 1.9, 50_000))
+    positions = np.where(
+        draw.random(50_000) < 0.5, draw.uniform(0.2, 0.25, 50_000), draw.uniform(1.6, 1.9, 50_000)
+    )
     changes = (1 - positions % 1) * CELL
     cuts = contexts._dither_cuts(positions)
     counts = np.histogram(changes, np.concatenate([[0], cuts, [CELL]]))[0]
-    assert counts == pytest.approx(np.full(len(cuts) + 1, len(positions) / (len(cuts) + 1)), rel=1e-3)
+    assert counts == pytest.approx(
+        np.full(len(cuts) + 1, len(positions) / (len(cuts) + 1)), rel=1e-3
+    )
 
 
 # --- what symbols cost ---
@@ -264,7 +329,10 @@ def test_bins_share_out_the_latents():
 
 @dataclass(frozen=True)
 class Clusters:
-    """Latents of a known law: clusters, in each of which dimensions are apart and uniform on intervals; cut off at ±1, which makes atoms.
+    """Latents of a known law.
+
+    Clusters, in each of which dimensions are apart and uniform on intervals; cut off at ±1, which
+    makes atoms.
 
     Attributes:
         weights: (c,).
@@ -281,17 +349,25 @@ class Clusters:
     def draw(self, count: int, seed: int) -> np.ndarray:
         draw = np.random.default_rng(seed)
         cluster = draw.choice(len(self.weights), count, p=self.weights)
-        return np.clip(draw.uniform(self.low[cluster], self.high[cluster]), -1, 1).astype(np.float32)
+        return np.clip(draw.uniform(self.low[cluster], self.high[cluster]), -1, 1).astype(
+            np.float32
+        )
 
     def law(self, dither: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """All vectors of symbols, (s, d), and their probabilities under each dither, in cells, (u, d): (u, s), from the cumulative distributions."""
         vectors = np.array(list(itertools.product(*map(range, self.levels))))
         joint = self.weights[:, None, None]
         for i, level in enumerate(self.levels):
-            edges = np.arange(level + 1) - dither[:, i, None]  # symbol k if the latent is within [k, k + 1) less dither
+            edges = (
+                np.arange(level + 1) - dither[:, i, None]
+            )  # symbol k if the latent is within [k, k + 1) less dither
             value = edges * 2 / (level - 1) - 1
-            below = (value[None] - self.low[:, None, None, i]) / (self.high - self.low)[:, None, None, i]
-            below = np.where(value > 1, 1, np.where(value <= -1, 0, np.clip(below, 0, 1)))  # (c, u, level + 1)
+            below = (value[None] - self.low[:, None, None, i]) / (self.high - self.low)[
+                :, None, None, i
+            ]
+            below = np.where(
+                value > 1, 1, np.where(value <= -1, 0, np.clip(below, 0, 1))
+            )  # (c, u, level + 1)
             joint = joint * np.diff(below)[:, :, vectors[:, i]]
         return vectors, joint.sum(axis=0)
 
@@ -310,11 +386,21 @@ def merged(vectors: np.ndarray, law: np.ndarray, columns: slice | int) -> np.nda
 
 def words(count: int, dimensions: int) -> np.ndarray:
     """Dithers that fill the unit cube evenly, (count, d)."""
-    steps = np.array([0.8566748838545029, 0.733891856627126, 0.6287067210378087, 0.5385972572236101, 0.4614027427763899])[:dimensions]
+    steps = np.array(
+        [
+            0.8566748838545029,
+            0.733891856627126,
+            0.6287067210378087,
+            0.5385972572236101,
+            0.4614027427763899,
+        ]
+    )[:dimensions]
     return ((np.arange(1, count + 1)[:, None] * steps + 0.31) % 1 * CELL).astype(np.int64)
 
 
-def cost_bits(model: ContextModel, vectors: np.ndarray, law: np.ndarray, dither: np.ndarray) -> float:
+def cost_bits(
+    model: ContextModel, vectors: np.ndarray, law: np.ndarray, dither: np.ndarray
+) -> float:
     """What a sample costs under the model's tables in the mean over the law itself: no sampling."""
     symbols = np.tile(vectors, (len(dither), 1))
     repeated = np.repeat(dither, len(vectors), axis=0)
@@ -330,7 +416,9 @@ def quantized(latents: np.ndarray, levels: tuple[int, ...], dither: np.ndarray) 
     return np.floor(positions + dither / CELL).astype(np.int64)
 
 
-def random_clusters(count: int, levels: tuple[int, ...], seed: int, spread: float = 0.25) -> Clusters:
+def random_clusters(
+    count: int, levels: tuple[int, ...], seed: int, spread: float = 0.25
+) -> Clusters:
     draw = np.random.default_rng(seed)
     middle = draw.uniform(-1.1, 1.1, (count, len(levels)))
     half = draw.uniform(0.02, spread, middle.shape)
@@ -346,7 +434,9 @@ CASES = {
         np.array([[-1, 3, 3.0], [3, -1, 0.5], [0.4, 0.4, 9]]),
         (3, 3, 4),
     ),
-    "independent": Clusters(np.ones(1), np.array([[-1.3, -0.7, -1]]), np.array([[0.4, 0.9, 1.5]]), (3, 5, 4)),
+    "independent": Clusters(
+        np.ones(1), np.array([[-1.3, -0.7, -1]]), np.array([[0.4, 0.9, 1.5]]), (3, 5, 4)
+    ),
 }
 
 
@@ -371,8 +461,13 @@ def test_symbols_cost_their_joint_entropy(name):
     own = np.random.default_rng(3).integers(0, CELL, fresh.shape)
     symbols = quantized(fresh, case.levels, own)
     payload = encode_layer(fitted, symbols, own)
-    assert 8 * len(payload) / len(fresh) == pytest.approx(cost, abs=0.03)  # 2.5 standard errors of a sample's bits
-    assert decode_layer(fitted, payload, np.zeros((len(fresh), 0), dtype=np.int64), own).tolist() == symbols.tolist()
+    assert 8 * len(payload) / len(fresh) == pytest.approx(
+        cost, abs=0.03
+    )  # 2.5 standard errors of a sample's bits
+    assert (
+        decode_layer(fitted, payload, np.zeros((len(fresh), 0), dtype=np.int64), own).tolist()
+        == symbols.tolist()
+    )
 
 
 def test_a_refinement_costs_what_it_adds():
@@ -386,23 +481,36 @@ def test_a_refinement_costs_what_it_adds():
     cost = cost_bits(refinement, vectors, law, dither)
     assert whole - base <= cost <= whole - base + 0.01 * whole + 0.025 < alone - 0.3
     together = cost_bits(fit_contexts(latents[:, :2], (3, 3)), vectors, law, dither) + cost
-    assert together == pytest.approx(cost_bits(fit_contexts(latents, case.levels), vectors, law, dither), abs=0.01)
+    assert together == pytest.approx(
+        cost_bits(fit_contexts(latents, case.levels), vectors, law, dither), abs=0.01
+    )
 
     symbols = quantized(latents, case.levels, words(10_000, 4))
     payload = encode_layer(refinement, symbols, words(10_000, 4))
-    assert decode_layer(refinement, payload, symbols[:, :2], words(10_000, 4)).tolist() == symbols.tolist()
+    assert (
+        decode_layer(refinement, payload, symbols[:, :2], words(10_000, 4)).tolist()
+        == symbols.tolist()
+    )
 
 
 @pytest.mark.parametrize("levels", [(3, 4), (2, 2), (2, 300)])
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_few_latents_make_tables_that_code_everything(count, levels):
-    """What was never seen costs more, but not without end; what was seen costs less than the bound."""
-    latents = np.clip(np.random.default_rng(count).normal(size=(count, 2)), -1, 1).astype(np.float32)
+    """What was never seen costs more, but not without end.
+
+    What was seen costs less than the bound.
+    """
+    latents = np.clip(np.random.default_rng(count).normal(size=(count, 2)), -1, 1).astype(
+        np.float32
+    )
     fitted = fit_contexts(latents, levels)
     draw = np.random.default_rng(1)
     symbols, dither = draw.integers(0, levels, (1000, 2)), draw.integers(0, CELL, (1000, 2))
     payload = encode_layer(fitted, symbols, dither)
-    assert decode_layer(fitted, payload, np.zeros((1000, 0), dtype=np.int64), dither).tolist() == symbols.tolist()
+    assert (
+        decode_layer(fitted, payload, np.zeros((1000, 0), dtype=np.int64), dither).tolist()
+        == symbols.tolist()
+    )
     assert 8 * len(payload) / 1000 < 32
     seen = np.tile(latents, (1000 // count, 1))
     own = dither[: len(seen)]
@@ -414,12 +522,17 @@ def test_few_latents_are_not_believed():
     case = CASES["independent"]
     dither = words(500, 3)
     vectors, law = case.law(dither / CELL)
-    costs = [cost_bits(fit_contexts(case.draw(10, seed), case.levels), vectors, law, dither) for seed in range(5)]
+    costs = [
+        cost_bits(fit_contexts(case.draw(10, seed), case.levels), vectors, law, dither)
+        for seed in range(5)
+    ]
     assert np.mean(costs) < np.log2(case.levels).sum() + 0.5
 
 
 def test_latents_that_never_vary_cost_nothing():
-    latents = np.tile(np.array([[-1.0, 0.0, 1.0]], dtype=np.float32), (1000, 1))  # at the centres of their cells, and at both ends
+    latents = np.tile(
+        np.array([[-1.0, 0.0, 1.0]], dtype=np.float32), (1000, 1)
+    )  # at the centres of their cells, and at both ends
     fitted = fit_contexts(latents, (3, 3, 2))
     dither = words(1000, 3)
     symbols = quantized(latents, (3, 3, 2), dither)
@@ -435,8 +548,19 @@ def test_the_same_latents_and_seed_make_the_same_model():
 
 
 @pytest.mark.parametrize(
-    "latents", [np.zeros((0, 2)), np.zeros((5, 3)), np.zeros(2), np.full((5, 2), 1.001), np.full((5, 2), np.nan), np.full((5, 2), -np.inf)], ids=str
+    "latents",
+    [
+        np.zeros((0, 2)),
+        np.zeros((5, 3)),
+        np.zeros(2),
+        np.full((5, 2), 1.001),
+        np.full((5, 2), np.nan),
+        np.full((5, 2), -np.inf),
+    ],
+    ids=str,
 )
 def test_latents_that_do_not_fit_are_refused(latents):
-    with pytest.raises(QuadrateError, match=r"tables are fitted to latents \(n, 2\) in \[-1, 1\]; got"):
+    with pytest.raises(
+        QuadrateError, match=r"tables are fitted to latents \(n, 2\) in \[-1, 1\]; got"
+    ):
         fit_contexts(latents.astype(np.float32), (3, 4))

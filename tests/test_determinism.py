@@ -1,4 +1,5 @@
-"""Symbols and bytes across processes that differ in CPU capability, threads, batch sizes, chunk sizes and memory formats.
+"""Symbols and bytes across processes that differ in CPU capability, threads, batch sizes, chunk
+sizes and memory formats.
 
 Run as a script, this file is one of those processes.
 """
@@ -60,8 +61,16 @@ OTHERS = (
 
 def encoder(shape: tuple[int, int, int], dim: int) -> nn.Module:
     """Convolutions, so that memory format and vector width are seen."""
-    layers = [nn.Conv2d(shape[0], 16, 3, stride=2, padding=1), nn.LeakyReLU(), nn.Flatten(), nn.Linear(256, 64, bias=False), nn.BatchNorm1d(64)]
-    return nn.Sequential(*layers, nn.GELU(), nn.Linear(64, dim, bias=False), nn.BatchNorm1d(dim), nn.Tanh())
+    layers = [
+        nn.Conv2d(shape[0], 16, 3, stride=2, padding=1),
+        nn.LeakyReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 64, bias=False),
+        nn.BatchNorm1d(64),
+    ]
+    return nn.Sequential(
+        *layers, nn.GELU(), nn.Linear(64, dim, bias=False), nn.BatchNorm1d(dim), nn.Tanh()
+    )
 
 
 FAMILY = Family("convolutions", encoder, compact.decoder, compact.critic)
@@ -87,11 +96,16 @@ def run(folder: Path, setting: Setting, others: list[str]) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quad, "encode_layer", recorded)
-        quad.compress(codec, [quad.Batch(batch) for batch in batches], own / "file.quad", SEED, setting.chunk)
+        quad.compress(
+            codec, [quad.Batch(batch) for batch in batches], own / "file.quad", SEED, setting.chunk
+        )
 
     given = np.load(folder / "given.npy")
     dither = np.concatenate(
-        [codec.dither_words(min(setting.batch, len(given) - first), SEED, first) for first in range(0, len(given), setting.batch)]
+        [
+            codec.dither_words(min(setting.batch, len(given) - first), SEED, first)
+            for first in range(0, len(given), setting.batch)
+        ]
     )
     payloads = [encode_layer(model, given, dither) for model in codec.models]
     (own / "payloads").write_bytes(b"".join(payloads))
@@ -110,8 +124,13 @@ def run(folder: Path, setting: Setting, others: list[str]) -> None:
     )
     for other in others:
         with quad.QuadFile(folder / other / "file.quad", codec) as file:
-            np.save(own / f"read-{other}", np.concatenate([file.symbols(chunk) for chunk in range(len(file.reader.index))]))
-    (own / "facts.json").write_text(json.dumps([torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]))
+            np.save(
+                own / f"read-{other}",
+                np.concatenate([file.symbols(chunk) for chunk in range(len(file.reader.index))]),
+            )
+    (own / "facts.json").write_text(
+        json.dumps([torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()])
+    )
 
 
 def start(folder: Path, setting: Setting, others: list[str]) -> None:
@@ -119,7 +138,15 @@ def start(folder: Path, setting: Setting, others: list[str]) -> None:
     environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(setting.threads))
     if setting.capability == "default":
         environment["MKL_CBWR"] = "COMPATIBLE"  # matrix products are MKL's, which does not ask ATen
-    command = [sys.executable, "-W", "error", __file__, str(folder), json.dumps(asdict(setting)), json.dumps(others)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        __file__,
+        str(folder),
+        json.dumps(asdict(setting)),
+        json.dumps(others),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
@@ -129,13 +156,18 @@ def digits_in_colour() -> Tensor:
     digits = load_source("digits").train.images.float()
     generator = torch.Generator().manual_seed(0)
     chosen = digits[torch.randint(len(digits), (SAMPLES,), generator=generator)]
-    noisy = chosen * torch.rand(SAMPLES, 3, 1, 1, generator=generator) + 30 * torch.randn(SAMPLES, *SHAPE, generator=generator)
+    noisy = chosen * torch.rand(SAMPLES, 3, 1, 1, generator=generator) + 30 * torch.randn(
+        SAMPLES, *SHAPE, generator=generator
+    )
     return noisy.clamp(0, 255).to(torch.uint8)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Three processes, this one included, one after another; each reads the files of those before it, and this one all."""
+    """Three processes, this one included, one after another.
+
+    Each reads the files of those before it, and this one all.
+    """
     folder = tmp_path_factory.mktemp("determinism")
     images = digits_in_colour()
     np.save(folder / "images.npy", images.numpy())
@@ -153,15 +185,28 @@ def folder(tmp_path_factory) -> Path:
     labels = np.zeros(1000, dtype=np.int64)
     with warnings.catch_warnings():  # what was never trained carries little
         warnings.simplefilter("ignore", QuadrateWarning)
-        codec.freeze(from_arrays("digits", (images[:1000], labels), (images[:10], labels[:10]), (images[:10], labels[:10]), classes=2))
+        codec.freeze(
+            from_arrays(
+                "digits",
+                (images[:1000], labels),
+                (images[:10], labels[:10]),
+                (images[:10], labels[:10]),
+                classes=2,
+            )
+        )
     codec.save(folder / "codec.safetensors")
-    np.save(folder / "given.npy", np.random.default_rng(0).integers(0, codec.levels, (SAMPLES, COLUMNS)))
+    np.save(
+        folder / "given.npy", np.random.default_rng(0).integers(0, codec.levels, (SAMPLES, COLUMNS))
+    )
     run(folder, HERE, [])
     start(folder, OTHERS[0], ["here"])
     start(folder, OTHERS[1], ["here", OTHERS[0].name])
     for setting in OTHERS:
         with quad.QuadFile(folder / setting.name / "file.quad", codec) as file:
-            np.save(folder / "here" / f"read-{setting.name}", np.concatenate([file.symbols(chunk) for chunk in range(len(file.reader.index))]))
+            np.save(
+                folder / "here" / f"read-{setting.name}",
+                np.concatenate([file.symbols(chunk) for chunk in range(len(file.reader.index))]),
+            )
     return folder
 
 
@@ -175,12 +220,16 @@ def test_the_processes_differ_as_they_should(folder):
     assert [threads for _, threads in facts] == [1, 2]
     if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512"):
         assert [capability for capability, _ in facts] == ["DEFAULT", "AVX2"]
-        assert (made(folder, "latents", OTHERS[0]) != made(folder, "latents", HERE)).any()  # so that there is something to be robust against
+        assert (
+            made(folder, "latents", OTHERS[0]) != made(folder, "latents", HERE)
+        ).any()  # so that there is something to be robust against
 
 
 @pytest.mark.parametrize("setting", OTHERS, ids=lambda setting: setting.name)
 def test_the_same_symbols_are_the_same_bytes_and_come_back(folder, setting):
-    assert (folder / setting.name / "payloads").read_bytes() == (folder / "here" / "payloads").read_bytes()
+    assert (folder / setting.name / "payloads").read_bytes() == (
+        folder / "here" / "payloads"
+    ).read_bytes()
     assert np.array_equal(made(folder, "dither", setting), made(folder, "dither", HERE))
     assert np.array_equal(made(folder, "received", setting), made(folder, "received", HERE))
 
@@ -189,7 +238,9 @@ def test_the_same_symbols_are_the_same_bytes_and_come_back(folder, setting):
 @pytest.mark.parametrize("which", ["symbols", "coded"])
 def test_encoders_agree_on_all_but_a_hundred_thousandth_of_the_symbols(folder, setting, which):
     ours, theirs = made(folder, "symbols", HERE), made(folder, which, setting)
-    assert theirs.shape == (SAMPLES, COLUMNS) and all(len(np.unique(column)) > 1 for column in theirs.T)
+    assert theirs.shape == (SAMPLES, COLUMNS) and all(
+        len(np.unique(column)) > 1 for column in theirs.T
+    )
     assert (ours != theirs).mean() <= 1e-5
     assert np.abs(made(folder, "latents", HERE) - made(folder, "latents", setting)).max() < 1e-4
 

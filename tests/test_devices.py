@@ -12,7 +12,22 @@ from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import run_of
 
-BAD = ["mps", "nonsense", "meta", "cpu:1", "cuda:", "cuda:-1", "cuda:99999999999", "CPU", "", "cpu\n", "xla", "\x1b[31m", "cuda:7", "cuda"]
+BAD = [
+    "mps",
+    "nonsense",
+    "meta",
+    "cpu:1",
+    "cuda:",
+    "cuda:-1",
+    "cuda:99999999999",
+    "CPU",
+    "",
+    "cpu\n",
+    "xla",
+    "\x1b[31m",
+    "cuda:7",
+    "cuda",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +43,12 @@ def test_the_processor_is_always_there():
 def test_a_gpu_is_found_where_there_is_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert find_device("cuda") == torch.device("cuda") and find_device("cuda:1") == find_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
-    with pytest.raises(QuadrateError, match="'cuda:2' was asked for, but this machine has 2: cuda:0 to cuda:1"):
+    assert find_device("cuda") == torch.device("cuda") and find_device("cuda:1") == find_device(
+        torch.device("cuda", 1)
+    ) == torch.device("cuda", 1)
+    with pytest.raises(
+        QuadrateError, match="'cuda:2' was asked for, but this machine has 2: cuda:0 to cuda:1"
+    ):
         find_device("cuda:2")
 
 
@@ -49,7 +68,13 @@ def test_other_devices_are_one_line_everywhere(digits, tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-VERBS = ["train demo", "train group-exact", "train urdc-mnist", "reproduce rdc-mnist", "reproduce group-exact"]
+VERBS = [
+    "train demo",
+    "train group-exact",
+    "train urdc-mnist",
+    "reproduce rdc-mnist",
+    "reproduce group-exact",
+]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -57,4 +82,8 @@ def test_the_command_line_says_so_too(verb, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         main([*verb.split(), "--device", "mps", "--runs", str(tmp_path)])
     error = capsys.readouterr().err
-    assert caught.value.code == 1 and error.startswith("quadrate: unknown device 'mps': ") and error.count("\n") == 1
+    assert (
+        caught.value.code == 1
+        and error.startswith("quadrate: unknown device 'mps': ")
+        and error.count("\n") == 1
+    )

@@ -22,7 +22,10 @@ many = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def philox(key: int, block: int) -> list[int]:
-    """Philox4x64-10 (Salmon et al. 2011) in Python's integers: the four words of a counter (block, 0, 0, 0) under a key (key, 0)."""
+    """Philox4x64-10 (Salmon et al. 2011) in Python's integers.
+
+    The four words of a counter (block, 0, 0, 0) under a key (key, 0).
+    """
     mask = (1 << 64) - 1
     x, k = [block, 0, 0, 0], [key, 0]
     for _ in range(10):
@@ -43,19 +46,34 @@ VECTORS = [  # seed, dimension, key, words by the number of the first
         0,
         0,
         0x7490439BB12554B1,
-        {0: [3235829, 7791903, 8809695], 1: [7791903, 8809695, 2493422], 4095: [11955701, 8371600, 4424157], 1000002: [10326079, 11795634, 16624358]},
+        {
+            0: [3235829, 7791903, 8809695],
+            1: [7791903, 8809695, 2493422],
+            4095: [11955701, 8371600, 4424157],
+            1000002: [10326079, 11795634, 16624358],
+        },
     ),
     (
         0,
         1,
         0x59E1F035BF0ABC2D,
-        {0: [934941, 5317028, 4846280], 1: [5317028, 4846280, 1116170], 4095: [164674, 3230754, 14925612], 1000002: [15311254, 11120373, 6724359]},
+        {
+            0: [934941, 5317028, 4846280],
+            1: [5317028, 4846280, 1116170],
+            4095: [164674, 3230754, 14925612],
+            1000002: [15311254, 11120373, 6724359],
+        },
     ),
     (
         7,
         3,
         0xE5ABDE9CE4519721,
-        {0: [9233185, 234456, 16612222], 1: [234456, 16612222, 15065193], 4095: [8458969, 13274046, 1456614], 1000002: [5375286, 13675785, 14012768]},
+        {
+            0: [9233185, 234456, 16612222],
+            1: [234456, 16612222, 15065193],
+            4095: [8458969, 13274046, 1456614],
+            1000002: [5375286, 13675785, 14012768],
+        },
     ),
     (
         18446744073709551615,
@@ -84,24 +102,34 @@ def test_the_words_are_what_they_were(seed, dimension, key, words):
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(1, 30), st.integers(0, 20))
 def test_a_word_depends_on_its_number_alone(seed, first, count, later):
     words = draws.words("dither", seed, 1, count=count + later, first=first)
-    assert draws.words("dither", seed, 1, count=count, first=first + later).tolist() == words[later:].tolist()
+    assert (
+        draws.words("dither", seed, 1, count=count, first=first + later).tolist()
+        == words[later:].tolist()
+    )
     assert words.min() >= 0 and words.max() < GRID
 
 
 def test_a_codecs_dither_is_its_words_on_a_cell():
     codec = make(((3, 4), (2, 17, 255)))
     words, dither = codec.dither_words(4000, 5, 70), codec.dither(4000, 5, 70)
-    assert torch.round((dither.double() / codec.quantizer.step.double() + 0.5) * GRID).long().tolist() == words.tolist()
+    assert (
+        torch.round((dither.double() / codec.quantizer.step.double() + 0.5) * GRID).long().tolist()
+        == words.tolist()
+    )
 
 
 # --- what the grid does ---
-# In cells: a latent at p, a word k of N, the symbol z = floor(p + k/N), the received value z + 1/2 - k/N, the error e = received - p.
+# In cells: a latent at p, a word k of N, the symbol z = floor(p + k/N), the received value z + 1/2
+# - k/N, the error e = received - p.
 
 
 @many
 @given(st.sampled_from([1, 2, 16, 64]), st.fractions(0, 3, max_denominator=5000))
 def test_on_any_grid_the_error_is_uniform_on_points_a_step_apart(steps, position):
-    errors = sorted(math.floor(position + Fraction(k, steps)) + Fraction(1, 2) - Fraction(k, steps) - position for k in range(steps))
+    errors = sorted(
+        math.floor(position + Fraction(k, steps)) + Fraction(1, 2) - Fraction(k, steps) - position
+        for k in range(steps)
+    )
     offset = position * steps % 1  # where the latent lies between two points of the grid
     assert errors == [Fraction(1, 2) - (j + offset) / steps for j in reversed(range(steps))]
     mean = sum(errors) / steps
@@ -111,7 +139,11 @@ def test_on_any_grid_the_error_is_uniform_on_points_a_step_apart(steps, position
     for j, error in enumerate(errors):
         low, high = (Fraction(j + end, steps) - Fraction(1, 2) - error for end in (0, 1))
         squared += (high**3 - low**3) / 3
-    assert squared == (Fraction(1, 12) + (Fraction(1, 2) - offset) ** 2) / steps**2 <= Fraction(1, 3 * steps**2)
+    assert (
+        squared
+        == (Fraction(1, 12) + (Fraction(1, 2) - offset) ** 2) / steps**2
+        <= Fraction(1, 3 * steps**2)
+    )
 
 
 FINER = 16  # bits of a latent's place between two points of the grid
@@ -119,7 +151,10 @@ FINER = 16  # bits of a latent's place between two points of the grid
 
 @pytest.mark.parametrize("position", [1, 0x9E3779B97F, 2 << 40], ids=hex)
 def test_on_the_grid_of_the_format_too(position):
-    """Whole numbers of 2^-40 cell: all 2^24 errors are there, and the offset is all that the latent decides."""
+    """Whole numbers of 2^-40 cell.
+
+    All 2^24 errors are there, and the offset is all that the latent decides.
+    """
     words = np.arange(GRID, dtype=np.int64) << FINER
     bits = DITHER_BITS + FINER
     errors = (position + words >> bits << bits) + (1 << bits - 1) - words - position

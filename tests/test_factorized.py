@@ -1,11 +1,19 @@
-"""The learned bottleneck: densities that are densities, a rate that is the code's length, freezing by bisection."""
+"""The learned bottleneck.
+
+Densities that are densities, a rate that is the code's length, freezing by bisection.
+"""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, MonotoneNetwork, fit_factorized
+from quadrate.bottlenecks.factorized import (
+    FactorizedBottleneck,
+    LogisticMixture,
+    MonotoneNetwork,
+    fit_factorized,
+)
 from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.errors import QuadrateError
 
@@ -39,7 +47,8 @@ def test_masses_in_the_far_tails_keep_their_digits(kind):
     density = kind(1)
     x = torch.tensor([[-14.0], [14.0]])
     with torch.no_grad():
-        single, double = density.mass(x - 0.5, x + 0.5), density.double().mass(x.double() - 0.5, x.double() + 0.5)
+        single = density.mass(x - 0.5, x + 0.5)
+        double = density.double().mass(x.double() - 0.5, x.double() + 0.5)
     assert 0 < float(double.min()) < 1e-6  # where a difference of float32 CDFs is 0 on the right
     np.testing.assert_allclose(single, double, rtol=1e-3)
 
@@ -55,22 +64,35 @@ def test_gradients_reach_everything(kind):
 
 
 def test_the_median_is_where_half_the_mass_lies():
-    bottleneck = FactorizedBottleneck(spoilt(LogisticMixture(6)), torch.arange(6.0), torch.full((6,), 100.0))
+    bottleneck = FactorizedBottleneck(
+        spoilt(LogisticMixture(6)), torch.arange(6.0), torch.full((6,), 100.0)
+    )
     for probability in (1e-6, 0.5, 1 - 1e-6):
         found = bottleneck._quantiles(probability)
         with torch.no_grad():
-            np.testing.assert_allclose(bottleneck.density.double().cdf(found[None])[0], probability, rtol=1e-6)
+            np.testing.assert_allclose(
+                bottleneck.density.double().cdf(found[None])[0], probability, rtol=1e-6
+            )
 
 
 @pytest.mark.parametrize("kind", DENSITIES)
 def test_frozen_tables_code_at_the_rate_that_the_model_says(kind):
     bottleneck = FactorizedBottleneck(
-        spoilt(kind(4), 1), torch.tensor([0.0, 5, -5, 1]), torch.tensor([1.0, 2, 3, 4]), torch.tensor([-1.0, 0, -2, -1])
+        spoilt(kind(4), 1),
+        torch.tensor([0.0, 5, -5, 1]),
+        torch.tensor([1.0, 2, 3, 4]),
+        torch.tensor([-1.0, 0, -2, -1]),
     )
     model = bottleneck.freeze()
     draw = np.random.default_rng(0)
     symbols = np.stack(
-        [table_draw(row, low, size, draw) for row, low, size in zip(model.tables.frequencies, model.tables.lows, model.tables.sizes, strict=True)], 1
+        [
+            table_draw(row, low, size, draw)
+            for row, low, size in zip(
+                model.tables.frequencies, model.tables.lows, model.tables.sizes, strict=True
+            )
+        ],
+        1,
     )
     received = model.dequantize(symbols)
     with torch.no_grad():
@@ -87,7 +109,9 @@ def table_draw(frequencies, low, size, draw):
 
 def test_a_model_too_fine_for_tables_says_so():
     with pytest.raises(QuadrateError, match="train with a larger beta"):
-        FactorizedBottleneck(LogisticMixture(1), torch.zeros(1), torch.ones(1), torch.full((1,), -12.0)).freeze()
+        FactorizedBottleneck(
+            LogisticMixture(1), torch.zeros(1), torch.ones(1), torch.full((1,), -12.0)
+        ).freeze()
 
 
 # --- training ---
@@ -95,7 +119,9 @@ def test_a_model_too_fine_for_tables_says_so():
 
 @pytest.fixture(scope="module")
 def features() -> torch.Tensor:
-    return torch.randn(4000, 3, generator=torch.Generator().manual_seed(5)) * torch.tensor([0.2, 1.0, 7.0]) + torch.tensor([0.0, -4.0, 30.0])
+    return torch.randn(4000, 3, generator=torch.Generator().manual_seed(5)) * torch.tensor(
+        [0.2, 1.0, 7.0]
+    ) + torch.tensor([0.0, -4.0, 30.0])
 
 
 @pytest.mark.parametrize("density", ["logistics", "network"])
@@ -106,20 +132,33 @@ def test_training_reaches_the_rate_of_a_uniform_quantizer_of_gaussians(features,
     bits = codec.model_.bits(symbols.numpy()) / len(features)
     error = (codec.decode_received(codec.received(symbols)) - features).square().mean(0)
     sigma = features.std(0).numpy()
-    ideal = np.log2(sigma * np.sqrt(2 * np.pi * np.e)) - np.log2(codec.model_.steps)  # h - log2 step
+    ideal = np.log2(sigma * np.sqrt(2 * np.pi * np.e)) - np.log2(
+        codec.model_.steps
+    )  # h - log2 step
     fine = codec.model_.steps < sigma
     assert fine.sum() >= 2
     assert bits == pytest.approx(ideal[fine].sum() + max(0.0, ideal[~fine].sum()), abs=0.25)
     np.testing.assert_allclose(error[fine], codec.model_.steps[fine] ** 2 / 12, rtol=0.1)
-    np.testing.assert_allclose(codec.model_.steps[fine], np.sqrt(6 * beta), rtol=0.25)  # where a nat costs dD/dR = step^2/6
+    np.testing.assert_allclose(
+        codec.model_.steps[fine], np.sqrt(6 * beta), rtol=0.25
+    )  # where a nat costs dD/dR = step^2/6
 
 
 def test_training_is_a_function_of_the_seed_and_beta_may_rise(features):
     part = features[:512]
-    runs = [fit_factorized(part, 0.1, epochs=1, seed=seed, annealing=annealing) for seed, annealing in ((0, 0.0), (0, 0.0), (1, 0.0), (0, 0.5))]
+    runs = [
+        fit_factorized(part, 0.1, epochs=1, seed=seed, annealing=annealing)
+        for seed, annealing in ((0, 0.0), (0, 0.0), (1, 0.0), (0, 0.5))
+    ]
     steps = [run.step for run in runs]
-    assert torch.equal(steps[0], steps[1]) and not torch.equal(steps[0], steps[2]) and not torch.equal(steps[0], steps[3])
-    assert (steps[3] < steps[0])[1:].all()  # while beta was small, steps shrank; the first dimension has less variance than a cell
+    assert (
+        torch.equal(steps[0], steps[1])
+        and not torch.equal(steps[0], steps[2])
+        and not torch.equal(steps[0], steps[3])
+    )
+    assert (steps[3] < steps[0])[
+        1:
+    ].all()  # while beta was small, steps shrank; the first dimension has less variance than a cell
     state = torch.random.get_rng_state()
     fit_factorized(part[:128], 0.1, density="network", epochs=1)
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -35,7 +35,10 @@ def digits():
 def codec(digits) -> Codec:
     """A codec of 8×8 digits, trained for some seconds."""
     point = OperatingPoint((4, 4, 4, 4))
-    trainer = Trainer(Task(digits, COMPACT, None, TrainingConfig(epochs=12, batch=64, precision="float32")), [point])
+    trainer = Trainer(
+        Task(digits, COMPACT, None, TrainingConfig(epochs=12, batch=64, precision="float32")),
+        [point],
+    )
     for _ in range(12):
         trainer.train_epoch()
     networks = trainer.networks(0)
@@ -48,7 +51,11 @@ def foreign(kind: str, images: torch.Tensor) -> torch.Tensor:
     return {
         "noise": torch.randint(0, 256, images.shape, generator=generator, dtype=torch.uint8),
         "negatives": 255 - images,
-        "checks": (torch.arange(images[0].numel()).view(images.shape[1:]) % 2 * 255).to(torch.uint8).expand(images.shape),
+        "checks": (
+            (torch.arange(images[0].numel()).view(images.shape[1:]) % 2 * 255)
+            .to(torch.uint8)
+            .expand(images.shape)
+        ),
         "white": torch.full_like(images, 255),
     }[kind]
 
@@ -57,7 +64,10 @@ def foreign(kind: str, images: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("count", [1, 20])
 def test_foreign_images_are_warned_of_with_their_share(codec, digits, kind, count):
     images = foreign(kind, digits.test.images[:count])
-    with pytest.warns(QuadrateWarning, match=rf"^{count} of {count} samples \(100 %\) are unlike those this codec was made for") as caught:
+    with pytest.warns(
+        QuadrateWarning,
+        match=rf"^{count} of {count} samples \(100 %\) are unlike those this codec was made for",
+    ) as caught:
         data = codec.compress(images)
     assert len(caught) == 1
     assert codec.decompress(data).shape == images.shape
@@ -78,7 +88,9 @@ def test_a_few_odd_ones_in_a_large_set_are_no_alarm_and_a_tenth_is(codec, digits
     own, odd = digits.test.images, foreign("negatives", digits.test.images)
     codec.compress(torch.cat([own, odd[:2]]))
     with pytest.warns(QuadrateWarning, match=rf"^3\d of {len(own) + 30} samples"):
-        quad.compress(codec, (Batch(part) for part in (own, odd[:30])), io.BytesIO(), chunk=50)  # counted over chunks
+        quad.compress(
+            codec, (Batch(part) for part in (own, odd[:30])), io.BytesIO(), chunk=50
+        )  # counted over chunks
 
 
 def test_strict_refuses_and_leaves_nothing(codec, digits, tmp_path):
@@ -104,9 +116,17 @@ def test_the_command_line_warns_refuses_and_inspects(codec, digits, tmp_path, mo
     with pytest.raises(SystemExit):
         main(["compress", "odd.npy", "--codec", "c.st", "-o", "odd.quad", "--strict"])
     error = capsys.readouterr().err
-    assert error.startswith(f"quadrate: {len(digits.test)} of {len(digits.test)} samples (100 %) are unlike") and not Path("odd.quad").exists()
+    assert (
+        error.startswith(
+            f"quadrate: {len(digits.test)} of {len(digits.test)} samples (100 %) are unlike"
+        )
+        and not Path("odd.quad").exists()
+    )
     main(["inspect", "own.quad", "--codec", "c.st"])
-    assert f"compress warns of samples unlike its own, of which it has seen {len(digits.validation)}" in capsys.readouterr().out
+    assert (
+        f"compress warns of samples unlike its own, of which it has seen {len(digits.validation)}"
+        in capsys.readouterr().out
+    )
 
 
 def test_limits_travel_in_the_file_and_are_checked(codec, tmp_path):
@@ -123,10 +143,15 @@ def test_limits_travel_in_the_file_and_are_checked(codec, tmp_path):
             Familiarity.from_json(text)
 
 
-def test_codecs_without_limits_do_not_check_and_cannot_be_strict(codec, digits, tmp_path, monkeypatch, capsys):
+def test_codecs_without_limits_do_not_check_and_cannot_be_strict(
+    codec, digits, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(codec, "familiarity", None)  # as in files of version 0.1
     codec.compress(foreign("noise", digits.test.images[:5]), to=tmp_path / "a.quad")
-    with pytest.raises(QuadrateError, match="this codec keeps no limits of familiar samples, so it cannot be strict"):
+    with pytest.raises(
+        QuadrateError,
+        match="this codec keeps no limits of familiar samples, so it cannot be strict",
+    ):
         codec.compress(digits.test.images[:5], strict=True)
     codec.save(tmp_path / "c.st")
     assert Codec.load(tmp_path / "c.st").familiarity is None
@@ -137,7 +162,9 @@ def test_codecs_without_limits_do_not_check_and_cannot_be_strict(codec, digits, 
 def test_features_far_from_those_fitted_are_warned_of(tmp_path):
     draw = np.random.default_rng(0)
     axes = draw.normal(size=(3, 8))
-    own = (draw.normal(size=(4000, 3)) @ axes + 0.05 * draw.normal(size=(4000, 8))).astype(np.float32)
+    own = (draw.normal(size=(4000, 3)) @ axes + 0.05 * draw.normal(size=(4000, 8))).astype(
+        np.float32
+    )
     codec = FeatureCodec().fit(own[:2000])
     codec.compress(own[2000:])
     for odd in (own[2000:] * 30, draw.normal(size=(50, 8)) * 3):
@@ -164,5 +191,16 @@ def test_what_the_documentation_says_of_the_codecs_in_the_package(name):
 
     digits = mnist.test.images[:1000]
     assert share(mnist.test.images) <= 2e-4
-    assert min(share(images) for images in (255 - digits, torch.zeros_like(digits), foreign("noise", digits), foreign("white", digits))) == 1
+    assert (
+        min(
+            share(images)
+            for images in (
+                255 - digits,
+                torch.zeros_like(digits),
+                foreign("noise", digits),
+                foreign("white", digits),
+            )
+        )
+        == 1
+    )
     assert share(digits.roll((4, 4), (2, 3))) < 0.05

@@ -1,4 +1,7 @@
-"""Feature codecs on numbers of every size and type, and on data frames: a receiver sees what `transform` says."""
+"""Feature codecs on numbers of every size and type, and on data frames.
+
+A receiver sees what `transform` says.
+"""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,9 @@ from quadrate.errors import QuadrateError
 
 
 def error_of(received, features) -> float:
-    return float(np.square(np.asarray(received, np.float64) - np.asarray(features, np.float64)).mean())
+    return float(
+        np.square(np.asarray(received, np.float64) - np.asarray(features, np.float64)).mean()
+    )
 
 
 @pytest.mark.parametrize("klt", [True, False])
@@ -21,11 +26,15 @@ def test_a_mean_beyond_float32_costs_no_precision(klt):
     assert codec.dtype == received.dtype == np.float64
     assert error_of(received, features) == pytest.approx(0.01, rel=0.05)
     np.testing.assert_array_equal(received, codec.transform(features))
-    np.testing.assert_array_equal(codec.decompress(codec.compress(features), dtype="float64"), received)
+    np.testing.assert_array_equal(
+        codec.decompress(codec.compress(features), dtype="float64"), received
+    )
 
 
 def test_integers_beyond_float32_are_numbers_too(tmp_path):
-    times = (1_700_000_000 + np.random.default_rng(0).integers(0, 10**4, size=(2000, 3))).astype(np.int64)
+    times = (1_700_000_000 + np.random.default_rng(0).integers(0, 10**4, size=(2000, 3))).astype(
+        np.int64
+    )
     codec = FeatureCodec(mse=100.0).fit(times)
     codec.save(tmp_path / "times.safetensors")
     received = FeatureCodec.load(tmp_path / "times.safetensors").decompress(codec.compress(times))
@@ -47,17 +56,22 @@ def test_features_of_any_size_are_coded_alike(power, dtype):
         pytest.skip("float32 does not hold such numbers")
     usual = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
     features = (usual * np.float64(2.0**power)).astype(dtype)
-    codec, other = FeatureCodec(klt=True).fit(features), FeatureCodec(klt=True).fit(usual.astype(dtype))
+    codec = FeatureCodec(klt=True).fit(features)
+    other = FeatureCodec(klt=True).fit(usual.astype(dtype))
     data = codec.compress(features)
     assert len(data) == pytest.approx(len(other.compress(usual.astype(dtype))), rel=0.01)
     for received in (codec.decompress(data), codec.transform(features)):
-        assert error_of(received.astype(np.float64) / 2.0**power, usual) == pytest.approx(0.01, rel=0.05)
+        assert error_of(received.astype(np.float64) / 2.0**power, usual) == pytest.approx(
+            0.01, rel=0.05
+        )
 
 
 def test_a_target_is_scaled_with_the_features():
     features = np.random.default_rng(0).normal(size=(1000, 4)) * 1e19
     codec = FeatureCodec(mse=1e36).fit(features)
-    assert error_of(codec.transform(features) / 1e19, features / 1e19) == pytest.approx(0.01, rel=0.05)
+    assert error_of(codec.transform(features) / 1e19, features / 1e19) == pytest.approx(
+        0.01, rel=0.05
+    )
     rate = FeatureCodec(rate_bits=16).fit(features)
     assert len(rate.compress(features)) * 8 / 1000 == pytest.approx(16, rel=0.1)
 
@@ -70,7 +84,9 @@ def test_constant_features_cost_nothing_whatever_their_size():
         np.testing.assert_allclose(codec.transform(features), features)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int16, torch.int64, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float16, torch.int16, torch.int64, torch.float64]
+)
 def test_tensors_of_every_type_are_fitted_and_coded(dtype):
     features = (torch.randn(100, 4, generator=torch.Generator().manual_seed(0)) * 100).to(dtype)
     codec = FeatureCodec().fit(features)
@@ -86,7 +102,9 @@ def test_complex_features_are_refused():
 
 
 def frame() -> pd.DataFrame:
-    return pd.DataFrame(np.random.default_rng(0).normal(size=(50, 3)) * [1, 10, 100], columns=["a", "b", "c"])
+    return pd.DataFrame(
+        np.random.default_rng(0).normal(size=(50, 3)) * [1, 10, 100], columns=["a", "b", "c"]
+    )
 
 
 def test_columns_of_a_data_frame_are_told_apart_by_name(tmp_path):

@@ -46,7 +46,9 @@ def test_text_and_rows_come_back(tmp_path):
 def test_files_are_as_readable_as_any_other(tmp_path):
     (tmp_path / "other").touch()
     write_text(tmp_path / "text", "x")
-    write_atomically(tmp_path / "tensors", lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path))
+    write_atomically(
+        tmp_path / "tensors", lambda path: safetensors.torch.save_file({"a": torch.zeros(1)}, path)
+    )
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path)}
     assert modes == {name: modes["other"] for name in modes}
 
@@ -64,8 +66,12 @@ def test_a_full_disk_is_one_line_and_the_old_file_stands(tmp_path, write):
     write_text(path, "old")
     with room_for(10_000), pytest.raises(QuadrateError) as caught:
         write_atomically(path, write)
-    assert str(caught.value).startswith(f"cannot write {path}: ") and "File too large" in str(caught.value)
-    assert "untouched: make room or choose another folder" in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"cannot write {path}: ") and "File too large" in str(
+        caught.value
+    )
+    assert "untouched: make room or choose another folder" in str(caught.value) and "\n" not in str(
+        caught.value
+    )
     assert path.read_text() == "old" and names(tmp_path) == ["file"]
 
 
@@ -75,14 +81,19 @@ def test_no_space_left_is_told_as_such(tmp_path, monkeypatch):
 
     write_text(tmp_path / "file", "old")
     monkeypatch.setattr(os, "replace", no_space)
-    with pytest.raises(QuadrateError, match=r"cannot write .*file: No space left on device; what stood there before is untouched"):
+    with pytest.raises(
+        QuadrateError,
+        match=r"cannot write .*file: No space left on device; what stood there before is untouched",
+    ):
         write_text(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "old" and names(tmp_path) == ["file"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(QuadrateError, match=r"cannot write .*file/below/x: (Not a directory|File exists);"):
+    with pytest.raises(
+        QuadrateError, match=r"cannot write .*file/below/x: (Not a directory|File exists);"
+    ):
         write_text(tmp_path / "file" / "below" / "x", "new")
 
 
@@ -102,7 +113,10 @@ def test_whatever_else_goes_wrong_while_writing_is_passed_on_and_leaves_nothing(
 def test_a_damaged_line_is_named_by_its_number(tmp_path, line):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n' + line + b"\n")
-    with pytest.raises(QuadrateError, match=r"rows.jsonl, line 2: not a JSON object; delete the file to have it written anew"):
+    with pytest.raises(
+        QuadrateError,
+        match=r"rows.jsonl, line 2: not a JSON object; delete the file to have it written anew",
+    ):
         read_rows(path)
 
 
@@ -111,7 +125,9 @@ def test_json_that_is_none_or_not_there_is_one_line(tmp_path):
         read_json(tmp_path / "x.json")
     for content in (b"", b"{'a': 1}", b"\xff\xfe\x00"):
         (tmp_path / "x.json").write_bytes(content)
-        with pytest.raises(QuadrateError, match=r"x.json is not JSON; delete it to have it written anew"):
+        with pytest.raises(
+            QuadrateError, match=r"x.json is not JSON; delete it to have it written anew"
+        ):
             read_json(tmp_path / "x.json")
     (tmp_path / "folder").mkdir()
     for read in (read_json, read_rows):

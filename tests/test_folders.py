@@ -1,4 +1,7 @@
-"""What counts as an image in a folder, which class it has, and which folders are splits: the same for `from_folder` and `quadrate compress`."""
+"""What counts as an image in a folder, which class it has, and which folders are splits.
+
+The same for `from_folder` and `quadrate compress`.
+"""
 
 import os
 import socket
@@ -32,7 +35,17 @@ def compressed(tmp_path, capsys):
         output = tmp_path / "out.quad"
         output.unlink(missing_ok=True)
         try:
-            main(["compress", str(root), "-o", str(output), "--codec", str(tmp_path / "c.st"), *flags])
+            main(
+                [
+                    "compress",
+                    str(root),
+                    "-o",
+                    str(output),
+                    "--codec",
+                    str(tmp_path / "c.st"),
+                    *flags,
+                ]
+            )
         except SystemExit:
             return capsys.readouterr().err.removeprefix("quadrate: ").rstrip("\n")
         with QuadFile(output, codec) as file:
@@ -46,7 +59,11 @@ def labels_of(root: Path) -> dict[int, int]:
     """The class of each image of a source, by the value of its pixels."""
     source = from_folder(root)
     splits = (source.train, source.validation, source.test)
-    return {int(image[0, 0, 0]): int(label) for split in splits for image, label in zip(split.images, split.labels, strict=True)}
+    return {
+        int(image[0, 0, 0]): int(label)
+        for split in splits
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
 
 
 def refused(call) -> str:
@@ -66,7 +83,9 @@ def test_linked_classes_and_images_count(tmp_path, compressed):
     names, labels = compressed(tmp_path / "root", "--labels")
     assert len(names) == 21 and labels == [0] * 10 + [1] * 11 and names[0] == "0/0.png"
     (tmp_path / "root/1/10.png").unlink()
-    assert labels_of(tmp_path / "root") == {value: value // 100 for value in [*range(10), *range(100, 110)]}
+    assert labels_of(tmp_path / "root") == {
+        value: value // 100 for value in [*range(10), *range(100, 110)]
+    }
 
 
 @pytest.mark.parametrize("target", ["root", "root/0", "root/0/deeper"])
@@ -74,8 +93,14 @@ def test_links_in_a_circle_are_refused(tmp_path, compressed, target):
     fill(tmp_path / "root/0/deeper")
     fill(tmp_path / "root/1")
     (tmp_path / "root/0/deeper/up").symlink_to(tmp_path / target)
-    expected = f"{tmp_path}/root/0/deeper/up is the same folder as {tmp_path}/{target}, which a link leads to; remove the link"
-    assert compressed(tmp_path / "root") == expected and refused(lambda: from_folder(tmp_path / "root")) == expected
+    expected = (
+        f"{tmp_path}/root/0/deeper/up is the same folder as {tmp_path}/{target}, which a link leads"
+        " to; remove the link"
+    )
+    assert (
+        compressed(tmp_path / "root") == expected
+        and refused(lambda: from_folder(tmp_path / "root")) == expected
+    )
 
 
 def test_links_that_multiply_are_refused(tmp_path, compressed):
@@ -103,7 +128,9 @@ def test_what_only_ends_like_an_image_is_refused(tmp_path, monkeypatch, compress
     expected = f"{root}/0/x.png"
     assert expected in compressed(root) and expected in refused(lambda: from_folder(root))
     if kind in ("pipe", "socket"):
-        assert compressed(root / "0/x.png") == f"cannot read {root}/0/x.png: it is not a regular file"
+        assert (
+            compressed(root / "0/x.png") == f"cannot read {root}/0/x.png: it is not a regular file"
+        )
 
 
 # --- droppings ---
@@ -112,9 +139,24 @@ def test_what_only_ends_like_an_image_is_refused(tmp_path, monkeypatch, compress
 def test_what_systems_leave_behind_is_passed_over(tmp_path, compressed):
     root = fill(tmp_path / "root/0").parent
     fill(root / "1", value=100)
-    for name in ("0/._x.png", "0/.hidden.png", "0/.DS_Store", "0/Thumbs.db", ".DS_Store", "desktop.ini", "1/notes.txt"):
+    for name in (
+        "0/._x.png",
+        "0/.hidden.png",
+        "0/.DS_Store",
+        "0/Thumbs.db",
+        ".DS_Store",
+        "desktop.ini",
+        "1/notes.txt",
+    ):
         (root / name).write_bytes(b"\0\5\x16\7")
-    for folder in ("__MACOSX/0", ".cache", "@eaDir", "1/__MACOSX", "0/.ipynb_checkpoints", "lost+found"):
+    for folder in (
+        "__MACOSX/0",
+        ".cache",
+        "@eaDir",
+        "1/__MACOSX",
+        "0/.ipynb_checkpoints",
+        "lost+found",
+    ):
         (root / folder).mkdir(parents=True)
         (root / folder / "._0.png").write_bytes(b"no image")
         (root / folder / "y.png").write_bytes(b"no image")
@@ -128,7 +170,9 @@ def test_an_empty_class_is_refused_by_both(tmp_path, compressed):
     fill(root / "2")
     (root / "1").mkdir()
     expected = f"{root}/1: no images; expected files that end in .bmp"
-    assert compressed(root, "--labels").startswith(expected) and refused(lambda: from_folder(root)).startswith(expected)
+    assert compressed(root, "--labels").startswith(expected) and refused(
+        lambda: from_folder(root)
+    ).startswith(expected)
     assert len(compressed(root)[0]) == 20
 
 
@@ -136,22 +180,38 @@ def test_an_empty_class_is_refused_by_both(tmp_path, compressed):
 
 
 @pytest.mark.parametrize(
-    "names", [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "dev", "testing"), ("train", "Validation", "test")]
+    "names",
+    [
+        ("train", "val", "test"),
+        ("Train", "valid", "TEST"),
+        ("training", "dev", "testing"),
+        ("train", "Validation", "test"),
+    ],
 )
 def test_split_folders_by_any_of_their_names(tmp_path, names):
     for number, name in enumerate(names):
         for label in "01":
             fill(tmp_path / name / label, count=5 + number, value=50 * number + 10 * int(label))
     source = from_folder(tmp_path)
-    assert [len(split) for split in (source.train, source.validation, source.test)] == [10, 12, 14] and source.classes == 2
+    assert [len(split) for split in (source.train, source.validation, source.test)] == [
+        10,
+        12,
+        14,
+    ] and source.classes == 2
     assert sorted(source.validation.images[:, 0, 0, 0].tolist()) == [*range(50, 56), *range(60, 66)]
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("train", "test", "extra"), "/extra: beside train and test, a folder that is no known split; expected validation"),
-        (("train", "test", "val", "valid"), ": two of test, train, val, valid are the same split; keep one of them"),
+        (
+            ("train", "test", "extra"),
+            "/extra: beside train and test, a folder that is no known split; expected validation",
+        ),
+        (
+            ("train", "test", "val", "valid"),
+            ": two of test, train, val, valid are the same split; keep one of them",
+        ),
         (("train", "Train", "test"), "are the same split"),
         (("train", "val"), ": it has train, val, but no test; a split folder has train and test"),
         (("train",), ": it has train, but no test"),
@@ -187,7 +247,9 @@ def test_images_beside_class_folders_are_doubtful(tmp_path, compressed):
     root = fill(tmp_path / "root/0").parent
     fill(root / "1")
     fill(root, count=1)
-    with pytest.warns(QuadrateWarning, match="/0.png lies in no class folder, so the images of .* have no labels"):
+    with pytest.warns(
+        QuadrateWarning, match="/0.png lies in no class folder, so the images of .* have no labels"
+    ):
         assert not from_folder(root).is_labelled
     assert "it lies in no class folder, so it has no label" in compressed(root, "--labels")
 
@@ -196,7 +258,9 @@ def test_splits_without_classes(tmp_path):
     fill(tmp_path / "train", count=12)
     fill(tmp_path / "test", count=3)
     source = from_folder(tmp_path)
-    assert not source.is_labelled and [len(split) for split in (source.train, source.validation, source.test)] == [11, 1, 3]
+    assert not source.is_labelled and [
+        len(split) for split in (source.train, source.validation, source.test)
+    ] == [11, 1, 3]
     fill(tmp_path / "val/0")
     assert "it has class folders, and" in refused(lambda: from_folder(tmp_path))
 

@@ -15,7 +15,13 @@ def test_the_fuzzer_finds_nothing_in_a_few_seconds(tmp_path):
     pytest.importorskip("atheris")
     for path in (TESTS / "golden").glob("*.quad"):
         (tmp_path / path.name).write_bytes(b"\0" + path.read_bytes())
-    command = [sys.executable, str(TESTS / "fuzz_quad.py"), "-max_total_time=8", f"-artifact_prefix={tmp_path}/", str(tmp_path)]
+    command = [
+        sys.executable,
+        str(TESTS / "fuzz_quad.py"),
+        "-max_total_time=8",
+        f"-artifact_prefix={tmp_path}/",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0 and "Done" in done.stderr, done.stderr[-2000:]
     shutil.rmtree(tmp_path)

@@ -66,7 +66,10 @@ def test_a_changed_number_changes_the_page(tool: ModuleType, page: str, tmp_path
     shutil.copytree(ROOT / "results" / "rdp-mnist", tmp_path / "results" / "rdp-mnist")
     table = tmp_path / "results" / "banana-rotation" / "results.csv"
     before = tool.gallery(tmp_path)
-    assert "| vic | 0.07 | 3 | 2.325 ±0.002 |" in before and "| vic | 0.07 | 3 | 2.325 ±0.002 |" in page
+    assert (
+        "| vic | 0.07 | 3 | 2.325 ±0.002 |" in before
+        and "| vic | 0.07 | 3 | 2.325 ±0.002 |" in page
+    )
     table.write_text(table.read_text().replace("2.32448", "2.22448"))
     assert "| vic | 0.07 | 3 | 2.325 ±0.002 |" not in tool.gallery(tmp_path)
 
@@ -79,7 +82,9 @@ def test_claims_without_results_are_listed(tool: ModuleType, tmp_path: Path) -> 
     assert re.search(r"Claims without committed results: .*`rdc-mnist` \(6\)", page)
 
 
-def test_samples_of_points_stand_below_their_originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_points_stand_below_their_originals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tool puts originals once and each point's reconstructions below, as they were."""
     run = tmp_path / "run"
     draw = torch.Generator().manual_seed(0)
@@ -95,7 +100,13 @@ def test_samples_of_points_stand_below_their_originals(tmp_path: Path, monkeypat
         (run / "end-to-end" / key).mkdir(parents=True)
         (run / "end-to-end" / key / "evaluation.json").write_text(json.dumps(row))
         save_grid(run / "end-to-end" / key / "samples.png", [images[0], made])
-    command = ["samples.py", str(run), *(f"end-to-end/{key}" for key in keys), "-o", str(tmp_path / "samples.png")]
+    command = [
+        "samples.py",
+        str(run),
+        *(f"end-to-end/{key}" for key in keys),
+        "-o",
+        str(tmp_path / "samples.png"),
+    ]
     monkeypatch.setattr("sys.argv", command)
     runpy.run_path(str(ROOT / "tools" / "samples.py"), run_name="__main__")
     with Image.open(tmp_path / "samples.png", formats=FORMATS) as picture:

@@ -12,8 +12,19 @@ import pytest
 import torch
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, _Bounded, _log_mass, fit_hyperprior
-from quadrate.bottlenecks.hyperprior_model import LEAST_SCALE, LEVELS, MOST_SCALE, HyperpriorModel, gaussian_tables
+from quadrate.bottlenecks.hyperprior import (
+    HyperpriorBottleneck,
+    _Bounded,
+    _log_mass,
+    fit_hyperprior,
+)
+from quadrate.bottlenecks.hyperprior_model import (
+    LEAST_SCALE,
+    LEVELS,
+    MOST_SCALE,
+    HyperpriorModel,
+    gaussian_tables,
+)
 from quadrate.bottlenecks.integer_network import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
 from quadrate.bottlenecks.spatial import SpatialBottleneck, SpatialModel
 from quadrate.codecs.feature_codec import FeatureCodec
@@ -28,7 +39,10 @@ MEANS = torch.randn(4, DIMS, generator=torch.Generator().manual_seed(7))
 
 
 def source(count: int, seed: int) -> torch.Tensor:
-    """One of four Gaussians, each with a scale and means of its own: what a few bits of side information tell."""
+    """One of four Gaussians, each with a scale and means of its own.
+
+    What a few bits of side information tell.
+    """
     generator = torch.Generator().manual_seed(seed)
     kind = torch.randint(4, (count,), generator=generator)
     return MEANS[kind] + SCALES[kind, None] * torch.randn(count, DIMS, generator=generator)
@@ -37,7 +51,12 @@ def source(count: int, seed: int) -> torch.Tensor:
 def entropy_bits(values: torch.Tensor) -> float:
     """An estimate of the source's differential entropy: the mean of -log2 of its exact density."""
     scaled = (values[:, None].double() - MEANS) / SCALES[:, None]  # (n, 4, d)
-    log_densities = -0.5 * scaled.square().sum(2) - DIMS * torch.log(SCALES) - DIMS / 2 * math.log(2 * math.pi) - math.log(4)
+    log_densities = (
+        -0.5 * scaled.square().sum(2)
+        - DIMS * torch.log(SCALES)
+        - DIMS / 2 * math.log(2 * math.pi)
+        - math.log(4)
+    )
     return float(-torch.logsumexp(log_densities, 1).mean() / math.log(2))
 
 
@@ -46,7 +65,9 @@ TRAINING, TEST = source(4096, 0), source(4096, 1)
 
 @pytest.fixture(scope="module")
 def bottleneck() -> HyperpriorBottleneck:
-    return fit_hyperprior(TRAINING, BETA, side_dims=3, width=48, epochs=6, batch=64, learning_rate=4e-3)
+    return fit_hyperprior(
+        TRAINING, BETA, side_dims=3, width=48, epochs=6, batch=64, learning_rate=4e-3
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +84,9 @@ def small(seed: int = 0) -> HyperpriorBottleneck:
     """Untrained, d = 3 and k = 2, with means and scales that vary."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = HyperpriorBottleneck(3, 2, 8, torch.tensor([0.0, 5, -5]), torch.tensor([1.0, 2, 3]), torch.full((3,), -1.0))
+        made = HyperpriorBottleneck(
+            3, 2, 8, torch.tensor([0.0, 5, -5]), torch.tensor([1.0, 2, 3]), torch.full((3,), -1.0)
+        )
     with torch.no_grad():
         made.analysis[-1].weight.mul_(8)
         made.synthesis[-1].weight.mul_(4)
@@ -80,7 +103,9 @@ def disk_bits(codec, features) -> float:
 def test_side_information_saves_bits_and_comes_close_to_the_entropy(codec):
     factorized = FeatureCodec.from_factorized(fit_factorized(TRAINING, BETA, epochs=4))
     learned, plain = disk_bits(codec, TEST), disk_bits(factorized, TEST)
-    bound = entropy_bits(TEST) - np.log2(codec.models[0].steps).sum()  # cells are about as wide as the narrowest Gaussian
+    bound = (
+        entropy_bits(TEST) - np.log2(codec.models[0].steps).sum()
+    )  # cells are about as wide as the narrowest Gaussian
     assert bound - 0.1 < learned < bound + 1.3  # of 38 bits
     assert plain - np.log2(codec.models[0].steps / factorized.models[0].steps).sum() > learned + 4
     error = np.square(codec.transform(TEST.numpy()) - TEST.numpy()).mean(0)
@@ -98,7 +123,13 @@ class Published(HyperpriorModel):
 def test_frozen_it_is_what_was_trained_and_scales_taken_for_means_would_show(bottleneck, model):
     with torch.no_grad():
         received, nats = bottleneck(TEST)
-        _, noisy_nats = bottleneck(TEST, torch.rand(len(TEST), bottleneck.noise_columns, generator=torch.Generator().manual_seed(0)) - 0.5)
+        _, noisy_nats = bottleneck(
+            TEST,
+            torch.rand(
+                len(TEST), bottleneck.noise_columns, generator=torch.Generator().manual_seed(0)
+            )
+            - 0.5,
+        )
     rounded, noisy = (float(each.sum()) / math.log(2) for each in (nats, noisy_nats))
 
     def agreement(frozen) -> tuple[float, float]:
@@ -106,7 +137,9 @@ def test_frozen_it_is_what_was_trained_and_scales_taken_for_means_would_show(bot
         symbols = frozen.quantize(TEST.numpy())
         payload = encode_layer(frozen, symbols, symbols[:, :0])
         assert 8 * len(payload) == pytest.approx(frozen.bits(symbols), rel=1e-3)
-        return abs(8 * len(payload) / rounded - 1), float((np.abs(frozen.dequantize(symbols) - received.numpy()) > 0.02 * frozen.steps).mean())
+        return abs(8 * len(payload) / rounded - 1), float(
+            (np.abs(frozen.dequantize(symbols) - received.numpy()) > 0.02 * frozen.steps).mean()
+        )
 
     rate, share = agreement(model)
     assert rate < 0.01 and share < 0.01  # a few borderline numbers are rounded the other way
@@ -122,7 +155,9 @@ def test_frozen_it_is_what_was_trained_and_scales_taken_for_means_would_show(bot
 def exact(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
     """The same in Python's integers."""
     h = inputs.clip(-INPUT_LIMIT, INPUT_LIMIT).astype(object) << FRACTION_BITS
-    for layer, (weight, bias, shift) in enumerate(zip(network.weights, network.biases, network.shifts, strict=True)):
+    for layer, (weight, bias, shift) in enumerate(
+        zip(network.weights, network.biases, network.shifts, strict=True)
+    ):
         h = np.clip(h, 0, (1 << 28) - 1) if layer else h
         h = (h @ weight.T.astype(object) + bias.astype(object)) >> shift.astype(object)
     return h.astype(np.int64)
@@ -130,7 +165,10 @@ def exact(network: IntegerNetwork, inputs: np.ndarray) -> np.ndarray:
 
 def random_network(sizes=(7, 50, 60, 9), gain: float = 1.0, seed: int = 0) -> IntegerNetwork:
     draw = np.random.default_rng(seed)
-    layers = [(gain * draw.normal(size=(b, a)) / math.sqrt(a), gain * draw.normal(size=b)) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [
+        (gain * draw.normal(size=(b, a)) / math.sqrt(a), gain * draw.normal(size=b))
+        for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+    ]
     return IntegerNetwork.quantized(layers)
 
 
@@ -138,7 +176,12 @@ def random_network(sizes=(7, 50, 60, 9), gain: float = 1.0, seed: int = 0) -> In
 def test_the_network_is_exact_whatever_the_inputs(gain):
     network = random_network(gain=gain)
     draw = np.random.default_rng(1)
-    inputs = np.concatenate([draw.integers(-20, 20, (300, 7)), draw.choice([-INPUT_LIMIT, INPUT_LIMIT, 2**31], (300, 7))])
+    inputs = np.concatenate(
+        [
+            draw.integers(-20, 20, (300, 7)),
+            draw.choice([-INPUT_LIMIT, INPUT_LIMIT, 2**31], (300, 7)),
+        ]
+    )
     np.testing.assert_array_equal(network(inputs), exact(network, inputs))
 
 
@@ -149,31 +192,44 @@ def test_batches_threads_and_the_order_of_sums_change_nothing():
     assert len(np.unique(expected)) > 1000
     np.testing.assert_array_equal(np.concatenate([network(one[None]) for one in inputs]), expected)
     order = np.random.default_rng(3).permutation(1000)
-    np.testing.assert_array_equal(network(inputs.astype(np.float32)[order].astype(np.int64)), expected[order])
+    np.testing.assert_array_equal(
+        network(inputs.astype(np.float32)[order].astype(np.int64)), expected[order]
+    )
     np.testing.assert_array_equal(network(np.asfortranarray(inputs)), expected)
     into, out = np.random.default_rng(4).permutation(7), np.random.default_rng(5).permutation(50)
     first, second, third = network.weights
     mixed = (first[out][:, into], second[:, out], third)
-    biases, shifts = (network.biases[0][out], *network.biases[1:]), (network.shifts[0][out], *network.shifts[1:])
+    biases = (network.biases[0][out], *network.biases[1:])
+    shifts = (
+        network.shifts[0][out],
+        *network.shifts[1:],
+    )
     np.testing.assert_array_equal(IntegerNetwork(mixed, biases, shifts)(inputs[:, into]), expected)
     for threads in (1, 2):
         torch.set_num_threads(threads)
         h = torch.from_numpy(inputs * 2.0**FRACTION_BITS)
         for layer, (weight, bias, scale) in enumerate(network._carried):
             h = h.clamp(0, (1 << 28) - 1) if layer else h
-            h = torch.floor((h @ torch.from_numpy(weight) + torch.from_numpy(bias)) * torch.from_numpy(scale))
+            h = torch.floor(
+                (h @ torch.from_numpy(weight) + torch.from_numpy(bias)) * torch.from_numpy(scale)
+            )
         np.testing.assert_array_equal(h.numpy(), expected)
     torch.set_num_threads(1)
 
 
 def test_in_integers_a_network_says_what_it_said_in_floating_point():
     draw = np.random.default_rng(0)
-    layers = [(draw.normal(size=(b, a)) / math.sqrt(a), draw.normal(size=b)) for a, b in ((7, 50), (50, 60), (60, 9))]
+    layers = [
+        (draw.normal(size=(b, a)) / math.sqrt(a), draw.normal(size=b))
+        for a, b in ((7, 50), (50, 60), (60, 9))
+    ]
     inputs = draw.integers(-20, 20, (500, 7))
     h = inputs.astype(float)
     for layer, (weight, bias) in enumerate(layers):
         h = (np.maximum(h, 0) if layer else h) @ weight.T + bias
-    np.testing.assert_allclose(IntegerNetwork.quantized(layers)(inputs) * 2.0**-FRACTION_BITS, h, atol=4e-3)
+    np.testing.assert_allclose(
+        IntegerNetwork.quantized(layers)(inputs) * 2.0**-FRACTION_BITS, h, atol=4e-3
+    )
 
 
 def test_networks_that_are_not_exact_are_refused():
@@ -191,7 +247,9 @@ def test_tables_are_gaussians():
     for level, scale in enumerate(np.geomspace(LEAST_SCALE, MOST_SCALE, LEVELS)):
         size = int(tables.sizes[level]) - 1
         x = torch.arange(size, dtype=torch.float64) + int(tables.lows[level])
-        mass = (torch.special.ndtr((x + 0.5) / scale) - torch.special.ndtr((x - 0.5) / scale)).numpy()
+        mass = (
+            torch.special.ndtr((x + 0.5) / scale) - torch.special.ndtr((x - 0.5) / scale)
+        ).numpy()
         shares = tables.frequencies[level, :size] / 2**16
         assert (mass * np.log2(mass / shares)).sum() < 1e-4 + 3e-5 * scale and mass.sum() > 0.999
         assert tables.lows[level] == -(size // 2)
@@ -201,9 +259,13 @@ def test_masses_and_their_gradients_keep_their_digits_far_away():
     x = torch.tensor([0.0, 3.0, -40.0, 200.0], requires_grad=True)
     log_mass = _log_mass(x, torch.ones(4))
     with torch.no_grad():
-        np.testing.assert_allclose(log_mass, _log_mass(x.double(), torch.ones(4).double()), rtol=1e-5)
+        np.testing.assert_allclose(
+            log_mass, _log_mass(x.double(), torch.ones(4).double()), rtol=1e-5
+        )
     edges = torch.tensor([2.5, 3.5], dtype=torch.float64)
-    assert float(log_mass[1].detach()) == pytest.approx(math.log(float(torch.special.ndtr(-edges).diff().abs())), rel=1e-4)
+    assert float(log_mass[1].detach()) == pytest.approx(
+        math.log(float(torch.special.ndtr(-edges).diff().abs())), rel=1e-4
+    )
     log_mass.sum().backward()
     np.testing.assert_allclose(x.grad[2:], [39.5, -199.5], rtol=1e-2)
 
@@ -211,7 +273,9 @@ def test_masses_and_their_gradients_keep_their_digits_far_away():
 def test_scales_out_of_range_can_come_back():
     log_scale = torch.tensor([-9.0, -9.0, 0.0, 9.0, 9.0], requires_grad=True)
     bounded = _Bounded.apply(log_scale)
-    np.testing.assert_allclose(bounded.detach().exp(), [LEAST_SCALE, LEAST_SCALE, 1, MOST_SCALE, MOST_SCALE], rtol=1e-5)
+    np.testing.assert_allclose(
+        bounded.detach().exp(), [LEAST_SCALE, LEAST_SCALE, 1, MOST_SCALE, MOST_SCALE], rtol=1e-5
+    )
     (bounded * torch.tensor([1.0, -1, 1, -1, 1])).sum().backward()
     assert log_scale.grad.tolist() == [0.0, -1.0, 1.0, 0.0, 1.0]
 
@@ -219,7 +283,9 @@ def test_scales_out_of_range_can_come_back():
 def test_gradients_reach_everything():
     made = small()
     latent = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    received, nats = made(latent, torch.rand(50, made.noise_columns, generator=torch.Generator().manual_seed(1)) - 0.5)
+    received, nats = made(
+        latent, torch.rand(50, made.noise_columns, generator=torch.Generator().manual_seed(1)) - 0.5
+    )
     assert received.shape == (50, 3) and nats.shape == (50,) and made.noise_columns == 5
     (received.square().sum() + nats.sum()).backward()
     for name, parameter in [("latent", latent), *made.named_parameters()]:
@@ -227,7 +293,10 @@ def test_gradients_reach_everything():
 
 
 def test_training_is_a_function_of_the_seed():
-    runs = [fit_hyperprior(TRAINING[:256], BETA, side_dims=2, width=8, epochs=1, seed=seed) for seed in (0, 0, 1)]
+    runs = [
+        fit_hyperprior(TRAINING[:256], BETA, side_dims=2, width=8, epochs=1, seed=seed)
+        for seed in (0, 0, 1)
+    ]
     weights = [run.synthesis[-1].weight for run in runs]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert HyperpriorBottleneck(4).side_dims == 10 and HyperpriorBottleneck(100).side_dims == 20
@@ -251,12 +320,23 @@ print(hashlib.sha256(data).hexdigest(), hashlib.sha256(codec.decompress(data, dt
 def test_two_processes_with_different_threads_write_and_read_the_same(codec, tmp_path):
     codec.save(tmp_path / "codec.safetensors")
     np.save(tmp_path / "features.npy", TEST.numpy())
-    arguments = [sys.executable, "-c", SCRIPT, str(tmp_path / "codec.safetensors"), str(tmp_path / "features.npy")]
+    arguments = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        str(tmp_path / "codec.safetensors"),
+        str(tmp_path / "features.npy"),
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    said = subprocess.run([*arguments, "2"], capture_output=True, text=True, check=True, timeout=300, env=environment).stdout
+    said = subprocess.run(
+        [*arguments, "2"], capture_output=True, text=True, check=True, timeout=300, env=environment
+    ).stdout
     assert torch.get_num_threads() == 1
     data = codec.compress(TEST)
-    assert said.split() == [hashlib.sha256(content).hexdigest() for content in (data, codec.decompress(data, dtype="float64").tobytes())]
+    assert said.split() == [
+        hashlib.sha256(content).hexdigest()
+        for content in (data, codec.decompress(data, dtype="float64").tobytes())
+    ]
 
 
 def test_a_file_gives_what_the_receiver_was_said_to_see(codec, model):
@@ -267,10 +347,16 @@ def test_a_file_gives_what_the_receiver_was_said_to_see(codec, model):
         payloads = [reader.read(chunk).payloads for chunk in range(3)]
     assert all(len(layers) == 1 for layers in payloads)
     symbols = model.quantize(TEST.numpy())
-    assert 8 * sum(len(stream) for (stream,) in payloads) == pytest.approx(model.bits(symbols), rel=1e-3, abs=3 * 64)
+    assert 8 * sum(len(stream) for (stream,) in payloads) == pytest.approx(
+        model.bits(symbols), rel=1e-3, abs=3 * 64
+    )
     side, main = symbols[:, :3], symbols[:, 3:]
-    assert model.bits(symbols) == pytest.approx(model.side.bits(side) + model.gaussians.bits(main, model._predictions(side)[0].T))
-    np.testing.assert_allclose(codec.decompress(data, slice(2999, 3002)), codec.decompress(data)[2999:3002])
+    assert model.bits(symbols) == pytest.approx(
+        model.side.bits(side) + model.gaussians.bits(main, model._predictions(side)[0].T)
+    )
+    np.testing.assert_allclose(
+        codec.decompress(data, slice(2999, 3002)), codec.decompress(data)[2999:3002]
+    )
 
 
 def test_far_values_escape_and_farther_ones_are_refused(model):
@@ -278,7 +364,9 @@ def test_far_values_escape_and_farther_ones_are_refused(model):
     values[::2] *= 1e5
     symbols = model.quantize(values)
     payload = encode_layer(model, symbols, symbols[:, :0])
-    np.testing.assert_array_equal(decode_layer(model, payload, symbols[:, :0], symbols[:, :0]), symbols)
+    np.testing.assert_array_equal(
+        decode_layer(model, payload, symbols[:, :0], symbols[:, :0]), symbols
+    )
     assert (np.abs(model.dequantize(symbols) - values) < 0.501 * model.steps).all()
     for wrong in (np.nan, np.inf, -1e12):
         values[7, 3] = wrong
@@ -289,7 +377,10 @@ def test_far_values_escape_and_farther_ones_are_refused(model):
 def test_what_is_kept_between_calls_never_answers_for_other_symbols(model):
     symbols = model.quantize(TEST[:64].numpy())
     nothing = symbols[:, :0]
-    fresh = [pickle.loads(pickle.dumps(model)).indices(5, symbols[order], nothing) for order in (slice(None), slice(None, None, -1))]
+    fresh = [
+        pickle.loads(pickle.dumps(model)).indices(5, symbols[order], nothing)
+        for order in (slice(None), slice(None, None, -1))
+    ]
     assert not np.array_equal(*fresh)
     model.indices(5, symbols, nothing)
     changed = symbols.copy()
@@ -313,17 +404,39 @@ def test_what_would_be_read_otherwise_has_another_identity():
     model = small().freeze()
     arrays = model.arrays()
     assert HyperpriorModel.from_arrays(arrays).identity == model.identity
-    for name in ("steps", "offsets", "side_steps", "network_biases1", "network_weights2", "side_lows", "gaussian_lows"):
+    for name in (
+        "steps",
+        "offsets",
+        "side_steps",
+        "network_biases1",
+        "network_weights2",
+        "side_lows",
+        "gaussian_lows",
+    ):
         changed = arrays | {name: arrays[name] + arrays[name].dtype.type(1)}
         assert HyperpriorModel.from_arrays(changed).identity != model.identity, name
-    sender = HyperpriorModel.from_arrays(arrays | {"analysis_biases0": arrays["analysis_biases0"] + 1})
+    sender = HyperpriorModel.from_arrays(
+        arrays | {"analysis_biases0": arrays["analysis_biases0"] + 1}
+    )
     assert sender.identity == model.identity  # how side symbols are chosen is the sender's affair
 
 
 HOSTILE = {
-    "steps": (lambda a: -a, lambda a: a[1:], lambda a: a * np.nan, lambda a: a[:, None], lambda a: a.astype("c8"), lambda a: None),
+    "steps": (
+        lambda a: -a,
+        lambda a: a[1:],
+        lambda a: a * np.nan,
+        lambda a: a[:, None],
+        lambda a: a.astype("c8"),
+        lambda a: None,
+    ),
     "offsets": (lambda a: a + np.inf, lambda a: a[:2]),
-    "gaussian_frequencies": (lambda a: a[:, 1:].copy(), lambda a: a[:0], lambda a: a.astype("i8"), lambda a: a[0]),
+    "gaussian_frequencies": (
+        lambda a: a[:, 1:].copy(),
+        lambda a: a[:0],
+        lambda a: a.astype("i8"),
+        lambda a: a[0],
+    ),
     "gaussian_lows": (lambda a: a[1:], lambda a: a.astype("i8")),
     "side_steps": (lambda a: a * 0, lambda a: a[1:]),
     "side_frequencies": (lambda a: a * 0,),
@@ -337,12 +450,26 @@ HOSTILE = {
     ),
     "network_weights1": (lambda a: a[:, 1:], lambda a: None),
     "network_weights2": (lambda a: a[2:],),
-    "network_biases1": (lambda a: a * 0 + 2**62, lambda a: a * 0 + np.iinfo("i8").min, lambda a: a[1:]),
+    "network_biases1": (
+        lambda a: a * 0 + 2**62,
+        lambda a: a * 0 + np.iinfo("i8").min,
+        lambda a: a[1:],
+    ),
     "network_shifts2": (lambda a: a - 100, lambda a: a + 100, lambda a: a[1:]),
-    "analysis_weights0": (lambda a: a[:, 1:], lambda a: a * np.nan, lambda a: a[0], lambda a: a.astype("f8")),
+    "analysis_weights0": (
+        lambda a: a[:, 1:],
+        lambda a: a * np.nan,
+        lambda a: a[0],
+        lambda a: a.astype("f8"),
+    ),
     "analysis_weights2": (lambda a: a[1:], lambda a: None),
     "analysis_biases1": (lambda a: a[1:], lambda a: a + np.inf, lambda a: None),
-    "map_shape": (lambda a: np.array([3, 2]), lambda a: np.array([2, 2, 2]), lambda a: np.array([3.0, 2, 2]), lambda a: np.array([3, 0, 2]))
+    "map_shape": (
+        lambda a: np.array([3, 2]),
+        lambda a: np.array([2, 2, 2]),
+        lambda a: np.array([3.0, 2, 2]),
+        lambda a: np.array([3, 0, 2]),
+    )
     + (lambda a: np.array([3, 1 << 20, 1 << 20]),),
 }
 
@@ -382,7 +509,11 @@ def test_any_symbols_are_received_as_finite_numbers(codec):
 
 @pytest.mark.parametrize("kind", ["hyperprior", "factorized"])
 def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
-    inner = small() if kind == "hyperprior" else FactorizedBottleneck(LogisticMixture(3), torch.zeros(3), torch.ones(3))
+    inner = (
+        small()
+        if kind == "hyperprior"
+        else FactorizedBottleneck(LogisticMixture(3), torch.zeros(3), torch.ones(3))
+    )
     spatial = SpatialBottleneck(inner, (3, 2, 4)).requires_grad_(False)
     latent = 3 * torch.randn(30, 3, 2, 4, generator=torch.Generator().manual_seed(3))
     noise = torch.rand(30, spatial.noise_columns, generator=torch.Generator().manual_seed(4)) - 0.5
@@ -393,9 +524,14 @@ def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
     torch.testing.assert_close(nats, alone_nats.reshape(30, 8).sum(1))
 
     model, single = spatial.freeze(), inner.freeze()
-    assert (model.dims, model.columns) == (24, 8 * single.columns) and model.tables.digest == single.tables.digest
+    assert (model.dims, model.columns) == (
+        24,
+        8 * single.columns,
+    ) and model.tables.digest == single.tables.digest
     symbols = model.quantize(latent.numpy())
-    np.testing.assert_array_equal(symbols.reshape(-1, single.columns), single.quantize(sites.numpy()))
+    np.testing.assert_array_equal(
+        symbols.reshape(-1, single.columns), single.quantize(sites.numpy())
+    )
     assert model.bits(symbols) == pytest.approx(single.bits(single.quantize(sites.numpy())))
 
     codec = FeatureCodec.from_hyperprior(spatial)
@@ -407,14 +543,21 @@ def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
     close = np.isclose(again.decompress(data), expected.flatten(1), atol=0.02)
     assert close.mean() > 0.98
     with Reader(data) as reader:
-        assert 8 * len(reader.read(0).payloads[0]) == pytest.approx(model.bits(symbols), rel=0.01, abs=64)
+        assert 8 * len(reader.read(0).payloads[0]) == pytest.approx(
+            model.bits(symbols), rel=0.01, abs=64
+        )
 
 
 def test_maps_that_do_not_fit():
-    with pytest.raises(QuadrateError, match="maps of 4 channels need a bottleneck of as many dimensions"):
+    with pytest.raises(
+        QuadrateError, match="maps of 4 channels need a bottleneck of as many dimensions"
+    ):
         SpatialBottleneck(small(), (4, 2, 2))
     with pytest.raises(QuadrateError, match=r"takes maps \(n, 3, 2, 2\); got \(5, 3, 2, 3\)"):
         SpatialBottleneck(small(), (3, 2, 2))(torch.zeros(5, 3, 2, 3))
-    with pytest.raises(QuadrateError, match="the transform gives 3 coefficients, the bottleneck codes 12"):
-        whole, single = FeatureCodec.from_hyperprior(SpatialBottleneck(small(), (3, 2, 2))), FeatureCodec.from_hyperprior(small())
+    with pytest.raises(
+        QuadrateError, match="the transform gives 3 coefficients, the bottleneck codes 12"
+    ):
+        whole = FeatureCodec.from_hyperprior(SpatialBottleneck(small(), (3, 2, 2)))
+        single = FeatureCodec.from_hyperprior(small())
         FeatureCodec._of(single.transform_, whole.model_)

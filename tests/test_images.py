@@ -1,4 +1,7 @@
-"""The one policy for images, docs/data.md: whatever an image comes in, folders, data sets and `quadrate compress` see the same pixels."""
+"""The one policy for images, docs/data.md.
+
+Whatever an image comes in, folders, data sets and `quadrate compress` see the same pixels.
+"""
 
 import io
 import struct
@@ -48,7 +51,10 @@ class Repeated(torch.utils.data.Dataset):
     def __getitem__(self, index):
         image = self.image
         if isinstance(image, Path):  # a TIFF by its name, as Pillow then maps it into memory
-            image = Image.open(image if image.suffix == ".tiff" else io.BytesIO(image.read_bytes()), formats=FORMATS)
+            image = Image.open(
+                image if image.suffix == ".tiff" else io.BytesIO(image.read_bytes()),
+                formats=FORMATS,
+            )
         return image, self.label
 
 
@@ -62,7 +68,15 @@ def seen(path: Path) -> np.ndarray:
 
 # --- EXIF ---
 
-TURNS = [(2, "FLIP_LEFT_RIGHT"), (3, "ROTATE_180"), (4, "FLIP_TOP_BOTTOM"), (5, "TRANSPOSE"), (6, "ROTATE_270"), (7, "TRANSVERSE"), (8, "ROTATE_90")]
+TURNS = [
+    (2, "FLIP_LEFT_RIGHT"),
+    (3, "ROTATE_180"),
+    (4, "FLIP_TOP_BOTTOM"),
+    (5, "TRANSPOSE"),
+    (6, "ROTATE_270"),
+    (7, "TRANSVERSE"),
+    (8, "ROTATE_90"),
+]
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 5)])
@@ -73,10 +87,16 @@ def test_orientation_is_applied(tmp_path, form, orientation, turn, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"a.{form}"
-    picture.save(path, exif=exif, **({"lossless": True} if form == "webp" else {"quality": 100} if form == "jpeg" else {}))
+    picture.save(
+        path,
+        exif=exif,
+        **({"lossless": True} if form == "webp" else {"quality": 100} if form == "jpeg" else {}),
+    )
     upright = np.asarray(picture.transpose(Image.Transpose[turn]))
     found = seen(path)
-    assert found.shape[1:] == upright.shape and np.abs(found - upright.astype(int)).max() <= (3 if form == "jpeg" else 0)
+    assert found.shape[1:] == upright.shape and np.abs(found - upright.astype(int)).max() <= (
+        3 if form == "jpeg" else 0
+    )
 
 
 def test_damaged_exif_says_nothing(tmp_path):
@@ -93,25 +113,52 @@ def test_the_command_line_turns_too(tmp_path):
     (tmp_path / "sideways").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image[0]).save(tmp_path / f"sideways/{number:02}.png", exif=exif)
-    main(["compress", str(tmp_path / "sideways"), "-o", str(tmp_path / "a.quad"), "--codec", str(tmp_path / "c.st")])
+    main(
+        [
+            "compress",
+            str(tmp_path / "sideways"),
+            "-o",
+            str(tmp_path / "a.quad"),
+            "--codec",
+            str(tmp_path / "c.st"),
+        ]
+    )
     upright = np.ascontiguousarray(np.rot90(images, -1, axes=(2, 3)))
     with QuadFile(tmp_path / "a.quad", codec) as file:
         assert np.array_equal(file.symbols(0), codec.encode(torch.from_numpy(upright)).numpy())
-    assert not torch.equal(codec.encode(torch.from_numpy(upright)), codec.encode(torch.from_numpy(images)))
+    assert not torch.equal(
+        codec.encode(torch.from_numpy(upright)), codec.encode(torch.from_numpy(images))
+    )
 
 
 # --- transparency ---
 
 
-def png(path: Path, bits: int, kind: int, rows: list[bytes], key: bytes = b"", palette: bytes = b"", width: int = 2) -> Path:
-    """A PNG file written from the format's description: bits a channel, colour type, packed rows, tRNS and PLTE."""
+def png(
+    path: Path,
+    bits: int,
+    kind: int,
+    rows: list[bytes],
+    key: bytes = b"",
+    palette: bytes = b"",
+    width: int = 2,
+) -> Path:
+    """A PNG file written from the format's description.
+
+    Bits a channel, colour type, packed rows, tRNS and PLTE.
+    """
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, kind, 0, 0, 0))]
     parts += [chunk(name, data) for name, data in ((b"PLTE", palette), (b"tRNS", key)) if data]
-    parts += [chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))), chunk(b"IEND", b"")]
+    parts += [
+        chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))),
+        chunk(b"IEND", b""),
+    ]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     return path
 
@@ -129,7 +176,9 @@ def test_transparent_pixels_show_white(tmp_path, mode, form):
     if mode == "LA" and form == "webp":
         pytest.skip("WebP has no gray")
     picture = Image.fromarray(np.concatenate([values, alpha[..., None]], -1))
-    picture.save(tmp_path / f"a.{form}", **({"lossless": True, "exact": True} if form == "webp" else {}))
+    picture.save(
+        tmp_path / f"a.{form}", **({"lossless": True, "exact": True} if form == "webp" else {})
+    )
     assert np.array_equal(seen(tmp_path / f"a.{form}"), over_white(values, alpha))
 
 
@@ -149,9 +198,23 @@ KEYED = {
     "gray 1, white": (1, 0, [b"\x80"], b"\0\x01", b"", [[255, 0]]),
     "gray 16": (16, 0, [b"\x01\x02\x01\x03"], b"\x01\x02", b"", [[255, 1]]),
     "colour 8": (8, 2, [bytes([1, 2, 3, 1, 2, 4])], b"\0\1\0\2\0\3", b"", [[[255] * 3, [1, 2, 4]]]),
-    "colour 16": (16, 2, [bytes([1, 1, 2, 2, 3, 3, 1, 1, 2, 2, 4, 4])], b"\1\1\2\2\3\3", b"", [[[255] * 3, [1, 2, 4]]]),
+    "colour 16": (
+        16,
+        2,
+        [bytes([1, 1, 2, 2, 3, 3, 1, 1, 2, 2, 4, 4])],
+        b"\1\1\2\2\3\3",
+        b"",
+        [[[255] * 3, [1, 2, 4]]],
+    ),
     "palette, index": (8, 3, [b"\0\3"], b"\0", PALETTE, [[[255] * 3, [200, 210, 220]]]),
-    "palette, bytes": (8, 3, [b"\1\3"], b"\xff\x80\xff", PALETTE, [[[147, 152, 157], [200, 210, 220]]]),
+    "palette, bytes": (
+        8,
+        3,
+        [b"\1\3"],
+        b"\xff\x80\xff",
+        PALETTE,
+        [[[147, 152, 157], [200, 210, 220]]],
+    ),
     "palette of 2 bits": (2, 3, [b"\x30"], b"\0", PALETTE, [[[255] * 3, [200, 210, 220]]]),
     "palette of grays": (8, 3, [b"\0\1"], b"", bytes([9] * 3 + [8] * 3), [[[9] * 3, [8] * 3]]),
 }
@@ -170,7 +233,10 @@ def test_gif_with_a_transparent_index(tmp_path):
     picture.putpalette([250, 0, 0, 0, 250, 0, 0, 0, 250])
     picture.putdata([0, 1, 2, 1])
     picture.save(tmp_path / "a.gif", transparency=1)
-    assert seen(tmp_path / "a.gif").transpose(1, 2, 0).tolist() == [[[250, 0, 0], [255] * 3], [[0, 0, 250], [255] * 3]]
+    assert seen(tmp_path / "a.gif").transpose(1, 2, 0).tolist() == [
+        [[250, 0, 0], [255] * 3],
+        [[0, 0, 250], [255] * 3],
+    ]
 
 
 # --- depths and modes ---
@@ -200,18 +266,26 @@ def test_sixteen_bit_modes_of_pil(mode):
 def test_sixteen_bit_arrays(convert):
     deep = np.arange(256, dtype=np.uint16).reshape(16, 16) * 257
     data = Repeated(convert(deep))
-    assert np.array_equal(from_dataset("d", data, data).test.images[0, 0].flatten().numpy(), np.arange(256))
+    assert np.array_equal(
+        from_dataset("d", data, data).test.images[0, 0].flatten().numpy(), np.arange(256)
+    )
     stack = convert(np.stack([deep] * 12))
     source = from_arrays("a", (stack, np.zeros(12, int)), (stack, np.zeros(12, int)))
     assert np.array_equal(source.train.images[0, 0].flatten().numpy(), np.arange(256))
     with pytest.warns(QuadrateWarning, match="reach 200 only: make them uint8 if they are 8 bits"):
-        from_arrays("a", (np.full((12, 2, 2), 200, np.uint16), np.zeros(12, int)), (stack[:, :2, :2], np.zeros(12, int)))
+        from_arrays(
+            "a",
+            (np.full((12, 2, 2), 200, np.uint16), np.zeros(12, int)),
+            (stack[:, :2, :2], np.zeros(12, int)),
+        )
 
 
 def test_one_bit_and_cmyk_and_first_frames(tmp_path):
     Image.fromarray(gray() > 60).save(tmp_path / "a.png")
     assert np.array_equal(seen(tmp_path / "a.png")[0], np.where(gray() > 60, 255, 0))
-    Image.fromarray(colour()).convert("CMYK").save(tmp_path / "b.jpg", quality=100, subsampling=0)  # Adobe's, inverted
+    Image.fromarray(colour()).convert("CMYK").save(
+        tmp_path / "b.jpg", quality=100, subsampling=0
+    )  # Adobe's, inverted
     assert np.abs(seen(tmp_path / "b.jpg").astype(int) - colour().transpose(2, 0, 1)).max() < 12
     frames = [Image.fromarray(gray() + number) for number in range(3)]
     for name in ("c.gif", "d.tif", "e.png"):
@@ -222,7 +296,10 @@ def test_one_bit_and_cmyk_and_first_frames(tmp_path):
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (np.zeros((4, 6), np.float32), "gray or colour with 8 bits a channel, or gray with 16; it has floating-point pixels"),
+        (
+            np.zeros((4, 6), np.float32),
+            "gray or colour with 8 bits a channel, or gray with 16; it has floating-point pixels",
+        ),
         (np.full((4, 6), 70_000, np.int32), "its pixels span 0..65535; it has pixels"),
         (np.full((4, 6), -1, np.int32), "its pixels span 0..65535; it has pixels"),
     ],
@@ -243,23 +320,45 @@ def test_only_the_listed_formats_by_contents(tmp_path, monkeypatch):
     """A file that begins like PostScript would start Ghostscript."""
     from PIL import EpsImagePlugin
 
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started")
+    )
     picture = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\n%%EOF\n"
-    others = {"eps": picture, "ico": b"\0\0\1\0\1\0" + bytes(60), "xbm": b"#define a_width 6\n#define a_height 4\nstatic char a_bits[] = {\n0};"}
+    others = {
+        "eps": picture,
+        "ico": b"\0\0\1\0\1\0" + bytes(60),
+        "xbm": b"#define a_width 6\n#define a_height 4\nstatic char a_bits[] = {\n0};",
+    }
     make().save(tmp_path / "c.st")
     for kind, data in others.items():
         path = tmp_path / f"{kind}.png"
         path.write_bytes(data)
-        with pytest.raises(QuadrateError, match=f"^{tmp_path}/.*: not a readable image: its contents are none of PNG, JPEG"):
+        with pytest.raises(
+            QuadrateError,
+            match=f"^{tmp_path}/.*: not a readable image: its contents are none of PNG, JPEG",
+        ):
             from_folder(folder_of(path))
         with pytest.raises(SystemExit):
-            main(["compress", str(path), "-o", str(tmp_path / "a.quad"), "--codec", str(tmp_path / "c.st")])
+            main(
+                [
+                    "compress",
+                    str(path),
+                    "-o",
+                    str(tmp_path / "a.quad"),
+                    "--codec",
+                    str(tmp_path / "c.st"),
+                ]
+            )
 
 
 def test_every_reader_names_the_formats_it_takes():
     """Else Pillow tries all of its own, and a file's contents choose."""
     root = Path(__file__).parent.parent
-    sources = [path for folder in ("src", "tests", "tools", "benchmarks") for path in (root / folder).rglob("*.py")]
+    sources = [
+        path
+        for folder in ("src", "tests", "tools", "benchmarks")
+        for path in (root / folder).rglob("*.py")
+    ]
     for path in sources:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             assert "Image.open" + "(" not in line or "formats=" in line, f"{path}, line {number}"
@@ -267,12 +366,17 @@ def test_every_reader_names_the_formats_it_takes():
 
 def bomb(path: Path, width: int, height: int) -> Path:
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     packed = zlib.compressobj()
     data = b"".join(packed.compress(bytes(1 + width)) for _ in range(height)) + packed.flush()
     path.write_bytes(
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", data)
+        + chunk(b"IEND", b"")
     )
     return path
 
@@ -296,7 +400,10 @@ def test_a_folder_takes_a_stated_amount_of_memory(tmp_path, monkeypatch):
     for module in ("folder", "dataset"):
         monkeypatch.setattr(f"quadrate.sources.{module}.MAX_BYTES", 10 * 24 - 1, raising=False)
     Image.fromarray(gray()).save(tmp_path / "a.png")
-    with pytest.raises(QuadrateError, match="10 images like .*, 1 x 4 x 6, take 240 bytes; a source takes at most 239"):
+    with pytest.raises(
+        QuadrateError,
+        match="10 images like .*, 1 x 4 x 6, take 240 bytes; a source takes at most 239",
+    ):
         from_folder(folder_of(tmp_path / "a.png"))
     with pytest.raises(QuadrateError, match="takes more than 239 bytes"):
         from_dataset("d", Repeated(gray()), Repeated(gray()))

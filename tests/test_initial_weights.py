@@ -30,18 +30,45 @@ class Odd(nn.Module):
 
     def __init__(self):
         super().__init__()
-        numbers = [torch.rand(3, 5), torch.randn(40), torch.randint(9, (7,)), torch.randint(3, 9, (7,)), torch.randperm(9)]
-        numbers += [torch.rand_like(numbers[1]), torch.randn_like(numbers[0]), torch.normal(0.0, 1.0, (4,)), torch.rand(4, dtype=torch.float64)]
-        numbers += [torch.bernoulli(torch.full((9,), 0.5)), nn.functional.dropout(torch.ones(50)), torch.multinomial(torch.ones(5), 3)]
-        numbers += [torch.poisson(torch.ones(4)), torch.empty(5).exponential_(), nn.init.orthogonal_(torch.empty(4, 4))]
-        numbers += [nn.init.trunc_normal_(torch.empty(4, 4)), nn.init.sparse_(torch.empty(4, 4), 0.5), torch.rand(3)]
+        numbers = [
+            torch.rand(3, 5),
+            torch.randn(40),
+            torch.randint(9, (7,)),
+            torch.randint(3, 9, (7,)),
+            torch.randperm(9),
+        ]
+        numbers += [
+            torch.rand_like(numbers[1]),
+            torch.randn_like(numbers[0]),
+            torch.normal(0.0, 1.0, (4,)),
+            torch.rand(4, dtype=torch.float64),
+        ]
+        numbers += [
+            torch.bernoulli(torch.full((9,), 0.5)),
+            nn.functional.dropout(torch.ones(50)),
+            torch.multinomial(torch.ones(5), 3),
+        ]
+        numbers += [
+            torch.poisson(torch.ones(4)),
+            torch.empty(5).exponential_(),
+            nn.init.orthogonal_(torch.empty(4, 4)),
+        ]
+        numbers += [
+            nn.init.trunc_normal_(torch.empty(4, 4)),
+            nn.init.sparse_(torch.empty(4, 4), 0.5),
+            torch.rand(3),
+        ]
         for i, tensor in enumerate(numbers):
             self.register_buffer(f"tensor{i}", tensor)
         self.layer = nn.LSTM(3, 4)
 
 
 BUILDS = {
-    **{f"{family.name} {role}": (family, role) for family in FAMILIES.values() for role in ("encoder", "decoder", "critic")},
+    **{
+        f"{family.name} {role}": (family, role)
+        for family in FAMILIES.values()
+        for role in ("encoder", "decoder", "critic")
+    },
     **{f"{name} classifier": kind for name, kind in CLASSIFIERS.items()},
     "odd": None,
 }
@@ -61,7 +88,8 @@ def builder(name):
 @pytest.mark.parametrize("name", BUILDS)
 def test_the_numbers_are_those_of_version_0_1_in_one_thread(name):
     for key in (5, 2**64 - 3):
-        expected, before = as_after_manual_seed(builder(name), key).state_dict(), torch.get_rng_state()
+        expected = as_after_manual_seed(builder(name), key).state_dict()
+        before = torch.get_rng_state()
         state = draws.build_with_seed(builder(name), key).state_dict()
         assert torch.equal(before, torch.get_rng_state())
         assert all(torch.equal(expected[tensor], state[tensor]) for tensor in expected)
@@ -99,19 +127,34 @@ def test_trainers_built_in_several_threads_while_others_draw_are_those_built_alo
         return Trainer(task, [point]).networks(0)
 
     alone = [build(point) for point in points]
-    encoder = as_after_manual_seed(lambda: FAMILIES["compact"].encoder(digits.shape, 2), draws.key(0, points[0].key, "encoder") >> 1)
-    assert all(torch.equal(tensor, alone[0]["encoder"][name]) for name, tensor in encoder.state_dict().items())
+    encoder = as_after_manual_seed(
+        lambda: FAMILIES["compact"].encoder(digits.shape, 2),
+        draws.key(0, points[0].key, "encoder") >> 1,
+    )
+    assert all(
+        torch.equal(tensor, alone[0]["encoder"][name])
+        for name, tensor in encoder.state_dict().items()
+    )
     with others_drawing(), ThreadPoolExecutor(4) as pool:
         for _ in range(3):
             for expected, found in zip(alone, pool.map(build, points), strict=True):
-                assert all(torch.equal(expected[role][name], found[role][name]) for role in expected for name in expected[role])
+                assert all(
+                    torch.equal(expected[role][name], found[role][name])
+                    for role in expected
+                    for name in expected[role]
+                )
 
 
 def test_judges_invariant_compressors_and_bottlenecks_do_not_depend_on_other_threads(digits):
-    features, data = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)), dihedral_patterns(2, [0.5, 0.5])
+    features = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    data = dihedral_patterns(2, [0.5, 0.5])
     makers = [
         lambda: weights(train_judge(digits, "dense", epochs=1, report=None).module),
-        lambda: weights(train_invariant(data, InvariantConfig(dims=2, steps=3, batch=8, polish=0.0), None).encoder),
+        lambda: weights(
+            train_invariant(
+                data, InvariantConfig(dims=2, steps=3, batch=8, polish=0.0), None
+            ).encoder
+        ),
         lambda: weights(fit_factorized(features, 0.1, density="network", epochs=1)),
         lambda: weights(fit_hyperprior(features, 0.1, epochs=1)),
     ]
@@ -121,4 +164,6 @@ def test_judges_invariant_compressors_and_bottlenecks_do_not_depend_on_other_thr
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda make: make(), makers * 2))
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(expected, found) for expected, found in zip(alone * 2, together, strict=True))
+    assert all(
+        torch.equal(expected, found) for expected, found in zip(alone * 2, together, strict=True)
+    )

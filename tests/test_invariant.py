@@ -29,12 +29,17 @@ def disk_bits(trained, count=20_000) -> float:
 
 def test_reconstructions_are_measured_as_they_say():
     keep = nn.Identity()
-    received, target = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 4.0]])
+    received = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    target = torch.tensor([[0.0, 0.0], [0.0, 4.0]])
     assert Reconstruction(keep)(received, target).tolist() == [2.5, 8.0]
-    nats = Reconstruction(keep, "bernoulli")(received, torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8))
+    nats = Reconstruction(keep, "bernoulli")(
+        received, torch.tensor([[1, 0], [0, 1]], dtype=torch.uint8)
+    )
     expected = [math.log1p(math.exp(-1)) + math.log1p(math.exp(2)), 2 * math.log(2)]
     assert nats.tolist() == pytest.approx(expected)
-    with pytest.raises(QuadrateError, match="likelihood must be one of gaussian, bernoulli; got 'laplace'"):
+    with pytest.raises(
+        QuadrateError, match="likelihood must be one of gaussian, bernoulli; got 'laplace'"
+    ):
         Reconstruction(keep, "laplace")
 
 
@@ -48,7 +53,8 @@ def test_a_critic_that_knows_nothing_bounds_by_nothing_and_one_that_knows_all_by
     assert bound == pytest.approx(2.0, abs=1e-6) and error == pytest.approx(0.0, abs=1e-6)
     same = torch.ones(8, 4)
     assert information_bound_bits(contrast, same, same, 4)[0] == pytest.approx(0.0, abs=1e-6)
-    # Two candidates of the same orbit are told apart by nobody: the bound is a bit lower, never too high.
+    # Two candidates of the same orbit are told apart by nobody: the bound is a bit lower, never too
+    # high.
     assert information_bound_bits(contrast, codes, codes, 8 // 2)[0] <= 2.0
     for count, batch in ((8, 3), (4, 4), (0, 4)):
         with pytest.raises(QuadrateError, match="two or more batches"):
@@ -65,7 +71,13 @@ def test_invariance_saves_what_the_theorem_says():
     members = SOURCE.member(x, generator)
     for trained, target in ((invariant, SOURCE.representative(x)), (plain, members)):
         received, _ = trained.bottleneck(trained.encoder(members))
-        wrong = ((trained.head.decoder(received) > 0) != (target > 0)).flatten(1).any(dim=1).float().mean()
+        wrong = (
+            ((trained.head.decoder(received) > 0) != (target > 0))
+            .flatten(1)
+            .any(dim=1)
+            .float()
+            .mean()
+        )
         assert wrong < 0.01
     assert exact.invariant - 0.05 < disk_bits(invariant) < 3.2 < 3.9 < disk_bits(plain)
 
@@ -79,7 +91,10 @@ def test_training_is_deterministic_and_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
     second = train_invariant(SOURCE, config)
     other = train_invariant(SOURCE, replace(config, seed=1))
-    weights = [torch.cat([p.flatten() for p in trained.encoder.parameters()]) for trained in (first, second, other)]
+    weights = [
+        torch.cat([p.flatten() for p in trained.encoder.parameters()])
+        for trained in (first, second, other)
+    ]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     assert len(reports) == 18 and {"step", "steps", "distortion", "rate_bits"} == set(reports[0])
 
@@ -111,10 +126,20 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
 
 
 def test_staggered_training_fits_its_bottleneck_to_frozen_latents():
-    trained = train_invariant(SOURCE, replace(QUICK, objective="vic", schedule="staggered", beta=0.02, steps=600))
+    trained = train_invariant(
+        SOURCE, replace(QUICK, objective="vic", schedule="staggered", beta=0.02, steps=600)
+    )
     x = SOURCE.sample(2000, "check")
-    received, nats = trained.bottleneck(trained.encoder(SOURCE.member(x, torch.Generator().manual_seed(1))))
-    wrong = ((trained.head.decoder(received) > 0) != (SOURCE.representative(x) > 0)).flatten(1).any(dim=1).float().mean()
+    received, nats = trained.bottleneck(
+        trained.encoder(SOURCE.member(x, torch.Generator().manual_seed(1)))
+    )
+    wrong = (
+        ((trained.head.decoder(received) > 0) != (SOURCE.representative(x) > 0))
+        .flatten(1)
+        .any(dim=1)
+        .float()
+        .mean()
+    )
     assert wrong < 0.05 and nats.mean() > 0
 
 
@@ -122,7 +147,9 @@ def test_contrast_learns_the_orbit():
     trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=600))
     generator = torch.Generator().manual_seed(2)
     x = SOURCE.sample(4096, "held out")
-    received = [trained.bottleneck(trained.encoder(SOURCE.member(x, generator)))[0] for _ in range(2)]
+    received = [
+        trained.bottleneck(trained.encoder(SOURCE.member(x, generator)))[0] for _ in range(2)
+    ]
     bound, error = information_bound_bits(trained.head, *received, 1024)
     assert 1.8 < bound <= 2.375 + 3 * error
 
@@ -132,11 +159,24 @@ def test_sets_of_orbits_are_trained_on_too():
     data = OrbitSet(source.sample(500, "set"), source)
     config = InvariantConfig(dims=1, steps=30, batch=64)
     trained = train_invariant(data, config)
-    assert np.isfinite(float(trained.head(trained.bottleneck(trained.encoder(data.points))[0], data.representatives(torch.arange(500))).mean()))
+    assert np.isfinite(
+        float(
+            trained.head(
+                trained.bottleneck(trained.encoder(data.points))[0],
+                data.representatives(torch.arange(500)),
+            ).mean()
+        )
+    )
 
 
 def test_settings_that_make_no_sense_are_refused():
-    for settings in ({"beta": 0.0}, {"beta": math.nan}, {"dims": 0}, {"steps": 0}, {"learning_rate": -1.0}):
+    for settings in (
+        {"beta": 0.0},
+        {"beta": math.nan},
+        {"dims": 0},
+        {"steps": 0},
+        {"learning_rate": -1.0},
+    ):
         with pytest.raises(QuadrateError, match=f"{next(iter(settings))} must be"):
             InvariantConfig(**settings)
     for settings in ({"objective": "vae"}, {"network": "resnet"}, {"schedule": "both"}):
@@ -145,7 +185,9 @@ def test_settings_that_make_no_sense_are_refused():
     with pytest.raises(QuadrateError, match="takes images"):
         train_invariant(Banana(), replace(QUICK, network="convolutional"))
     with pytest.raises(QuadrateError, match="diverged at step"):
-        train_invariant(SOURCE, replace(QUICK, objective="vic", steps=5, learning_rate=1e30, anneal=0.0))
+        train_invariant(
+            SOURCE, replace(QUICK, objective="vic", steps=5, learning_rate=1e30, anneal=0.0)
+        )
 
 
 def test_a_joint_codec_survives_its_file(tmp_path):
@@ -154,9 +196,15 @@ def test_a_joint_codec_survives_its_file(tmp_path):
     codec = FeatureCodec.from_factorized(trained.bottleneck, latents=latents)
     codec.save(tmp_path / "joint")
     again = FeatureCodec.load(tmp_path / "joint")
-    assert again.identities == codec.identities != FeatureCodec.from_factorized(trained.bottleneck).identities
+    assert (
+        again.identities
+        == codec.identities
+        != FeatureCodec.from_factorized(trained.bottleneck).identities
+    )
     data = codec.compress(latents)
-    assert again.compress(latents) == data and np.array_equal(again.decompress(data), codec.decompress(data))
+    assert again.compress(latents) == data and np.array_equal(
+        again.decompress(data), codec.decompress(data)
+    )
 
 
 def test_a_recipe_names_a_point_once():

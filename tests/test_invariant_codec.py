@@ -23,7 +23,9 @@ TINY = InvariantConfig(dims=2, steps=200, batch=128, likelihood="bernoulli", bet
 
 
 def made(config=TINY) -> InvariantCodec:
-    return InvariantCodec.of(train_invariant(SOURCE, config), SOURCE.sample(2000, "fit").float(), {"recipe": "none"})
+    return InvariantCodec.of(
+        train_invariant(SOURCE, config), SOURCE.sample(2000, "fit").float(), {"recipe": "none"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,11 @@ def test_a_codec_survives_its_file_and_reads_its_streams(codec, tmp_path):
     assert torch.equal(again.decompress_latents(data), codec.received(codec.encode(x)))
     item, label = QuadDataset(data, again, item="latents")[7]
     assert torch.equal(item, codec.received(codec.encode(x[7:8]))[0]) and label == 7
-    assert again.details == {"recipe": "none"} and again.decoders == ("representative",) and again.identities == codec.identities
+    assert (
+        again.details == {"recipe": "none"}
+        and again.decoders == ("representative",)
+        and again.identities == codec.identities
+    )
 
 
 def test_a_contrast_gives_latents_and_says_that_it_decodes_nothing():
@@ -58,7 +64,10 @@ def test_a_hyperprior_is_coded_and_a_unit_gaussian_is_not():
     config = replace(TINY, dims=12, bottleneck="hyperprior", steps=40)
     codec = made(config)
     x = SOURCE.sample(300, "x").float()
-    assert np.array_equal(codec.decompress(codec.compress(x)), codec.decode_received(codec.received(codec.encode(x))).numpy())
+    assert np.array_equal(
+        codec.decompress(codec.compress(x)),
+        codec.decode_received(codec.received(codec.encode(x))).numpy(),
+    )
     trained = train_invariant(SOURCE, replace(TINY, bottleneck="unit-gaussian", steps=40))
     with pytest.raises(QuadrateError, match="has no code"):
         InvariantCodec.of(trained, x)
@@ -86,7 +95,10 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
         ({"shape": "[1, 99999, 99999]"}, "damaged"),
         ({"shape": "[1, 3, 3]"}, "encoder is not the perceptron one"),
         ({"config": "{}x"}, "not the configuration"),
-        ({"config": json.dumps(json.loads(metadata["config"]) | {"dims": 3})}, "the bottleneck codes 2 dimensions"),
+        (
+            {"config": json.dumps(json.loads(metadata["config"]) | {"dims": 3})},
+            "the bottleneck codes 2 dimensions",
+        ),
     ):
         path.write_bytes(whole)
         rewrite(path, changed)
@@ -97,14 +109,21 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
 def test_the_convolutional_network_trains_on_augmented_images():
     images = (torch.rand(64, 1, 12, 12) * 255).byte()
     data = OrbitSet(images, AUGMENTATIONS["mnist-less"])
-    config = InvariantConfig(dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5)
+    config = InvariantConfig(
+        dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5
+    )
     trained = train_invariant(data, config)
-    codec = InvariantCodec.of(trained, data.members(torch.arange(64), torch.Generator().manual_seed(0)))
+    codec = InvariantCodec.of(
+        trained, data.members(torch.arange(64), torch.Generator().manual_seed(0))
+    )
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 
 
 def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
-    for place in ("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", "quadrate.evaluation.invariant_scores.TEST_SAMPLES"):
+    for place in (
+        "quadrate.experiments.runs.invariant_run._FIT_SAMPLES",
+        "quadrate.evaluation.invariant_scores.TEST_SAMPLES",
+    ):
         monkeypatch.setattr(place, 8192)
     points = tuple(replace(TINY, objective=name, steps=60) for name in ("vc", "vic", "bince"))
     recipe = InvariantRecipe("tiny-patterns", "three objectives", "patterns", points)
@@ -118,11 +137,16 @@ def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
     opened = open_run(run.folder)
     assert isinstance(opened, InvariantRun)
     run = opened.train(1)  # nothing to do
-    assert times == [path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))]
+    assert times == [
+        path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))
+    ]
     rows = run.evaluate(1)
     assert [row["objective"] for row in rows] == ["vc", "vic", "bince"]
     for row in rows:
-        assert row["entropy_invariant_bits"] < row["entropy_source_bits"] == 9.0 and row["codec_file_bytes"] > 1000
+        assert (
+            row["entropy_invariant_bits"] < row["entropy_source_bits"] == 9.0
+            and row["codec_file_bytes"] > 1000
+        )
         assert 0 < row["disk_bits"] <= row["factorized_disk_bits"] + 0.5
         assert row["information_bits"] <= row["entropy_invariant_bits"] + 0.1
     assert rows[2]["bound_bits"] <= rows[2]["entropy_invariant_bits"]

@@ -35,15 +35,21 @@ def test_dependent_symbols_cost_their_joint_entropy():
     # H = log2 7 + 6/7: the sign tells nothing of 0, and the third column nothing at all
     assert 8 * len(payload) / 4000 == pytest.approx(np.log2(7) + 6 / 7, rel=0.015)
     assert model.bits(symbols) / 4000 == pytest.approx(8 * len(payload) / 4000, abs=0.02)
-    assert np.array_equal(decode_layer(model, payload, np.empty((4000, 0), dtype=np.int64), NOTHING), symbols)
+    assert np.array_equal(
+        decode_layer(model, payload, np.empty((4000, 0), dtype=np.int64), NOTHING), symbols
+    )
     assert np.array_equal(model.dequantize(symbols), symbols)
 
 
 def test_what_training_never_showed_is_coded_all_the_same():
     model = fit_joint(rounding(3), dependent(500, 0))
-    symbols = model.quantize(np.array([[40.0, -700.0, 1e6], [0.0, 0.0, 5.0], [-3.0, 2.0, 5.0], [3.0, 3.0, 7.0]]))
+    symbols = model.quantize(
+        np.array([[40.0, -700.0, 1e6], [0.0, 0.0, 5.0], [-3.0, 2.0, 5.0], [3.0, 3.0, 7.0]])
+    )
     nothing = np.empty((4, 0), dtype=np.int64)
-    assert np.array_equal(decode_layer(model, encode_layer(model, symbols, nothing), nothing, nothing), symbols)
+    assert np.array_equal(
+        decode_layer(model, encode_layer(model, symbols, nothing), nothing, nothing), symbols
+    )
 
 
 def test_one_sample_is_enough_to_fit_to():
@@ -60,8 +66,14 @@ def test_what_cannot_be_fitted_to_is_refused():
 
 def test_the_identity_tells_models_apart():
     model = fit_joint(rounding(3), dependent(2000, 0))
-    others = [fit_joint(rounding(3), dependent(2000, 1)), fit_joint(rounding(3, 11), dependent(2000, 0)), replace(model, rounding=rounding(3, 10))]
-    assert len({model.identity, model.rounding.identity, *(other.identity for other in others)}) == 5
+    others = [
+        fit_joint(rounding(3), dependent(2000, 1)),
+        fit_joint(rounding(3, 11), dependent(2000, 0)),
+        replace(model, rounding=rounding(3, 10)),
+    ]
+    assert (
+        len({model.identity, model.rounding.identity, *(other.identity for other in others)}) == 5
+    )
     assert fit_joint(rounding(3), dependent(2000, 0)).identity == model.identity
 
 

@@ -26,8 +26,17 @@ def split(count: int, seed: int, shape: tuple[int, ...] = (1, 8, 8), classes: in
     return Split(images.to(torch.uint8), labels)
 
 
-def stripes(name: str = "stripes", fingerprint: str = "0123456789abcdef" * 4, **options: object) -> Source:
-    return Source(name, split(240, 1, **options), split(30, 2, **options), split(90, 3, **options), 3, fingerprint)
+def stripes(
+    name: str = "stripes", fingerprint: str = "0123456789abcdef" * 4, **options: object
+) -> Source:
+    return Source(
+        name,
+        split(240, 1, **options),
+        split(30, 2, **options),
+        split(90, 3, **options),
+        3,
+        fingerprint,
+    )
 
 
 def state(judge: Judge) -> dict[str, Tensor]:
@@ -48,7 +57,9 @@ def test_a_trained_judge_is_good_frozen_and_in_evaluation_mode(architecture):
     source = stripes()
     judge = train_judge(source, architecture, epochs=40)
     assert judge.accuracy > 0.95 and judge.cross_entropy_nats < 0.3
-    assert (judge.accuracy, judge.cross_entropy_nats) == score(judge.module, source.test.images, source.test.labels)
+    assert (judge.accuracy, judge.cross_entropy_nats) == score(
+        judge.module, source.test.images, source.test.labels
+    )
     assert not judge.module.training and not any(p.requires_grad for p in judge.module.parameters())
     assert judge.provenance == {
         "architecture": architecture,
@@ -81,7 +92,9 @@ def test_epochs_suit_the_architecture_and_a_small_source_gets_enough_steps(monke
     calls: list[dict] = []
     train_judge(stripes(), "dense", report=calls.append)
     assert [call["epoch"] for call in calls] == list(range(1, 301))  # 2 steps each: 600
-    assert {call["epochs"] for call in calls} == {300} and {(call["stage"], call["point"]) for call in calls} == {("judge", "dense-s0")}
+    assert {call["epochs"] for call in calls} == {300} and {
+        (call["stage"], call["point"]) for call in calls
+    } == {("judge", "dense-s0")}
     assert calls[-1]["cross_entropy_nats"] < 0.01 < calls[0]["cross_entropy_nats"]
     calls.clear()
     monkeypatch.setattr(judges, "_LEAST_STEPS", 4)
@@ -95,11 +108,21 @@ def test_a_last_lone_image_is_no_batch_of_its_own():
 
 
 def test_bad_training_gives_one_clear_line():
-    with pytest.raises(QuadrateError, match="unknown classifier 'resnet'; known: conv, dense, paper"):
+    with pytest.raises(
+        QuadrateError, match="unknown classifier 'resnet'; known: conv, dense, paper"
+    ):
         train_judge(stripes(), "resnet")
-    with pytest.raises(QuadrateError, match="published classifier .* not of 1x8x8; the classifiers `conv` and `dense` take any shape"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "published classifier .* not of 1x8x8; the classifiers `conv` and `dense` take any"
+            " shape"
+        ),
+    ):
         train_judge(stripes(), "paper")
-    with pytest.raises(QuadrateError, match="dense judge on stripes diverged in epoch 1; a smaller lr"):
+    with pytest.raises(
+        QuadrateError, match="dense judge on stripes diverged in epoch 1; a smaller lr"
+    ):
         train_judge(stripes(), "dense", lr=1e30)
 
 
@@ -128,7 +151,9 @@ def test_score_uses_running_statistics_and_leaves_them_alone():
     module = CLASSIFIERS["conv"]((1, 8, 8), 3)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     test = split(50, 4)
-    assert score(module, test.images, test.labels, batch=1) == pytest.approx(score(module, test.images, test.labels, batch=50))
+    assert score(module, test.images, test.labels, batch=1) == pytest.approx(
+        score(module, test.images, test.labels, batch=50)
+    )
     assert all(torch.equal(before[name], tensor) for name, tensor in module.state_dict().items())
 
 
@@ -138,7 +163,7 @@ def test_any_module_makes_a_judge_but_only_some_have_features():
         judge.features(torch.rand(1, 1, 8, 8))
 
 
-# Files ----------------------------------------------------------------------------------------------------------------------------------------
+# Files --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("architecture", ["conv", "dense"])
@@ -148,9 +173,15 @@ def test_a_saved_judge_comes_back_as_it_was(tmp_path, architecture):
     for source in (None, stripes()):
         back = load_judge(tmp_path / "deep" / "judge.safetensors", source)
         assert equal(judge, back)
-        assert (back.name, back.accuracy, back.cross_entropy_nats) == (judge.name, judge.accuracy, judge.cross_entropy_nats)
+        assert (back.name, back.accuracy, back.cross_entropy_nats) == (
+            judge.name,
+            judge.accuracy,
+            judge.cross_entropy_nats,
+        )
         assert back.provenance == judge.provenance
-        assert not back.module.training and not any(p.requires_grad for p in back.module.parameters())
+        assert not back.module.training and not any(
+            p.requires_grad for p in back.module.parameters()
+        )
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["judge.safetensors"]
 
 
@@ -159,9 +190,13 @@ def test_a_judge_of_other_data_is_scored_anew_and_one_of_other_shape_refused(jud
     save_judge(dataclasses.replace(judge, accuracy=0.123), path)
     assert load_judge(path, stripes()).accuracy == 0.123
     assert load_judge(path, stripes(fingerprint="f" * 64)).accuracy == judge.accuracy
-    with pytest.raises(QuadrateError, match="judges images of 1x8x8 in 3 classes; wide has 1x8x9 in 3 classes"):
+    with pytest.raises(
+        QuadrateError, match="judges images of 1x8x8 in 3 classes; wide has 1x8x9 in 3 classes"
+    ):
         load_judge(path, stripes("wide", shape=(1, 8, 9)))
-    with pytest.raises(QuadrateError, match="judges images of 1x8x8 in 3 classes; stripes has 1x8x8 in 4 classes"):
+    with pytest.raises(
+        QuadrateError, match="judges images of 1x8x8 in 3 classes; stripes has 1x8x8 in 4 classes"
+    ):
         load_judge(path, dataclasses.replace(stripes(), classes=4))
 
 
@@ -173,14 +208,18 @@ def test_a_damaged_file_gives_one_clear_line(judge, tmp_path):
     whole = path.read_bytes()
     for content in (b"", whole[:7], whole[:500], whole[:-1], b"\xff" * 100):
         path.write_bytes(content)
-        with pytest.raises(QuadrateError, match=r"judge.safetensors is not a whole safetensors file") as caught:
+        with pytest.raises(
+            QuadrateError, match=r"judge.safetensors is not a whole safetensors file"
+        ) as caught:
             load_judge(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(QuadrateError, match="cannot read .*: Is a directory"):
         load_judge(tmp_path)
 
 
-def test_only_a_judge_that_was_trained_here_is_said_to_be_trained_anew(digits, tmp_path, monkeypatch):
+def test_only_a_judge_that_was_trained_here_is_said_to_be_trained_anew(
+    digits, tmp_path, monkeypatch
+):
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
     find_judge("dense", digits, tmp_path)
     (path,) = tmp_path.iterdir()
@@ -211,9 +250,21 @@ def test_only_a_judge_that_was_trained_here_is_said_to_be_trained_anew(digits, t
 )
 def test_metadata_that_do_not_fit_are_found_without_making_such_a_network(judge, tmp_path, change):
     path = tmp_path / "judge.safetensors"
-    metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"} | change
-    safetensors.torch.save_file(state(judge), path, {key: value for key, value in metadata.items() if value is not None})
-    said = "the judge is damaged" if change.get("architecture") != "resnet" else "a judge of architecture 'resnet', which is not registered"
+    metadata = {
+        **judge.provenance,
+        "format": "quadrate-judge-1",
+        "name": "j",
+        "accuracy": "1",
+        "cross_entropy_nats": "0",
+    } | change
+    safetensors.torch.save_file(
+        state(judge), path, {key: value for key, value in metadata.items() if value is not None}
+    )
+    said = (
+        "the judge is damaged"
+        if change.get("architecture") != "resnet"
+        else "a judge of architecture 'resnet', which is not registered"
+    )
     with pytest.raises(QuadrateError, match=f"judge.safetensors: {said}") as caught:
         load_judge(path)
     assert "delete" not in str(caught.value)  # it may be the user's own
@@ -225,11 +276,13 @@ def test_other_files_and_judges_that_could_not_be_read_again_are_refused(judge, 
     safetensors.torch.save_file(state(judge), path)
     with pytest.raises(QuadrateError, match="not a judge of Quadrate's"):
         load_judge(path)
-    with pytest.raises(QuadrateError, match="cannot be saved: its provenance names no architecture"):
+    with pytest.raises(
+        QuadrateError, match="cannot be saved: its provenance names no architecture"
+    ):
         save_judge(Judge("mine", Brightness(), 0.5, 0.7), path)
 
 
-# Finding --------------------------------------------------------------------------------------------------------------------------------------
+# Finding ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -245,7 +298,9 @@ def test_a_judge_is_trained_once_a_source_architecture_and_seed(few_epochs, monk
     find_judge("dense", source, tmp_path / "judges", seed=1)
     find_judge("conv", source, tmp_path / "judges")
     names = {path.name for path in (tmp_path / "judges").iterdir()}
-    assert names == {f"data-my-stripes-01234567-{end}.safetensors" for end in ("dense-s0", "dense-s1", "conv-s0")}
+    assert names == {
+        f"data-my-stripes-01234567-{end}.safetensors" for end in ("dense-s0", "dense-s1", "conv-s0")
+    }
     monkeypatch.setattr(judges, "train_judge", lambda *_, **__: pytest.fail("trained twice"))
     again = find_judge("dense", source, tmp_path / "judges")
     assert equal(first, again) and again.name == "dense-s0"
@@ -256,7 +311,9 @@ def test_two_processes_may_train_the_same_judge_at_once(few_epochs, monkeypatch,
 
     def train(*arguments: object, **options: object) -> Judge:
         monkeypatch.setattr(judges, "train_judge", train_judge)
-        others.append(find_judge("dense", stripes(), tmp_path))  # another process starts later and is done first
+        others.append(
+            find_judge("dense", stripes(), tmp_path)
+        )  # another process starts later and is done first
         return train_judge(*arguments, **options)
 
     monkeypatch.setattr(judges, "train_judge", train)
@@ -267,9 +324,17 @@ def test_two_processes_may_train_the_same_judge_at_once(few_epochs, monkeypatch,
 
 def test_a_judge_is_found_by_path_here_or_with_the_data(judge, tmp_path, monkeypatch):
     save_judge(judge, tmp_path / "kept" / "judge.safetensors")
-    assert equal(judge, find_judge(str(tmp_path / "kept" / "judge.safetensors"), stripes(), tmp_path))
+    assert equal(
+        judge, find_judge(str(tmp_path / "kept" / "judge.safetensors"), stripes(), tmp_path)
+    )
     monkeypatch.delenv("QUADRATE_DATA", raising=False)
-    with pytest.raises(QuadrateError, match="no judge 'kept/judge.safetensors': neither an architecture .conv, dense, paper, residual. nor a file"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            "no judge 'kept/judge.safetensors': neither an architecture .conv, dense, paper,"
+            " residual. nor a file"
+        ),
+    ):
         find_judge("kept/judge.safetensors", stripes(), tmp_path)
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path))
     assert equal(judge, find_judge("kept/judge.safetensors", stripes(), tmp_path))
@@ -282,15 +347,24 @@ def test_a_published_classifier_is_scored_on_the_source(tmp_path):
     torch.save(module.state_dict(), path)
     judge = find_judge(str(path), source, tmp_path)
     assert judge.name == "q-mnist" and not judge.module.training
-    assert (judge.accuracy, judge.cross_entropy_nats) == score(module, source.test.images, source.test.labels)
+    assert (judge.accuracy, judge.cross_entropy_nats) == score(
+        module, source.test.images, source.test.labels
+    )
     save_judge(judge, tmp_path / "q.safetensors")
     assert equal(judge, load_judge(tmp_path / "q.safetensors", source))
-    with pytest.raises(QuadrateError, match="q-mnist.ckpt does not classify images of 1x28x28 in 4 classes, as stripes has them"):
+    with pytest.raises(
+        QuadrateError,
+        match="q-mnist.ckpt does not classify images of 1x28x28 in 4 classes, as stripes has them",
+    ):
         find_judge(str(path), dataclasses.replace(source, classes=4), tmp_path)
 
 
 def test_a_classifier_of_the_users_own_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setitem(CLASSIFIERS, "linear", lambda shape, classes: Classifier(nn.Flatten(), nn.Linear(math.prod(shape), classes)))
+    monkeypatch.setitem(
+        CLASSIFIERS,
+        "linear",
+        lambda shape, classes: Classifier(nn.Flatten(), nn.Linear(math.prod(shape), classes)),
+    )
     judge = find_judge("linear", stripes(), tmp_path)
     assert judge.accuracy > 0.9
     assert equal(judge, find_judge("linear", stripes(), tmp_path))
@@ -302,12 +376,18 @@ def test_a_full_disk_gives_one_clear_line(judge, tmp_path):
         save_judge(judge, Path(tmp_path / "file" / "judge.safetensors"))
 
 
-# Attacks --------------------------------------------------------------------------------------------------------------------------------------
+# Attacks ------------------------------------------------------------------------------------------
 
 
 def test_a_judge_of_version_0_1_is_still_read(judge, tmp_path):
     path = tmp_path / "old.safetensors"
-    metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"}
+    metadata = {
+        **judge.provenance,
+        "format": "quadrate-judge-1",
+        "name": "j",
+        "accuracy": "1",
+        "cross_entropy_nats": "0",
+    }
     safetensors.torch.save_file(state(judge), path, metadata)
     assert equal(judge, load_judge(path)) and load_judge(path).name == "j"
 
@@ -349,17 +429,38 @@ def test_a_flipped_bit_of_a_judge_is_found(judge, tmp_path):
 @pytest.mark.parametrize("version", [1, 2])
 def test_tensors_that_are_not_the_judges_are_refused(judge, tmp_path, change, version):
     path = tmp_path / "judge.safetensors"
-    metadata = {**judge.provenance, "format": f"quadrate-judge-{version}", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"}
+    metadata = {
+        **judge.provenance,
+        "format": f"quadrate-judge-{version}",
+        "name": "j",
+        "accuracy": "1",
+        "cross_entropy_nats": "0",
+    }
     safetensors.torch.save_file(state(judge) | change, path, metadata)
     with pytest.raises(QuadrateError, match="judge.safetensors.*damaged") as caught:
         load_judge(path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{"name": "a\x1b[31m"}, {"classes": "0"}, {"classes": "100000000"}, {"accuracy": "nan"}, {"shape": "1x8x8\n"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "a\x1b[31m"},
+        {"classes": "0"},
+        {"classes": "100000000"},
+        {"accuracy": "nan"},
+        {"shape": "1x8x8\n"},
+    ],
+)
 def test_metadata_that_make_no_sense_are_refused(judge, tmp_path, change):
     path = tmp_path / "judge.safetensors"
-    metadata = {**judge.provenance, "format": "quadrate-judge-1", "name": "j", "accuracy": "1", "cross_entropy_nats": "0"} | change
+    metadata = {
+        **judge.provenance,
+        "format": "quadrate-judge-1",
+        "name": "j",
+        "accuracy": "1",
+        "cross_entropy_nats": "0",
+    } | change
     safetensors.torch.save_file(state(judge), path, metadata)
     try:
         assert load_judge(path, stripes()).name.isprintable() and change == {"shape": "1x8x8\n"}

@@ -24,7 +24,10 @@ from quadrate.experiments.runs import Run
 PAGE = Path(__file__).parents[1] / "docs" / "files.md"
 TRAINING = TrainingConfig(epochs=1)
 POINT = OperatingPoint((3, 3, 3))
-STAGES = (Stage("first", (POINT,), training=TRAINING), Stage("refined", (POINT,), "refinement", POINT, "first", TRAINING))
+STAGES = (
+    Stage("first", (POINT,), training=TRAINING),
+    Stage("refined", (POINT,), "refinement", POINT, "first", TRAINING),
+)
 
 
 def run(command: str) -> None:
@@ -43,7 +46,10 @@ def test_the_commands_of_the_page_make_and_read_a_layered_file(tmp_path, monkeyp
         for command in commands:
             run(command.replace("RUN", str(folder)).replace("mnist:test", "digits:test"))
             said[command.split()[0], command.split()[-1]] = capsys.readouterr().out
-    assert "codec: base.safetensors reads 1 of 2 layers" in said["inspect", "1"] and "with the first 1 layer alone" in said["inspect", "1"]
+    assert (
+        "codec: base.safetensors reads 1 of 2 layers" in said["inspect", "1"]
+        and "with the first 1 layer alone" in said["inspect", "1"]
+    )
     assert "1 of 2 layers decode with refined.safetensors" in said["verify", "1"]
     base, refined = Codec.load("base.safetensors"), Codec.load("refined.safetensors")
     np.testing.assert_array_equal(np.load("base.npy"), base.decompress("layered.quad"))
@@ -56,8 +62,13 @@ def layered(tmp_path_factory) -> tuple[Path, Codec, Codec]:
     """A folder with a layered file of 100 labelled images, both codecs, and these."""
     folder = tmp_path_factory.mktemp("layered")
     refined = make(levels=((3, 4), (3, 3, 2)), freeze=False)
-    states = {"encoder.0": refined.states["encoder.0"], "decoder.faithful": make().states["decoder.faithful"]}
-    base = Codec(COMPACT, (1, 8, 8), ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(source_of())
+    states = {
+        "encoder.0": refined.states["encoder.0"],
+        "decoder.faithful": make().states["decoder.faithful"],
+    }
+    base = Codec(
+        COMPACT, (1, 8, 8), ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states
+    ).freeze(source_of())
     refined.freeze(source_of(), base=base)
     base.save(folder / "base.safetensors")
     refined.save(folder / "refined.safetensors")
@@ -77,7 +88,10 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
     run(f"inspect {file} --json --layers 1")
     facts = json.loads(capsys.readouterr().out)
     assert facts["codec"]["name"] == "base"
-    assert facts["first_layers"] == {"layers": 1, "bytes": file.stat().st_size - facts["bytes"]["payloads"][1]}
+    assert facts["first_layers"] == {
+        "layers": 1,
+        "bytes": file.stat().st_size - facts["bytes"]["payloads"][1],
+    }
     run(f"verify {file} --layers 1")
     assert "1 of 2 layers decode with refined" in capsys.readouterr().out
     for command, message in (
@@ -85,9 +99,15 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
             f"decompress {file} --layers 1 --codec {zoo['refined']} -o {out}",
             "decodes 2 layers, all at once; --layers 1 needs the codec of the first 1",
         ),
-        (f"decompress {file} --layers 3 -o {out}", "a.quad has 2 layers; --layers takes 1 to 2, got 3"),
+        (
+            f"decompress {file} --layers 3 -o {out}",
+            "a.quad has 2 layers; --layers takes 1 to 2, got 3",
+        ),
         (f"inspect {file} --layers 0", "a.quad has 2 layers; --layers takes 1 to 2, got 0"),
-        (f"verify {file} --layers 2 --codec {zoo['base']}", "this codec has 1 layer; asked for the first 2"),
+        (
+            f"verify {file} --layers 2 --codec {zoo['base']}",
+            "this codec has 1 layer; asked for the first 2",
+        ),
     ):
         with pytest.raises(SystemExit):
             run(command)
@@ -111,11 +131,20 @@ def test_a_data_set_of_a_base_codec_is_that_of_the_base(layered):
 
 def test_the_first_layers_symbols_need_no_codec_of_their_own(layered):
     folder, base, refined = layered
-    with QuadFile(folder / "a.quad", base) as alone, QuadFile(folder / "a.quad", refined, layers=1) as part:
+    with (
+        QuadFile(folder / "a.quad", base) as alone,
+        QuadFile(folder / "a.quad", refined, layers=1) as part,
+    ):
         symbols = part.symbols(0)
         assert symbols.shape == (100, 2) and np.array_equal(symbols, alone.symbols(0))
         assert part.reader.bytes_read == alone.reader.bytes_read
-        with pytest.raises(QuadrateError, match="1 of 2 layers are read, but this codec's decoders need all: give the codec of these layers alone"):
+        with pytest.raises(
+            QuadrateError,
+            match=(
+                "1 of 2 layers are read, but this codec's decoders need all: give the codec of"
+                " these layers alone"
+            ),
+        ):
             part.received(0)
     with pytest.raises(QuadrateError, match="this codec has 2 layers; asked for the first 0"):
         QuadFile(folder / "a.quad", refined, layers=0)
@@ -125,10 +154,16 @@ def test_the_first_layers_symbols_need_no_codec_of_their_own(layered):
 
 def test_the_base_of_a_layered_codec_is_frozen_as_the_bases_own_codec_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    stages = (replace(STAGES[0], noise_std=0.5), STAGES[1])  # the base's encoder sees noise, the refinement's none
+    stages = (
+        replace(STAGES[0], noise_std=0.5),
+        STAGES[1],
+    )  # the base's encoder sees noise, the refinement's none
     folder = Run(Recipe("refine", "", "digits", stages)).train("single").folder
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a codec of one epoch may be a poor one, which is said
         for name in ("first", "refined"):
             run(f"export {folder} --stage {name} -o {name}.safetensors")
-    assert Codec.load("refined.safetensors").identities[0] == Codec.load("first.safetensors").identities[0]
+    assert (
+        Codec.load("refined.safetensors").identities[0]
+        == Codec.load("first.safetensors").identities[0]
+    )

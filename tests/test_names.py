@@ -11,7 +11,9 @@ def test_plain_texts_may_be_printed(name):
     assert check_text("a name", name) == name
 
 
-@pytest.mark.parametrize("name", ["\x1b]0;x\x07", "a\nb", "a\u2028b", "\x9b31m", "\ud800", "x" * 4097, 3, None])
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;x\x07", "a\nb", "a\u2028b", "\x9b31m", "\ud800", "x" * 4097, 3, None]
+)
 def test_texts_that_break_a_terminal_are_refused(name):
     with pytest.raises(QuadrateError) as error:
         check_text("a name", name)
@@ -24,7 +26,24 @@ def test_plain_names_may_become_folders(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "/x", "org/name", "a\\b", "x" * 161, ".hidden", "x.", " x", "NUL", "com1.txt", "a:b", "a\nb"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../x",
+        "/x",
+        "org/name",
+        "a\\b",
+        "x" * 161,
+        ".hidden",
+        "x.",
+        " x",
+        "NUL",
+        "com1.txt",
+        "a:b",
+        "a\nb",
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(name):
     with pytest.raises(QuadrateError):

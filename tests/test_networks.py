@@ -30,9 +30,14 @@ def parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize(("shape", "dim", "counts"), [(MNIST, 3, (585_097, 326_465, 1_030_145)), (SVHN, 10, (1_070_218, 645_383, 1_033_345))])
+@pytest.mark.parametrize(
+    ("shape", "dim", "counts"),
+    [(MNIST, 3, (585_097, 326_465, 1_030_145)), (SVHN, 10, (1_070_218, 645_383, 1_033_345))],
+)
 def test_paper_networks_have_the_published_sizes_shapes_and_ranges(shape, dim, counts):
-    encoder, decoder, critic = paper.encoder(shape, dim), paper.decoder(shape, dim), paper.critic(shape)
+    encoder = paper.encoder(shape, dim)
+    decoder = paper.decoder(shape, dim)
+    critic = paper.critic(shape)
     assert tuple(map(parameters, (encoder, decoder, critic))) == counts
     x = torch.rand(4, *shape)
     z = encoder(x)
@@ -44,17 +49,37 @@ def test_paper_networks_have_the_published_sizes_shapes_and_ranges(shape, dim, c
 
 def test_paper_classifiers_have_the_published_sizes():
     assert parameters(paper.classifier(MNIST, 10)) == 784 * 128 + 128 + 128 * 64 + 64 + 64 * 10 + 10
-    convolutions = sum(9 * a * b + b for a, b in [(3, 32), (32, 64), (64, 128), (128, 128), (128, 256), (256, 256)])
-    assert parameters(paper.classifier(SVHN, 10)) == convolutions + 4097 * 1024 + 1025 * 512 + 513 * 10
+    convolutions = sum(
+        9 * a * b + b for a, b in [(3, 32), (32, 64), (64, 128), (128, 128), (128, 256), (256, 256)]
+    )
+    assert (
+        parameters(paper.classifier(SVHN, 10)) == convolutions + 4097 * 1024 + 1025 * 512 + 513 * 10
+    )
 
 
-@pytest.mark.parametrize("build", [lambda s: paper.encoder(s, 3), lambda s: paper.decoder(s, 3), paper.critic, lambda s: paper.classifier(s, 10)])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda s: paper.encoder(s, 3),
+        lambda s: paper.decoder(s, 3),
+        paper.critic,
+        lambda s: paper.classifier(s, 10),
+    ],
+)
 def test_paper_networks_refuse_other_shapes_and_name_what_takes_them(build):
-    with pytest.raises(QuadrateError, match=r"1x28x28 and of 3x32x32 only, not of 1x8x8; .*(`compact`|`conv` and `dense`) takes? any shape"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            r"1x28x28 and of 3x32x32 only, not of 1x8x8; .*(`compact`|`conv` and `dense`) takes?"
+            r" any shape"
+        ),
+    ):
         build((1, 8, 8))
 
 
-def mean_square(module: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+def mean_square(
+    module: nn.Module, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+) -> Tensor:
     return functional_call(module, (params, buffers), (x,)).square().mean()
 
 
@@ -62,17 +87,24 @@ def mean_square(module: nn.Module, params: dict[str, Tensor], buffers: dict[str,
 @pytest.mark.parametrize("role", ["encoder", "decoder", "critic"])
 def test_stacked_networks_compute_what_each_computes_alone(shape, role):
     arguments = [shape] if role == "critic" else [shape, 3]
-    modules = [getattr(paper, role)(*arguments).double() for _ in range(2)]  # in float64, so that only a wrong computation differs
+    modules = [
+        getattr(paper, role)(*arguments).double() for _ in range(2)
+    ]  # in float64, so that only a wrong computation differs
     x = torch.rand(2, 4, *([3] if role == "decoder" else shape), dtype=torch.float64)
     params, buffers = stack_module_state(modules)
     buffers = {name: buffer.clone() for name, buffer in buffers.items()}
-    stacked = vmap(grad(mean_square, argnums=1), in_dims=(None, 0, 0, 0))(modules[0], params, buffers, x)
+    stacked = vmap(grad(mean_square, argnums=1), in_dims=(None, 0, 0, 0))(
+        modules[0], params, buffers, x
+    )
     for k, module in enumerate(modules):
         module.zero_grad()
         module(x[k]).square().mean().backward()
         for name, p in module.named_parameters():
             torch.testing.assert_close(stacked[name][k], p.grad)
-        for name, buffer in module.named_buffers():  # batch norm's running statistics are the model's own
+        for (
+            name,
+            buffer,
+        ) in module.named_buffers():  # batch norm's running statistics are the model's own
             torch.testing.assert_close(buffers[name][k], buffer)
 
 
@@ -90,31 +122,54 @@ def test_classifiers_read_their_logits_off_their_features(name, shape):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 21)])
 def test_our_classifiers_take_any_shape(shape):
     assert ConvClassifier(shape, 5)(torch.rand(2, *shape)).shape == (2, 5)
-    assert DenseClassifier(shape, 5, widths=(6, 4, 3)).features(torch.rand(2, *shape)).shape == (2, 3)
+    assert DenseClassifier(shape, 5, widths=(6, 4, 3)).features(torch.rand(2, *shape)).shape == (
+        2,
+        3,
+    )
     with pytest.raises(QuadrateError, match="at least 8x8 pixels, not 7x8"):
         ConvClassifier((1, 7, 8), 5)
 
 
-# Published checkpoints ------------------------------------------------------------------------------------------------------------------------
+# Published checkpoints ----------------------------------------------------------------------------
 
 
 def dense_blocks(*widths: int) -> list[nn.Module]:
-    return [layer for a, b in zip(widths[:-1], widths[1:], strict=True) for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU())]
+    return [
+        layer
+        for a, b in zip(widths[:-1], widths[1:], strict=True)
+        for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.LeakyReLU())
+    ]
 
 
 def original_codec(dim: int) -> tuple[nn.ModuleDict, nn.ModuleDict]:
     """MNIST networks as the papers describe them, under the layer names of the published files, with running statistics as after training."""
-    encoder = nn.ModuleDict({"main": nn.Sequential(*dense_blocks(784, 512, 256, 128, 128), nn.Linear(128, dim), nn.BatchNorm1d(dim), nn.Tanh())})
+    encoder = nn.ModuleDict(
+        {
+            "main": nn.Sequential(
+                *dense_blocks(784, 512, 256, 128, 128),
+                nn.Linear(128, dim),
+                nn.BatchNorm1d(dim),
+                nn.Tanh(),
+            )
+        }
+    )
     deconvolve = nn.Sequential(
         *(nn.ConvTranspose2d(32, 64, 5, 2), nn.BatchNorm2d(64), nn.LeakyReLU()),
         *(nn.ConvTranspose2d(64, 128, 5, 2), nn.BatchNorm2d(128), nn.LeakyReLU()),
         *(nn.ConvTranspose2d(128, 1, 4), nn.Sigmoid()),
     )
-    decoder = nn.ModuleDict({"expand": nn.Sequential(*dense_blocks(dim, 128, 512)), "deconvolve": deconvolve})
+    decoder = nn.ModuleDict(
+        {"expand": nn.Sequential(*dense_blocks(dim, 128, 512)), "deconvolve": deconvolve}
+    )
     for network in (encoder, decoder):
         for module in network.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+                for tensor in (
+                    module.weight.data,
+                    module.bias.data,
+                    module.running_mean,
+                    module.running_var,
+                ):
                     tensor.uniform_(0.5, 1.5)
     return encoder.eval(), decoder.eval()
 
@@ -127,7 +182,9 @@ def save(path: Path, state: object, **options: object) -> Path:
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> tuple[Path, Path]:
     encoder, decoder = original_codec(4)
-    return save(tmp_path / "encoder1.ckpt", encoder.state_dict()), save(tmp_path / "decoder1.ckpt", decoder.state_dict())
+    return save(tmp_path / "encoder1.ckpt", encoder.state_dict()), save(
+        tmp_path / "decoder1.ckpt", decoder.state_dict()
+    )
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -135,42 +192,73 @@ def test_a_published_codec_computes_the_same_here(tmp_path, old):
     originals = original_codec(4)
     states = [network.state_dict() for network in originals]
     if old:  # PyTorch before 0.4.1 kept no counters; a quantizer may have kept its centres
-        states = [OrderedDict((k, v) for k, v in state.items() if "num_batches" not in k) for state in states]
+        states = [
+            OrderedDict((k, v) for k, v in state.items() if "num_batches" not in k)
+            for state in states
+        ]
         states[0] = OrderedDict([("q.centers", torch.linspace(-1, 1, 3)), *states[0].items()])
-    encoder, decoder = load_published_codec(save(tmp_path / "e.ckpt", states[0]), save(tmp_path / "d.ckpt", states[1]), MNIST)
+    encoder, decoder = load_published_codec(
+        save(tmp_path / "e.ckpt", states[0]), save(tmp_path / "d.ckpt", states[1]), MNIST
+    )
     x, z = torch.rand(5, *MNIST), torch.rand(5, 4)
     with torch.no_grad():
         torch.testing.assert_close(encoder(x), originals[0]["main"](x.flatten(1)))
-        torch.testing.assert_close(decoder(z), originals[1]["deconvolve"](originals[1]["expand"](z).view(5, 32, 4, 4)))
+        torch.testing.assert_close(
+            decoder(z), originals[1]["deconvolve"](originals[1]["expand"](z).view(5, 32, 4, 4))
+        )
     decoder.train()(z).sum().backward()  # and they can be trained on
 
 
 def test_svhn_networks_are_read_too(tmp_path):
     networks = paper.encoder(SVHN, 2), paper.decoder(SVHN, 2)
-    paths = [save(tmp_path / f"{i}.ckpt", network.state_dict()) for i, network in enumerate(networks)]
+    paths = [
+        save(tmp_path / f"{i}.ckpt", network.state_dict()) for i, network in enumerate(networks)
+    ]
     encoder, decoder = load_published_codec(*paths, SVHN)
     x = torch.rand(2, *SVHN)
     torch.testing.assert_close(decoder(encoder(x)), networks[1].eval()(networks[0](x)))
     classifier = paper.classifier(SVHN, 10)
-    path = save(tmp_path / "q.ckpt", OrderedDict((f"network.{i}.{k}", v) for i, (k, v) in enumerate(classifier.state_dict().items())))
+    path = save(
+        tmp_path / "q.ckpt",
+        OrderedDict(
+            (f"network.{i}.{k}", v) for i, (k, v) in enumerate(classifier.state_dict().items())
+        ),
+    )
     torch.testing.assert_close(load_published_classifier(path)(x), classifier(x))
 
 
 def test_a_checkpoint_of_other_networks_is_refused_by_tensor_and_shapes(checkpoints, tmp_path):
     encoder, decoder = checkpoints
-    with pytest.raises(QuadrateError, match=r"encoder1.ckpt: main.0.weight \(512, 784\) stands where .* 0.weight \(64, 3, 5, 5\)"):
+    with pytest.raises(
+        QuadrateError,
+        match=r"encoder1.ckpt: main.0.weight \(512, 784\) stands where .* 0.weight \(64, 3, 5, 5\)",
+    ):
         load_published_codec(encoder, decoder, SVHN)
     with pytest.raises(QuadrateError, match="not of 1x8x8"):
         load_published_codec(encoder, decoder, (1, 8, 8))
     other = save(tmp_path / "decoder0.ckpt", original_codec(5)[1].state_dict())
-    with pytest.raises(QuadrateError, match=r"decoder0.ckpt: expand.0.weight \(128, 5\) stands where .* 0.weight \(128, 4\)"):
+    with pytest.raises(
+        QuadrateError,
+        match=r"decoder0.ckpt: expand.0.weight \(128, 5\) stands where .* 0.weight \(128, 4\)",
+    ):
         load_published_codec(encoder, other, MNIST)
     state = torch.load(decoder, weights_only=True)
     longer = save(tmp_path / "longer.ckpt", state | {"extra.bias": torch.zeros(7)})
-    with pytest.raises(QuadrateError, match=r"longer.ckpt: extra.bias \(7,\) is one too many; the published network has 26 tensors"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            r"longer.ckpt: extra.bias \(7,\) is one too many; the published network has 26 tensors"
+        ),
+    ):
         load_published_codec(encoder, longer, MNIST)
     shorter = save(tmp_path / "shorter.ckpt", dict(list(state.items())[:-1]))
-    with pytest.raises(QuadrateError, match=r"shorter.ckpt ends after 25 tensors, where 13.bias \(1,\) of the published network should follow"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            r"shorter.ckpt ends after 25 tensors, where 13.bias \(1,\) of the published network"
+            r" should follow"
+        ),
+    ):
         load_published_codec(encoder, shorter, MNIST)
 
 
@@ -180,7 +268,9 @@ def test_weight_and_variance_of_equal_shape_are_not_confused(checkpoints, tmp_pa
     names = [name for name, _ in items]
     i, j = names.index("main.1.weight"), names.index("main.1.running_var")
     items[i], items[j] = items[j], items[i]
-    with pytest.raises(QuadrateError, match="main.1.running_var .* stands where the published network has 2.weight"):
+    with pytest.raises(
+        QuadrateError, match="main.1.running_var .* stands where the published network has 2.weight"
+    ):
         load_published_codec(save(tmp_path / "swapped.ckpt", OrderedDict(items)), decoder, MNIST)
 
 
@@ -217,7 +307,10 @@ def saved(state: object, **options: object) -> bytes:
         (saved([torch.zeros(3)]), "not a state dict"),
         (saved({"state_dict": {"a": torch.zeros(3)}}), "not a state dict"),
         (saved({"centers": torch.zeros(3)}), "without a single weight"),
-        (saved({"0.weight": torch.zeros(3, dtype=torch.int64)}), "0.weight is no dense floating-point tensor"),
+        (
+            saved({"0.weight": torch.zeros(3, dtype=torch.int64)}),
+            "0.weight is no dense floating-point tensor",
+        ),
         (saved({"0.weight": torch.zeros(0)}), "0.weight is no dense floating-point tensor"),
         (saved({"0.weight": torch.zeros(1).expand(10**12)}), "0.weight claims a shape"),
         (saved({"0.weight": torch.eye(3).to_sparse()}), "not a whole checkpoint of tensors alone"),
@@ -245,8 +338,11 @@ def test_flipped_bytes_give_an_error_or_a_network(tmp_path):
     whole = saved(paper.classifier(MNIST, 10).state_dict())
     draw = torch.Generator().manual_seed(0)
     failures = 0
-    # The first and the last two thousand bytes hold the pickle and the archive's directory; between them stand numbers only.
-    for place in torch.cat([torch.arange(0, 2000, 40), len(whole) - torch.arange(1, 2000, 40)]).tolist():
+    # The first and the last two thousand bytes hold the pickle and the archive's directory; between
+    # them stand numbers only.
+    for place in torch.cat(
+        [torch.arange(0, 2000, 40), len(whole) - torch.arange(1, 2000, 40)]
+    ).tolist():
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(torch.randint(8, (), generator=draw))
         path.write_bytes(damaged)

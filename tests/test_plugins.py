@@ -1,4 +1,7 @@
-"""What is one's own, from one file: the code in docs/extending.md through every verb, and what is said where it is missing."""
+"""What is one's own, from one file.
+
+The code in docs/extending.md through every verb, and what is said where it is missing.
+"""
 
 import os
 import re
@@ -46,8 +49,19 @@ main(["decompress", "bars.quad", "--codec", "bars.safetensors", "-o", "bars.npy"
 
 
 def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "tests"))),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def quadrate(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +76,9 @@ def made(tmp_path_factory) -> Path:
     (folder / "make.py").write_text(MAKE, encoding="utf-8")
     done = python(folder, "make.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "judge one-layer-s0 on clean bars: accuracy" in done.stdout and "warning" not in done.stderr
+    assert (
+        "judge one-layer-s0 on clean bars: accuracy" in done.stdout and "warning" not in done.stderr
+    )
     return folder
 
 
@@ -74,7 +90,10 @@ def test_the_code_of_the_page_goes_through_every_verb(made):
     (made / "use.py").write_text(USE, encoding="utf-8")
     done = python(made, "use.py")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "bars.safetensors reads it" in done.stdout and "all layers decode with bars.safetensors" in done.stdout
+    assert (
+        "bars.safetensors reads it" in done.stdout
+        and "all layers decode with bars.safetensors" in done.stdout
+    )
     assert np.load(made / "bars.npy").shape == (300, 1, 8, 8)
 
 
@@ -83,20 +102,47 @@ def test_the_code_of_the_page_goes_through_every_verb(made):
     [
         (
             "compress bars:test --codec bars.safetensors -o x.quad",
-            "bars.safetensors: unknown network family 'linear'; known: compact, .*; .* is registered by --module",
+            (
+                "bars.safetensors: unknown network family 'linear'; known: compact, .*; .* is"
+                " registered by --module"
+            ),
         ),
-        ("judge bars", "unknown source 'bars': expected .* one of your own is registered by --module"),
+        (
+            "judge bars",
+            "unknown source 'bars': expected .* one of your own is registered by --module",
+        ),
         ("train bars-linear", "unknown recipe 'bars-linear'; .*--module"),
-        ("train demo --term edges=1 --epochs 1", "unknown loss term 'edges'; known: none; one of your own is registered by --module"),
-        ("train demo --term edges", "--term takes a registered loss and its weight, .*; got 'edges'"),
+        (
+            "train demo --term edges=1 --epochs 1",
+            "unknown loss term 'edges'; known: none; one of your own is registered by --module",
+        ),
+        (
+            "train demo --term edges",
+            "--term takes a registered loss and its weight, .*; got 'edges'",
+        ),
         ("train demo --family linear", "unknown network family 'linear'; .*--module"),
-        ("train demo --module gone.py", "plug-in gone.py cannot be loaded: FileNotFoundError: .*gone.py"),
+        (
+            "train demo --module gone.py",
+            "plug-in gone.py cannot be loaded: FileNotFoundError: .*gone.py",
+        ),
         (
             "train demo --module gone",
-            "plug-in gone cannot be loaded: ModuleNotFoundError: No module named 'gone'; a plug-in is a path",
+            (
+                "plug-in gone cannot be loaded: ModuleNotFoundError: No module named 'gone'; a"
+                " plug-in is a path"
+            ),
         ),
-        ("inspect x.quad --module broken.py", "plug-in broken.py cannot be loaded: SyntaxError: .*broken.py, line 2"),
-        ("verify x.quad --module taken.py", "plug-in taken.py cannot be loaded: there is a network family 'paper' already; give yours another name"),
+        (
+            "inspect x.quad --module broken.py",
+            "plug-in broken.py cannot be loaded: SyntaxError: .*broken.py, line 2",
+        ),
+        (
+            "verify x.quad --module taken.py",
+            (
+                "plug-in taken.py cannot be loaded: there is a network family 'paper' already; give"
+                " yours another name"
+            ),
+        ),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(made, words, said, capsys, monkeypatch):
@@ -104,11 +150,15 @@ def test_what_is_missing_is_said_in_one_line(made, words, said, capsys, monkeypa
 
     monkeypatch.chdir(made)
     Path("broken.py").write_text("import quadrate\ndef (\n")
-    Path("taken.py").write_text("from quadrate.networks import *\nregister_family(Family('paper', None, None, None))\n")
+    Path("taken.py").write_text(
+        "from quadrate.networks import *\nregister_family(Family('paper', None, None, None))\n"
+    )
     with pytest.raises(SystemExit) as stop:
         main(words.split())
     error = capsys.readouterr().err
-    assert stop.value.code == 1 and error.count("\n") == 1 and re.match(f"quadrate: {said}", error), error
+    assert (
+        stop.value.code == 1 and error.count("\n") == 1 and re.match(f"quadrate: {said}", error)
+    ), error
 
 
 def test_a_judge_whose_architecture_is_unknown_is_not_to_be_deleted(made, tmp_path):
@@ -136,8 +186,14 @@ except QuadrateError as error:
     done = python(made, "-c", script)
     lines = done.stdout.splitlines()
     assert done.returncode == 0 and len(lines) == 3, done.stdout + done.stderr
-    assert lines[0] == lines[1] and "of architecture 'one-layer', which is not registered" in lines[0] and "register_classifier" in lines[0]
-    assert "delete" not in done.stdout and lines[2].startswith("unknown classifier 'one-layer'; known: conv")
+    assert (
+        lines[0] == lines[1]
+        and "of architecture 'one-layer', which is not registered" in lines[0]
+        and "register_classifier" in lines[0]
+    )
+    assert "delete" not in done.stdout and lines[2].startswith(
+        "unknown classifier 'one-layer'; known: conv"
+    )
 
 
 def test_installed_packages_are_found_by_their_entry_points_and_broken_ones_named(made, tmp_path):
@@ -145,8 +201,12 @@ def test_installed_packages_are_found_by_their_entry_points_and_broken_ones_name
         (tmp_path / f"{name}_plugin.py").write_text(text, encoding="utf-8")
         information = tmp_path / f"{name}-1.0.dist-info"
         information.mkdir()
-        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (information / "entry_points.txt").write_text(f"[quadrate.core.plugins]\n{name} = {name}_plugin\n")
+        (information / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+        )
+        (information / "entry_points.txt").write_text(
+            f"[quadrate.core.plugins]\n{name} = {name}_plugin\n"
+        )
     script = f"""
 import sys, warnings
 sys.path.append({str(tmp_path)!r})
@@ -159,7 +219,10 @@ print(*(doubt.message for doubt in doubts), sep="\\n")
 """
     done = python(tmp_path, "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "plug-in bad (bad_plugin) cannot be loaded: ZeroDivisionError: division by zero\n"
+    assert (
+        done.stdout
+        == "plug-in bad (bad_plugin) cannot be loaded: ZeroDivisionError: division by zero\n"
+    )
 
 
 def test_a_bottleneck_of_ones_own_is_trained_and_saved(made):
@@ -188,4 +251,7 @@ for settings in (dict(bottleneck="narrow"), dict(bottleneck="wide", schedule="st
     done = python(made, "-c", script)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert first.startswith("bottleneck must be one of factorized, hyperprior, unit-gaussian") and "train it end-to-end" in second
+    assert (
+        first.startswith("bottleneck must be one of factorized, hyperprior, unit-gaussian")
+        and "train it end-to-end" in second
+    )

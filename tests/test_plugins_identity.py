@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, WeightedTerm, from_json, to_json
+from quadrate.config import (
+    OperatingPoint,
+    Recipe,
+    Stage,
+    TrainingConfig,
+    WeightedTerm,
+    from_json,
+    to_json,
+)
 from quadrate.core import registry
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
@@ -29,7 +37,15 @@ def _a_judge(tmp_path, monkeypatch):
 
 
 def _save_judge(module, architecture):
-    of = {"architecture": architecture, "shape": "1x8x8", "classes": "10", "source": "digits", "fingerprint": "", "seed": "0", "epochs": "0"}
+    of = {
+        "architecture": architecture,
+        "shape": "1x8x8",
+        "classes": "10",
+        "source": "digits",
+        "fingerprint": "",
+        "seed": "0",
+        "epochs": "0",
+    }
     save_judge(Judge("j", module, 0.1, 2.3, of), "judge.safetensors")
 
 
@@ -59,7 +75,10 @@ def test_registered_terms_count_by_weight_and_code():
         folder(recipe, lambda: register_term("edges", strong)),
         folder(recipe, lambda: register_term("edges", faint, ramp=True)),
         folder(recipe, lambda: register_term("edges", faint, version="2")),
-        folder(replace(RECIPE, terms=(WeightedTerm("edges", 0.2),)), lambda: register_term("edges", faint)),
+        folder(
+            replace(RECIPE, terms=(WeightedTerm("edges", 0.2),)),
+            lambda: register_term("edges", faint),
+        ),
         folder(RECIPE, terms=(Term("edges", 0.1, faint),)),
         folder(RECIPE),
     ]
@@ -90,7 +109,12 @@ def bounded(shape, dim):
 
 def test_registered_families_count_by_their_code():
     recipe, known = replace(RECIPE, family="linear"), FAMILIES["compact"]
-    one, other = (lambda encoder=encoder: register_family(Family("linear", encoder, known.decoder, known.critic)) for encoder in (shallow, bounded))
+    one, other = (
+        lambda encoder=encoder: register_family(
+            Family("linear", encoder, known.decoder, known.critic)
+        )
+        for encoder in (shallow, bounded)
+    )
     names = [folder(recipe, register) for register in (one, one, other)]
     assert names[0] == names[1] != names[2]
 
@@ -125,5 +149,8 @@ def test_registered_sources_count_by_what_they_hold():
         source = from_arrays("bars", train=(images, labels), test=(images, labels))
         register_source("bars", lambda: replace(source, fingerprint="a" * 64))
 
-    names = [folder(replace(RECIPE, source="bars"), lambda level=level: register(level)) for level in (1, 1, 2)]
+    names = [
+        folder(replace(RECIPE, source="bars"), lambda level=level: register(level))
+        for level in (1, 1, 2)
+    ]
     assert names[0] == names[1] != names[2]

@@ -1,4 +1,7 @@
-"""Jobs over processes: results, failures, interruptions, and scripts of every kind that start them."""
+"""Jobs over processes.
+
+Results, failures, interruptions, and scripts of every kind that start them.
+"""
 
 import multiprocessing
 import os
@@ -70,16 +73,27 @@ def fall(message: dict) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not_stop_the_others(workers, monkeypatch):
+def test_jobs_give_their_results_in_order_each_on_one_thread_and_failures_do_not_stop_the_others(
+    workers, monkeypatch
+):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what a new process would take
     reports: list[dict] = []
     if workers == 1:
-        assert run_jobs(double, 2, [1, 2, 3], 1, reports.append) == [2, 4, 6] and run_jobs(double, 2, [], 1, reports.append) == []
+        assert (
+            run_jobs(double, 2, [1, 2, 3], 1, reports.append) == [2, 4, 6]
+            and run_jobs(double, 2, [], 1, reports.append) == []
+        )
         reports.clear()
-    with pytest.raises(QuadrateError, match=r"nothing to double \(2 of 4 failed; the others are done\)"):
+    with pytest.raises(
+        QuadrateError, match=r"nothing to double \(2 of 4 failed; the others are done\)"
+    ):
         run_jobs(double, 2, [0, 1, 0, 3], workers, reports.append)
     pids = {report["pid"] for report in reports}
-    assert len(reports) == 4 and all(report["threads"] == 1 for report in reports) and (pids == {os.getpid()}) == (workers == 1)
+    assert (
+        len(reports) == 4
+        and all(report["threads"] == 1 for report in reports)
+        and (pids == {os.getpid()}) == (workers == 1)
+    )
     with pytest.raises(QuadrateError, match="nothing to double$"):
         run_jobs(double, 2, [0], workers, reports.append)
 
@@ -101,7 +115,9 @@ def test_a_fault_and_an_end_in_a_worker_are_told():
     with pytest.raises(KeyError, match="a fault") as caught:
         run_jobs(stumble, None, [1, 2], 2, silent)
     assert "in stumble" in "".join(caught.value.__notes__)
-    with pytest.raises(QuadrateError, match="a worker process ended with exit code 3; the same command resumes"):
+    with pytest.raises(
+        QuadrateError, match="a worker process ended with exit code 3; the same command resumes"
+    ):
         run_jobs(leave, None, [1, 2], 2, silent)
     assert not multiprocessing.active_children()
 
@@ -110,7 +126,10 @@ def test_a_fault_and_an_end_in_a_worker_are_told():
 def test_doubts_of_jobs_are_those_of_whoever_wants_them_done(workers):
     with pytest.warns(QuadrateWarning) as caught:
         assert run_jobs(doubt, None, [1, 2], workers, silent) == [1, 2]
-    assert sorted(str(warning.message) for warning in caught) == ["job 1 is doubtful", "job 2 is doubtful"]
+    assert sorted(str(warning.message) for warning in caught) == [
+        "job 1 is doubtful",
+        "job 2 is doubtful",
+    ]
 
 
 def test_the_number_of_threads_is_restored():
@@ -145,7 +164,10 @@ def _only_in(home: int) -> Unreadable:
 
 def test_what_other_processes_cannot_read_is_done_here():
     reports: list[dict] = []
-    with pytest.warns(QuadrateWarning, match=r"done in this process.*cannot read what they are sent \(ValueError: not here\)"):
+    with pytest.warns(
+        QuadrateWarning,
+        match=r"done in this process.*cannot read what they are sent \(ValueError: not here\)",
+    ):
         assert run_jobs(weigh_by_hand, Unreadable(), [1, 2], 2, reports.append) == [1, 2]
     assert [report["pid"] for report in reports] == [os.getpid()] * 2
 
@@ -171,7 +193,10 @@ def work(shared, job, report):
     return job
 """
 THEIRS = "from own_work import work\n"
-CALL = "print(run_jobs(work, bytes(10**6), [{first}, {second}], 2, lambda message: print(message, flush=True)), 'end', flush=True)\n"
+CALL = (
+    "print(run_jobs(work, bytes(10**6), [{first}, {second}], 2, lambda message: print(message,"
+    " flush=True)), 'end', flush=True)\n"
+)
 
 
 @pytest.fixture
@@ -183,11 +208,23 @@ def python(tmp_path):
     def run(body: str, way: str = "file") -> subprocess.Popen:
         script = tmp_path / "script.py"
         script.write_text(HEAD + body)
-        arguments = {"file": [str(script)], "relative": ["script.py"], "module": ["-m", "script"], "stdin": ["-"], "text": ["-c", HEAD + body]}[way]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path)])}
+        arguments = {
+            "file": [str(script)],
+            "relative": ["script.py"],
+            "module": ["-m", "script"],
+            "stdin": ["-"],
+            "text": ["-c", HEAD + body],
+        }[way]
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(tmp_path)])
+        }
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.PIPE}
         command = [sys.executable, *arguments]
-        started.append(subprocess.Popen(command, env=environment, text=True, start_new_session=True, cwd=tmp_path, **pipes))
+        started.append(
+            subprocess.Popen(
+                command, env=environment, text=True, start_new_session=True, cwd=tmp_path, **pipes
+            )
+        )
         with started[-1].stdin as stdin:
             stdin.write(script.read_text() if way == "stdin" else "")
         started[-1].stdin = None
@@ -200,47 +237,83 @@ def python(tmp_path):
 
 
 @pytest.mark.parametrize("way", ["file", "module", "stdin", "text"])
-def test_a_script_without_a_guard_works_in_several_processes_where_these_need_nothing_of_it(python, way):
+def test_a_script_without_a_guard_works_in_several_processes_where_these_need_nothing_of_it(
+    python, way
+):
     run = python(THEIRS + CALL.format(first=0, second=0), way)
     output, errors = run.communicate(timeout=300)
-    assert output.splitlines() == ["begins", "ready False", "ready False", "[0, 0] end"] and not errors and run.returncode == 0
+    assert (
+        output.splitlines() == ["begins", "ready False", "ready False", "[0, 0] end"]
+        and not errors
+        and run.returncode == 0
+    )
 
 
 @pytest.mark.parametrize("way", ["file", "module", "stdin", "text"])
 def test_a_script_without_a_guard_works_in_one_process_where_others_would_need_it(python, way):
     run = python("HOME = os.getpid()" + OWN + CALL.format(first=0, second=0), way)
     output, errors = run.communicate(timeout=300)
-    assert output.splitlines() == ["begins", "ready True", "ready True", "[0, 0] end"] and run.returncode == 0
-    assert "QuadrateWarning: all work is done in this process" in errors and "Traceback" not in errors
+    assert (
+        output.splitlines() == ["begins", "ready True", "ready True", "[0, 0] end"]
+        and run.returncode == 0
+    )
+    assert (
+        "QuadrateWarning: all work is done in this process" in errors and "Traceback" not in errors
+    )
 
 
 @pytest.mark.parametrize("way", ["relative", "module"])
 def test_a_script_with_a_guard_works_in_several_processes(python, way):
-    run = python("HOME = 0" + OWN + "if __name__ == '__main__':\n    " + CALL.format(first=0, second=0), way)
+    run = python(
+        "HOME = 0" + OWN + "if __name__ == '__main__':\n    " + CALL.format(first=0, second=0), way
+    )
     output, errors = run.communicate(timeout=300)
-    assert sorted(output.splitlines()) == ["[0, 0] end", "begins", "begins", "begins", "ready False", "ready False"] and not errors
+    assert (
+        sorted(output.splitlines())
+        == ["[0, 0] end", "begins", "begins", "begins", "ready False", "ready False"]
+        and not errors
+    )
 
 
 def test_a_script_that_a_process_of_the_users_own_imports_is_told_what_it_lacks(python):
     body = "import multiprocessing\nHOME = os.getpid()" + OWN + CALL.format(first=0, second=0)
-    body += "if __name__ == '__main__':\n    child = multiprocessing.get_context('spawn').Process(target=print)\n    child.start(); child.join()\n"
+    body += (
+        "if __name__ == '__main__':\n    child ="
+        " multiprocessing.get_context('spawn').Process(target=print)\n    child.start();"
+        " child.join()\n"
+    )
     output, errors = python(body).communicate(timeout=300)
-    assert output.count("end") == 1 and "QuadrateError: a new process that imports this script would run it again" in errors
+    assert (
+        output.count("end") == 1
+        and "QuadrateError: a new process that imports this script would run it again" in errors
+    )
 
 
 def test_a_process_that_fails_at_its_start_is_no_dead_end(python):
     """The script can be imported by nobody else: the work is done here."""
-    body = "if __name__ != '__main__': raise SystemExit(7)\nHOME = 0" + OWN + "if __name__ == '__main__':\n    " + CALL.format(first=0, second=0)
+    body = (
+        "if __name__ != '__main__': raise SystemExit(7)\nHOME = 0"
+        + OWN
+        + "if __name__ == '__main__':\n    "
+        + CALL.format(first=0, second=0)
+    )
     output, errors = python(body).communicate(timeout=300)
     assert output.splitlines()[-1] == "[0, 0] end" and "other processes do not start" in errors
 
 
 @pytest.mark.slow
 def test_workers_do_not_outlive_a_run_that_is_killed(python):
-    """Without a parent they would wait for jobs for ever; their output stays open as long as they live."""
+    """Without a parent they would wait for jobs for ever.
+
+    Their output stays open as long as they live.
+    """
     for number in (signal.SIGKILL, signal.SIGTERM):
         run = python(THEIRS + CALL.format(first=0, second=1000))
-        assert [run.stdout.readline() for _ in range(3)] == ["begins\n", "ready False\n", "ready False\n"]
+        assert [run.stdout.readline() for _ in range(3)] == [
+            "begins\n",
+            "ready False\n",
+            "ready False\n",
+        ]
         run.send_signal(number)
         assert not run.communicate(timeout=300)[1]
 
@@ -255,7 +328,11 @@ def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(python, seco
     time.sleep(0.5 if seconds is None else seconds)
     os.killpg(run.pid, signal.SIGINT)
     errors = run.communicate(timeout=300)[1]
-    assert run.returncode != 0 and errors.count("Traceback") == 1 and errors.rstrip().endswith("KeyboardInterrupt")
+    assert (
+        run.returncode != 0
+        and errors.count("Traceback") == 1
+        and errors.rstrip().endswith("KeyboardInterrupt")
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,14 +340,25 @@ def test_ctrl_c_ends_a_run_and_its_workers_without_their_complaints(python, seco
     [
         ("if __name__ == '__main__':\n    answer = ask()\n", True),
         ("if '__main__' == __name__ and True:\n    x = 1\n    answer = (\n  ask())\n", True),
-        ("try:\n    if __name__ == '__main__':\n        answer = ask()\nfinally:\n    pass\n", True),
+        (
+            "try:\n    if __name__ == '__main__':\n        answer = ask()\nfinally:\n    pass\n",
+            True,
+        ),
         ("answer = ask()\n", False),
         ("if __name__ == '__main__':\n    pass\nanswer = ask()\n", False),
-        ("if __name__ == '__main__':\n    pass\nelse:\n    pass\nfor _ in range(1):\n    answer = ask()\n", False),
+        (
+            (
+                "if __name__ == '__main__':\n    pass\nelse:\n    pass\nfor _ in range(1):\n   "
+                " answer = ask()\n"
+            ),
+            False,
+        ),
         ("if __name__ != '__mp_main__':\n    answer = ask()\n", False),
     ],
 )
-def test_a_script_may_be_imported_where_its_running_line_stands_below_its_guard(tmp_path, monkeypatch, text, safe):
+def test_a_script_may_be_imported_where_its_running_line_stands_below_its_guard(
+    tmp_path, monkeypatch, text, safe
+):
     main = type(sys)("__main__")
     main.__file__, main.ask = str(tmp_path / "main.py"), is_safe_to_import
     Path(main.__file__).write_text(text)

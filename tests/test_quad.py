@@ -1,4 +1,7 @@
-"""Images to .quad files and back by the Python API: codecs, layers, decoders, blends, chunks, slices, and what does not fit."""
+"""Images to .quad files and back by the Python API.
+
+Codecs, layers, decoders, blends, chunks, slices, and what does not fit.
+"""
 
 import io
 import math
@@ -72,9 +75,13 @@ def test_the_payload_is_near_the_entropy_under_the_tables_and_below_the_bound():
         payload = reader.read(0).payloads[0]
     dither = codec.dither_words(1000, 0)
     (model,) = codec.models
-    ideal = sum(model.tables.bits(symbols[:, i], model.indices(i, symbols, dither)) for i in range(3))
+    ideal = sum(
+        model.tables.bits(symbols[:, i], model.indices(i, symbols, dither)) for i in range(3)
+    )
     assert ideal <= 8 * len(payload) <= ideal + 96
-    assert 8 * len(payload) < 0.9 * 1000 * codec.rate_bound_bits  # smooth images: the latents' joint entropy is below the bound
+    assert (
+        8 * len(payload) < 0.9 * 1000 * codec.rate_bound_bits
+    )  # smooth images: the latents' joint entropy is below the bound
 
 
 def test_every_kind_of_input_gives_the_same_bytes(codec, images):
@@ -107,7 +114,10 @@ def test_batches_of_any_size_and_kind_give_the_same_bytes(codec, images):
         pieces = (whole[i : i + size] for i in range(0, 100, size))
         assert quad.compress(codec, pieces, target, 0, 30) == 100
         assert target.getvalue() == expected
-    mixed = [Batch(images[:10], labels[:10], names[:10]), Batch(images[10:].numpy() / 255, labels[10:].tolist(), tuple(names[10:]))]
+    mixed = [
+        Batch(images[:10], labels[:10], names[:10]),
+        Batch(images[10:].numpy() / 255, labels[10:].tolist(), tuple(names[10:])),
+    ]
     target = io.BytesIO()
     quad.compress(codec, mixed, target, 0, 30)
     assert target.getvalue() == expected
@@ -117,7 +127,9 @@ def test_batches_of_any_size_and_kind_give_the_same_bytes(codec, images):
 def test_symbols_do_not_depend_on_chunks(codec, images, chunk):
     data = write(codec, images, seed=3, chunk=chunk)
     with Reader(data) as reader:
-        assert reader.index[:, 1].tolist() == [chunk] * (100 // chunk) + ([100 % chunk] if 100 % chunk else [])
+        assert reader.index[:, 1].tolist() == [chunk] * (100 // chunk) + (
+            [100 % chunk] if 100 % chunk else []
+        )
     assert (symbols_of(data, codec) == codec.encode(images, seed=3).numpy()).all()
 
 
@@ -137,11 +149,15 @@ def test_a_path_gets_the_file_that_bytes_would_be(codec, images, tmp_path):
     assert codec.compress(images, to=path, labels=labels) is None
     assert path.read_bytes() == codec.compress(images, labels=labels)
     for place in (path, str(path), path.read_bytes()):
-        np.testing.assert_array_equal(codec.decompress(place, samples=slice(3)), codec.decompress(path)[:3])
+        np.testing.assert_array_equal(
+            codec.decompress(place, samples=slice(3)), codec.decompress(path)[:3]
+        )
 
 
 def test_seeds_of_every_kind(codec, images):
-    assert codec.compress(images) == codec.compress(images, seed=0) != codec.compress(images, seed=1)
+    assert (
+        codec.compress(images) == codec.compress(images, seed=0) != codec.compress(images, seed=1)
+    )
     for seed in (0, 1, 2**64 - 1, np.int64(7), np.uint64(2**63), True, torch.tensor(9)):
         data = codec.compress(images, seed=seed)
         with Reader(data) as reader:
@@ -162,7 +178,13 @@ def test_dtypes(codec, images):
         np.testing.assert_allclose(decoded, reference, atol=1e-3)
     assert (np.abs(codec.decompress(data).astype(float) - 255 * reference) <= 0.5 + 1e-4).all()
     for dtype in ("int32", "int8", "complex64", "bool", "object", "nonsense", "U3"):
-        with pytest.raises(QuadrateError, match=f"images come as uint8 or a floating point type such as float32; got dtype '{dtype}'"):
+        with pytest.raises(
+            QuadrateError,
+            match=(
+                "images come as uint8 or a floating point type such as float32; got dtype"
+                f" '{dtype}'"
+            ),
+        ):
             codec.decompress(data, dtype=dtype)
 
 
@@ -188,11 +210,15 @@ SLICES = [
 def test_slices_are_those_of_an_array(codec, images, samples):
     data = write(codec, images, np.arange(100), [f"{i}" for i in range(100)], chunk=13)
     whole = codec.decode(codec.encode(images)).numpy()
-    np.testing.assert_allclose(codec.decompress(data, samples=samples, dtype="float32"), whole[samples], atol=1e-6)
+    np.testing.assert_allclose(
+        codec.decompress(data, samples=samples, dtype="float32"), whole[samples], atol=1e-6
+    )
     with QuadFile(data, codec) as file:
         pieces = list(file.pieces(samples))
     assert [label for piece in pieces for label in piece.labels] == list(range(100))[samples]
-    assert [name for piece in pieces for name in piece.names] == [f"{i}" for i in range(100)][samples]
+    assert [name for piece in pieces for name in piece.names] == [f"{i}" for i in range(100)][
+        samples
+    ]
     assert all(0 < len(piece) <= 13 for piece in pieces)
 
 
@@ -208,7 +234,10 @@ def test_one_sample_costs_one_chunk(codec, images):
     assert 0 < one < 1.5 * every / 100
     damaged = bytearray(data)
     damaged[120] ^= 1  # in chunk 0
-    np.testing.assert_array_equal(codec.decompress(bytes(damaged), samples=slice(1234, 1240)), codec.decompress(data, samples=slice(1234, 1240)))
+    np.testing.assert_array_equal(
+        codec.decompress(bytes(damaged), samples=slice(1234, 1240)),
+        codec.decompress(data, samples=slice(1234, 1240)),
+    )
     with pytest.raises(QuadrateError, match="chunk 0"):
         codec.decompress(bytes(damaged), samples=slice(0, 1))
 
@@ -220,7 +249,15 @@ def test_appending_gives_the_samples_that_one_go_would(codec, images, tmp_path):
     path = tmp_path / "a.quad"
     labels = np.arange(100)
     quad.compress(codec, [Batch(images[:33], labels[:33])], path, seed=8, chunk=20)
-    assert quad.append(codec, [Batch(images[33:40], labels[33:40]), Batch(images[40:], labels[40:])], path, chunk=50) == 67
+    assert (
+        quad.append(
+            codec,
+            [Batch(images[33:40], labels[33:40]), Batch(images[40:], labels[40:])],
+            path,
+            chunk=50,
+        )
+        == 67
+    )
     once = write(codec, images, labels, seed=8)
     assert (symbols_of(path, codec) == symbols_of(once, codec)).all()
     with QuadFile(path, codec) as file:
@@ -266,8 +303,14 @@ def flawed(images, value):
 
 
 BAD_IMAGES = {
-    "two dimensions": (lambda x: x.flatten(1), r"images come as \(N, C, H, W\); got shape \(100, 64\)"),
-    "another size": (lambda x: x[..., :7], r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(1, 8, 7\)"),
+    "two dimensions": (
+        lambda x: x.flatten(1),
+        r"images come as \(N, C, H, W\); got shape \(100, 64\)",
+    ),
+    "another size": (
+        lambda x: x[..., :7],
+        r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(1, 8, 7\)",
+    ),
     "another channel": (lambda x: x.repeat(1, 3, 1, 1), r"got \(3, 8, 8\)"),
     "NaN": (lambda x: flawed(x, math.nan), "floating point in"),
     "infinite": (lambda x: flawed(x, math.inf), "floating point in"),
@@ -321,19 +364,43 @@ def test_batches_that_do_not_go_together(codec, images, tmp_path):
 @pytest.mark.parametrize("count", [0, 1, 9, 11, 15, 20])
 @pytest.mark.parametrize("chunk", [5, 4096])
 def test_labels_and_names_of_another_number_are_refused(codec, images, count, chunk):
-    for labels, names, word in ((list(range(count)), None, "labels"), (None, ["n"] * count, "names")):
+    for labels, names, word in (
+        (list(range(count)), None, "labels"),
+        (None, ["n"] * count, "names"),
+    ):
         with pytest.raises(QuadrateError, match=word):
             write(codec, images[:10], labels, names, chunk=chunk)
 
 
-@pytest.mark.parametrize("labels", [[0.5] * 10, ["a"] * 10, np.zeros((10, 1), int), 3, [2**70] * 10, [None] * 10, [[1], [2, 3]] * 5], ids=str)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0.5] * 10,
+        ["a"] * 10,
+        np.zeros((10, 1), int),
+        3,
+        [2**70] * 10,
+        [None] * 10,
+        [[1], [2, 3]] * 5,
+    ],
+    ids=str,
+)
 def test_labels_that_are_no_integers_are_refused(codec, images, labels):
     with pytest.raises(QuadrateError, match="labels"):
         codec.compress(images[:10], labels=labels)
 
 
 @pytest.mark.parametrize(
-    "names", [["a\nb"] + ["n"] * 9, ["\ud800"] + ["n"] * 9, ["x" * 5000] + ["n"] * 9, [b"n"] * 10, [3] * 10, 7], ids=lambda n: str(n)[:20]
+    "names",
+    [
+        ["a\nb"] + ["n"] * 9,
+        ["\ud800"] + ["n"] * 9,
+        ["x" * 5000] + ["n"] * 9,
+        [b"n"] * 10,
+        [3] * 10,
+        7,
+    ],
+    ids=lambda n: str(n)[:20],
 )
 def test_names_that_are_no_lines_of_text_are_refused(codec, images, names):
     with pytest.raises(QuadrateError, match="name"):
@@ -358,7 +425,11 @@ def test_chunk_sizes_beyond_the_format_are_refused(codec, images, chunk):
 def test_a_codec_without_tables_says_so(images, codec, tmp_path):
     bare = make(freeze=False)
     data = codec.compress(images)
-    for use in (lambda: bare.compress(images, to=tmp_path / "a"), lambda: bare.decompress(data), lambda: bare.identities):
+    for use in (
+        lambda: bare.compress(images, to=tmp_path / "a"),
+        lambda: bare.decompress(data),
+        lambda: bare.identities,
+    ):
         with pytest.raises(QuadrateError, match=r"has no tables yet.*Codec.freeze\(source\)"):
             use()
     assert list(tmp_path.iterdir()) == []
@@ -367,12 +438,24 @@ def test_a_codec_without_tables_says_so(images, codec, tmp_path):
 def test_the_wrong_codec_says_what_is_needed(codec, images):
     data = codec.compress(images)
     other = make(seed=9)
-    with pytest.raises(QuadrateError, match=f"written by another codec: its layer 0 is {codec.identities[0].hex()}, .* {other.identities[0].hex()}"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            f"written by another codec: its layer 0 is {codec.identities[0].hex()}, .*"
+            f" {other.identities[0].hex()}"
+        ),
+    ):
         other.decompress(data)
-    taller = Codec(codec.family, (1, 4, 16), codec.stages, codec.points, codec.states, models=codec.models)
-    with pytest.raises(QuadrateError, match=r"holds samples of shape \(1, 8, 8\); this codec's are \(1, 4, 16\)"):
+    taller = Codec(
+        codec.family, (1, 4, 16), codec.stages, codec.points, codec.states, models=codec.models
+    )
+    with pytest.raises(
+        QuadrateError, match=r"holds samples of shape \(1, 8, 8\); this codec's are \(1, 4, 16\)"
+    ):
         taller.decompress(data)
-    with pytest.raises(QuadrateError, match="no decoder 'sharp'; this codec has faithful, realistic"):
+    with pytest.raises(
+        QuadrateError, match="no decoder 'sharp'; this codec has faithful, realistic"
+    ):
         codec.decompress(data, "sharp")
     with pytest.raises(QuadrateError, match="no decoder 'sharp'"):
         codec.decompress(data, "sharp", samples=slice(0, 0))
@@ -388,7 +471,9 @@ def test_sources_that_are_no_files(codec, source, tmp_path, monkeypatch):
 def test_a_payload_that_no_encoder_wrote_names_chunk_and_layer(codec, images):
     other = make(TINY, seed=4)
     data = write(codec, images, chunk=50)
-    forged = Codec(TINY, SHAPE, other.stages, other.points, other.states, models=codec.models)  # its own networks, the codec's tables
+    forged = Codec(
+        TINY, SHAPE, other.stages, other.points, other.states, models=codec.models
+    )  # its own networks, the codec's tables
     assert symbols_of(data, forged).shape == (100, 2)  # the encoder is provenance, not identity
     target = io.BytesIO()
     with Writer.create(target, Header(SHAPE, 0, (LayerHeader(codec.identities[0], 2),))) as writer:
@@ -403,10 +488,16 @@ def test_a_payload_that_no_encoder_wrote_names_chunk_and_layer(codec, images):
 def test_tables_survive_the_file(codec, images, tmp_path):
     codec.save(tmp_path / "c")
     again = Codec.load(tmp_path / "c")
-    assert again.identities == codec.identities and again.encoder_hash == codec.encoder_hash and list(again.decoders) == list(codec.decoders)
+    assert (
+        again.identities == codec.identities
+        and again.encoder_hash == codec.encoder_hash
+        and list(again.decoders) == list(codec.decoders)
+    )
     data = again.compress(images, seed=2)
     assert data == codec.compress(images, seed=2)
-    np.testing.assert_array_equal(again.decompress(data, "realistic"), codec.decompress(data, "realistic"))
+    np.testing.assert_array_equal(
+        again.decompress(data, "realistic"), codec.decompress(data, "realistic")
+    )
 
 
 def test_freezing_is_deterministic_and_freezing_for_other_images_is_another_stream(images):
@@ -431,8 +522,15 @@ def test_half_a_codec_is_half_the_size_and_the_same_codec(codec, images, tmp_pat
     data = half.compress(images)
     assert again.compress(images) == data
     np.testing.assert_array_equal(again.decompress(data), half.decompress(data))
-    assert again.half().freeze(source_of()).identities == half.identities  # rounding again changes nothing
-    assert np.abs(half.decompress(data).astype(int) - codec.decompress(codec.compress(images)).astype(int)).mean() < 20
+    assert (
+        again.half().freeze(source_of()).identities == half.identities
+    )  # rounding again changes nothing
+    assert (
+        np.abs(
+            half.decompress(data).astype(int) - codec.decompress(codec.compress(images)).astype(int)
+        ).mean()
+        < 20
+    )
 
 
 def test_decoder_packs_open_files_that_were_written_before(codec, images, tmp_path):
@@ -444,10 +542,15 @@ def test_decoder_packs_open_files_that_were_written_before(codec, images, tmp_pa
     assert pack.encoder_hash == codec.encoder_hash and list(pack.points) == ["realistic"]
     assert (tmp_path / "pack").stat().st_size < 2e6
     assert early.add_decoder(pack, "sharp") is early
-    np.testing.assert_array_equal(early.decompress(data, "sharp"), codec.decompress(data, "realistic"))
+    np.testing.assert_array_equal(
+        early.decompress(data, "sharp"), codec.decompress(data, "realistic")
+    )
     with pytest.raises(QuadrateError, match="there is a decoder 'sharp' already"):
         early.add_decoder(pack, "sharp")
-    with pytest.raises(QuadrateError, match=f"decoder 'realistic' was trained on another encoder \\({codec.encoder_hash[:12]}"):
+    with pytest.raises(
+        QuadrateError,
+        match=f"decoder 'realistic' was trained on another encoder \\({codec.encoder_hash[:12]}",
+    ):
         make(seed=3).add_decoder(pack)
     with pytest.raises(QuadrateError, match="one name, 'x', for 2 decoders: faithful, realistic"):
         make().add_decoder(codec, "x")
@@ -474,10 +577,17 @@ def test_files_that_are_no_packs(codec, tmp_path):
 def test_a_decoder_of_another_family_does_not_come_in_halves(codec):
     early = make()
     pack = codec.pack("realistic")
-    broken = type(pack)(pack.encoder_hash, pack.points, {"realistic": {"0.weight": torch.zeros(2, 2)}})
-    with pytest.raises(QuadrateError, match="the codec's decoder.realistic is not that of family 'compact'"):
+    broken = type(pack)(
+        pack.encoder_hash, pack.points, {"realistic": {"0.weight": torch.zeros(2, 2)}}
+    )
+    with pytest.raises(
+        QuadrateError, match="the codec's decoder.realistic is not that of family 'compact'"
+    ):
         early.add_decoder(broken)
-    assert list(early.decoders) == list(early.points) == ["faithful"] and set(early.states) == {"encoder.0", "decoder.faithful"}
+    assert list(early.decoders) == list(early.points) == ["faithful"] and set(early.states) == {
+        "encoder.0",
+        "decoder.faithful",
+    }
 
 
 # --- layers ---
@@ -487,8 +597,13 @@ def test_a_decoder_of_another_family_does_not_come_in_halves(codec):
 def layered() -> tuple[Codec, Codec]:
     """A codec of two layers, and that of its base."""
     refined = make(levels=((3, 4), (3, 3, 2)), freeze=False)
-    states = {"encoder.0": refined.states["encoder.0"], "decoder.faithful": make().states["decoder.faithful"]}
-    base = Codec(COMPACT, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(source_of())
+    states = {
+        "encoder.0": refined.states["encoder.0"],
+        "decoder.faithful": make().states["decoder.faithful"],
+    }
+    base = Codec(COMPACT, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(
+        source_of()
+    )
     return base, refined.freeze(source_of(), base=base)
 
 
@@ -498,7 +613,9 @@ def test_the_base_codec_reads_the_base_layer_and_fewer_bytes(layered, images):
     data = write(refined, images, seed=4, chunk=50)
     np.testing.assert_array_equal(symbols_of(data, refined), refined.encode(images, seed=4).numpy())
     np.testing.assert_array_equal(symbols_of(data, base), base.encode(images, seed=4).numpy())
-    np.testing.assert_allclose(base.decompress(data, dtype="float32"), base.reconstruct(images, 4).numpy(), atol=1e-6)
+    np.testing.assert_allclose(
+        base.decompress(data, dtype="float32"), base.reconstruct(images, 4).numpy(), atol=1e-6
+    )
     read = []
     for codec in (base, refined):
         with QuadFile(data, codec) as file:
@@ -511,10 +628,16 @@ def test_the_base_codec_reads_the_base_layer_and_fewer_bytes(layered, images):
 def test_layers_that_do_not_fit(layered, images, tmp_path):
     base, refined = layered
     of_base = base.compress(images, to=tmp_path / "base.quad")
-    with pytest.raises(QuadrateError, match="holds 1 of this codec's 2 layers; read it with the codec of the base alone"):
+    with pytest.raises(
+        QuadrateError,
+        match="holds 1 of this codec's 2 layers; read it with the codec of the base alone",
+    ):
         refined.decompress(tmp_path / "base.quad")
     refined.compress(images, to=tmp_path / "both.quad")
-    with pytest.raises(QuadrateError, match="has 2 layers, this codec writes 1; append with the codec of all layers"):
+    with pytest.raises(
+        QuadrateError,
+        match="has 2 layers, this codec writes 1; append with the codec of all layers",
+    ):
         quad.append(base, [Batch(images)], tmp_path / "both.quad")
     other = make(levels=((3, 4), (3, 3, 2)), seed=0).freeze(source_of(seed=7), base=base)
     with pytest.raises(QuadrateError, match="its layer 1 is"):
@@ -524,8 +647,15 @@ def test_layers_that_do_not_fit(layered, images, tmp_path):
 
 def test_a_base_must_be_a_frozen_codec_of_the_same_first_encoders(layered):
     base, refined = layered
-    for wrong in (make(seed=5), make(freeze=False), make(levels=((3, 4), (3, 3, 2), (2,))), make(levels=((4, 3),))):
-        with pytest.raises(QuadrateError, match="the base must be a frozen codec with this one's first encoders"):
+    for wrong in (
+        make(seed=5),
+        make(freeze=False),
+        make(levels=((3, 4), (3, 3, 2), (2,))),
+        make(levels=((4, 3),)),
+    ):
+        with pytest.raises(
+            QuadrateError, match="the base must be a frozen codec with this one's first encoders"
+        ):
             refined.freeze(source_of(), base=wrong)
 
 
@@ -535,10 +665,14 @@ def test_the_second_layer_is_coded_given_the_first(layered):
     count = len(images)
     symbols, dither = refined.encode(images).numpy(), refined.dither_words(count, 0)
     model = refined.models[1]
-    given = sum(model.tables.bits(symbols[:, i], model.indices(i, symbols, dither)) for i in range(2, 5))
+    given = sum(
+        model.tables.bits(symbols[:, i], model.indices(i, symbols, dither)) for i in range(2, 5)
+    )
     unknown = symbols.copy()
     unknown[:, :2] = np.random.default_rng(0).permutation(symbols[:, :2])
-    blind = sum(model.tables.bits(symbols[:, i], model.indices(i, unknown, dither)) for i in range(2, 5))
+    blind = sum(
+        model.tables.bits(symbols[:, i], model.indices(i, unknown, dither)) for i in range(2, 5)
+    )
     assert isinstance(model, ContextModel) and given < 0.9 * blind
 
 
@@ -547,12 +681,20 @@ def test_the_second_layer_is_coded_given_the_first(layered):
 
 def test_a_blend_is_the_weighted_mean_of_pictures(codec, images):
     data = codec.compress(images)
-    faithful, realistic = (codec.decompress(data, name, dtype="float32") for name in ("faithful", "realistic"))
+    faithful, realistic = (
+        codec.decompress(data, name, dtype="float32") for name in ("faithful", "realistic")
+    )
     for weight in (0.0, 0.3, 0.5, 1.0):
-        blended = codec.decompress(data, {"faithful": weight, "realistic": 1 - weight}, dtype="float32")
+        blended = codec.decompress(
+            data, {"faithful": weight, "realistic": 1 - weight}, dtype="float32"
+        )
         np.testing.assert_allclose(blended, weight * faithful + (1 - weight) * realistic, atol=1e-6)
-    np.testing.assert_array_equal(codec.decompress(data, {"realistic": 1.0}), codec.decompress(data, "realistic"))
-    np.testing.assert_array_equal(codec.decompress(data, {"realistic": 1 + 5e-7}, dtype="float32"), realistic)
+    np.testing.assert_array_equal(
+        codec.decompress(data, {"realistic": 1.0}), codec.decompress(data, "realistic")
+    )
+    np.testing.assert_array_equal(
+        codec.decompress(data, {"realistic": 1 + 5e-7}, dtype="float32"), realistic
+    )
 
 
 @pytest.mark.parametrize(
@@ -586,7 +728,9 @@ class Curve(nn.Module):
         self.register_buffer("values", torch.zeros(500))
 
     def forward(self, received):
-        return self.values[torch.bucketize(received[:, 0].contiguous(), self.edges)].reshape(-1, 1, 1, 1)
+        return self.values[torch.bucketize(received[:, 0].contiguous(), self.edges)].reshape(
+            -1, 1, 1, 1
+        )
 
 
 def clipped_line(shape, dim) -> nn.Module:
@@ -594,13 +738,20 @@ def clipped_line(shape, dim) -> nn.Module:
 
 
 def test_blends_of_a_gaussian_source_trace_the_curve_that_theory_gives():
-    """With faithful E[X|Y] and realistic its optimal transport to the source: D = mmse + (1-a)^2 (D_b - mmse) and P = a^2 W2^2, Freirich et al."""
+    """With faithful E[X|Y] and realistic its optimal transport to the source.
+
+    D = mmse + (1-a)^2 (D_b - mmse) and P = a^2 W2^2, Freirich et al.
+    """
     generator = torch.Generator().manual_seed(0)
     numbers = torch.randn(400_000, generator=generator, dtype=torch.float64)
-    pictures = (0.5 + numbers / 12).clamp(0, 1).float().reshape(-1, 1, 1, 1)  # a picture is one number; none is clipped
+    pictures = (
+        (0.5 + numbers / 12).clamp(0, 1).float().reshape(-1, 1, 1, 1)
+    )  # a picture is one number; none is clipped
     train, test = pictures.split(200_000)
     family = Family("line", clipped_line, Curve, COMPACT.critic)
-    states = {"encoder.0": {"1.weight": torch.tensor([[12 / 3.5]]), "1.bias": torch.tensor([-6 / 3.5])}}  # 3.5 standard deviations to [-1, 1]
+    states = {
+        "encoder.0": {"1.weight": torch.tensor([[12 / 3.5]]), "1.bias": torch.tensor([-6 / 3.5])}
+    }  # 3.5 standard deviations to [-1, 1]
     points = {name: OperatingPoint((3,)) for name in ("faithful", "realistic")}
     states |= {f"decoder.{name}": Curve(None, 1).state_dict() for name in points}
     untrained = Codec(family, (1, 1, 1), ((3,),), points, states)
@@ -614,22 +765,30 @@ def test_blends_of_a_gaussian_source_trace_the_curve_that_theory_gives():
     for name, values in (("faithful", means), ("realistic", transported)):
         states[f"decoder.{name}"] = {"edges": edges, "values": values}
     images = (train * 255).round().to(torch.uint8)[:1000]
-    source = from_arrays("line", (images, np.zeros(1000, int)), (images, np.zeros(1000, int)), classes=1)
+    source = from_arrays(
+        "line", (images, np.zeros(1000, int)), (images, np.zeros(1000, int)), classes=1
+    )
     codec = Codec(family, (1, 1, 1), ((3,),), points, states).freeze(source)
 
     data = codec.compress(test, seed=1)
     x = 12 * test.flatten().numpy().astype(np.float64)
 
     def measured(weight: float) -> tuple[float, float]:
-        y = 12 * codec.decompress(data, {"faithful": weight, "realistic": 1 - weight}, dtype="float32").ravel().astype(np.float64)
+        y = 12 * codec.decompress(
+            data, {"faithful": weight, "realistic": 1 - weight}, dtype="float32"
+        ).ravel().astype(np.float64)
         return float(np.mean((x - y) ** 2)), float(np.mean((np.sort(x) - np.sort(y)) ** 2))
 
     (mmse, squared_w2), (transport_mse, floor) = measured(1.0), measured(0.0)
-    assert 0.4 < mmse < 0.6 and squared_w2 == pytest.approx((1 - math.sqrt(1 - mmse)) ** 2, rel=0.2)  # nearly Gaussian, so nearly this
+    assert 0.4 < mmse < 0.6 and squared_w2 == pytest.approx(
+        (1 - math.sqrt(1 - mmse)) ** 2, rel=0.2
+    )  # nearly Gaussian, so nearly this
     assert transport_mse == pytest.approx(mmse + squared_w2, rel=0.01) and floor < 0.02 * squared_w2
     for weight in (0.2, 0.4, 0.6, 0.8):
         distortion, perception = measured(weight)
-        assert distortion == pytest.approx(mmse + (1 - weight) ** 2 * (transport_mse - mmse), rel=0.005)
+        assert distortion == pytest.approx(
+            mmse + (1 - weight) ** 2 * (transport_mse - mmse), rel=0.005
+        )
         assert perception == pytest.approx(weight**2 * squared_w2, abs=0.02 * squared_w2)
 
 
@@ -644,13 +803,21 @@ def labelled(codec, images, tmp_path_factory) -> Path:
 
 
 def test_a_data_set_gives_pixels_latents_or_labels(codec, images, labelled):
-    pixels, latents, labels = (QuadDataset(labelled, codec, item) for item in ("pixels", "latents", "labels"))
+    pixels, latents, labels = (
+        QuadDataset(labelled, codec, item) for item in ("pixels", "latents", "labels")
+    )
     whole = codec.decompress(labelled)
     expected = codec.received(codec.encode(images, seed=6), 6)
     for i in (0, 12, 13, 99, -1, -100, 57):
         picture, label = pixels[i]
-        assert picture.dtype == torch.uint8 and label == labels[i] == (i % 100) % 10 and isinstance(label, int)
-        assert np.abs(picture.numpy().astype(int) - whole[i]).max() <= 1  # batches of another size round differently
+        assert (
+            picture.dtype == torch.uint8
+            and label == labels[i] == (i % 100) % 10
+            and isinstance(label, int)
+        )
+        assert (
+            np.abs(picture.numpy().astype(int) - whole[i]).max() <= 1
+        )  # batches of another size round differently
         latent, again = latents[i]
         assert again == label and torch.equal(latent, expected[i])
     for i in (100, -101):
@@ -663,7 +830,9 @@ def test_a_data_set_gives_pixels_latents_or_labels(codec, images, labelled):
 
 def test_a_data_set_without_labels_gives_the_item_alone(codec, images):
     data = codec.compress(images)
-    assert QuadDataset(data, codec)[0].shape == SHAPE and QuadDataset(data, codec, "latents")[0].shape == (2,)
+    assert QuadDataset(data, codec)[0].shape == SHAPE and QuadDataset(data, codec, "latents")[
+        0
+    ].shape == (2,)
     with pytest.raises(QuadrateError, match="holds no labels"):
         QuadDataset(data, codec, "labels")
     with pytest.raises(QuadrateError, match="an item is pixels, latents, labels; got 'sounds'"):
@@ -676,7 +845,9 @@ def test_a_data_set_without_labels_gives_the_item_alone(codec, images):
 def test_loaders_read_in_processes_of_their_own(codec, labelled, context):
     data_set = QuadDataset(labelled, codec)
     data_set[50]
-    loader = torch.utils.data.DataLoader(data_set, batch_size=32, shuffle=False, num_workers=2, multiprocessing_context=context)
+    loader = torch.utils.data.DataLoader(
+        data_set, batch_size=32, shuffle=False, num_workers=2, multiprocessing_context=context
+    )
     batches = list(loader)
     assert torch.cat([labels for _, labels in batches]).tolist() == [i % 10 for i in range(100)]
     pictures = torch.cat([pictures for pictures, _ in batches]).numpy().astype(int)
@@ -698,7 +869,9 @@ def resident_mebibytes() -> float:
     return pages / 256
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc"
+)
 def test_a_million_samples_in_constant_memory(tmp_path):
     """All of them at once would take 250 MiB as numbers, 16 MiB as symbols of one dimension."""
     shape, count, batch = (1, 8, 8), 1_000_000, 8000
@@ -727,6 +900,10 @@ def test_a_million_samples_in_constant_memory(tmp_path):
         (one,) = file.pieces(slice(777_777, 777_778))
         assert file.reader.bytes_read - before < 4096
     np.testing.assert_allclose(
-        one.images.numpy(), codec.decode(codec.encode(block.roll(97, 0)[777_777 % batch :][:1], first=777_777), first=777_777), atol=1e-5
+        one.images.numpy(),
+        codec.decode(
+            codec.encode(block.roll(97, 0)[777_777 % batch :][:1], first=777_777), first=777_777
+        ),
+        atol=1e-5,
     )
     assert time.monotonic() - started < 60

@@ -1,4 +1,7 @@
-"""Data sets over .quad files: many threads and processes, what is kept, and the order that reads a chunk once."""
+"""Data sets over .quad files.
+
+Many threads and processes, what is kept, and the order that reads a chunk once.
+"""
 
 import pickle
 import re
@@ -32,7 +35,13 @@ def codec():
 @pytest.fixture(scope="module")
 def file(codec, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("quad") / "a.quad"
-    quad.compress(codec, [Batch(source_of(seed=1).train.images[:COUNT], np.arange(COUNT))], path, seed=6, chunk=7)
+    quad.compress(
+        codec,
+        [Batch(source_of(seed=1).train.images[:COUNT], np.arange(COUNT))],
+        path,
+        seed=6,
+        chunk=7,
+    )
     return path
 
 
@@ -70,7 +79,9 @@ def test_every_item_is_right_in_any_number_of_threads(codec, file, item, cache_b
         wrong = []
         for i in np.random.default_rng(seed).integers(0, COUNT, 150).tolist():
             content, label = (None, dataset[i]) if item == "labels" else dataset[i]
-            near = content is None or (content.float() - expected[item][i].float()).abs().max() <= (item == "pixels")
+            near = content is None or (content.float() - expected[item][i].float()).abs().max() <= (
+                item == "pixels"
+            )
             wrong += [i] * (label != i or not near)
         return wrong
 
@@ -82,7 +93,10 @@ def test_one_file_and_one_reader_serve_many_threads(codec, file):
     with QuadFile(file, codec) as opened, Reader(file) as reader, ThreadPoolExecutor(4) as threads:
         symbols = [opened.symbols(chunk) for chunk in range(len(reader.index))]
         chunks = np.random.default_rng(0).integers(0, len(reader.index), 400).tolist()
-        assert all(np.array_equal(found, symbols[chunk]) for chunk, found in zip(chunks, threads.map(opened.symbols, chunks), strict=True))
+        assert all(
+            np.array_equal(found, symbols[chunk])
+            for chunk, found in zip(chunks, threads.map(opened.symbols, chunks), strict=True)
+        )
         for chunk, found in zip(chunks, threads.map(reader.read, chunks), strict=True):
             first, count = reader.index[chunk].tolist()
             assert found.labels.tolist() == list(range(first, first + count))
@@ -99,8 +113,12 @@ def test_a_feature_codec_and_a_codec_serve_many_threads(codec, file):
     data = of_features.compress(features)
     images = codec.decompress(file)
     with ThreadPoolExecutor(4) as threads:
-        for found in threads.map(lambda _: (of_features.decompress(data), codec.decompress(file)), range(12)):
-            assert np.array_equal(found[0], of_features.transform(features)) and np.array_equal(found[1], images)
+        for found in threads.map(
+            lambda _: (of_features.decompress(data), codec.decompress(file)), range(12)
+        ):
+            assert np.array_equal(found[0], of_features.transform(features)) and np.array_equal(
+                found[1], images
+            )
 
 
 # --- processes ---
@@ -122,7 +140,9 @@ def test_a_fork_while_another_thread_decodes_does_not_hang(codec, file):
     thread.start()
     entered.wait()
     try:
-        loader = DataLoader(dataset, batch_size=50, num_workers=1, multiprocessing_context="fork", timeout=60)
+        loader = DataLoader(
+            dataset, batch_size=50, num_workers=1, multiprocessing_context="fork", timeout=60
+        )
         assert torch.cat([labels for _, labels in loader]).tolist() == list(range(COUNT))
     finally:
         released.set()
@@ -135,10 +155,14 @@ def test_workers_read_in_the_samplers_order(codec, file, context):
     dataset[3]
     sampler = dataset.sampler(seed=1, window=3)
     expected = list(ChunkSampler(Reader(file.read_bytes()).index[:, 1], 1, 3))
-    loader = DataLoader(dataset, batch_size=16, sampler=sampler, num_workers=2, multiprocessing_context=context)
+    loader = DataLoader(
+        dataset, batch_size=16, sampler=sampler, num_workers=2, multiprocessing_context=context
+    )
     pixels, labels = (torch.cat(part) for part in zip(*loader, strict=True))
     assert labels.tolist() == expected and sorted(expected) == list(range(COUNT))
-    assert (pixels.int() - torch.from_numpy(codec.decompress(file)[expected]).int()).abs().max() <= 1
+    assert (
+        pixels.int() - torch.from_numpy(codec.decompress(file)[expected]).int()
+    ).abs().max() <= 1
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, str, Path])
@@ -162,7 +186,9 @@ def test_a_worker_that_finds_another_file_says_so(codec, tmp_path):
     quad.append(codec, [Batch(images)], tmp_path / "a.quad")
     assert len(pickle.loads(state)) == 18  # the same file, grown
     codec.compress(images.flip(0), to=tmp_path / "a.quad")
-    with pytest.raises(QuadrateError, match="a.quad is another file than when the data set was made"):
+    with pytest.raises(
+        QuadrateError, match="a.quad is another file than when the data set was made"
+    ):
         pickle.loads(state)
     with pytest.raises(QuadrateError, match="a cache takes 0 bytes or more; got -1"):
         QuadDataset(tmp_path / "a.quad", codec, cache_bytes=-1)
@@ -176,17 +202,27 @@ def test_a_shuffled_loader_decodes_a_chunk_once(codec, file):
     dataset = QuadDataset(file, counted)
     chunks = len(Reader(file.read_bytes()).index)
     for _ in range(3):
-        seen = [label for _, labels in DataLoader(dataset, batch_size=8, shuffle=True) for label in labels.tolist()]
+        seen = [
+            label
+            for _, labels in DataLoader(dataset, batch_size=8, shuffle=True)
+            for label in labels.tolist()
+        ]
         assert sorted(seen) == list(range(COUNT))
     assert (counted.chunks, counted.samples) == (chunks, COUNT)
 
 
 def test_samples_that_do_not_fit_are_decoded_once_a_pass_in_the_samplers_order(codec, file):
     counted = Counted(codec)
-    dataset = QuadDataset(file, counted, cache_bytes=4 * 7 * 16)  # four chunks of two latents and a label: half of them are shuffled together
+    dataset = QuadDataset(
+        file, counted, cache_bytes=4 * 7 * 16
+    )  # four chunks of two latents and a label: half of them are shuffled together
     sampler = dataset.sampler()
     for passes in (1, 2):
-        seen = [label for _, labels in DataLoader(dataset, batch_size=8, sampler=sampler) for label in labels.tolist()]
+        seen = [
+            label
+            for _, labels in DataLoader(dataset, batch_size=8, sampler=sampler)
+            for label in labels.tolist()
+        ]
         assert sorted(seen) == list(range(COUNT)) and counted.samples == passes * COUNT
         assert counted.chunks <= passes * 29
     assert sampler.epoch == 2
@@ -196,14 +232,20 @@ def test_what_is_kept_stays_below_what_was_stated(tmp_path):
     shape, count = (1, 16, 16), 30_000
     codec = make(TINY, shape, levels=((3, 4),))
     block = source_of(shape, 1000).train.images
-    quad.compress(codec, (Batch(block) for _ in range(count // len(block))), tmp_path / "a.quad", chunk=1000)
+    quad.compress(
+        codec, (Batch(block) for _ in range(count // len(block))), tmp_path / "a.quad", chunk=1000
+    )
     dataset = QuadDataset(tmp_path / "a.quad", codec, cache_bytes=1 << 16)
     for order in (range(0, len(dataset), 50), dataset.sampler()):
         total = 0
         for k, number in enumerate(order):
             dataset[number]
             if k % 200 == 0:
-                held = sum(tensor.numel() * tensor.element_size() for rows in dataset._cache._values.values() for tensor in rows)
+                held = sum(
+                    tensor.numel() * tensor.element_size()
+                    for rows in dataset._cache._values.values()
+                    for tensor in rows
+                )
                 assert held <= 1 << 16
             total += 1
             if total == 2000:
@@ -234,10 +276,19 @@ def test_pixels_of_a_data_set_are_those_of_decompress(codec, file):
 
 
 def test_a_data_set_says_what_it_is(codec, file):
-    assert repr(QuadDataset(file, codec)) == f"QuadDataset('{file}': 200 samples in 29 chunks; pixels (1, 8, 8) with labels)"
-    assert repr(QuadDataset(file, codec, "labels")) == f"QuadDataset('{file}': 200 samples in 29 chunks; labels)"
+    assert (
+        repr(QuadDataset(file, codec))
+        == f"QuadDataset('{file}': 200 samples in 29 chunks; pixels (1, 8, 8) with labels)"
+    )
+    assert (
+        repr(QuadDataset(file, codec, "labels"))
+        == f"QuadDataset('{file}': 200 samples in 29 chunks; labels)"
+    )
     data = codec.compress(torch.zeros(3, 1, 8, 8))
-    assert repr(QuadDataset(data, codec, "latents")) == "QuadDataset('the data': 3 samples in 1 chunks; latents (2,))"
+    assert (
+        repr(QuadDataset(data, codec, "latents"))
+        == "QuadDataset('the data': 3 samples in 1 chunks; latents (2,))"
+    )
 
 
 # --- the sampler ---
@@ -253,7 +304,11 @@ def test_a_sampler_gives_all_samples_once_a_window_of_chunks_at_a_time_and_other
         runs, done = chunk_of[order], 0
         while done < len(order):  # each window holds whole chunks
             chunks = set(runs[done : done + 1].tolist())
-            size = next(n for n in range(1, 21) if n == sum(counts[c] for c in chunks | set(runs[done : done + n].tolist())))
+            size = next(
+                n
+                for n in range(1, 21)
+                if n == sum(counts[c] for c in chunks | set(runs[done : done + n].tolist()))
+            )
             assert len(set(runs[done : done + size].tolist())) <= 2
             done += size
     assert first != second and first != sorted(first)

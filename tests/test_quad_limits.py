@@ -1,4 +1,7 @@
-"""What .quad files may claim, and what they may be given as: few bytes for very many samples, sizes that do not add up, buffers and paths."""
+"""What .quad files may claim, and what they may be given as.
+
+Few bytes for very many samples, sizes that do not add up, buffers and paths.
+"""
 
 import io
 import json
@@ -29,11 +32,17 @@ def codec():
 
 @pytest.fixture(scope="module")
 def folder(codec, tmp_path_factory) -> Path:
-    """The codec's file; a file of 100 images; and one that claims a thousand million, in chunks without a byte of payload."""
+    """The codec's file.
+
+    A file of 100 images; and one that claims a thousand million, in chunks without a byte of
+    payload.
+    """
     path = tmp_path_factory.mktemp("limits")
     codec.save(path / "c.safetensors")
     codec.compress(source_of(seed=1).train.images[:100], to=path / "a.quad")
-    with Writer.create(path / "claims.quad", Header(codec.shape, 0, (LayerHeader(codec.identities[0], 2),))) as writer:
+    with Writer.create(
+        path / "claims.quad", Header(codec.shape, 0, (LayerHeader(codec.identities[0], 2),))
+    ) as writer:
         for first in range(0, 10**9, 1 << 20):
             writer.write(ChunkData(min(1 << 20, 10**9 - first), (b"",)))
     assert 60_000 < (path / "claims.quad").stat().st_size < 80_000
@@ -55,23 +64,51 @@ def room_for(size_bytes: int):
 # --- claims ---
 
 
-@pytest.mark.parametrize(("dtype", "size"), [("uint8", 64 * 10**9), ("float32", 256 * 10**9), ("float64", 512 * 10**9)])
-def test_all_at_once_of_too_much_says_how_much_and_what_to_do(codec, folder, monkeypatch, dtype, size):
+@pytest.mark.parametrize(
+    ("dtype", "size"), [("uint8", 64 * 10**9), ("float32", 256 * 10**9), ("float64", 512 * 10**9)]
+)
+def test_all_at_once_of_too_much_says_how_much_and_what_to_do(
+    codec, folder, monkeypatch, dtype, size
+):
     monkeypatch.setattr(quad, "_memory_bytes", lambda: 32 << 30)
-    with pytest.raises(QuadrateError, match=f"claims.quad: 1000000000 samples take {size} bytes of memory at once; decode them in pieces"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            f"claims.quad: 1000000000 samples take {size} bytes of memory at once; decode them in"
+            " pieces"
+        ),
+    ):
         codec.decompress(folder / "claims.quad", dtype=dtype)
-    assert codec.decompress(folder / "claims.quad", samples=slice(999_999_990, None, 3)).shape == (4, 1, 8, 8)
+    assert codec.decompress(folder / "claims.quad", samples=slice(999_999_990, None, 3)).shape == (
+        4,
+        1,
+        8,
+        8,
+    )
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads the memory in use from /proc"
+)
 @pytest.mark.parametrize("samples", [10**7, 10**8])
 def test_memory_that_is_not_there_is_the_same_line(codec, folder, monkeypatch, samples):
     monkeypatch.setattr(quad, "_memory_bytes", lambda: 1 << 62)
-    with room_for(400 << 20), pytest.raises(QuadrateError, match=f"{samples} samples take {64 * samples} bytes of memory at once"):
+    with (
+        room_for(400 << 20),
+        pytest.raises(
+            QuadrateError, match=f"{samples} samples take {64 * samples} bytes of memory at once"
+        ),
+    ):
         codec.decompress(folder / "claims.quad", samples=slice(samples))
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
 def test_memory_that_decoding_lacks_is_the_same_line(codec, folder, monkeypatch, error):
     def fails(*_):
         raise error
@@ -81,23 +118,34 @@ def test_memory_that_decoding_lacks_is_the_same_line(codec, folder, monkeypatch,
         codec.decompress(folder / "a.quad")
 
 
-@pytest.mark.parametrize(("symbols", "chunks"), [(0, 1), pytest.param(1 << 24, 16, marks=pytest.mark.slow)])
-def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(folder, capsys, monkeypatch, symbols, chunks):
+@pytest.mark.parametrize(
+    ("symbols", "chunks"), [(0, 1), pytest.param(1 << 24, 16, marks=pytest.mark.slow)]
+)
+def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(
+    folder, capsys, monkeypatch, symbols, chunks
+):
     """A thousand million samples would take a quarter of an hour."""
     monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", symbols)
     monkeypatch.setattr("quadrate.cli.verify._SYMBOLS_PER_BYTE", 1 << 8 if symbols else 1 << 5)
     main(["verify", str(folder / "claims.quad"), "--codec", str(folder / "c.safetensors")])
     out = capsys.readouterr().out
-    assert f"layers decode with {folder / 'c.safetensors'} in the first {chunks} of 954 chunks; the others claim too many symbols" in out
+    assert (
+        f"layers decode with {folder / 'c.safetensors'} in the first {chunks} of 954 chunks; the"
+        " others claim too many symbols" in out
+    )
     assert "for the file's bytes: --all" in out
     main(["verify", str(folder / "a.quad"), "--codec", str(folder / "c.safetensors")])
-    assert capsys.readouterr().out.endswith("c.safetensors\n")  # a file that holds what it claims is decoded to its end
+    assert capsys.readouterr().out.endswith(
+        "c.safetensors\n"
+    )  # a file that holds what it claims is decoded to its end
 
 
 def test_verify_all_decodes_all(codec, folder, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", 4)
     monkeypatch.setattr("quadrate.cli.verify._SYMBOLS_PER_BYTE", 0)
-    with Writer.create(tmp_path / "x.quad", Header(codec.shape, 0, (LayerHeader(codec.identities[0], 2),))) as writer:
+    with Writer.create(
+        tmp_path / "x.quad", Header(codec.shape, 0, (LayerHeader(codec.identities[0], 2),))
+    ) as writer:
         for payload in (b"", b"", b"\xff" * 400):
             writer.write(ChunkData(1, (payload,)))
     command = ["verify", str(tmp_path / "x.quad"), "--codec", str(folder / "c.safetensors")]
@@ -112,7 +160,9 @@ def test_verify_all_decodes_all(codec, folder, capsys, monkeypatch, tmp_path):
 
 
 def test_inspect_refuses_sizes_that_do_not_add_up_as_verify_does(tmp_path, capsys):
-    long = Forgery(header_bytes(), (Chunk(), Chunk(sizes=(1 << 27, 0, 0), payloads=(b"base", b""), side=b"")))
+    long = Forgery(
+        header_bytes(), (Chunk(), Chunk(sizes=(1 << 27, 0, 0), payloads=(b"base", b""), side=b""))
+    )
     short = Forgery(header_bytes(), (Chunk(), Chunk(sizes=(1, 0, 0), payloads=(b"base", b""))))
     between = Forgery(header_bytes(), (Chunk(), Chunk()), between=b"x" * 100)
     behind = Forgery(header_bytes(), (Chunk(), Chunk(sizes=(44, 10, 0))))
@@ -123,11 +173,17 @@ def test_inspect_refuses_sizes_that_do_not_add_up_as_verify_does(tmp_path, capsy
             with pytest.raises(SystemExit) as ended:
                 main([verb, str(tmp_path / "x.quad")])
             out, err = capsys.readouterr()
-            assert ended.value.code == 1 and not out and len(err.splitlines()) == 1 and "x.quad" in err
+            assert (
+                ended.value.code == 1 and not out and len(err.splitlines()) == 1 and "x.quad" in err
+            )
     (tmp_path / "x.quad").write_bytes(whole.build())
     main(["inspect", str(tmp_path / "x.quad"), "--json"])
     sizes = json.loads(capsys.readouterr().out)["bytes"]
-    assert sum(size for name, size in sizes.items() if name not in ("payloads", "total")) + sum(sizes["payloads"]) == sizes["total"]
+    assert (
+        sum(size for name, size in sizes.items() if name not in ("payloads", "total"))
+        + sum(sizes["payloads"])
+        == sizes["total"]
+    )
     with Reader(whole.build()) as reader:
         assert reader.sizes() == sizes
     with Reader(long.build()) as reader, pytest.raises(QuadrateError, match="reach beyond byte"):
@@ -137,7 +193,15 @@ def test_inspect_refuses_sizes_that_do_not_add_up_as_verify_does(tmp_path, capsy
 # --- what a file may be given as ---
 
 
-@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda data: memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2]])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda data: memoryview(np.repeat(np.frombuffer(data, np.uint8), 2))[::2],
+    ],
+)
 def test_a_files_contents_come_in_any_buffer(codec, folder, kind):
     buffer = kind((folder / "a.quad").read_bytes())
     expected = codec.decompress(folder / "a.quad")
@@ -163,7 +227,10 @@ def test_a_file_is_written_and_read_by_any_kind_of_path(codec, tmp_path):
 
     for number, kind in enumerate((str, Path, Place)):
         path = kind(str(tmp_path / f"{number}.quad"))
-        assert quad.compress(codec, [Batch(images)], path) == 10 and quad.append(codec, [Batch(images)], path) == 10
+        assert (
+            quad.compress(codec, [Batch(images)], path) == 10
+            and quad.append(codec, [Batch(images)], path) == 10
+        )
         assert quad.decompress(codec, path).shape == codec.decompress(path).shape == (20, 1, 8, 8)
         assert len(quad.QuadDataset(path, codec)) == 20
 
@@ -183,7 +250,10 @@ def test_what_is_neither_a_path_nor_bytes_is_one_line(codec, source):
         lambda given: quad.QuadDataset(given, codec),
         lambda given: quad.decompress(codec, given),
     ):
-        with pytest.raises(QuadrateError, match=f"a file is given by its path or its bytes; got {type(source).__name__}"):
+        with pytest.raises(
+            QuadrateError,
+            match=f"a file is given by its path or its bytes; got {type(source).__name__}",
+        ):
             use(source)
 
 
@@ -191,8 +261,15 @@ def test_what_is_neither_a_path_nor_bytes_is_one_line(codec, source):
 def test_names_that_no_file_can_have_are_one_line(codec, folder, monkeypatch, name):
     monkeypatch.chdir(folder)
     images = source_of().train.images[:3]
-    for use in (Reader, lambda path: quad.compress(codec, [Batch(images)], path), lambda path: quad.append(codec, [Batch(images)], path)):
+    for use in (
+        Reader,
+        lambda path: quad.compress(codec, [Batch(images)], path),
+        lambda path: quad.append(codec, [Batch(images)], path),
+    ):
         with pytest.raises(QuadrateError) as caught:
             use(name)
-        assert re.match("cannot (read|write)|no such file", str(caught.value)) and len(str(caught.value).splitlines()) == 1
+        assert (
+            re.match("cannot (read|write)|no such file", str(caught.value))
+            and len(str(caught.value).splitlines()) == 1
+        )
         assert "\0" not in str(caught.value) and len(str(caught.value)) < 500

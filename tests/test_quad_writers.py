@@ -50,10 +50,23 @@ def content(path, codec) -> tuple[np.ndarray, list[int]]:
 
 
 def process(code: str, *arguments) -> subprocess.Popen:
-    start = f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate import quad\nfrom quadrate.codecs.quad import Batch\n"
-    start += "import numpy as np, time\nfrom quadrate.errors import QuadrateError\nfrom quadrate.coding.container import Writer\n"
-    start += "torch.set_num_threads(1)\ncodec, images = make(), source_of(seed=1).train.images[:40]\n"
-    return subprocess.Popen([sys.executable, "-c", start + code, *map(str, arguments)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    start = (
+        f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate"
+        " import quad\nfrom quadrate.codecs.quad import Batch\n"
+    )
+    start += (
+        "import numpy as np, time\nfrom quadrate.errors import QuadrateError\nfrom"
+        " quadrate.coding.container import Writer\n"
+    )
+    start += (
+        "torch.set_num_threads(1)\ncodec, images = make(), source_of(seed=1).train.images[:40]\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", start + code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
 
 
 def line_of(running: subprocess.Popen) -> str:
@@ -72,7 +85,9 @@ for i in range(30):
 """
 
 
-def test_two_processes_append_thirty_times_each_and_nothing_that_was_reported_is_lost_while_readers_read_on(codec, file):
+def test_two_processes_append_thirty_times_each_and_nothing_that_was_reported_is_lost_while_readers_read_on(
+    codec, file
+):
     both = [process(APPENDS, file, 100), process(APPENDS, file, 200)]
     assert [line_of(each) for each in both] == ["ready", "ready"]
     for each in both:
@@ -85,7 +100,9 @@ def test_two_processes_append_thirty_times_each_and_nothing_that_was_reported_is
             assert reader.read(0).samples == 40
     reports = [line for each in both for line in each.communicate()[0].splitlines()]
     done = [int(report.split()[1]) for report in reports if report.startswith("done")]
-    assert len(reports) == 60 and len(done) == 60, [report for report in reports if "refused" in report]  # they wait for each other
+    assert len(reports) == 60 and len(done) == 60, [
+        report for report in reports if "refused" in report
+    ]  # they wait for each other
     _, labels = content(file, codec)
     assert sorted(labels) == sorted([0] * 40 + 3 * done) and sizes == sorted(sizes)
 
@@ -96,7 +113,9 @@ with Writer.append(sys.argv[1]):
 """
 
 
-def test_a_second_append_is_refused_in_one_line_whatever_the_files_name(codec, images, file, monkeypatch, capsys):
+def test_a_second_append_is_refused_in_one_line_whatever_the_files_name(
+    codec, images, file, monkeypatch, capsys
+):
     monkeypatch.setattr(lock, "WAIT_SECONDS", 0.2)
     before = file.read_bytes()
     (file.parent / "link.quad").symlink_to("a.quad")
@@ -107,19 +126,43 @@ def test_a_second_append_is_refused_in_one_line_whatever_the_files_name(codec, i
         assert line_of(holder) == "holds"
         for name in ("a.quad", "link.quad", "twin.quad"):
             path = file.parent / name
-            with pytest.raises(QuadrateError, match=rf"another program is writing to {path}; nothing was changed: try again when it has ended"):
+            with pytest.raises(
+                QuadrateError,
+                match=(
+                    rf"another program is writing to {path}; nothing was changed: try again when it"
+                    r" has ended"
+                ),
+            ):
                 quad.append(codec, labelled(images, 1), path)
             with pytest.raises(SystemExit):
-                main(["compress", str(file.parent / "x.npz"), "--codec", str(file.parent / "c.safetensors"), "-o", str(path), "--append"])
+                main(
+                    [
+                        "compress",
+                        str(file.parent / "x.npz"),
+                        "--codec",
+                        str(file.parent / "c.safetensors"),
+                        "-o",
+                        str(path),
+                        "--append",
+                    ]
+                )
             err = capsys.readouterr().err
             assert f"another program is writing to {path}" in err and len(err.splitlines()) == 1
-        with pytest.raises(QuadrateError, match="another program is writing to"):  # a new file would make what is appended vanish
+        with pytest.raises(
+            QuadrateError, match="another program is writing to"
+        ):  # a new file would make what is appended vanish
             codec.compress(images, to=file)
         assert content(file, codec)[1] == [0] * 40  # readers go on
         holder.kill()
-    assert file.read_bytes() == before and sorted(path.name for path in file.parent.glob(".*")) == []
-    assert quad.append(codec, labelled(images, 1), file.parent / "link.quad") == 40  # the lock went with its process
-    assert (file.parent / "link.quad").is_symlink() and content(file, codec)[1] == [0] * 40 + [1] * 40
+    assert (
+        file.read_bytes() == before and sorted(path.name for path in file.parent.glob(".*")) == []
+    )
+    assert (
+        quad.append(codec, labelled(images, 1), file.parent / "link.quad") == 40
+    )  # the lock went with its process
+    assert (file.parent / "link.quad").is_symlink() and content(file, codec)[1] == [0] * 40 + [
+        1
+    ] * 40
 
 
 def test_threads_of_one_process_wait_for_each_other_too(codec, images, file):
@@ -137,7 +180,9 @@ def test_threads_of_one_process_wait_for_each_other_too(codec, images, file):
         thread.start()
     for thread in threads:
         thread.join()
-    assert not errors and sorted(content(file, codec)[1]) == [0] * 40 + [1] * 10 + [2] * 10 + [3] * 10
+    assert (
+        not errors and sorted(content(file, codec)[1]) == [0] * 40 + [1] * 10 + [2] * 10 + [3] * 10
+    )
 
 
 def test_an_append_that_waited_sees_the_new_file_that_took_the_name(codec, images, file):
@@ -198,7 +243,11 @@ def test_a_file_system_without_locks_goes_without(codec, images, file, monkeypat
 
 def test_an_output_that_is_a_link_is_followed_by_new_files_and_appends(codec, images, tmp_path):
     (tmp_path / "deep").mkdir()
-    for name, target in (("file", "deep/real.quad"), ("nowhere", "deep/made.quad"), ("chain", "file")):
+    for name, target in (
+        ("file", "deep/real.quad"),
+        ("nowhere", "deep/made.quad"),
+        ("chain", "file"),
+    ):
         (tmp_path / name).symlink_to(target)
     for name in ("file", "nowhere", "chain"):
         codec.compress(images, to=tmp_path / name, labels=np.zeros(40, int))
@@ -214,7 +263,10 @@ def test_links_that_lead_to_no_file_are_one_line(codec, images, tmp_path):
     (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "null").symlink_to("/dev/null")
     for name in ("folder", "circle", "null"):
-        for write in (lambda path: codec.compress(images, to=path), lambda path: quad.append(codec, labelled(images, 1), path)):
+        for write in (
+            lambda path: codec.compress(images, to=path),
+            lambda path: quad.append(codec, labelled(images, 1), path),
+        ):
             with pytest.raises(QuadrateError, match=rf"cannot write .*{name}"):
                 write(tmp_path / name)
         assert (tmp_path / name).is_symlink()
@@ -231,7 +283,9 @@ quad.compress(codec, batches(), sys.argv[1], chunk=40)
 """
 
 
-def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name_but_nothing_of_living_ones(codec, images, tmp_path):
+def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name_but_nothing_of_living_ones(
+    codec, images, tmp_path
+):
     def hidden() -> list[str]:
         return sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("."))
 
@@ -250,7 +304,11 @@ def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name_but_
         other.wait()
         codec.compress(images, to=tmp_path / "a.quad")
         left = hidden()
-        assert len(left) == 3 and [name for name in left if name.startswith(".b.quad.")] and ".a.quad.notes" in left
+        assert (
+            len(left) == 3
+            and [name for name in left if name.startswith(".b.quad.")]
+            and ".a.quad.notes" in left
+        )
         assert line_of(living) == "writes"
         living.kill()
     codec.compress(images, to=tmp_path / "a.quad")

@@ -11,7 +11,9 @@ def draw(count: int, seed: int, classes: int = 3, dim: int = 12, spread: float =
     """Classes as Gaussians around the first unit vectors times 3, and their labels."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, classes, count)
-    return (spread * generator.normal(size=(count, dim)) + 3 * np.eye(dim)[labels]).astype(np.float32), labels
+    return (spread * generator.normal(size=(count, dim)) + 3 * np.eye(dim)[labels]).astype(
+        np.float32
+    ), labels
 
 
 def best_possible(features, labels, classes: int = 3) -> float:
@@ -29,13 +31,23 @@ def test_each_receiver_comes_near_the_best_possible_one(name):
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_validation_chooses(name):
-    train, validation = draw(60, 3, dim=200, spread=1.6), draw(300, 4, dim=200, spread=1.6)  # few and noisy, so that the penalty matters
+    train, validation = (
+        draw(60, 3, dim=200, spread=1.6),
+        draw(300, 4, dim=200, spread=1.6),
+    )  # few and noisy, so that the penalty matters
     grid = (1.0, 0.1, 0.01, 1e-4) if name == "mlp" else GRIDS[name]
-    alone = {value: float(train_receiver(name, train, validation, grid=[value]).correct(*validation).mean()) for value in grid}
+    alone = {
+        value: float(
+            train_receiver(name, train, validation, grid=[value]).correct(*validation).mean()
+        )
+        for value in grid
+    }
     receiver = train_receiver(name, train, validation, grid=grid)
     assert len(set(alone.values())) > 1
     assert receiver.validation_accuracy == alone[receiver.hyperparameter] == max(alone.values())
-    assert receiver.hyperparameter == next(value for value in grid if alone[value] == max(alone.values()))
+    assert receiver.hyperparameter == next(
+        value for value in grid if alone[value] == max(alone.values())
+    )
     assert receiver.at_the_edge == (receiver.hyperparameter in (grid[0], grid[-1]))
 
 
@@ -44,30 +56,44 @@ def test_scale_shift_and_empty_dimensions_change_nothing():
     scale = np.float32(2.0) ** np.arange(-6, 6)
 
     def moved(features):
-        return np.hstack([features * scale + 8 * scale, np.full((len(features), 2), 0.1, np.float32)])
+        return np.hstack(
+            [features * scale + 8 * scale, np.full((len(features), 2), 0.1, np.float32)]
+        )
 
     before = train_receiver("linear", train, validation)
-    after = train_receiver("linear", (moved(train[0]), train[1]), (moved(validation[0]), validation[1]))
+    after = train_receiver(
+        "linear", (moved(train[0]), train[1]), (moved(validation[0]), validation[1])
+    )
     assert after.hyperparameter == before.hyperparameter
     assert np.mean(after.predict(moved(test[0])) == before.predict(test[0])) > 0.998
 
 
 def test_a_seed_gives_the_same_mlp():
     train, validation, test = draw(200, 8), draw(50, 9), draw(300, 10, spread=2)
-    first, again, other = (train_receiver("mlp", train, validation, grid=[1e-4], seed=seed).predict(test[0]) for seed in (0, 0, 1))
+    first, again, other = (
+        train_receiver("mlp", train, validation, grid=[1e-4], seed=seed).predict(test[0])
+        for seed in (0, 0, 1)
+    )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_the_interval_of_an_accuracy():
     interval = accuracy_interval(np.arange(10) < 8)
-    assert interval == pytest.approx((0.8, 0.4902, 0.9433), abs=5e-5)  # Wilson's for 8 of 10, as in any table
-    assert accuracy_interval(np.ones(20, bool)).high == 1 and accuracy_interval(np.zeros(20, bool)).low == 0
+    assert interval == pytest.approx(
+        (0.8, 0.4902, 0.9433), abs=5e-5
+    )  # Wilson's for 8 of 10, as in any table
+    assert (
+        accuracy_interval(np.ones(20, bool)).high == 1
+        and accuracy_interval(np.zeros(20, bool)).low == 0
+    )
 
 
 def test_the_interval_of_a_loss_uses_the_pairing():
     before = np.arange(1000) < 800
-    assert accuracy_lost(before, before).high < 0.004  # unpaired, two accuracies of 1000 samples differ by up to 0.035
+    assert (
+        accuracy_lost(before, before).high < 0.004
+    )  # unpaired, two accuracies of 1000 samples differ by up to 0.035
     after = before.copy()
     after[:30] = False
     lost = accuracy_lost(before, after)
@@ -93,17 +119,36 @@ def test_what_does_not_fit_is_said():
     spoilt = train[0].copy()
     spoilt[3, 2] = np.nan
     cases = [
-        (("forest", train, validation), {}, "unknown receiver 'forest': expected one of linear, svm, mlp"),
+        (
+            ("forest", train, validation),
+            {},
+            "unknown receiver 'forest': expected one of linear, svm, mlp",
+        ),
         (("linear", train, validation), {"grid": []}, "the grid is empty"),
         (
             ("linear", (train[0], train[1][:-1]), validation),
             {},
-            r"training data is features \(N, d\) and labels \(N,\), N at least 1; got \(50, 12\) and \(49,\)",
+            (
+                r"training data is features \(N, d\) and labels \(N,\), N at least 1; got \(50,"
+                r" 12\) and \(49,\)"
+            ),
         ),
-        (("linear", train, (validation[0][:, 1:], validation[1])), {}, "training features have 12 dimensions, validation features 11"),
+        (
+            ("linear", train, (validation[0][:, 1:], validation[1])),
+            {},
+            "training features have 12 dimensions, validation features 11",
+        ),
         (("linear", (spoilt, train[1]), validation), {}, "must be finite; 1 of 50 samples"),
-        (("linear", (train[0], train[1].astype(float)), validation), {}, "labels must be integers from 0; got float64"),
-        (("linear", (train[0], np.ones_like(train[1])), validation), {}, "the training labels are all the same"),
+        (
+            ("linear", (train[0], train[1].astype(float)), validation),
+            {},
+            "labels must be integers from 0; got float64",
+        ),
+        (
+            ("linear", (train[0], np.ones_like(train[1])), validation),
+            {},
+            "the training labels are all the same",
+        ),
     ]
     for arguments, options, message in cases:
         with pytest.raises(QuadrateError, match=message):

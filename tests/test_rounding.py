@@ -1,4 +1,7 @@
-"""Rounding to a grid: the best symbol, tables that cover the bulk, identities; and the linear transform before it."""
+"""Rounding to a grid: the best symbol, tables that cover the bulk, identities.
+
+And the linear transform before it.
+"""
 
 import numpy as np
 import pytest
@@ -6,16 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quadrate.bottlenecks.klt import LinearTransform, mean_and_covariance, principal_axes
-from quadrate.bottlenecks.rounding import ESCAPE_BITS, RATE_WEIGHT, RoundingModel, best_borders, make_tables
+from quadrate.bottlenecks.rounding import (
+    ESCAPE_BITS,
+    RATE_WEIGHT,
+    RoundingModel,
+    best_borders,
+    make_tables,
+)
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.coding.tables import TOTAL
 from quadrate.errors import QuadrateError
 
 
-def gaussian_model(sigmas=(0.3, 1.0, 4.0), steps=(0.5, 2.0, 0.25), offsets=(0.1, -3.0, 100.0), rate_weight=0.0) -> RoundingModel:
+def gaussian_model(
+    sigmas=(0.3, 1.0, 4.0), steps=(0.5, 2.0, 0.25), offsets=(0.1, -3.0, 100.0), rate_weight=0.0
+) -> RoundingModel:
     numbers = np.arange(-60, 61)
     shares = np.exp(-(numbers**2) / (2 * np.array(sigmas)[:, None] ** 2))
-    return RoundingModel(np.array(steps), np.array(offsets), make_tables([(shares, -60)]), rate_weight)
+    return RoundingModel(
+        np.array(steps), np.array(offsets), make_tables([(shares, -60)]), rate_weight
+    )
 
 
 def no_dither(count):
@@ -44,25 +57,34 @@ def every_cost(model, column, values):
     nearest = np.rint(scaled)
     escape = (scaled - nearest) ** 2 + model.rate_weight * (bits[-1] + 32)
     escape[(nearest >= entries[0]) & (nearest <= entries[-1])] = np.inf
-    return np.concatenate([inside, escape[:, None]], axis=1), np.concatenate([np.broadcast_to(entries, inside.shape), nearest[:, None]], axis=1)
+    return np.concatenate([inside, escape[:, None]], axis=1), np.concatenate(
+        [np.broadcast_to(entries, inside.shape), nearest[:, None]], axis=1
+    )
 
 
 @pytest.mark.parametrize("rate_weight", [0.01, RATE_WEIGHT, 1.0, 5.0])
 def test_the_weighed_symbol_costs_least_of_all(rate_weight):
     model = gaussian_model(rate_weight=rate_weight)
-    values = np.random.default_rng(1).normal(size=(800, 3)) * [2, 8, 30] + model.offsets  # far beyond the tables, too
+    values = (
+        np.random.default_rng(1).normal(size=(800, 3)) * [2, 8, 30] + model.offsets
+    )  # far beyond the tables, too
     symbols = model.quantize(values)
     escapes = 0
     for column in range(3):
         costs, meant = every_cost(model, column, values[:, column])
         chosen = np.where(meant == symbols[:, [column]], costs, np.inf).min(axis=1)
         np.testing.assert_allclose(chosen, costs.min(axis=1), rtol=1e-9, atol=1e-9)
-        escapes += int((meant[:, -1] == symbols[:, column]).sum() - (meant[:, :-1] == symbols[:, [column]]).any(axis=1).sum())
+        escapes += int(
+            (meant[:, -1] == symbols[:, column]).sum()
+            - (meant[:, :-1] == symbols[:, [column]]).any(axis=1).sum()
+        )
     assert (symbols != gaussian_model().quantize(values)).any()
 
 
 @settings(max_examples=80)
-@given(st.lists(st.floats(0, 16), min_size=2, max_size=12), st.floats(0, 8), st.integers(0, 2**32 - 1))
+@given(
+    st.lists(st.floats(0, 16), min_size=2, max_size=12), st.floats(0, 8), st.integers(0, 2**32 - 1)
+)
 def test_borders_separate_the_cheapest_symbols(bits, rate_weight, seed):
     bits = np.array(bits)
     points = np.random.default_rng(seed).uniform(-3, len(bits) + 2, 200)
@@ -70,16 +92,22 @@ def test_borders_separate_the_cheapest_symbols(bits, rate_weight, seed):
     assert (np.diff(borders) >= 0).all()
     chosen = np.searchsorted(borders, points, side="right")
     costs = (points[:, None] - np.arange(len(bits))) ** 2 + rate_weight * bits
-    np.testing.assert_allclose(costs[np.arange(200), chosen], costs.min(axis=1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        costs[np.arange(200), chosen], costs.min(axis=1), rtol=1e-9, atol=1e-9
+    )
 
 
 def test_weighing_saves_more_than_it_costs():
     draw = np.random.default_rng(2).normal(size=(20_000, 1)) * 1.2
-    plain, weighed = gaussian_model((1.2,), (1.0,), (0.0,)), gaussian_model((1.2,), (1.0,), (0.0,), RATE_WEIGHT)
+    plain = gaussian_model((1.2,), (1.0,), (0.0,))
+    weighed = gaussian_model((1.2,), (1.0,), (0.0,), RATE_WEIGHT)
     costs = []
     for model in (plain, weighed):
         symbols = model.quantize(draw)
-        costs.append(((model.dequantize(symbols) - draw) ** 2).mean() + RATE_WEIGHT * model.bits(symbols) / len(draw))
+        costs.append(
+            ((model.dequantize(symbols) - draw) ** 2).mean()
+            + RATE_WEIGHT * model.bits(symbols) / len(draw)
+        )
     assert costs[1] < costs[0]
 
 
@@ -99,15 +127,24 @@ def test_symbols_survive_a_stream_whatever_they_are(rate_weight):
     values[7] = [1e6, -1e6, 5e8]
     symbols = model.quantize(values)
     payload = encode_layer(model, symbols, no_dither(400))
-    np.testing.assert_array_equal(decode_layer(model, payload, np.empty((400, 0), np.int64), no_dither(400)), symbols)
+    np.testing.assert_array_equal(
+        decode_layer(model, payload, np.empty((400, 0), np.int64), no_dither(400)), symbols
+    )
     assert model.bits(symbols) <= 8 * len(payload) <= model.bits(symbols) + 96
 
 
 def test_the_identity_is_that_of_what_a_receiver_needs():
     model = gaussian_model()
-    others = [gaussian_model(steps=(0.5, 2.0, 0.26)), gaussian_model(offsets=(0.1, -3.0, 100.1)), gaussian_model(sigmas=(0.3, 1.0, 4.1))]
+    others = [
+        gaussian_model(steps=(0.5, 2.0, 0.26)),
+        gaussian_model(offsets=(0.1, -3.0, 100.1)),
+        gaussian_model(sigmas=(0.3, 1.0, 4.1)),
+    ]
     assert len({model.identity, *(other.identity for other in others)}) == 4
-    assert gaussian_model(rate_weight=1.0).identity == model.identity == gaussian_model().identity and len(model.identity) == 16
+    assert (
+        gaussian_model(rate_weight=1.0).identity == model.identity == gaussian_model().identity
+        and len(model.identity) == 16
+    )
 
 
 def test_arrays_and_back():
@@ -116,7 +153,9 @@ def test_arrays_and_back():
     assert again.identity == model.identity and again.rate_weight == 0.1
     for name in model.arrays():
         with pytest.raises(QuadrateError, match="not those of a rounding bottleneck"):
-            RoundingModel.from_arrays({key: array for key, array in model.arrays().items() if key != name})
+            RoundingModel.from_arrays(
+                {key: array for key, array in model.arrays().items() if key != name}
+            )
     with pytest.raises(QuadrateError, match="not those of a rounding bottleneck"):
         RoundingModel.from_arrays(model.arrays() | {"lows": np.array([0.5, 0, 0])})
 
@@ -144,16 +183,29 @@ def test_tables_end_where_an_entry_costs_more_than_escapes_do():
     numbers = np.arange(-50, 51)
     shares = np.exp(-(numbers**2) / (2 * np.array([[1.0], [5.0]]) ** 2))
     tables = make_tables([(shares[:1], -50), (shares[1:], -50)])
-    for row, low, size, own in zip(tables.frequencies, tables.lows, tables.sizes, shares / shares.sum(1, keepdims=True), strict=True):
+    for row, low, size, own in zip(
+        tables.frequencies,
+        tables.lows,
+        tables.sizes,
+        shares / shares.sum(1, keepdims=True),
+        strict=True,
+    ):
         inside = own[low + 50 : low + 50 + size - 1]
         assert 0 < 1 - inside.sum() < 1e-5 and row[size - 1] == 1
         np.testing.assert_allclose(row[: size - 1] / TOTAL, inside, atol=1.5e-5 * size)
     assert tables.sizes[0] < 14 < 40 < tables.sizes[1]
     far = np.zeros((1, 2001))
-    far[0, [0, 1000, 1001, 2000]] = [1e-5, 0.6, 0.4, 0.2]  # one outlier that is rare, and one that is not
+    far[0, [0, 1000, 1001, 2000]] = [
+        1e-5,
+        0.6,
+        0.4,
+        0.2,
+    ]  # one outlier that is rare, and one that is not
     tables = make_tables([(far, 0)])
     assert tables.lows[0] == 1000 and tables.sizes[0] == 1002
-    assert 1000 * np.log2(np.e) / TOTAL > ESCAPE_BITS * 1e-5  # which is what the one saves, and costs
+    assert (
+        1000 * np.log2(np.e) / TOTAL > ESCAPE_BITS * 1e-5
+    )  # which is what the one saves, and costs
 
 
 def test_a_single_symbol_makes_a_table():
@@ -170,7 +222,11 @@ def test_tables_that_would_be_too_long():
 
 
 def test_moments_in_blocks_are_those_of_the_whole_even_far_from_zero():
-    features = np.random.default_rng(4).normal(size=(9000, 5)) @ np.random.default_rng(5).normal(size=(5, 5)) + 1e6
+    features = (
+        np.random.default_rng(4).normal(size=(9000, 5))
+        @ np.random.default_rng(5).normal(size=(5, 5))
+        + 1e6
+    )
     mean, covariance = mean_and_covariance(features)
     np.testing.assert_allclose(mean, features.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(covariance, np.cov(features.T, bias=True), rtol=1e-4, atol=1e-4)
@@ -195,9 +251,13 @@ def test_what_is_not_kept_is_received_as_its_mean(dtype):
     np.testing.assert_allclose(received[:, [0, 2]], np.broadcast_to([1.0, 3.0], (10, 2)))
     axes = principal_axes(np.cov(features.T))[1]
     for count in (2, 4):
-        klt = LinearTransform(mean, np.arange(count, dtype=np.int32), np.ascontiguousarray(axes[:, :count]))
+        klt = LinearTransform(
+            mean, np.arange(count, dtype=np.int32), np.ascontiguousarray(axes[:, :count])
+        )
         part = axes[:, :count] @ axes[:, :count].T
-        np.testing.assert_allclose(klt.inverse(klt.forward(features)), (features - mean) @ part + mean, atol=1e-5)
+        np.testing.assert_allclose(
+            klt.inverse(klt.forward(features)), (features - mean) @ part + mean, atol=1e-5
+        )
     whole = LinearTransform.identity(4)
     np.testing.assert_array_equal(whole.inverse(whole.forward(features)), features)
 
@@ -215,7 +275,13 @@ def test_transforms_that_are_none():
         with pytest.raises(QuadrateError, match="finite"):
             LinearTransform(*parts)
     arrays = LinearTransform(mean, np.array([0, 2], np.int32), axes[:, [0, 2]]).arrays()
-    assert LinearTransform.from_arrays(arrays).digest() == LinearTransform(mean, np.array([0, 2], np.int32), axes[:, [0, 2]]).digest()
-    assert LinearTransform.from_arrays(arrays).digest() != LinearTransform(mean, np.array([0, 2], np.int32)).digest()
+    assert (
+        LinearTransform.from_arrays(arrays).digest()
+        == LinearTransform(mean, np.array([0, 2], np.int32), axes[:, [0, 2]]).digest()
+    )
+    assert (
+        LinearTransform.from_arrays(arrays).digest()
+        != LinearTransform(mean, np.array([0, 2], np.int32)).digest()
+    )
     with pytest.raises(QuadrateError, match="the transform is damaged"):
         LinearTransform.from_arrays({"mean": mean})

@@ -1,4 +1,7 @@
-"""Run folders whose files were changed by somebody: one line that names the file, from every verb that reads them."""
+"""Run folders whose files were changed by somebody.
+
+One line that names the file, from every verb that reads them.
+"""
 
 import json
 import random
@@ -49,7 +52,11 @@ def folders(digits, judge, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     save_judge(judge, root / "judge.safetensors")
     stage = Stage("end-to-end", (POINT,), training=TrainingConfig(epochs=1, batch=64))
-    run = Run(Recipe("tiny", "a test", "digits", (stage,), judge=str(root / "judge.safetensors")), root, source=digits)
+    run = Run(
+        Recipe("tiny", "a test", "digits", (stage,), judge=str(root / "judge.safetensors")),
+        root,
+        source=digits,
+    )
     run.begin()
     write_text(run.place(stage, POINT) / "evaluation.json", json.dumps(scored(levels="3x3")))
     contours = ContourRun(rdpc_contours(), root).train()
@@ -59,7 +66,13 @@ def folders(digits, judge, tmp_path_factory):
 
 def places(value, path=()):
     """Every place in a value of JSON but the root."""
-    items = value.items() if isinstance(value, dict) else enumerate(value[:4]) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value[:4])
+        if isinstance(value, list)
+        else ()
+    )
     for name, item in items:
         yield (*path, name)
         yield from places(item, (*path, name))
@@ -92,7 +105,12 @@ def test_any_change_of_a_run_folders_tables_is_one_line(folders, kind, tmp_path)
     draw, said = random.Random(0), 0
     for i in range(60):
         folder = Path(shutil.copytree(folders[kind], tmp_path / str(i) / folders[kind].name))
-        mutate(draw.choice(sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".csv"))), draw)
+        mutate(
+            draw.choice(
+                sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".csv"))
+            ),
+            draw,
+        )
         for read in (report_page, draw_plot) if i % 4 == 0 else (report_page,):
             try:
                 read([folder])

@@ -28,7 +28,14 @@ from quadrate.training.judges import Judge, save_judge
 POINT = OperatingPoint((3, 3, 3), 1.0, 0.0, 0.004)
 STAGES = (
     Stage("base", (POINT,), training=TrainingConfig(epochs=2, warmup=0)),
-    Stage("universal", (OperatingPoint((3, 3, 3)),), "universal", POINT, "base", TrainingConfig(epochs=2)),
+    Stage(
+        "universal",
+        (OperatingPoint((3, 3, 3)),),
+        "universal",
+        POINT,
+        "base",
+        TrainingConfig(epochs=2),
+    ),
 )
 RECIPE = Recipe("mine", "a test", "digits", STAGES, judge="judge.safetensors")
 WEIGHT = 2.0
@@ -40,7 +47,15 @@ def _a_constant_judge(tmp_path, monkeypatch):
     module = DenseClassifier((1, 8, 8), 10)
     for tensor in module.state_dict().values():
         tensor.fill_(0.01)
-    of = {"architecture": "dense", "shape": "1x8x8", "classes": "10", "source": "digits", "fingerprint": "", "seed": "0", "epochs": "0"}
+    of = {
+        "architecture": "dense",
+        "shape": "1x8x8",
+        "classes": "10",
+        "source": "digits",
+        "fingerprint": "",
+        "seed": "0",
+        "epochs": "0",
+    }
     save_judge(Judge("constant", module, 0.1, 2.3, of), tmp_path / "judge.safetensors")
     monkeypatch.chdir(tmp_path)
 
@@ -48,14 +63,24 @@ def _a_constant_judge(tmp_path, monkeypatch):
 # --- what 0.1 has trained is found ---
 
 
-@pytest.mark.parametrize(("family", "digest"), [("compact", "7bb48b87ceee"), ("paper", "fd9a228aec8b"), ("compact-colour", "4347b6e3a694")])
+@pytest.mark.parametrize(
+    ("family", "digest"),
+    [("compact", "7bb48b87ceee"), ("paper", "fd9a228aec8b"), ("compact-colour", "4347b6e3a694")],
+)
 def test_folders_of_built_in_networks_are_those_of_version_0_1(family, digest):
     assert Run(dataclasses.replace(RECIPE, family=family)).folder.name == f"mine-{digest}"
-    assert Run(RECIPE, family=FAMILIES[family]).folder.name != f"mine-{digest}" or family == "compact"
+    assert (
+        Run(RECIPE, family=FAMILIES[family]).folder.name != f"mine-{digest}" or family == "compact"
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "digest"), [("rdpc-contours", "5ad699c676fb"), ("group-exact", "28cb5dcc18d7"), ("banana-rotation", "b2430da18e3b")]
+    ("name", "digest"),
+    [
+        ("rdpc-contours", "5ad699c676fb"),
+        ("group-exact", "28cb5dcc18d7"),
+        ("banana-rotation", "b2430da18e3b"),
+    ],
 )
 def test_folders_of_points_that_stand_alone_are_those_of_version_0_1(name, digest):
     assert run_of(POINT_RECIPES[name]()).folder.name == f"{name}-{digest}"
@@ -127,7 +152,10 @@ OTHERS = {
     "lambda": (lambda batch: loss(batch), lambda batch: 2 * loss(batch)),
     "library": (nn.L1Loss(), nn.MSELoss()),
     "setting of a library's": (nn.HuberLoss(delta=1.0), nn.HuberLoss(delta=2.0)),
-    "array": (functools.partial(scaled, by=torch.ones(2).numpy()), functools.partial(scaled, by=torch.zeros(2).numpy())),
+    "array": (
+        functools.partial(scaled, by=torch.ones(2).numpy()),
+        functools.partial(scaled, by=torch.zeros(2).numpy()),
+    ),
     "a set": (closed({"a", "b"}), closed({"a", "c"})),
     "C": (torch.sigmoid, torch.tanh),
 }
@@ -140,7 +168,12 @@ def test_another_loss_has_another_folder_and_the_same_loss_its_own(digits, name)
 
 
 def test_weight_ramp_and_name_of_a_term_count(digits):
-    terms = [Term("edges", 0.1, loss), Term("edges", 50, loss), Term("edges", 0.1, loss, ramp=True), Term("other", 0.1, loss)]
+    terms = [
+        Term("edges", 0.1, loss),
+        Term("edges", 50, loss),
+        Term("edges", 0.1, loss, ramp=True),
+        Term("other", 0.1, loss),
+    ]
     runs = [Run(RECIPE, source=digits, terms=(term,)).folder.name for term in terms]
     assert len({*runs, Run(RECIPE, source=digits).folder.name}) == 5
 
@@ -154,7 +187,9 @@ def test_globals_that_code_reaches_count(digits, name, monkeypatch):
 
 def test_modules_of_the_users_count_by_what_is_used_of_them(digits, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "my_losses.py").write_text("K = 2\ndef edges(batch):\n    return K * batch\ndef unused(batch):\n    return batch\n")
+    (tmp_path / "my_losses.py").write_text(
+        "K = 2\ndef edges(batch):\n    return K * batch\ndef unused(batch):\n    return batch\n"
+    )
     import my_losses
 
     def outside(batch):
@@ -190,7 +225,10 @@ def networks(width=4):
 
 
 def test_other_networks_under_the_same_name_have_another_folder(digits):
-    names = [Run(RECIPE, source=digits, family=Family("compact", *networks(width))).folder.name for width in (4, 4, 8)]
+    names = [
+        Run(RECIPE, source=digits, family=Family("compact", *networks(width))).folder.name
+        for width in (4, 4, 8)
+    ]
     assert names[0] == names[1] != names[2] and Run(RECIPE, source=digits).folder.name not in names
 
 
@@ -208,7 +246,9 @@ class Darker(Source):
 
 def test_what_a_source_of_ones_own_shows_counts(digits):
     fields = {field.name: getattr(digits, field.name) for field in dataclasses.fields(Source)}
-    names = [Run(RECIPE, source=kind(**fields)).folder.name for kind in (Source, Dark, Dark, Darker)]
+    names = [
+        Run(RECIPE, source=kind(**fields)).folder.name for kind in (Source, Dark, Dark, Darker)
+    ]
     assert names[1] == names[2] and len(set(names)) == 3
 
 
@@ -236,7 +276,10 @@ UNCLEAR = {
 def test_what_cannot_be_told_is_trained_afresh_and_said_in_one_line(digits, name):
     found = []
     for _ in range(2):
-        with pytest.warns(QuadrateWarning, match=r"what term 'edges' computes cannot be told .* version .* fresh folder") as caught:
+        with pytest.warns(
+            QuadrateWarning,
+            match=r"what term 'edges' computes cannot be told .* version .* fresh folder",
+        ) as caught:
             found.append(folder(digits, UNCLEAR[name]))
         assert len(caught) == 1 and "\n" not in str(caught[0].message)
     assert found[0] != found[1]
@@ -244,16 +287,33 @@ def test_what_cannot_be_told_is_trained_afresh_and_said_in_one_line(digits, name
 
 @pytest.mark.parametrize("name", UNCLEAR)
 def test_a_version_decides_in_place_of_code(digits, name):
-    assert folder(digits, UNCLEAR[name], version="1") == folder(digits, loss, version="1") != folder(digits, loss, version="2")
+    assert (
+        folder(digits, UNCLEAR[name], version="1")
+        == folder(digits, loss, version="1")
+        != folder(digits, loss, version="2")
+    )
 
 
 def test_config_json_says_what_was_the_users_own(digits):
-    run = Run(RECIPE, source=digits, family=Family("mine", *networks(), version="3"), terms=(Term("edges", 0.5, loss),))
+    run = Run(
+        RECIPE,
+        source=digits,
+        family=Family("mine", *networks(), version="3"),
+        terms=(Term("edges", 0.5, loss),),
+    )
     run.begin()
     config = json.loads((run.folder / "config.json").read_text())
-    assert config["terms"] == ["edges"] and config["own"]["family"] == {"name": "mine", "version": "3"}
+    assert config["terms"] == ["edges"] and config["own"]["family"] == {
+        "name": "mine",
+        "version": "3",
+    }
     (term,) = config["own"]["terms"]
-    assert (term["name"], term["weight"], term["ramp"], len(term["code"])) == ("edges", 0.5, False, 16)
+    assert (term["name"], term["weight"], term["ramp"], len(term["code"])) == (
+        "edges",
+        0.5,
+        False,
+        16,
+    )
 
 
 def test_a_run_of_ones_own_is_opened_with_what_is_ones_own(digits):
@@ -261,7 +321,9 @@ def test_a_run_of_ones_own_is_opened_with_what_is_ones_own(digits):
     run = Run(RECIPE, source=digits, family=family, terms=terms)
     run.begin()
     assert Run.open(run.folder, source=digits, family=family, terms=terms).folder == run.folder
-    with pytest.raises(QuadrateError, match="trained on other data, judges, networks or terms than are found now"):
+    with pytest.raises(
+        QuadrateError, match="trained on other data, judges, networks or terms than are found now"
+    ):
         Run.open(run.folder, source=digits, family=family, terms=(Term("edges", 0.6, loss),))
 
 
@@ -279,9 +341,22 @@ print(code_digest(f), code_digest(Edges()))
 def test_a_description_is_the_same_in_every_process(tmp_path):
     (tmp_path / "mine.py").write_text(SCRIPT)
     found = set()
-    for seed, how in ((1, ["mine.py"]), (2, ["-c", "import mine"]), (3, ["-c", "import mine"])):  # from source, and from what was compiled before
+    for seed, how in (
+        (1, ["mine.py"]),
+        (2, ["-c", "import mine"]),
+        (3, ["-c", "import mine"]),
+    ):  # from source, and from what was compiled before
         environment = {**os.environ, "PYTHONHASHSEED": str(seed), "PYTHONDONTWRITEBYTECODE": ""}
-        found.add(subprocess.run([sys.executable, *how], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout)
+        found.add(
+            subprocess.run(
+                [sys.executable, *how],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
     assert len(found) == 1
 
 

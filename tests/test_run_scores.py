@@ -1,4 +1,7 @@
-"""Scores are kept as long as what they were made with is there, and no longer; quick scores are never taken for full ones."""
+"""Scores are kept as long as what they were made with is there, and no longer.
+
+Quick scores are never taken for full ones.
+"""
 
 import json
 import math
@@ -44,8 +47,13 @@ def _quick_terms(monkeypatch):
 def run(digits, judge, tmp_path):
     for name in ("training", "independent"):
         save_judge(judge, tmp_path / f"{name}.safetensors")
-    names = {"judge": str(tmp_path / "training.safetensors"), "independent_judge": str(tmp_path / "independent.safetensors")}
-    made = Run(Recipe("tiny", "a test", "digits", STAGES, **names), tmp_path, source=digits).train("single")
+    names = {
+        "judge": str(tmp_path / "training.safetensors"),
+        "independent_judge": str(tmp_path / "independent.safetensors"),
+    }
+    made = Run(Recipe("tiny", "a test", "digits", STAGES, **names), tmp_path, source=digits).train(
+        "single"
+    )
     made.evaluate(1)
     return made
 
@@ -72,7 +80,13 @@ def forget(run, **changed):
 
 def test_scores_are_kept_where_nothing_changed(run, digits):
     assert again(run, digits)[0] == []
-    assert set(json.loads(scores(run).read_text())["made_with"]) == {"codec", "source", "protocol", "training judge", "independent judge"}
+    assert set(json.loads(scores(run).read_text())["made_with"]) == {
+        "codec",
+        "source",
+        "protocol",
+        "training judge",
+        "independent judge",
+    }
 
 
 def test_another_independent_judge_scores_anew(run, digits, judge):
@@ -110,7 +124,10 @@ def test_scores_of_version_0_1_are_kept_unless_a_difference_can_be_seen(run, dig
 
 def test_floors_belong_to_a_judges_weights(digits, judge, tmp_path):
     other = replace(judge, module=type(judge.module)(digits.shape, 10))
-    values = [prepare(digits, {"independent": own}, QUICK, tmp_path)["kid_floor"] for own in (judge, other, judge)]
+    values = [
+        prepare(digits, {"independent": own}, QUICK, tmp_path)["kid_floor"]
+        for own in (judge, other, judge)
+    ]
     assert values[0] == values[2] != values[1]
 
 
@@ -133,29 +150,47 @@ def test_quick_scores_are_labelled_and_replaced(run, digits):
     scores(run).unlink()
     again(run, digits, quick=True)
     (row,) = read_results(run.folder)[1]
-    assert row["protocol"] == "quick" and read_table(run.folder / "results.csv")[0]["protocol"] == "quick"
+    assert (
+        row["protocol"] == "quick"
+        and read_table(run.folder / "results.csv")[0]["protocol"] == "quick"
+    )
     assert again(run, digits, quick=True)[0] == []
-    assert "All scores are quick ones" in markdown_table([row]) and "| quick |" in markdown_table([row])
-    assert "All scores are quick ones" in report_page([run.folder]) and "quick scores" in report_page([run.folder])
+    assert "All scores are quick ones" in markdown_table([row]) and "| quick |" in markdown_table(
+        [row]
+    )
+    assert "All scores are quick ones" in report_page(
+        [run.folder]
+    ) and "quick scores" in report_page([run.folder])
     scored, rows = again(run, digits)
     assert scored == [POINT.key] and rows == full and "protocol" not in rows[0]
-    assert "quick" not in (run.folder / "results.csv").read_text() and "quick" not in markdown_table(rows)
+    assert "quick" not in (
+        run.folder / "results.csv"
+    ).read_text() and "quick" not in markdown_table(rows)
 
 
 def test_quick_scores_decide_nothing_and_are_not_averaged_with_others(tmp_path):
     rows = scored_recipe("rdp-mnist")
     quick = [row | {"protocol": "quick"} for row in rows]
-    assert all(verdict.holds == "undecided" and "quick" in verdict.here for verdict in decide("rdp-mnist", quick, ""))
+    assert all(
+        verdict.holds == "undecided" and "quick" in verdict.here
+        for verdict in decide("rdp-mnist", quick, "")
+    )
     assert findings_markdown("rdp-mnist", quick).startswith("All scores are quick ones")
     mixed = [*quick[:1], *rows[1:]]
-    assert "Some scores are quick ones" in markdown_table(mixed) and all(v.holds == "undecided" for v in decide("rdp-mnist", mixed, ""))
+    assert "Some scores are quick ones" in markdown_table(mixed) and all(
+        v.holds == "undecided" for v in decide("rdp-mnist", mixed, "")
+    )
     plot_run("rdp-mnist", mixed, tmp_path / "mixed.png")
 
 
 def test_the_quick_protocol_costs_a_fraction(monkeypatch):
     monkeypatch.undo()
     full, quick = Protocol(), Protocol.quick()
-    assert quick != full and quick.critic_steps * 8 <= full.critic_steps and quick.judge_steps * 6 <= full.judge_steps
+    assert (
+        quick != full
+        and quick.critic_steps * 8 <= full.critic_steps
+        and quick.judge_steps * 6 <= full.judge_steps
+    )
     assert quick.training_images <= 2000 and quick.test_images == 1000
 
 
@@ -178,7 +213,11 @@ def test_images_of_any_channels_are_scored_without_a_picture(channels, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (120, channels, 8, 8), dtype=np.uint8)
     labels = np.arange(120) % 3
     source = from_arrays("channels", (images, labels), (images[:40], labels[:40]))
-    run = Run(Recipe("tiny", "a test", "channels", STAGES, judge="dense", independent_judge="dense"), tmp_path, source=source).train("single")
+    run = Run(
+        Recipe("tiny", "a test", "channels", STAGES, judge="dense", independent_judge="dense"),
+        tmp_path,
+        source=source,
+    ).train("single")
     (row,) = run.evaluate(1)
     assert math.isfinite(row["distortion_mse"]) and not list(run.folder.rglob("samples.png"))
     assert "no pictures" in report_page([run.folder])
@@ -192,7 +231,9 @@ def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
     point = replace(group_exact().points[0], steps=2, batch=32)
     run = InvariantRun(replace(group_exact(), points=(point,)), tmp_path).train(1)
     rows = run.evaluate(1)
-    assert {"train_cpu_seconds", "train_wall_seconds"} <= rows[0].keys() and not list(run.folder.rglob("spent.json"))
+    assert {"train_cpu_seconds", "train_wall_seconds"} <= rows[0].keys() and not list(
+        run.folder.rglob("spent.json")
+    )
 
     def scored(same):
         messages = []
@@ -212,7 +253,10 @@ def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
     assert scored(same) == 0
 
 
-@pytest.mark.parametrize("text", ["[]", "3", '{"rows": 3}', '{"rows": []}', '{"rate_nats": [1]}', '{"a\\u2028b": 1}', "{"])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "3", '{"rows": 3}', '{"rows": []}', '{"rate_nats": [1]}', '{"a\\u2028b": 1}', "{"],
+)
 def test_damaged_rows_are_one_line_that_names_the_file(tmp_path, text):
     run = ContourRun(rdpc_contours(), tmp_path).train()
     run.evaluate(1)

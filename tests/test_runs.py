@@ -1,4 +1,7 @@
-"""A run with more seeds goes on from one with fewer, and from no other; scores that are there are kept."""
+"""A run with more seeds goes on from one with fewer, and from no other.
+
+Scores that are there are kept.
+"""
 
 import json
 import shutil
@@ -18,7 +21,10 @@ from test_evaluation import QUICK
 
 SHORT = TrainingConfig(epochs=1)
 PLAIN = OperatingPoint((3, 3))
-STAGES = (Stage("end-to-end", (PLAIN,), training=SHORT), Stage("universal", (PLAIN,), "universal", PLAIN, "end-to-end", SHORT))
+STAGES = (
+    Stage("end-to-end", (PLAIN,), training=SHORT),
+    Stage("universal", (PLAIN,), "universal", PLAIN, "end-to-end", SHORT),
+)
 RECIPE = Recipe("small", "a test", "digits", STAGES, judge="dense")
 
 
@@ -35,7 +41,11 @@ def trained(run):
 
 
 def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "config.json"}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != "config.json"
+    }
 
 
 def test_seeds_that_were_trained_are_taken_over(tmp_path):
@@ -71,7 +81,9 @@ def test_half_a_training_and_strange_folders_are_passed_by(tmp_path):
     (tmp_path / "small-broken").mkdir()
     (tmp_path / "small-broken" / "config.json").write_text("{")
     (tmp_path / "small-other").mkdir()
-    (tmp_path / "small-other" / "config.json").write_text(json.dumps({"recipe": {"name": "small", "points": []}}))
+    (tmp_path / "small-other" / "config.json").write_text(
+        json.dumps({"recipe": {"name": "small", "points": []}})
+    )
     assert ("end-to-end", "2x3_d1_p0_c0_s0") in trained(Run(with_seeds(RECIPE, 2), tmp_path))
 
 
@@ -101,7 +113,9 @@ def test_two_processes_may_take_over_at_once(tmp_path, monkeypatch):
     (one.folder / place / "checkpoint.safetensors").write_bytes(b"left over")
     monkeypatch.setattr("quadrate.experiments.runs.seeds.shutil.copytree", slower)
     assert ("end-to-end", "2x3_d1_p0_c0_s0") not in trained(two)
-    assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
+    assert not [
+        path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")
+    ]
 
 
 def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
@@ -114,7 +128,9 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("quadrate.experiments.runs.seeds.shutil.copytree", full)
     with pytest.raises(QuadrateError, match=r"cannot copy .*: No space left on device; make room"):
         two.train("single")
-    assert not [path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")]
+    assert not [
+        path for path in two.folder.rglob("*") if path.is_dir() and path.name.startswith(".")
+    ]
 
 
 def test_invariant_runs_take_over_codecs_and_scores(tmp_path, monkeypatch):
@@ -152,7 +168,10 @@ def test_what_was_scored_is_kept_and_what_is_new_is_added(tmp_path, monkeypatch)
     written = path.stat().st_mtime_ns
     run.evaluate(1)
     assert path.stat().st_mtime_ns == written
-    old = {name: value for name, value in row.items() if not name.startswith("w1_certified")} | {"kid": 7.0, "rate_entropy_bits": 1.5}
+    old = {name: value for name, value in row.items() if not name.startswith("w1_certified")} | {
+        "kid": 7.0,
+        "rate_entropy_bits": 1.5,
+    }
     path.write_text(json.dumps(old))
 
     def never(*arguments, **options):

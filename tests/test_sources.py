@@ -17,7 +17,18 @@ from PIL import Image
 
 import formats
 from quadrate.errors import QuadrateError
-from quadrate.sources import SOURCE_NAMES, Source, Split, catalog, from_arrays, from_dataset, from_folder, load_source, pixels, readers
+from quadrate.sources import (
+    SOURCE_NAMES,
+    Source,
+    Split,
+    catalog,
+    from_arrays,
+    from_dataset,
+    from_folder,
+    load_source,
+    pixels,
+    readers,
+)
 from quadrate.sources.catalog import DataFile, DataSet
 from quadrate.sources.matlab import matlab_arrays
 from quadrate.sources.readers import read_cifar, read_idx, read_svhn
@@ -72,7 +83,9 @@ def test_split_refuses_other_shapes_and_dtypes(images, labels):
 def test_source_refuses_mismatched_splits_labels_and_noise():
     a = Split(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]))
     b = Split(torch.zeros(2, 1, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]))
-    with pytest.raises(QuadrateError, match=r"one shape .* train has \(1, 2, 2\), test \(1, 2, 3\)"):
+    with pytest.raises(
+        QuadrateError, match=r"one shape .* train has \(1, 2, 2\), test \(1, 2, 3\)"
+    ):
         Source("s", a, a, b, 2, "")
     with pytest.raises(QuadrateError, match=r"must lie in 0\.\.0; train has 0\.\.1"):
         Source("s", a, a, a, 1, "")
@@ -106,13 +119,17 @@ def test_observe_is_the_identity_without_noise_and_draws_nothing():
 
 def test_observe_is_decided_by_the_generator():
     x = torch.rand(2, 3, 1, 2, 2)
-    first, again, other = (tiny(0.3).observe(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        tiny(0.3).observe(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == x.shape and first.dtype == x.dtype
 
 
 def test_observe_adds_unclipped_unbiased_gaussian_noise():
-    x = torch.cat([torch.zeros(50_000), torch.ones(50_000)]).reshape(-1, 1, 10, 10)  # the values at which clipping would bias
+    x = torch.cat([torch.zeros(50_000), torch.ones(50_000)]).reshape(
+        -1, 1, 10, 10
+    )  # the values at which clipping would bias
     noise = (tiny(0.4).observe(x, torch.Generator().manual_seed(0)) - x).flatten()
     for half in noise.split(50_000):
         assert abs(half.mean()) < 5 * 0.4 / 50_000**0.5
@@ -132,26 +149,40 @@ def test_validation_is_a_twelfth_and_disjoint():
     images = np.arange(120, dtype=np.uint8).reshape(120, 1, 1, 1)  # each image is its own number
     labels = np.arange(120) % 10
     source = from_arrays("s", (images, labels), (images, labels))
-    train, validation = source.train.images.flatten().tolist(), source.validation.images.flatten().tolist()
+    train = source.train.images.flatten().tolist()
+    validation = source.validation.images.flatten().tolist()
     assert len(validation) == 10 and sorted(train + validation) == list(range(120))
     assert source.validation.labels.tolist() == [number % 10 for number in validation]
     assert torch.equal(source.test.images, torch.from_numpy(images))
-    # The fixed split of everything published: if this line fails, every number published before is void.
+    # The fixed split of everything published: if this line fails, every number published before is
+    # void.
     assert validation == [27, 50, 105, 16, 119, 107, 99, 49, 23, 62]
 
 
 def test_fingerprint_follows_the_contents():
     images, labels = random_images((24, 1, 4, 4))
-    splits = dict(train=(images, labels), validation=(images[:4], labels[:4]), test=(images[4:8], labels[4:8]))
+    splits = dict(
+        train=(images, labels), validation=(images[:4], labels[:4]), test=(images[4:8], labels[4:8])
+    )
     first = from_arrays("a", **splits).fingerprint
     assert len(first) == 64 and first == from_arrays("b", **splits).fingerprint
-    assert first == from_arrays("a", **{name: (torch.tensor(x), torch.tensor(y)) for name, (x, y) in splits.items()}).fingerprint
+    assert (
+        first
+        == from_arrays(
+            "a", **{name: (torch.tensor(x), torch.tensor(y)) for name, (x, y) in splits.items()}
+        ).fingerprint
+    )
     changed_image, changed_label = images.copy(), labels.copy()
     changed_image[0, 0, 0, 0] ^= 1
     changed_label[0] ^= 1
     swapped = dict(splits, validation=splits["test"], test=splits["validation"])
     reshaped = {name: (x.reshape(-1, 1, 2, 8), y) for name, (x, y) in splits.items()}
-    others = [dict(splits, train=(changed_image, labels)), dict(splits, train=(images, changed_label)), swapped, reshaped]
+    others = [
+        dict(splits, train=(changed_image, labels)),
+        dict(splits, train=(images, changed_label)),
+        swapped,
+        reshaped,
+    ]
     assert len({first, *(from_arrays("a", **other).fingerprint for other in others)}) == 5
 
 
@@ -161,7 +192,10 @@ def test_from_arrays_copies_and_takes_any_layout_in_memory():
     source = from_arrays("s", (backwards, labels[::-1]), (images, labels), (images, labels))
     expected = backwards.copy()[:, np.newaxis]
     images[:] = 0
-    assert np.array_equal(source.train.images.numpy(), expected) and source.train.images.is_contiguous()
+    assert (
+        np.array_equal(source.train.images.numpy(), expected)
+        and source.train.images.is_contiguous()
+    )
 
 
 def test_from_arrays_rounds_floats_to_levels():
@@ -169,7 +203,9 @@ def test_from_arrays_rounds_floats_to_levels():
     for scaled in (images / 255, (images / 255).astype(np.float32), torch.tensor(images) / 255):
         source = from_arrays("s", (scaled, labels), (scaled, labels), (scaled, labels))
         assert np.array_equal(source.test.images.numpy(), images)
-    assert np.array_equal(to_uint8(np.array([0.0, 0.0019, 0.0020, 0.9979, 0.9981]), "here"), [0, 0, 1, 254, 255])
+    assert np.array_equal(
+        to_uint8(np.array([0.0, 0.0019, 0.0020, 0.9979, 0.9981]), "here"), [0, 0, 1, 254, 255]
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,7 +235,9 @@ def test_idx_round_trip(tmp_path, pack):
     (tmp_path / "images").write_bytes(pack(formats.idx_bytes(images)))
     (tmp_path / "labels").write_bytes(pack(formats.idx_bytes(labels)))
     read_images, read_labels = read_idx(tmp_path / "images", tmp_path / "labels", 10)
-    assert np.array_equal(read_images, images[:, np.newaxis]) and np.array_equal(read_labels, labels)
+    assert np.array_equal(read_images, images[:, np.newaxis]) and np.array_equal(
+        read_labels, labels
+    )
     assert read_images.dtype == np.uint8 and read_labels.dtype == np.int64
 
 
@@ -230,7 +268,10 @@ def test_broken_idx(tmp_path, data, message):
 
 def test_idx_labels_must_fit(tmp_path):
     (tmp_path / "images").write_bytes(IDX)
-    for labels, message in (([0, 1, 2], "3 labels for the 2 images"), ([0, 10], r"0\.\.9; found 10")):
+    for labels, message in (
+        ([0, 1, 2], "3 labels for the 2 images"),
+        ([0, 10], r"0\.\.9; found 10"),
+    ):
         (tmp_path / "labels").write_bytes(formats.idx_bytes(np.array(labels)))
         with pytest.raises(QuadrateError, match=f"^{tmp_path}/labels: .*{message}"):
             read_idx(tmp_path / "images", tmp_path / "labels", 10)
@@ -257,7 +298,11 @@ def test_svhn_round_trip(tmp_path, compressed):
     formats.write_svhn(tmp_path / "a.mat", images, labels)
     if not compressed:
         arrays = loadmat(tmp_path / "a.mat")
-        extra = {"extra": np.arange(6.0).reshape(2, 3), "cells": np.array([["a"], [1.0]], object), "text": "abc"}
+        extra = {
+            "extra": np.arange(6.0).reshape(2, 3),
+            "cells": np.array([["a"], [1.0]], object),
+            "text": "abc",
+        }
         savemat(tmp_path / "a.mat", {**extra, "X": arrays["X"], "y": arrays["y"].astype(float)})
     read_images, read_labels = read_svhn(tmp_path / "a.mat")
     assert np.array_equal(read_images, images) and np.array_equal(read_labels, labels)
@@ -270,8 +315,15 @@ def test_matlab_arrays_as_scipy_writes_them(tmp_path, compressed):
 
     rng = np.random.default_rng(0)
     kinds = ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8")
-    arrays = {f"an_array_of_{kind}"[:length]: rng.integers(0, 100, (3, 2, 1 + length % 5)).astype(kind) for length, kind in enumerate(kinds, 7)}
-    savemat(tmp_path / "a.mat", {**arrays, "text": "abc", "cells": np.array([["a", 1.0]], object), "other": 1.0}, do_compression=compressed)
+    arrays = {
+        f"an_array_of_{kind}"[:length]: rng.integers(0, 100, (3, 2, 1 + length % 5)).astype(kind)
+        for length, kind in enumerate(kinds, 7)
+    }
+    savemat(
+        tmp_path / "a.mat",
+        {**arrays, "text": "abc", "cells": np.array([["a", 1.0]], object), "other": 1.0},
+        do_compression=compressed,
+    )
     read = matlab_arrays((tmp_path / "a.mat").read_bytes(), (*arrays, "cells"), 10_000)
     assert read.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -303,7 +355,10 @@ def test_svhn_with_other_arrays(tmp_path):
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_broken_svhn_never_crashes(tmp_path, compressed):
-    """A truncation anywhere is an error; changed bytes give an error or other values, and never another exception."""
+    """A truncation anywhere is an error.
+
+    Changed bytes give an error or other values, and never another exception.
+    """
     from scipy.io import savemat
 
     x, y = random_images((4, 3, 32, 32))[0].transpose(2, 3, 1, 0), np.ones((4, 1), np.uint8)
@@ -342,10 +397,14 @@ def test_svhn_bomb_is_refused(tmp_path, monkeypatch):
 TRAIN, TEST = random_images((15, 3, 32, 32), 1), random_images((4, 3, 32, 32), 2)
 
 
-@pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize(
+    "tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT]
+)
 def test_cifar_archive_round_trip(tmp_path, tar_format):
     formats.write_tar(tmp_path / "c.tar.gz", formats.cifar_batches(TRAIN, TEST), tar_format)
-    for (images, labels), (read_images, read_labels) in zip((TRAIN, TEST), read_cifar(tmp_path / "c.tar.gz"), strict=True):
+    for (images, labels), (read_images, read_labels) in zip(
+        (TRAIN, TEST), read_cifar(tmp_path / "c.tar.gz"), strict=True
+    ):
         assert np.array_equal(read_images, images) and np.array_equal(read_labels, labels)
 
 
@@ -353,7 +412,11 @@ def test_cifar_folder_is_read_like_the_archive(tmp_path):
     for name, data in formats.cifar_batches(TRAIN, TEST).items():
         (tmp_path / name).write_bytes(data)
     (images, labels), (test_images, _) = read_cifar(tmp_path)
-    assert np.array_equal(images, TRAIN[0]) and np.array_equal(labels, TRAIN[1]) and np.array_equal(test_images, TEST[0])
+    assert (
+        np.array_equal(images, TRAIN[0])
+        and np.array_equal(labels, TRAIN[1])
+        and np.array_equal(test_images, TEST[0])
+    )
     (tmp_path / "data_batch_3.bin").unlink()
     with pytest.raises(QuadrateError, match=f"^{tmp_path}: lacks data_batch_3.bin$"):
         read_cifar(tmp_path)
@@ -362,7 +425,10 @@ def test_cifar_folder_is_read_like_the_archive(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda batch: batch[:-1], "data_batch_2.bin is truncated .* 9218 bytes .* 3073-byte records"),
+        (
+            lambda batch: batch[:-1],
+            "data_batch_2.bin is truncated .* 9218 bytes .* 3073-byte records",
+        ),
         (lambda batch: b"", "data_batch_2.bin is truncated .* 0 bytes"),
         (lambda batch: b"\x0a" + batch[1:], r"0\.\.9; found 10"),
     ],
@@ -380,7 +446,9 @@ def test_broken_cifar_archive(tmp_path):
     formats.write_tar(path, formats.cifar_batches(TRAIN, TEST))
     packed = path.read_bytes()
     data = gzip.decompress(packed)
-    backwards = bytearray(data)  # a negative size, under a right checksum: a reader that follows it goes round in circles
+    backwards = bytearray(
+        data
+    )  # a negative size, under a right checksum: a reader that follows it goes round in circles
     backwards[512 + 124 : 512 + 136] = b"-0000001000\0"
     backwards[512 + 148 : 512 + 156] = b" " * 8
     backwards[512 + 148 : 512 + 156] = b"%06o\0 " % sum(backwards[512:1024])
@@ -418,14 +486,29 @@ def test_digits(no_network):
     source = load_source("digits")
     splits = (source.train, source.validation, source.test)
     assert [len(split) for split in splits] == [1197, 200, 400]
-    assert source.shape == (1, 8, 8) and source.classes == 10 and source.name == "digits" and source.noise_std == 0
-    assert all(len(split.labels.bincount(minlength=10)) == 10 and split.labels.bincount().min() > 10 for split in splits)
+    assert (
+        source.shape == (1, 8, 8)
+        and source.classes == 10
+        and source.name == "digits"
+        and source.noise_std == 0
+    )
+    assert all(
+        len(split.labels.bincount(minlength=10)) == 10 and split.labels.bincount().min() > 10
+        for split in splits
+    )
     levels = torch.cat([split.images for split in splits]).unique().tolist()
     assert levels == [round(value * 255 / 16) for value in range(17)]
     # All of scikit-learn's digits, each once, with its own label.
-    ours = sorted((bytes(image.numpy()), int(label)) for split in splits for image, label in zip(split.images, split.labels, strict=True))
+    ours = sorted(
+        (bytes(image.numpy()), int(label))
+        for split in splits
+        for image, label in zip(split.images, split.labels, strict=True)
+    )
     bunch = load_digits()
-    theirs = sorted((bytes(np.rint(image * 255 / 16).astype(np.uint8)), int(label)) for image, label in zip(bunch.images, bunch.target, strict=True))
+    theirs = sorted(
+        (bytes(np.rint(image * 255 / 16).astype(np.uint8)), int(label))
+        for image, label in zip(bunch.images, bunch.target, strict=True)
+    )
     assert ours == theirs
     assert source.fingerprint == load_source("digits").fingerprint
     assert not no_network
@@ -440,19 +523,29 @@ def test_idx_sets_from_a_local_folder(tmp_path, monkeypatch, no_network, name, z
     source = load_source(name)
     assert source.shape == (1, 28, 28) and source.classes == 10
     assert [len(split) for split in (source.train, source.validation, source.test)] == [55, 5, 10]
-    assert np.array_equal(source.test.images[:, 0].numpy(), test[0]) and source.test.labels.tolist() == test[1].tolist()
+    assert (
+        np.array_equal(source.test.images[:, 0].numpy(), test[0])
+        and source.test.labels.tolist() == test[1].tolist()
+    )
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path / "elsewhere"))
-    assert load_source(name, data_dir=tmp_path).fingerprint == source.fingerprint  # the argument goes before the variable
+    assert (
+        load_source(name, data_dir=tmp_path).fingerprint == source.fingerprint
+    )  # the argument goes before the variable
     assert not no_network
 
 
 def test_colour_sets_from_a_local_folder(tmp_path, no_network):
     formats.write_svhn(tmp_path / "svhn/train_32x32.mat", *TRAIN)
     formats.write_svhn(tmp_path / "svhn/test_32x32.mat", *TEST)
-    formats.write_tar(tmp_path / "cifar-10/cifar-10-binary.tar.gz", formats.cifar_batches(TRAIN, TEST))
+    formats.write_tar(
+        tmp_path / "cifar-10/cifar-10-binary.tar.gz", formats.cifar_batches(TRAIN, TEST)
+    )
     svhn, cifar = load_source("svhn", tmp_path), load_source("cifar-10", tmp_path)
     assert svhn.shape == (3, 32, 32) and svhn.fingerprint == cifar.fingerprint
-    assert np.array_equal(svhn.test.images.numpy(), TEST[0]) and svhn.test.labels.tolist() == TEST[1].tolist()
+    assert (
+        np.array_equal(svhn.test.images.numpy(), TEST[0])
+        and svhn.test.labels.tolist() == TEST[1].tolist()
+    )
     assert not no_network
 
 
@@ -479,7 +572,9 @@ def test_missing_data_without_a_network(tmp_path, no_network, capfd):
     ):
         assert part in message
     assert "\n" not in message and "train-images" not in message
-    assert no_network == [address + "t10k-labels-idx1-ubyte.gz" for address in catalog.DOWNLOADS["mnist"].addresses]
+    assert no_network == [
+        address + "t10k-labels-idx1-ubyte.gz" for address in catalog.DOWNLOADS["mnist"].addresses
+    ]
     assert capfd.readouterr() == ("", "")  # pooch says nothing
     with pytest.raises(QuadrateError, match="train_32x32.mat, test_32x32.mat; looked in no folder"):
         load_source("svhn")
@@ -487,13 +582,18 @@ def test_missing_data_without_a_network(tmp_path, no_network, capfd):
 
 def test_missing_data_folder(tmp_path, monkeypatch, no_network):
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path / "none"))
-    with pytest.raises(QuadrateError, match=f"mnist: the data folder {tmp_path}/none does not exist"):
+    with pytest.raises(
+        QuadrateError, match=f"mnist: the data folder {tmp_path}/none does not exist"
+    ):
         load_source("mnist")
     assert not no_network
 
 
 def test_download_checks_and_tries_mirrors(tmp_path, monkeypatch):
-    """Against a server on this machine: the first address lacks the file, the second has another, the third the right one."""
+    """Against a server on this machine.
+
+    The first address lacks the file, the second has another, the third the right one.
+    """
     formats.write_mnist(tmp_path / "right", random_images((12, 28, 28)), random_images((2, 28, 28)))
     names = [file.name for file in catalog.DOWNLOADS["mnist"].files]
     (tmp_path / "wrong").mkdir()
@@ -515,18 +615,37 @@ def test_download_checks_and_tries_mirrors(tmp_path, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        addresses = tuple(f"http://127.0.0.1:{server.server_port}/{folder}/" for folder in ("none", "wrong", "right"))
-        files = tuple(DataFile(name, f"md5:{hashlib.md5((tmp_path / 'right' / name).read_bytes()).hexdigest()}") for name in names)
+        addresses = tuple(
+            f"http://127.0.0.1:{server.server_port}/{folder}/"
+            for folder in ("none", "wrong", "right")
+        )
+        files = tuple(
+            DataFile(
+                name, f"md5:{hashlib.md5((tmp_path / 'right' / name).read_bytes()).hexdigest()}"
+            )
+            for name in names
+        )
         read = catalog.DOWNLOADS["mnist"].read
         try:
             monkeypatch.setitem(catalog.DOWNLOADS, "mnist", DataSet(files, addresses, read))
             downloaded = load_source("mnist")
-            assert downloaded.fingerprint == load_source("mnist", tmp_path_with(tmp_path, "right")).fingerprint
+            assert (
+                downloaded.fingerprint
+                == load_source("mnist", tmp_path_with(tmp_path, "right")).fingerprint
+            )
             asked.clear()
-            assert load_source("mnist").fingerprint == downloaded.fingerprint and not asked  # the cache serves the second time
+            assert (
+                load_source("mnist").fingerprint == downloaded.fingerprint and not asked
+            )  # the cache serves the second time
             files = tuple(DataFile(file.name, "md5:" + "0" * 32) for file in files)
             monkeypatch.setitem(catalog.DOWNLOADS, "mnist", DataSet(files, addresses, read))
-            with pytest.raises(QuadrateError, match=r"127\.0\.0\.1: HTTP status 404, 127\.0\.0\.1: wrong checksum, 127\.0\.0\.1: wrong checksum"):
+            with pytest.raises(
+                QuadrateError,
+                match=(
+                    r"127\.0\.0\.1: HTTP status 404, 127\.0\.0\.1: wrong checksum, 127\.0\.0\.1:"
+                    r" wrong checksum"
+                ),
+            ):
                 load_source("mnist")
         finally:
             server.shutdown()
@@ -542,8 +661,12 @@ def tmp_path_with(tmp_path: Path, folder: str) -> Path:
 
 def test_published_files_have_addresses_and_checksums():
     for data_set in catalog.DOWNLOADS.values():
-        assert data_set.addresses and all(address.startswith("http") and address.endswith("/") for address in data_set.addresses)
-        assert all(file.checksum.startswith("md5:") and len(file.checksum) == 36 for file in data_set.files)
+        assert data_set.addresses and all(
+            address.startswith("http") and address.endswith("/") for address in data_set.addresses
+        )
+        assert all(
+            file.checksum.startswith("md5:") and len(file.checksum) == 36 for file in data_set.files
+        )
     assert SOURCE_NAMES == ("digits", "mnist", "fashion-mnist", "svhn", "cifar-10")
 
 
@@ -559,7 +682,13 @@ def test_load_source_takes_paths(tmp_path, no_network):
 @pytest.mark.parametrize("asked", ["mnits", Path("digits"), "/no/such/folder"])
 def test_unknown_source(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(QuadrateError, match=f"unknown source '{asked}': expected one of digits, mnist, .*cifar-10, or the path of a folder"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            f"unknown source '{asked}': expected one of digits, mnist, .*cifar-10, or the path of a"
+            " folder"
+        ),
+    ):
         load_source(asked)
 
 
@@ -577,7 +706,10 @@ def test_folder_of_classes(tmp_path):
     assert [len(split) for split in splits] == [16, 2, 2]
     numbers = [split.images[:, 0, 0, 0].tolist() for split in splits]
     assert sorted(sum(numbers, [])) == list(range(20))
-    assert all(split.labels.tolist() == [number // 10 for number in part] for split, part in zip(splits, numbers, strict=True))
+    assert all(
+        split.labels.tolist() == [number // 10 for number in part]
+        for split, part in zip(splits, numbers, strict=True)
+    )
     assert source.fingerprint == from_folder(tmp_path / "data").fingerprint
 
 
@@ -589,21 +721,36 @@ def test_folder_with_splits(tmp_path, with_validation):
         formats.write_folder(tmp_path / "validation", count=2, mode="RGBA")
     source = from_folder(tmp_path)
     assert source.shape == (3, 5, 6) and source.classes == 2
-    assert [len(split) for split in (source.train, source.validation, source.test)] == ([24, 4, 3] if with_validation else [22, 2, 3])
+    assert [len(split) for split in (source.train, source.validation, source.test)] == (
+        [24, 4, 3] if with_validation else [22, 2, 3]
+    )
     assert source.test.labels.tolist() == [1, 1, 1]
     assert source.test.images[:, :, 4, 5].tolist() == [[0, 1, 2], [1, 1, 2], [2, 1, 2]]
     (tmp_path / "test/triangle").mkdir()
-    with pytest.raises(QuadrateError, match=f"^{tmp_path}/test/triangle: a class that the training set lacks; it has circle, square"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            f"^{tmp_path}/test/triangle: a class that the training set lacks; it has circle, square"
+        ),
+    ):
         from_folder(tmp_path)
 
 
 def test_folder_names_the_first_image_that_differs(tmp_path):
     formats.write_folder(tmp_path)
     Image.new("L", (6, 4)).save(tmp_path / "circle/007.png")
-    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: its shape is \(1, 4, 6\) \(C, H, W\); the first has \(1, 5, 6\)"):
+    with pytest.raises(
+        QuadrateError,
+        match=(
+            rf"^{tmp_path}/circle/007.png: its shape is \(1, 4, 6\) \(C, H, W\); the first has \(1,"
+            r" 5, 6\)"
+        ),
+    ):
         from_folder(tmp_path)
     Image.new("RGB", (6, 5)).save(tmp_path / "circle/007.png")
-    with pytest.raises(QuadrateError, match=rf"^{tmp_path}/circle/007.png: its shape is \(3, 5, 6\)"):
+    with pytest.raises(
+        QuadrateError, match=rf"^{tmp_path}/circle/007.png: its shape is \(3, 5, 6\)"
+    ):
         from_folder(tmp_path)
 
 
@@ -626,7 +773,9 @@ def test_folders_without_enough(tmp_path):
     with pytest.raises(QuadrateError, match="at least 10 images; found 8"):
         from_folder(tmp_path)
     (tmp_path / "triangle").mkdir()
-    with pytest.raises(QuadrateError, match=f"^{tmp_path}/triangle: no images; expected files that end in .bmp, "):
+    with pytest.raises(
+        QuadrateError, match=f"^{tmp_path}/triangle: no images; expected files that end in .bmp, "
+    ):
         from_folder(tmp_path)
 
 
@@ -677,10 +826,20 @@ def test_dataset_forms_agree(convert):
     data = images_as(convert, COLOUR)
     source = from_dataset("pairs", data, data, data)
     assert source.shape == (3, 5, 6) and source.classes == 3 and source.name == "pairs"
-    assert np.array_equal(source.train.images.numpy(), COLOUR) and source.test.labels.tolist() == [0, 1, 2] * 4
+    assert (
+        np.array_equal(source.train.images.numpy(), COLOUR)
+        and source.test.labels.tolist() == [0, 1, 2] * 4
+    )
 
 
-@pytest.mark.parametrize("convert", [lambda image: image, lambda image: Image.fromarray(image), lambda image: torch.tensor(image)[None]])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda image: image,
+        lambda image: Image.fromarray(image),
+        lambda image: torch.tensor(image)[None],
+    ],
+)
 def test_gray_datasets_and_streams(convert):
     gray = COLOUR[:, 0]
     data = images_as(convert, gray)
@@ -697,14 +856,19 @@ def test_ambiguous_images_follow_custom():
 
 
 def test_labels_of_any_integer_type():
-    data = Pairs([(COLOUR[0], label) for label in (1, np.uint8(1), np.int64(1), torch.tensor(1))] * 3)
+    data = Pairs(
+        [(COLOUR[0], label) for label in (1, np.uint8(1), np.int64(1), torch.tensor(1))] * 3
+    )
     assert from_dataset("s", data, data).test.labels.tolist() == [1] * 12
 
 
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ((COLOUR[0], 1.5), r"expected a pair \(image, integer label\), or \(image, None\); got \(ndarray, float\)"),
+        (
+            (COLOUR[0], 1.5),
+            r"expected a pair \(image, integer label\), or \(image, None\); got \(ndarray, float\)",
+        ),
         (COLOUR[0], "expected a pair .* got ndarray"),
         ((COLOUR[0], 1, 2), r"got \(ndarray, int, int\)"),
         ((COLOUR[0][:, 1:], 1), r"its shape is \(3, 4, 6\) \(C, H, W\); the first has \(3, 5, 6\)"),
@@ -730,12 +894,34 @@ def test_empty_dataset():
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not Path(os.environ.get("QUADRATE_DATA", "/none"), "mnist").is_dir(), reason="needs MNIST under QUADRATE_DATA")
+@pytest.mark.skipif(
+    not Path(os.environ.get("QUADRATE_DATA", "/none"), "mnist").is_dir(),
+    reason="needs MNIST under QUADRATE_DATA",
+)
 def test_real_mnist():
     source = load_source("mnist")
-    assert [len(split) for split in (source.train, source.validation, source.test)] == [55_000, 5_000, 10_000]
+    assert [len(split) for split in (source.train, source.validation, source.test)] == [
+        55_000,
+        5_000,
+        10_000,
+    ]
     published = torch.cat([source.train.labels, source.validation.labels]).bincount().tolist()
     assert published == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert source.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert source.test.labels.bincount().tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
     both = torch.cat([source.train.images, source.validation.images])
-    assert abs(pixels(both).mean() - 0.1307) < 1e-4 and source.shape == (1, 28, 28)  # the mean that everyone normalizes by
+    assert abs(pixels(both).mean() - 0.1307) < 1e-4 and source.shape == (
+        1,
+        28,
+        28,
+    )  # the mean that everyone normalizes by

@@ -9,8 +9,24 @@ from PIL import Image, ImageEnhance
 from scipy.stats import kstest
 
 from quadrate.errors import QuadrateError
-from quadrate.sources.symmetry import AUGMENTATIONS, Affine, Augmentation, ColourJitter, HorizontalFlip, RandomGrey, ResizedCrop
-from quadrate.sources.symmetry.augment import brightness, compose, contrast, hue, luma, resample, saturation
+from quadrate.sources.symmetry import (
+    AUGMENTATIONS,
+    Affine,
+    Augmentation,
+    ColourJitter,
+    HorizontalFlip,
+    RandomGrey,
+    ResizedCrop,
+)
+from quadrate.sources.symmetry.augment import (
+    brightness,
+    compose,
+    contrast,
+    hue,
+    luma,
+    resample,
+    saturation,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -24,33 +40,49 @@ def random_images(*shape: int, seed: int = 0) -> torch.Tensor:
 # --- geometry ---
 
 
-def recovered_maps(augmentation: Augmentation, count: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """The maps (count, 2, 3) in pixels about the middle that the augmentation draws, result to source, read off transformed coordinates.
+def recovered_maps(
+    augmentation: Augmentation, count: int, height: int, width: int, seed: int = 0
+) -> torch.Tensor:
+    """The maps (count, 2, 3) in pixels about the middle that the augmentation draws, result to
+    source, read off transformed coordinates.
 
-    The channels hold each pixel's own x and y, scaled into [0, 1], and ones. Bilinear interpolation is exact on these where all that it looks at lies
-    inside, which the ones tell.
-    """
+    The channels hold each pixel's own x and y, scaled into [0, 1], and ones. Bilinear interpolation
+    is exact on these where all that it looks at lies inside, which the ones tell."""
     x = torch.arange(width, dtype=torch.float64) - (width - 1) / 2
     y = torch.arange(height, dtype=torch.float64) - (height - 1) / 2
-    ramps = torch.stack([(x / width + 0.5).expand(height, width), (y / height + 0.5)[:, None].expand(height, width), torch.ones(height, width)])
+    ramps = torch.stack(
+        [
+            (x / width + 0.5).expand(height, width),
+            (y / height + 0.5)[:, None].expand(height, width),
+            torch.ones(height, width),
+        ]
+    )
     result = augmentation.member(ramps.float().expand(count, -1, -1, -1), generator(seed)).double()
-    grid = torch.stack([x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)], dim=-1).reshape(-1, 3)
+    grid = torch.stack(
+        [x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)],
+        dim=-1,
+    ).reshape(-1, 3)
     maps = []
     for image in result:
         inside = (image[2] > 1 - 1e-5).flatten()
-        sources = torch.stack([(image[0] - 0.5) * width, (image[1] - 0.5) * height], dim=-1).reshape(-1, 2)
+        sources = torch.stack(
+            [(image[0] - 0.5) * width, (image[1] - 0.5) * height], dim=-1
+        ).reshape(-1, 2)
         maps.append(torch.linalg.lstsq(grid[inside], sources[inside]).solution.T)
     return torch.stack(maps)
 
 
 def is_uniform(values: torch.Tensor, low: float, high: float) -> bool:
     """Whether they fill [low, high] and look uniform on it; to the precision of float32 pixels."""
-    inside = low - 1e-3 * (high - low) <= values.min() and values.max() <= high + 1e-3 * (high - low)
+    inside = low - 1e-3 * (high - low) <= values.min() and values.max() <= high + 1e-3 * (
+        high - low
+    )
     return bool(inside and kstest(values.numpy(), "uniform", args=(low, high - low)).pvalue > 0.001)
 
 
 @pytest.mark.parametrize(
-    ("name", "translate", "degrees", "scale", "shear"), [("mnist-aug", 0.25, 45, (0.6, 1.4), 25), ("mnist-less", 0.15, 15, (0.8, 1.2), 15)]
+    ("name", "translate", "degrees", "scale", "shear"),
+    [("mnist-aug", 0.25, 45, (0.6, 1.4), 25), ("mnist-less", 0.15, 15, (0.8, 1.2), 15)],
 )
 def test_affine_parameters_are_recovered_and_uniform(name, translate, degrees, scale, shear):
     """The image's points move by translation, rotation, scaling and shear in this order, on an image that is not square."""
@@ -59,9 +91,13 @@ def test_affine_parameters_are_recovered_and_uniform(name, translate, degrees, s
     forward = torch.linalg.inv(maps[:, :, :2])  # = shear · scale · rotation
     sizes, angles = forward[:, 1].norm(dim=1), torch.atan2(forward[:, 1, 0], forward[:, 1, 1])
     cosines, sines = angles.cos(), angles.sin()
-    leans = torch.stack([forward[:, 0, 0] / sizes, forward[:, 0, 1] / sizes], 1) - torch.stack([cosines, -sines], 1)  # tan(shear)·(sin, cos)
+    leans = torch.stack([forward[:, 0, 0] / sizes, forward[:, 0, 1] / sizes], 1) - torch.stack(
+        [cosines, -sines], 1
+    )  # tan(shear)·(sin, cos)
     tangents = (leans * torch.stack([sines, cosines], 1)).sum(1)
-    torch.testing.assert_close(leans, tangents[:, None] * torch.stack([sines, cosines], 1), atol=2e-3, rtol=0)  # there is no other lean
+    torch.testing.assert_close(
+        leans, tangents[:, None] * torch.stack([sines, cosines], 1), atol=2e-3, rtol=0
+    )  # there is no other lean
     shifts = -maps[:, :, 2]
     drawn = {
         "x": (shifts[:, 0] / width, -translate, translate),
@@ -72,26 +108,35 @@ def test_affine_parameters_are_recovered_and_uniform(name, translate, degrees, s
     }
     for what, (values, low, high) in drawn.items():
         assert is_uniform(values, low, high), what
-    correlations = torch.corrcoef(torch.stack([values for values, _, _ in drawn.values()])) - torch.eye(5)
+    correlations = torch.corrcoef(
+        torch.stack([values for values, _, _ in drawn.values()])
+    ) - torch.eye(5)
     assert correlations.abs().max() < 5 / count**0.5
 
 
 def test_crops_are_recovered():
     height, width, count = 40, 60, 2000
-    maps = recovered_maps(Augmentation((ResizedCrop(), HorizontalFlip()), padding="border"), count, height, width)
+    maps = recovered_maps(
+        Augmentation((ResizedCrop(), HorizontalFlip()), padding="border"), count, height, width
+    )
     assert maps[:, 0, 1].abs().max() < 1e-3 and maps[:, 1, 0].abs().max() < 1e-3
     flipped = (maps[:, 0, 0] < 0).double().mean()
     assert abs(flipped - 0.5) < 4 * 0.5 / count**0.5
     across, down = maps[:, 0, 0].abs(), maps[:, 1, 1]
     assert is_uniform_given_fit(across * down, across * width / (down * height), width / height)
     for size, shift, pixels in ((across, maps[:, 0, 2], width), (down, maps[:, 1, 2], height)):
-        assert size.max() < 1 + 1e-3 and (shift.abs() / pixels + size / 2).max() < 0.5 + 1e-3  # the box lies inside
+        assert (
+            size.max() < 1 + 1e-3 and (shift.abs() / pixels + size / 2).max() < 0.5 + 1e-3
+        )  # the box lies inside
         room = 1 - size > 0.02
         assert is_uniform((shift / pixels / (1 - size))[room].clamp(-0.5, 0.5), -0.5, 0.5)
 
 
 def is_uniform_given_fit(area: torch.Tensor, ratio: torch.Tensor, aspect: float) -> bool:
-    """Whether (area, log ratio) is uniform on its box where the crop fits: then so are areas given the ratio, up to the largest that fits."""
+    """Whether (area, log ratio) is uniform on its box where the crop fits.
+
+    Then so are areas given the ratio, up to the largest that fits.
+    """
     assert area.min() > 0.3 - 1e-3 and ratio.min() > 0.7 - 1e-3 and ratio.max() < 1.4 + 1e-3
     largest = torch.minimum(ratio / aspect, aspect / ratio).clamp(max=1.0)
     roomy = largest > 0.32
@@ -107,13 +152,22 @@ def test_affine_maps_are_those_of_pil():
         result = resample(image, inverse)[0, 0].double().numpy()
         # From [-1, 1] to PIL's pixels, whose middles lie at halves.
         to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
-        pixels = np.linalg.inv(to_unit) @ np.vstack([inverse[0].double().numpy(), [0, 0, 1]]) @ to_unit
+        pixels = (
+            np.linalg.inv(to_unit) @ np.vstack([inverse[0].double().numpy(), [0, 0, 1]]) @ to_unit
+        )
         expected = Image.fromarray(image[0, 0].numpy()).transform(
-            (width, height), Image.Transform.AFFINE, tuple(pixels[:2].ravel()), Image.Resampling.BILINEAR
+            (width, height),
+            Image.Transform.AFFINE,
+            tuple(pixels[:2].ravel()),
+            Image.Resampling.BILINEAR,
         )
         rows, columns = np.mgrid[:height, :width]
-        x, y = pixels[:2] @ np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5, np.ones(height * width)])
-        inside = ((x > 0.5) & (x < width - 0.5) & (y > 0.5) & (y < height - 0.5)).reshape(height, width)
+        x, y = pixels[:2] @ np.stack(
+            [columns.ravel() + 0.5, rows.ravel() + 0.5, np.ones(height * width)]
+        )
+        inside = ((x > 0.5) & (x < width - 0.5) & (y > 0.5) & (y < height - 0.5)).reshape(
+            height, width
+        )
         assert inside.mean() > 0.3
         np.testing.assert_allclose(result[inside], np.asarray(expected)[inside], atol=2e-4)
         assert np.all(result[((x < -0.5) | (x > width + 0.5)).reshape(height, width)] == 0)
@@ -122,12 +176,19 @@ def test_affine_maps_are_those_of_pil():
 @pytest.mark.parametrize("change", [Affine(), ResizedCrop((1, 1), (1, 1)), HorizontalFlip(0.0)])
 def test_identity_parameters_change_nothing(change):
     x = random_images(20, 3, 28, 28)
-    torch.testing.assert_close(Augmentation((change,)).member(x, generator()), x.float() / 255, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        Augmentation((change,)).member(x, generator()), x.float() / 255, atol=2e-5, rtol=0
+    )
 
 
 def test_a_certain_flip_mirrors():
     x = random_images(5, 1, 9, 14)
-    torch.testing.assert_close(Augmentation((HorizontalFlip(1.0),)).member(x, generator()), x.flip(3).float() / 255, atol=2e-5, rtol=0)
+    torch.testing.assert_close(
+        Augmentation((HorizontalFlip(1.0),)).member(x, generator()),
+        x.flip(3).float() / 255,
+        atol=2e-5,
+        rtol=0,
+    )
 
 
 def test_a_quarter_turn_is_one():
@@ -152,7 +213,11 @@ def test_maps_compose_in_order():
     for step in maps:
         steps = resample(steps, step, "border")
     middle = (slice(None), slice(None), slice(6, 14), slice(6, 14))
-    assert (whole - steps)[middle].abs().max() < 0.05 < (whole - resample(smooth, compose(maps[::-1]), "border"))[middle].abs().max()
+    assert (
+        (whole - steps)[middle].abs().max()
+        < 0.05
+        < (whole - resample(smooth, compose(maps[::-1]), "border"))[middle].abs().max()
+    )
 
 
 # --- colours ---
@@ -161,7 +226,12 @@ FACTORS = (0.0, 0.6, 0.95, 1.0, 1.4)
 
 
 @pytest.mark.parametrize(
-    ("operation", "enhance"), [(brightness, ImageEnhance.Brightness), (contrast, ImageEnhance.Contrast), (saturation, ImageEnhance.Color)]
+    ("operation", "enhance"),
+    [
+        (brightness, ImageEnhance.Brightness),
+        (contrast, ImageEnhance.Contrast),
+        (saturation, ImageEnhance.Color),
+    ],
 )
 def test_operations_are_pils(operation, enhance):
     x = random_images(len(FACTORS), 3, 12, 9)
@@ -169,18 +239,25 @@ def test_operations_are_pils(operation, enhance):
     result = operation(x.float() / 255, torch.tensor(FACTORS)) * 255
     for image, factor, own in zip(x, FACTORS, result, strict=True):
         expected = enhance(Image.fromarray(image.permute(1, 2, 0).numpy())).enhance(factor)
-        assert np.abs(own.permute(1, 2, 0).numpy() - np.asarray(expected)).max() < 1.6  # PIL rounds the luma, its mean and the result
+        assert (
+            np.abs(own.permute(1, 2, 0).numpy() - np.asarray(expected)).max() < 1.6
+        )  # PIL rounds the luma, its mean and the result
 
 
 def test_hue_is_that_of_hsv():
     x = random_images(9, 3, 5, 7).float() / 255
-    x[0], x[1, :, 0] = 0.0, torch.tensor([0.4, 0.4, 0.9])[:, None]  # without chroma; with two channels equal
+    x[0], x[1, :, 0] = (
+        0.0,
+        torch.tensor([0.4, 0.4, 0.9])[:, None],
+    )  # without chroma; with two channels equal
     turns = torch.tensor([0.1, 0.0, 0.2, -0.2, 0.5, -0.5, 1.0, 0.37, -1.0])
     result = hue(x, turns)
     for image, turn, own in zip(x, turns, result, strict=True):
         for pixel, changed in zip(image.flatten(1).T, own.flatten(1).T, strict=True):
             tone, chroma, value = colorsys.rgb_to_hsv(*pixel.tolist())
-            assert changed.tolist() == pytest.approx(colorsys.hsv_to_rgb((tone + turn.item()) % 1, chroma, value), abs=3e-6)
+            assert changed.tolist() == pytest.approx(
+                colorsys.hsv_to_rgb((tone + turn.item()) % 1, chroma, value), abs=3e-6
+            )
     torch.testing.assert_close(hue(x, torch.zeros(9)), x)
 
 
@@ -196,7 +273,11 @@ def flat(*colour: float, count: int = 3000) -> torch.Tensor:
 
 
 def test_jitter_draws_factors_and_shifts_over_their_ranges():
-    for own in (ColourJitter(0.4, 0, 0, 0, 1.0), ColourJitter(0, 0.4, 0, 0, 1.0), ColourJitter(0, 0, 0.4, 0, 1.0)):
+    for own in (
+        ColourJitter(0.4, 0, 0, 0, 1.0),
+        ColourJitter(0, 0.4, 0, 0, 1.0),
+        ColourJitter(0, 0, 0.4, 0, 1.0),
+    ):
         x = flat(0.5, 0.4, 0.45).clone()
         x[:, :, 0] = torch.tensor([0.3, 0.35, 0.3])[:, None]
         result = own(x, generator())
@@ -209,7 +290,11 @@ def test_jitter_draws_factors_and_shifts_over_their_ranges():
         assert is_uniform(factors, 0.6, 1.4)
     tones = hue_of(ColourJitter(0, 0, 0, 0.2, 1.0)(flat(0.2, 0.8, 0.8), generator()))
     assert is_uniform(tones - 0.5, -0.2, 0.2)
-    assert is_uniform(ColourJitter(1.5, 0, 0, 0, 1.0)(flat(0.2, 0.2, 0.2), generator())[:, 0, 0, 0] / 0.2, 0.0, 2.5)  # no negative factor
+    assert is_uniform(
+        ColourJitter(1.5, 0, 0, 0, 1.0)(flat(0.2, 0.2, 0.2), generator())[:, 0, 0, 0] / 0.2,
+        0.0,
+        2.5,
+    )  # no negative factor
 
 
 def hue_of(x: torch.Tensor) -> torch.Tensor:
@@ -243,7 +328,10 @@ def test_probabilities_of_jitter_and_grey():
         (RandomGrey(1.0), 1.0),
     ):
         changed = (change(x, generator()) != x).flatten(1).any(1)
-        assert abs(changed.double().mean() - probability) <= 4 * (probability * (1 - probability) / 5000) ** 0.5
+        assert (
+            abs(changed.double().mean() - probability)
+            <= 4 * (probability * (1 - probability) / 5000) ** 0.5
+        )
     grey = RandomGrey(1.0)(x[:1], generator())
     torch.testing.assert_close(grey, torch.full_like(grey, 0.299 * 0.2 + 0.587 * 0.6 + 0.114 * 0.9))
 
@@ -252,17 +340,26 @@ def test_probabilities_of_jitter_and_grey():
 
 
 def test_cifars_augmentation_is_all_of_it():
-    """Shares of its members that are grey, and of those that are mirrored; pixels stay in [0, 1]."""
+    """Shares of its members that are grey, and of those that are mirrored.
+
+    Pixels stay in [0, 1].
+    """
     count = 3000
-    x = torch.linspace(0.2, 0.8, 16).expand(count, 3, 8, 16) * torch.tensor([1.0, 0.9, 0.6])[:, None, None]  # brighter to the right
+    x = (
+        torch.linspace(0.2, 0.8, 16).expand(count, 3, 8, 16)
+        * torch.tensor([1.0, 0.9, 0.6])[:, None, None]
+    )  # brighter to the right
     members = AUGMENTATIONS["cifar"].member(x, generator())
     assert members.min() >= 0 and members.max() <= 1
     grey = (members.amax(1) - members.amin(1)).flatten(1).amax(1) < 1e-6
     mirrored = luma(members)[:, 0, :, 0].mean(1) > luma(members)[:, 0, :, -1].mean(1)
-    assert abs(grey.double().mean() - 0.2) < 4 * (0.16 / count) ** 0.5 and abs(mirrored.double().mean() - 0.5) < 4 * (0.25 / count) ** 0.5
-    assert AUGMENTATIONS["cifar"].geometry[0] == ResizedCrop((0.3, 1.0), (0.7, 1.4)) and AUGMENTATIONS["cifar"].colour[0] == ColourJitter(
-        0.4, 0.4, 0.4, 0.2, 0.8
+    assert (
+        abs(grey.double().mean() - 0.2) < 4 * (0.16 / count) ** 0.5
+        and abs(mirrored.double().mean() - 0.5) < 4 * (0.25 / count) ** 0.5
     )
+    assert AUGMENTATIONS["cifar"].geometry[0] == ResizedCrop(
+        (0.3, 1.0), (0.7, 1.4)
+    ) and AUGMENTATIONS["cifar"].colour[0] == ColourJitter(0.4, 0.4, 0.4, 0.2, 0.8)
 
 
 def test_pixels_stay_in_range_and_dtypes_do_not_matter():
@@ -270,15 +367,28 @@ def test_pixels_stay_in_range_and_dtypes_do_not_matter():
     for group in AUGMENTATIONS.values():
         members = group.member(white, generator())
         assert members.dtype == torch.float32 and members.max() <= 1
-        assert torch.equal(members, group.member(torch.ones(50, 3, 10, 10, dtype=torch.float64), generator()))
+        assert torch.equal(
+            members, group.member(torch.ones(50, 3, 10, 10, dtype=torch.float64), generator())
+        )
         assert torch.equal(group.representative(white), torch.ones(50, 3, 10, 10))
 
 
 @pytest.mark.parametrize(
     ("name", "x", "message"),
     [
-        ("cifar", torch.zeros(2, 1, 8, 8), r"changes colours, of images \(N, 3, H, W\); got \(2, 1, 8, 8\)"),
-        ("mnist-aug", torch.zeros(2, 8, 8), r"images \(N, C, H, W\), uint8 or floating point in \[0, 1\]; got torch.float32 \(2, 8, 8\)"),
+        (
+            "cifar",
+            torch.zeros(2, 1, 8, 8),
+            r"changes colours, of images \(N, 3, H, W\); got \(2, 1, 8, 8\)",
+        ),
+        (
+            "mnist-aug",
+            torch.zeros(2, 8, 8),
+            (
+                r"images \(N, C, H, W\), uint8 or floating point in \[0, 1\]; got torch.float32"
+                r" \(2, 8, 8\)"
+            ),
+        ),
         ("mnist-aug", torch.zeros(2, 1, 8, 8, dtype=torch.int64), "got torch.int64"),
     ],
 )

@@ -7,7 +7,15 @@ import torch
 
 from quadrate.errors import QuadrateError
 from quadrate.sources import Split
-from quadrate.sources.symmetry import AUGMENTATIONS, Affine, Augmentation, LabelOrbitSet, OrbitSet, orbit_splits, padded
+from quadrate.sources.symmetry import (
+    AUGMENTATIONS,
+    Affine,
+    Augmentation,
+    LabelOrbitSet,
+    OrbitSet,
+    orbit_splits,
+    padded,
+)
 
 SPLITS = ("train", "validation", "test")
 
@@ -17,7 +25,12 @@ def test_images_stand_for_their_own_orbits(digits, name):
     splits = orbit_splits(digits, name)
     for split in SPLITS:
         orbits, own = getattr(splits, split), getattr(digits, split)
-        assert type(orbits) is OrbitSet and orbits.points is own.images and orbits.labels is own.labels and orbits.group is AUGMENTATIONS[name]
+        assert (
+            type(orbits) is OrbitSet
+            and orbits.points is own.images
+            and orbits.labels is own.labels
+            and orbits.group is AUGMENTATIONS[name]
+        )
         assert orbits.invariant_bits == pytest.approx(torch.tensor(float(len(own))).log2().item())
 
 
@@ -37,18 +50,28 @@ def test_label_equivalence_shares_training_prototypes(digits):
         assert torch.equal(orbits.representatives(indices), shared[own.labels].float() / 255)
         assert orbits.members(indices, torch.Generator().manual_seed(0)).shape == own.images.shape
     for label, prototype in enumerate(shared):
-        assert (digits.train.images[digits.train.labels == label] == prototype).flatten(1).all(1).any()
+        assert (
+            (digits.train.images[digits.train.labels == label] == prototype).flatten(1).all(1).any()
+        )
 
 
 def test_label_equivalence_needs_each_test_label_in_training(digits):
     kept = digits.train.labels < 9
-    source = dataclasses.replace(digits, train=Split(digits.train.images[kept], digits.train.labels[kept]))
-    with pytest.raises(QuadrateError, match=r"each label needs a prototype .* labels are 0..9, the prototypes \(9, 1, 8, 8\)"):
+    source = dataclasses.replace(
+        digits, train=Split(digits.train.images[kept], digits.train.labels[kept])
+    )
+    with pytest.raises(
+        QuadrateError,
+        match=r"each label needs a prototype .* labels are 0..9, the prototypes \(9, 1, 8, 8\)",
+    ):
         orbit_splits(source, "mnist-aug", by_label=True)
 
 
 def test_no_such_augmentation(digits):
-    with pytest.raises(QuadrateError, match="unknown augmentation 'mnist-more': expected one of mnist-aug, mnist-less, cifar"):
+    with pytest.raises(
+        QuadrateError,
+        match="unknown augmentation 'mnist-more': expected one of mnist-aug, mnist-less, cifar",
+    ):
         orbit_splits(digits, "mnist-more")
 
 

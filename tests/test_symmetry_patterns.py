@@ -1,4 +1,7 @@
-"""Patterns under finite groups: M tells orbits apart and nothing else, members are uniform, entropies are those of what is sampled."""
+"""Patterns under finite groups.
+
+M tells orbits apart and nothing else, members are uniform, entropies are those of what is sampled.
+"""
 
 import itertools
 import math
@@ -11,7 +14,12 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from quadrate.errors import QuadrateError
-from quadrate.sources.symmetry import PermutedPatterns, cyclic_patterns, dihedral_patterns, multisets
+from quadrate.sources.symmetry import (
+    PermutedPatterns,
+    cyclic_patterns,
+    dihedral_patterns,
+    multisets,
+)
 from quadrate.theory.invariance import PermutationGroup, orbit_entropies
 
 SMALL = {
@@ -19,7 +27,9 @@ SMALL = {
     "cyclic of three colours": cyclic_patterns(6, (0.5, 0.2, 0.3)),
     "dihedral": dihedral_patterns(3, (0.7, 0.3)),
     "multisets": multisets(7, (0.1, 0.6, 0.3)),
-    "another group": PermutedPatterns((0.5, 0.5), (2, 3), PermutationGroup([[1, 0, 2, 3, 4, 5], [0, 1, 3, 4, 2, 5]])),
+    "another group": PermutedPatterns(
+        (0.5, 0.5), (2, 3), PermutationGroup([[1, 0, 2, 3, 4, 5], [0, 1, 3, 4, 2, 5]])
+    ),
 }
 
 
@@ -28,19 +38,26 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def all_patterns(group) -> torch.Tensor:
-    return torch.tensor(list(itertools.product(range(group.colours), repeat=group.positions))).reshape(-1, *group.shape)
+    return torch.tensor(
+        list(itertools.product(range(group.colours), repeat=group.positions))
+    ).reshape(-1, *group.shape)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_entropies_are_those_of_the_sources_m(name):
-    """Over all patterns: M has the values listed, and its entropy is the exact H[M], so that it separates orbits exactly."""
+    """Over all patterns.
+
+    M has the values listed, and its entropy is the exact H[M], so that it separates orbits exactly.
+    """
     group = SMALL[name]
     patterns = all_patterns(group)
     values = group.invariant(patterns)
     assert torch.equal(group.invariants(), values.unique())
     law = torch.tensor(group.pmf, dtype=torch.float64)[patterns.flatten(1)].prod(1)
     counted, exact = orbit_entropies(law.numpy(), values.numpy()), group.entropies()
-    assert counted.source == pytest.approx(exact.source, abs=1e-9) and counted.invariant == pytest.approx(exact.invariant, abs=1e-9)
+    assert counted.source == pytest.approx(
+        exact.source, abs=1e-9
+    ) and counted.invariant == pytest.approx(exact.invariant, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["cyclic", "cyclic of three colours", "dihedral", "another group"])
@@ -49,7 +66,9 @@ def test_representative_is_the_canonical_pattern_and_m_its_number(name):
     patterns = all_patterns(group)
     canonical = group.permutations.canonical(patterns.flatten(1).numpy())
     representative = group.representative(patterns)
-    assert representative.shape == patterns.shape and np.array_equal(representative.flatten(1).numpy(), canonical)
+    assert representative.shape == patterns.shape and np.array_equal(
+        representative.flatten(1).numpy(), canonical
+    )
     numbers = [int("".join(map(str, row)), group.colours) for row in canonical]
     assert group.invariant(patterns).tolist() == numbers
     assert len(group.invariants()) == group.permutations.orbit_count(group.colours)
@@ -76,7 +95,11 @@ def test_multisets_are_sorted_and_counted():
     ],
 )
 def test_members_are_uniform_on_the_orbit(group, pattern, orbit):
-    x = torch.tensor(pattern, dtype=torch.uint8).reshape(1, *group.shape).expand(orbit * 1000, *group.shape)
+    x = (
+        torch.tensor(pattern, dtype=torch.uint8)
+        .reshape(1, *group.shape)
+        .expand(orbit * 1000, *group.shape)
+    )
     members, counts = group.member(x, generator()).flatten(1).unique(dim=0, return_counts=True)
     assert len(members) == orbit and members.dtype == torch.uint8
     assert orbit == 1 or chisquare(counts.numpy()).pvalue > 0.001
@@ -96,13 +119,20 @@ def test_colours_are_independent_and_have_their_pmf(name):
 
 def test_a_colour_of_probability_zero_is_never_drawn(monkeypatch):
     for edge in (0.0, 0.5, 1 - 2**-24):  # where a draw may fall on a bound
-        monkeypatch.setattr("quadrate.core.draws.uniform", lambda *key, shape, edge=edge: torch.full(shape, edge))
+        monkeypatch.setattr(
+            "quadrate.core.draws.uniform", lambda *key, shape, edge=edge: torch.full(shape, edge)
+        )
         drawn = cyclic_patterns(4, (0.0, 0.5, 0.0, 0.5, 0.0)).sample(3, "edge").unique().tolist()
         assert drawn == [1 if edge < 0.5 else 3]
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 10), st.integers(2, 5), st.sampled_from(["cyclic", "multisets", "dihedral"]), st.integers(0, 2**32))
+@given(
+    st.integers(1, 10),
+    st.integers(2, 5),
+    st.sampled_from(["cyclic", "multisets", "dihedral"]),
+    st.integers(0, 2**32),
+)
 def test_any_size_and_colours_agree_with_the_definition(length, colours, kind, seed):
     make = {"cyclic": cyclic_patterns, "multisets": multisets, "dihedral": dihedral_patterns}[kind]
     group = make(1 + length % 4 if kind == "dihedral" else length, (1 / colours,) * colours)
@@ -112,7 +142,9 @@ def test_any_size_and_colours_agree_with_the_definition(length, colours, kind, s
     same = (representative[:, None] == representative[None]).flatten(2).all(2)
     assert torch.equal(values[:, None] == values[None], same)
     for dtype in (torch.float32, torch.int64):  # what networks and coders take
-        assert torch.equal(group.representative(x.to(dtype)), representative.to(dtype)) and torch.equal(group.invariant(x.to(dtype)), values)
+        assert torch.equal(
+            group.representative(x.to(dtype)), representative.to(dtype)
+        ) and torch.equal(group.invariant(x.to(dtype)), values)
 
 
 def test_m_fills_63_bits():
@@ -125,20 +157,35 @@ def test_m_fills_63_bits():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: cyclic_patterns(64), r"M\(x\) must fit into 63 bits: .*; got 64 positions of 2 colours"),
+        (
+            lambda: cyclic_patterns(64),
+            r"M\(x\) must fit into 63 bits: .*; got 64 positions of 2 colours",
+        ),
         (lambda: dihedral_patterns(8), "got 64 positions of 2 colours"),
         (lambda: multisets(2**40, (0.5, 0.25, 0.25)), "must fit into 63 bits"),
         (lambda: cyclic_patterns(0), "length must be at least 1; got 0"),
         (lambda: dihedral_patterns(-1), "side must be at least 1; got -1"),
         (lambda: multisets(0), "length must be at least 1; got 0"),
-        (lambda: cyclic_patterns(4, (0.5, 0.4)), r"2 to 256 probabilities that sum to 1; got \(0.5, 0.4\)"),
+        (
+            lambda: cyclic_patterns(4, (0.5, 0.4)),
+            r"2 to 256 probabilities that sum to 1; got \(0.5, 0.4\)",
+        ),
         (lambda: cyclic_patterns(4, (1.5, -0.5)), "2 to 256 probabilities"),
         (lambda: cyclic_patterns(4, (1.0,)), "2 to 256 probabilities"),
         (lambda: cyclic_patterns(4, (math.nan, 1.0)), "2 to 256 probabilities"),
-        (lambda: PermutedPatterns((0.5, 0.5), (5,), PermutationGroup([[1, 0, 2]])), r"permutes 3 positions; a pattern of shape \(5,\) has 5"),
-        (lambda: cyclic_patterns(4).member(torch.zeros(2, 5), generator()), r"patterns of shape \(4,\) have 4 positions; got \(2, 5\)"),
+        (
+            lambda: PermutedPatterns((0.5, 0.5), (5,), PermutationGroup([[1, 0, 2]])),
+            r"permutes 3 positions; a pattern of shape \(5,\) has 5",
+        ),
+        (
+            lambda: cyclic_patterns(4).member(torch.zeros(2, 5), generator()),
+            r"patterns of shape \(4,\) have 4 positions; got \(2, 5\)",
+        ),
         (lambda: cyclic_patterns(21).invariants(), "at most 1048576 patterns; there are 2097152"),
-        (lambda: multisets(2000, (0.5, 0.25, 0.25)).invariants(), "multisets are listed up to M = 1048576; here it reaches 4004001"),
+        (
+            lambda: multisets(2000, (0.5, 0.25, 0.25)).invariants(),
+            "multisets are listed up to M = 1048576; here it reaches 4004001",
+        ),
     ],
 )
 def test_refuses(call, message):

@@ -10,7 +10,11 @@ from hypothesis import strategies as st
 from quadrate.coding.tables import MAX_ENTRIES, TOTAL, Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 
-rows = st.integers(2, 40).flatmap(lambda k: st.lists(st.one_of(st.floats(0, 1e300), st.floats(0, 1), st.just(0.0)), min_size=k, max_size=k))
+rows = st.integers(2, 40).flatmap(
+    lambda k: st.lists(
+        st.one_of(st.floats(0, 1e300), st.floats(0, 1), st.just(0.0)), min_size=k, max_size=k
+    )
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -31,10 +35,15 @@ def test_integer_frequencies_follow_the_weights_and_leave_no_symbol_out(weights)
 
 
 def test_integer_frequencies_by_hand():
-    assert integer_frequencies([[1, 1, 1]]).tolist() == [[21846, 21845, 21845]]  # the earlier entry first in a tie
+    assert integer_frequencies([[1, 1, 1]]).tolist() == [
+        [21846, 21845, 21845]
+    ]  # the earlier entry first in a tie
     assert integer_frequencies([[1, 1, 1, 1, 1]]).tolist() == [[13108, 13107, 13107, 13107, 13107]]
     assert integer_frequencies([[0, 1], [1, 0]]).tolist() == [[1, 65535], [65535, 1]]
-    assert integer_frequencies([[2, 1], [1, 3]]).tolist() == [[43690, 21846], [16385, 49151]]  # 1 each, then 65534 in proportion
+    assert integer_frequencies([[2, 1], [1, 3]]).tolist() == [
+        [43690, 21846],
+        [16385, 49151],
+    ]  # 1 each, then 65534 in proportion
     assert integer_frequencies(np.ones((1, MAX_ENTRIES))).tolist() == [[4] * MAX_ENTRIES]
     assert integer_frequencies([[1, 1]]).dtype == np.uint16
 
@@ -66,7 +75,11 @@ def test_weights_whose_sum_is_too_large_are_refused():
 @pytest.mark.parametrize(
     ("frequencies", "lows", "message"),
     [
-        ([[1, 65535], [32768, 32767]], [0, 0], "table 1 does not hold frequencies >= 1 that sum to 65536"),
+        (
+            [[1, 65535], [32768, 32767]],
+            [0, 0],
+            "table 1 does not hold frequencies >= 1 that sum to 65536",
+        ),
         ([[32768, 0, 32768]], [0], "table 0 does not"),  # a hole
         ([[0, 1, 65535]], [0], "table 0 does not"),
         ([[0, 0]], [0], "table 0 does not"),
@@ -86,7 +99,9 @@ def test_tables_that_are_none_are_refused(frequencies, lows, message):
 
 def test_a_tables_digest_is_that_of_everything_that_decides_the_stream():
     def digest(frequencies=((1, 65535, 0), (2, 65000, 534)), lows=(0, -1), escape=False):
-        return Tables(np.array(frequencies, dtype=np.uint16), np.array(lows, dtype=np.int32), escape).digest
+        return Tables(
+            np.array(frequencies, dtype=np.uint16), np.array(lows, dtype=np.int32), escape
+        ).digest
 
     others = [
         digest(escape=True),
@@ -98,10 +113,15 @@ def test_a_tables_digest_is_that_of_everything_that_decides_the_stream():
 
 
 def test_bits_by_hand():
-    tables = Tables(np.array([[32768, 16384, 16384], [1, 65535, 0]], dtype=np.uint16), np.array([5, 0], dtype=np.int32))
+    tables = Tables(
+        np.array([[32768, 16384, 16384], [1, 65535, 0]], dtype=np.uint16),
+        np.array([5, 0], dtype=np.int32),
+    )
     escaping = Tables(tables.frequencies, tables.lows, escape=True)
     symbols, indices = np.array([5, 6, 7, 0]), np.array([0, 0, 0, 1])
     assert tables.bits(symbols, indices) == 1 + 2 + 2 + 16
     assert escaping.bits(symbols, indices) == 1 + 2 + (2 + 32) + 16
-    assert escaping.bits(np.array([-9, 1]), np.array([0, 1])) == pytest.approx(2 + 32 + 32, abs=1e-4)
+    assert escaping.bits(np.array([-9, 1]), np.array([0, 1])) == pytest.approx(
+        2 + 32 + 32, abs=1e-4
+    )
     assert tables.sizes.tolist() == [3, 2]

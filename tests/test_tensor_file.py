@@ -9,7 +9,11 @@ import torch
 from quadrate.core.tensor_file import read_metadata, read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 
-TENSORS = {"a": torch.arange(6, dtype=torch.float32).view(2, 3), "b": torch.tensor([1, 2], dtype=torch.uint16), "c": torch.tensor(3)}
+TENSORS = {
+    "a": torch.arange(6, dtype=torch.float32).view(2, 3),
+    "b": torch.tensor([1, 2], dtype=torch.uint16),
+    "c": torch.tensor(3),
+}
 
 
 @pytest.fixture
@@ -25,7 +29,9 @@ def read(path: Path):
 def test_gives_back_what_was_written(path):
     metadata, tensors = read(path)
     assert metadata == {"format": "test-2", "more": "é"}
-    assert tensors.keys() == TENSORS.keys() and all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    assert tensors.keys() == TENSORS.keys() and all(
+        torch.equal(tensors[name], TENSORS[name]) for name in TENSORS
+    )
     assert tensors["b"].dtype == torch.uint16 and tensors["c"].shape == ()
     assert read_metadata(path)["format"] == "test-2"
 
@@ -48,7 +54,12 @@ def test_what_is_read_does_not_change_with_the_file(path):
 
 @pytest.mark.parametrize(
     "tensor",
-    [torch.tensor([float("nan")]), torch.tensor([float("inf")]), torch.zeros(2, dtype=torch.bfloat16), torch.zeros(1, dtype=torch.complex64)],
+    [
+        torch.tensor([float("nan")]),
+        torch.tensor([float("inf")]),
+        torch.zeros(2, dtype=torch.bfloat16),
+        torch.zeros(1, dtype=torch.complex64),
+    ],
 )
 def test_numbers_that_quadrate_does_not_write_are_refused(tmp_path, tensor):
     write_tensors(tmp_path / "x", {"a": tensor}, {"format": "test-2"})
@@ -69,7 +80,15 @@ def test_older_formats_are_read_without_a_digest_and_others_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"\xff" * 100, (1 << 40).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"{}", b"\x08" + b"\0" * 7 + b"[[[[[[[["]
+    "data",
+    [
+        b"",
+        b"x",
+        b"\xff" * 100,
+        (1 << 40).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"{}",
+        b"\x08" + b"\0" * 7 + b"[[[[[[[[",
+    ],
 )
 def test_other_bytes_are_no_file_of_tensors(tmp_path, data):
     (tmp_path / "x").write_bytes(data)
@@ -79,7 +98,12 @@ def test_other_bytes_are_no_file_of_tensors(tmp_path, data):
 
 
 def test_names_with_control_characters_are_refused(tmp_path):
-    header = json.dumps({"__metadata__": {"format": "test-1"}, "\x1b[31m": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    header = json.dumps(
+        {
+            "__metadata__": {"format": "test-1"},
+            "\x1b[31m": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
+        }
+    ).encode()
     (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
     with pytest.raises(QuadrateError) as error:
         read(tmp_path / "x")
@@ -90,6 +114,11 @@ def test_a_missing_file_a_folder_and_a_pipe_are_one_line(tmp_path):
     import os
 
     os.mkfifo(tmp_path / "pipe")
-    for name, text in (("none", "no such file"), (".", "Is a directory"), ("pipe", "not a regular file"), ("x" * 5000, "too long")):
+    for name, text in (
+        ("none", "no such file"),
+        (".", "Is a directory"),
+        ("pipe", "not a regular file"),
+        ("x" * 5000, "too long"),
+    ):
         with pytest.raises(QuadrateError, match=text):
             read(tmp_path / name)

@@ -66,12 +66,19 @@ def outputs_within(p, limit, divergence):
         if divergence_of(end, p, divergence) <= limit:
             ends.append(end)
         else:
-            ends.append(brentq(lambda q: divergence_of(q, p, divergence) - limit, p, end, xtol=1e-15) if limit > 0 else p)
+            ends.append(
+                brentq(lambda q: divergence_of(q, p, divergence) - limit, p, end, xtol=1e-15)
+                if limit > 0
+                else p
+            )
     return ends
 
 
 def brute_force(p, flip, noise, limits, divergence="tv", starts=6):
-    """The least I(Y;X̂) in bits over all binary channels: a fine grid, then SLSQP from its best and different places."""
+    """The least I(Y;X̂) in bits over all binary channels.
+
+    A fine grid, then SLSQP from its best and different places.
+    """
     least, most = outputs_within(p, limits[1], divergence)
 
     def excess(w0, w1):
@@ -116,7 +123,9 @@ def check(source, limits, divergence="tv", **options):
         return value
     point = measure(source, channel, divergence=divergence)
     assert point.rate == pytest.approx(value, abs=1e-9)
-    for got, limit in zip((point.distortion, point.perception, point.classification), limits, strict=True):
+    for got, limit in zip(
+        (point.distortion, point.perception, point.classification), limits, strict=True
+    ):
         assert got <= limit + 1e-9 or limit == INF
     return value
 
@@ -126,7 +135,11 @@ def check(source, limits, divergence="tv", **options):
 
 @pytest.mark.parametrize(
     ("p", "flip", "d", "c", "expected"),
-    [(0.5, 0.1, 0.1, 0.8, 0.5310044064107188), (0.2, 0.05, 0.05, 0.6, 0.43553113777140606), (0.4, 0.1, 0.05, 0.46, INF)],
+    [
+        (0.5, 0.1, 0.1, 0.8, 0.5310044064107188),
+        (0.2, 0.05, 0.05, 0.6, 0.43553113777140606),
+        (0.4, 0.1, 0.05, 0.46, INF),
+    ],
 )
 def test_reference_rdc(p, flip, d, c, expected):
     assert check(Bernoulli(p, flip), (d, INF, c)) == pytest.approx(expected, abs=1e-12)
@@ -134,7 +147,11 @@ def test_reference_rdc(p, flip, d, c, expected):
 
 @pytest.mark.parametrize(
     ("p", "d", "tv", "expected"),
-    [(0.1, 0.1, 0.02, 0.06900403310390302), (0.3, 0.2, 0.05, 0.17345135818675383), (0.5, 0.2, 0.1, 0.2780719051126377)],
+    [
+        (0.1, 0.1, 0.02, 0.06900403310390302),
+        (0.3, 0.2, 0.05, 0.17345135818675383),
+        (0.5, 0.2, 0.1, 0.2780719051126377),
+    ],
 )
 def test_reference_rdp(p, d, tv, expected):
     assert rate(Bernoulli(p), d, tv, divergence="tv") == pytest.approx(expected, abs=1e-12)
@@ -143,13 +160,19 @@ def test_reference_rdp(p, d, tv, expected):
 
 @pytest.mark.parametrize(
     ("p", "flip", "limits", "expected"),
-    [(0.3, 0.1, (1.0, 0.0, 0.8), 0.20704014828029868), (0.2, 0.1, (0.2, 0.0, 0.7), 0.2245230566539568)],
+    [
+        (0.3, 0.1, (1.0, 0.0, 0.8), 0.20704014828029868),
+        (0.2, 0.1, (0.2, 0.0, 0.7), 0.2245230566539568),
+    ],
 )
 def test_reference_rdpc(p, flip, limits, expected):
     assert check(Bernoulli(p, flip), limits) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize(("p", "c", "free", "perfect"), [(0.3, 0.8109, 0.18577, 0.18877), (0.2, 0.737306, 0.15152, 0.15793)])
+@pytest.mark.parametrize(
+    ("p", "c", "free", "perfect"),
+    [(0.3, 0.8109, 0.18577, 0.18877), (0.2, 0.737306, 0.15152, 0.15793)],
+)
 def test_perception_costs_rate_for_a_biased_source(p, c, free, perfect):
     source = Bernoulli(p, 0.1)
     assert rate(source, classification=c) == pytest.approx(free, abs=1.1e-4)
@@ -163,9 +186,13 @@ def test_perception_from_which_it_costs_nothing():
     assert enough == pytest.approx(0.12, abs=1e-3)
     free = rate(Bernoulli(p, flip), classification=c)
     assert free == pytest.approx(float(hb(p) - hb(crossover)), abs=1e-12)
-    assert rate(Bernoulli(p, flip), perception=enough + 1e-9, classification=c) == pytest.approx(free, abs=1e-12)
+    assert rate(Bernoulli(p, flip), perception=enough + 1e-9, classification=c) == pytest.approx(
+        free, abs=1e-12
+    )
     assert rate(Bernoulli(p, flip), perception=enough - 0.01, classification=c) > free + 1e-6
-    assert rate(Bernoulli(0.5, flip), perception=0, classification=c) == pytest.approx(rate(Bernoulli(0.5, flip), classification=c), abs=1e-12)
+    assert rate(Bernoulli(0.5, flip), perception=0, classification=c) == pytest.approx(
+        rate(Bernoulli(0.5, flip), classification=c), abs=1e-12
+    )
 
 
 # ---- closed forms against what is implemented -------------------------------------------------------------------------------------------------
@@ -208,14 +235,27 @@ SUBSETS = [(d, t, c) for d in (0, 1) for t in (0, 1) for c in (0, 1) if d or c]
 
 
 @pytest.mark.parametrize("divergence", ["tv", "kl"])
-@pytest.mark.parametrize("asked", SUBSETS, ids=lambda asked: "".join(name for name, on in zip("DPC", asked, strict=True) if on))
+@pytest.mark.parametrize(
+    "asked",
+    SUBSETS,
+    ids=lambda asked: "".join(name for name, on in zip("DPC", asked, strict=True) if on),
+)
 def test_no_channel_does_better(asked, divergence):
     """Limits that random channels meet exactly, so that those asked for bind."""
 
     @few
-    @given(p=p_values, flip=flips, noise=noises, low=st.floats(0.01, 0.49), high=st.floats(0.51, 0.99), swap=st.booleans())
+    @given(
+        p=p_values,
+        flip=flips,
+        noise=noises,
+        low=st.floats(0.01, 0.49),
+        high=st.floats(0.51, 0.99),
+        swap=st.booleans(),
+    )
     def run(p, flip, noise, low, high, swap):
-        _, d, h, q = account(p, flip, noise, *((high, low) if swap and not asked[0] else (low, high)))
+        _, d, h, q = account(
+            p, flip, noise, *((high, low) if swap and not asked[0] else (low, high))
+        )
         met = (float(d), max(float(divergence_of(q, p, divergence)), 0.0), float(h))
         limits = tuple(value if on else INF for value, on in zip(met, asked, strict=True))
         best = brute_force(p, flip, noise, limits, divergence)
@@ -243,14 +283,18 @@ def test_no_channel_does_better(asked, divergence):
 )
 def test_where_each_constraint_binds(source, limits):
     found = check(source, limits)
-    assert found == pytest.approx(brute_force(source.p, source.label_flip, source.noise_flip, limits), abs=1e-6)
+    assert found == pytest.approx(
+        brute_force(source.p, source.label_flip, source.noise_flip, limits), abs=1e-6
+    )
     for place, limit in enumerate(limits):
         if limit < INF and not (source.label_flip == 0 and place < 2):
             loosened = tuple(INF if other == place else value for other, value in enumerate(limits))
             assert rate(source, *loosened) < found - 1e-4
 
 
-@pytest.mark.parametrize(("p", "flip", "d", "c"), [(0.3, 0.1, 0.4, 0.7), (0.4, 0.02, 0.1, 0.8), (0.2, 0.15, 0.1, 0.7)])
+@pytest.mark.parametrize(
+    ("p", "flip", "d", "c"), [(0.3, 0.1, 0.4, 0.7), (0.4, 0.02, 0.1, 0.8), (0.2, 0.15, 0.1, 0.7)]
+)
 def test_four_letters_do_not_beat_two(p, flip, d, c):
     """Letters 0 and 1 stand for 0, letters 2 and 3 for 1."""
     labels = np.array([[1 - flip, flip], [flip, 1 - flip]])
@@ -259,7 +303,13 @@ def test_four_letters_do_not_beat_two(p, flip, d, c):
         coded = np.array([[1 - p], [p]]) * values.reshape(2, 4)
         output = coded.sum(axis=0)
         information = plogp(coded).sum() - plogp(output).sum() + hb(p)
-        return np.array([information, coded[0, 2:].sum() + coded[1, :2].sum(), plogp(output).sum() - plogp(labels @ coded).sum()])
+        return np.array(
+            [
+                information,
+                coded[0, 2:].sum() + coded[1, :2].sum(),
+                plogp(output).sum() - plogp(labels @ coded).sum(),
+            ]
+        )
 
     rng = np.random.default_rng(1)
     best = INF
@@ -282,19 +332,41 @@ def test_four_letters_do_not_beat_two(p, flip, d, c):
 
 # ---- properties -------------------------------------------------------------------------------------------------------------------------------
 
-sources = st.builds(Bernoulli, st.floats(0.02, 0.98), st.floats(0.0, 1.0), st.one_of(st.just(0.0), st.floats(0.0, 1.0)))
+sources = st.builds(
+    Bernoulli,
+    st.floats(0.02, 0.98),
+    st.floats(0.0, 1.0),
+    st.one_of(st.just(0.0), st.floats(0.0, 1.0)),
+)
 
 
 @many
-@given(source=sources, d=st.floats(0, 0.7), tv=st.floats(0, 0.3), part=shares, divergence=st.sampled_from(["w2", "kl"]))
+@given(
+    source=sources,
+    d=st.floats(0, 0.7),
+    tv=st.floats(0, 0.3),
+    part=shares,
+    divergence=st.sampled_from(["w2", "kl"]),
+)
 def test_rdpc_is_monotone_and_no_less_than_its_parts(source, d, tv, part, divergence):
     seen, unseen = source.label_entropies
     c = (seen + part * (unseen - seen)) * BITS
-    parts = [(d, tv, INF), (d, INF, c), (INF, tv, c), (d, INF, INF), (INF, INF, c), (d + 0.05, tv, c), (d, tv + 0.05, c), (d, tv, c + 0.05)]
+    parts = [
+        (d, tv, INF),
+        (d, INF, c),
+        (INF, tv, c),
+        (d, INF, INF),
+        (INF, INF, c),
+        (d + 0.05, tv, c),
+        (d, tv + 0.05, c),
+        (d, tv, c + 0.05),
+    ]
     # Limits that say nothing; H(S) in bits may round to less than it is.
     idle = [(d, 60.0, c), (1.0, tv, c), (d, tv, unseen * BITS + 1e-12)]
     same = [(d, INF, c), (INF, tv, c), (d, tv, INF)]
-    full, *rates = rate(source, *np.array([(d, tv, c), *parts, *idle, *same]).T, divergence=divergence)
+    full, *rates = rate(
+        source, *np.array([(d, tv, c), *parts, *idle, *same]).T, divergence=divergence
+    )
     assert all(full >= other - 1e-10 for other in rates[: len(parts)])
     assert full >= rate(source, d) - 1e-12
     assert rates[-6:-3] == pytest.approx(rates[-3:], abs=1e-10)
@@ -317,7 +389,10 @@ def test_rdc_without_noise_and_rdp_are_convex(p, flip, d, part, noise, tv):
     noisy = Bernoulli(p, flip, noise)
     d = d + min(p, noise)
     for divergence in ("w2", "kl"):
-        assert rate(noisy, d.mean(), tv.mean(), divergence=divergence) <= rate(noisy, d, tv, divergence=divergence).mean() + 1e-9
+        assert (
+            rate(noisy, d.mean(), tv.mean(), divergence=divergence)
+            <= rate(noisy, d, tv, divergence=divergence).mean() + 1e-9
+        )
 
 
 @many
@@ -327,14 +402,21 @@ def test_relabelling_changes_nothing(source, d, tv, part):
     c = (seen + part * (unseen - seen)) * BITS
     expected = check(source, (d, tv, c))
     p, flip, noise = source.p, source.label_flip, source.noise_flip
-    for other in (Bernoulli(1 - p, flip, noise), Bernoulli(p, 1 - flip, noise), Bernoulli(p, flip, 1 - noise), Bernoulli(1 - p, 1 - flip, 1 - noise)):
+    for other in (
+        Bernoulli(1 - p, flip, noise),
+        Bernoulli(p, 1 - flip, noise),
+        Bernoulli(p, flip, 1 - noise),
+        Bernoulli(1 - p, 1 - flip, 1 - noise),
+    ):
         assert check(other, (d, tv, c + 1e-13)) == pytest.approx(expected, abs=1e-7)
 
 
 def test_units():
     source = Bernoulli(0.3, 0.1)
     bits = rate(source, 0.2, 0.01, 0.7, divergence="kl")
-    assert rate(source, 0.2, 0.01 / BITS, 0.7 / BITS, divergence="kl", unit="nats") == pytest.approx(bits / BITS, abs=1e-12)
+    assert rate(
+        source, 0.2, 0.01 / BITS, 0.7 / BITS, divergence="kl", unit="nats"
+    ) == pytest.approx(bits / BITS, abs=1e-12)
 
 
 def test_arrays_broadcast_and_are_the_numbers_one_by_one():
@@ -342,7 +424,11 @@ def test_arrays_broadcast_and_are_the_numbers_one_by_one():
     d, tv, c = np.array([0.02, 0.1, 0.25])[:, None], np.array([0.0, 0.1]), 0.75
     values, channel = rate(source, d, tv, c, return_channel=True)
     assert values.shape == (3, 2) and channel.matrix.shape == (3, 2, 2, 2)
-    assert np.isinf(values[0]).all() and np.isnan(channel.matrix[0]).all() and np.isfinite(values[1:]).all()
+    assert (
+        np.isinf(values[0]).all()
+        and np.isnan(channel.matrix[0]).all()
+        and np.isfinite(values[1:]).all()
+    )
     point = measure(source, channel)
     assert point.rate.shape == (3, 2)
     for index in np.ndindex(3, 2):
@@ -376,28 +462,42 @@ def test_a_constant_source_needs_no_rate(p):
 def test_the_best_distortion_and_classification_are_feasible():
     for p, flip in ((0.3, 0.1), (0.45, 0.0), (0.2, 0.37)):
         source = Bernoulli(p, flip)
-        assert check(source, (0.0, 0.0, source.label_entropies[0] * BITS)) == pytest.approx(float(hb(p)), abs=1e-9)
+        assert check(source, (0.0, 0.0, source.label_entropies[0] * BITS)) == pytest.approx(
+            float(hb(p)), abs=1e-9
+        )
     for noise in np.linspace(0.01, 0.29, 20):
         bayes = check(Bernoulli(0.3, 0.1, noise), (noise, INF, INF))
-        assert rate(Bernoulli(0.3, 0.1, noise), noise + 1e-6) < bayes <= hb(0.3 * (1 - noise) + 0.7 * noise) + 1e-12
+        assert (
+            rate(Bernoulli(0.3, 0.1, noise), noise + 1e-6)
+            < bayes
+            <= hb(0.3 * (1 - noise) + 0.7 * noise) + 1e-12
+        )
     noisy = Bernoulli(0.3, 0.1, 0.05)
-    assert check(noisy, (INF, INF, noisy.label_entropies[0] * BITS)) == pytest.approx(float(hb(0.32)), abs=1e-9)
+    assert check(noisy, (INF, INF, noisy.label_entropies[0] * BITS)) == pytest.approx(
+        float(hb(0.32)), abs=1e-9
+    )
 
 
 def test_kl_perception_is_used_up():
     source = Bernoulli(0.3, 0.1)
     for limits in ((0.2, 0.005, INF), (INF, 0.005, 0.7)):
         _, channel = rate(source, *limits, divergence="kl", return_channel=True)
-        assert measure(source, channel, divergence="kl").perception == pytest.approx(0.005, abs=1e-9)
+        assert measure(source, channel, divergence="kl").perception == pytest.approx(
+            0.005, abs=1e-9
+        )
 
 
 # ---- inverses ---------------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", [Bernoulli(0.3, 0.1), Bernoulli(0.8, 0.0), Bernoulli(0.2, 0.7, 0.1)])
+@pytest.mark.parametrize(
+    "source", [Bernoulli(0.3, 0.1), Bernoulli(0.8, 0.0), Bernoulli(0.2, 0.7, 0.1)]
+)
 def test_inverses_undo_the_rate(source):
     rng = np.random.default_rng(0)
-    r, tv, part = rng.uniform(0.01, 0.6, 20), rng.uniform(0, 0.2, 20) * (np.arange(20) % 3 > 0), rng.random(20)
+    r = rng.uniform(0.01, 0.6, 20)
+    tv = rng.uniform(0, 0.2, 20) * (np.arange(20) % 3 > 0)
+    part = rng.random(20)
     seen, unseen = source.label_entropies
     c = (seen + part * (unseen - seen)) * BITS
     d = distortion(source, r, tv, c)
@@ -443,10 +543,15 @@ def test_with_noise_the_rate_is_not_convex_and_mixtures_lower_it():
     d, c = np.array([0.15607865, 0.15006243]), np.array([0.62664124, 0.6900872])
     ends, middle = rate(source, d, INF, c), rate(source, d.mean(), INF, c.mean())
     assert middle > ends.mean() + 5e-4
-    assert middle == pytest.approx(brute_force(0.15, 0.05, 0.15, (d.mean(), INF, c.mean())), abs=1e-6)
+    assert middle == pytest.approx(
+        brute_force(0.15, 0.05, 0.15, (d.mean(), INF, c.mean())), abs=1e-6
+    )
     # Nor is it the larger of the rates for the one and the other.
     assert middle > max(rate(source, d.mean()), rate(source, INF, INF, c.mean())) + 1e-3
-    assert check(source, (d.mean(), INF, c.mean()), classifier_sees_randomness=True) <= ends.mean() + 1e-9
+    assert (
+        check(source, (d.mean(), INF, c.mean()), classifier_sees_randomness=True)
+        <= ends.mean() + 1e-9
+    )
 
 
 # ---- the classifier sees the common randomness --------------------------------------------------------------------------------------------------
@@ -455,16 +560,25 @@ def test_with_noise_the_rate_is_not_convex_and_mixtures_lower_it():
 def test_mixture_with_the_relabelled_copy_has_perfect_perception_for_free():
     p, flip = 0.3, 0.1
     source = Bernoulli(p, flip)
-    value, channel = rate(source, perception=0, classification=0.8109, classifier_sees_randomness=True, return_channel=True)
+    value, channel = rate(
+        source,
+        perception=0,
+        classification=0.8109,
+        classifier_sees_randomness=True,
+        return_channel=True,
+    )
     assert value == pytest.approx(rate(source, classification=0.8109), abs=1e-12)
     point = measure(source, channel)
     assert (point.rate, point.classification) == pytest.approx((value, 0.8109), abs=1e-9)
     assert point.perception == pytest.approx(0, abs=1e-12)
     assert point.distortion == pytest.approx(0.304, abs=1e-3)
-    # To a classifier that does not see which channel was used, it is worse than the best plain channel.
+    # To a classifier that does not see which channel was used, it is worse than the best plain
+    # channel.
     blind = measure(source, DiscreteChannel(np.tensordot(channel.weights, channel.matrices, 1)))
     assert blind.classification == pytest.approx(0.893, abs=1e-3)
-    assert measure(source, rate(source, 0.187, INF, 0.8109, return_channel=True)[1]).distortion == pytest.approx(0.187, abs=1e-3)
+    assert measure(
+        source, rate(source, 0.187, INF, 0.8109, return_channel=True)[1]
+    ).distortion == pytest.approx(0.187, abs=1e-3)
 
 
 def mixture_by_programme(source, limits):
@@ -483,7 +597,9 @@ def mixture_by_programme(source, limits):
 
     def means(values):
         weights = values[:4]
-        return np.array([weights @ row for row in account(p, flip, noise, *values[4:].reshape(2, 4))])
+        return np.array(
+            [weights @ row for row in account(p, flip, noise, *values[4:].reshape(2, 4))]
+        )
 
     def slack(values):
         _, d, h, q = means(values)
@@ -495,7 +611,10 @@ def mixture_by_programme(source, limits):
             lambda values: means(values)[0],
             np.clip(start, 1e-6, 1 - 1e-6),
             bounds=[(0, 1)] * 12,
-            constraints=[{"type": "ineq", "fun": slack}, {"type": "eq", "fun": lambda values: values[:4].sum() - 1}],
+            constraints=[
+                {"type": "ineq", "fun": slack},
+                {"type": "eq", "fun": lambda values: values[:4].sum() - 1},
+            ],
             method="SLSQP",
             options={"ftol": 1e-14, "maxiter": 300},
         )
@@ -528,10 +647,16 @@ def test_no_mixture_does_better(p, flip, noise, low, high, tv):
 
 @pytest.mark.parametrize(
     ("source", "limits"),
-    [(Bernoulli(0.15, 0.05), (0.15, 0.0, 0.5)), (Bernoulli(0.3, 0.1), (0.25, 0.0, 0.7)), (Bernoulli(0.3, 0.1, 0.05), (0.25, 0.0, 0.8))],
+    [
+        (Bernoulli(0.15, 0.05), (0.15, 0.0, 0.5)),
+        (Bernoulli(0.3, 0.1), (0.25, 0.0, 0.7)),
+        (Bernoulli(0.3, 0.1, 0.05), (0.25, 0.0, 0.8)),
+    ],
 )
 def test_mixtures_against_programme(source, limits):
-    assert check(source, limits, classifier_sees_randomness=True) == pytest.approx(mixture_by_programme(source, limits), abs=1e-6)
+    assert check(source, limits, classifier_sees_randomness=True) == pytest.approx(
+        mixture_by_programme(source, limits), abs=1e-6
+    )
 
 
 def test_inverses_for_mixtures():
@@ -577,15 +702,21 @@ def test_bad_probabilities_are_named(arguments, name):
 def test_bad_options_are_named():
     source = Bernoulli(0.3, 0.1)
     for options in ({}, {"classifier_sees_randomness": True}):
-        with pytest.raises(ValueError, match="common_randomness must be inf for a Bernoulli; got 1 nats"):
+        with pytest.raises(
+            ValueError, match="common_randomness must be inf for a Bernoulli; got 1 nats"
+        ):
             rate(source, 0.1, common_randomness=1.0, unit="nats", **options)
         with pytest.raises(ValueError, match="common_randomness"):
             distortion(source, 0.1, common_randomness=1.0, **options)
-    with pytest.raises(ValueError, match="divergence must be one of w2, tv, kl for a Bernoulli; got 'chi2'"):
+    with pytest.raises(
+        ValueError, match="divergence must be one of w2, tv, kl for a Bernoulli; got 'chi2'"
+    ):
         rate(source, 0.1, divergence="chi2")
     with pytest.raises(ValueError, match="classification needs a source with a label"):
         rate(Bernoulli(0.3), classification=0.5)
-    assert np.isnan(measure(Bernoulli(0.3), rate(Bernoulli(0.3), 0.1, return_channel=True)[1]).classification)
+    assert np.isnan(
+        measure(Bernoulli(0.3), rate(Bernoulli(0.3), 0.1, return_channel=True)[1]).classification
+    )
 
 
 def test_channels_that_do_not_fit_are_refused():

@@ -1,4 +1,7 @@
-"""Discrete sources against cvxpy: the same convex problems, stated differently and solved by another method."""
+"""Discrete sources against cvxpy.
+
+The same convex problems, stated differently and solved by another method.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ checked = settings(deadline=None, derandomize=True, max_examples=5)
 
 
 def random_source(seed: int, square: bool = True) -> Discrete:
-    """Two to five letters, three labels, a frozen classifier; some letters rare, some outputs never labelled 0."""
+    """Two to five letters, three labels, a frozen classifier.
+
+    Some letters rare, some outputs never labelled 0.
+    """
     random = np.random.default_rng(seed)
     n = int(random.integers(2, 6))
     m = n if square else int(random.integers(2, 6))
@@ -26,17 +32,26 @@ def random_source(seed: int, square: bool = True) -> Discrete:
     delta = random.random((n, m))
     if square:
         places = np.sort(random.normal(size=n))
-        delta = [(places[:, None] - places) ** 2, 1 - np.eye(n), delta * (1 - np.eye(n))][int(random.integers(3))]
+        delta = [(places[:, None] - places) ** 2, 1 - np.eye(n), delta * (1 - np.eye(n))][
+            int(random.integers(3))
+        ]
     return Discrete(pmf, delta, random.dirichlet(np.ones(3), n), random.dirichlet(np.ones(3), m))
 
 
-def by_cvxpy(source: Discrete, divergence: str, weights=(0.0, 0.0, 0.0), bounds=(math.inf, math.inf, math.inf)) -> float:
+def by_cvxpy(
+    source: Discrete,
+    divergence: str,
+    weights=(0.0, 0.0, 0.0),
+    bounds=(math.inf, math.inf, math.inf),
+) -> float:
     """The least rate (plus what has a weight) in nats: a conic program in the joint law."""
     n, m = source.distortion.shape
     p = source.pmf
     joint = cp.Variable((n, m), nonneg=True)
     output = cp.sum(joint, axis=0)
-    information = cp.sum(cp.kl_div(joint, cp.reshape(p, (n, 1), order="C") @ cp.reshape(output, (1, m), order="C")))
+    information = cp.sum(
+        cp.kl_div(joint, cp.reshape(p, (n, 1), order="C") @ cp.reshape(output, (1, m), order="C"))
+    )
     limits = [cp.sum(joint, axis=1) == p]
     perception = 0.0
     if n == m:
@@ -51,10 +66,20 @@ def by_cvxpy(source: Discrete, divergence: str, weights=(0.0, 0.0, 0.0), bounds=
             perception = cp.sum(cp.multiply(1 / p, cp.square(output - p)))
         else:
             perception = 2 - 2 * cp.sum(cp.multiply(np.sqrt(p), cp.sqrt(output)))
-    terms = cp.sum(cp.multiply(joint, source.distortion)), perception, cp.sum(cp.multiply(joint, source.loss))
-    value = information + sum(weight * term for weight, term in zip(weights, terms, strict=True) if weight)
+    terms = (
+        cp.sum(cp.multiply(joint, source.distortion)),
+        perception,
+        cp.sum(cp.multiply(joint, source.loss)),
+    )
+    value = information + sum(
+        weight * term for weight, term in zip(weights, terms, strict=True) if weight
+    )
     limits += [term <= bound for term, bound in zip(terms, bounds, strict=True) if bound < math.inf]
-    return float(cp.Problem(cp.Minimize(value), limits).solve(solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9))
+    return float(
+        cp.Problem(cp.Minimize(value), limits).solve(
+            solver=cp.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9
+        )
+    )
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -87,8 +112,13 @@ def test_each_constraint_active(active: str, divergence: str, seed: int, share: 
         assert values[which] == pytest.approx(bounds[which], abs=1e-4)
 
 
-def _active_bounds(source: Discrete, divergence: str, active: str, share: float) -> tuple[float, float, float]:
-    """Bounds of which exactly the named one binds: between the least and what costs nothing, beside a mild demand that makes perception matter."""
+def _active_bounds(
+    source: Discrete, divergence: str, active: str, share: float
+) -> tuple[float, float, float]:
+    """Bounds of which exactly the named one binds.
+
+    Between the least and what costs nothing, beside a mild demand that makes perception matter.
+    """
     eased = solve(source, 3.0 / source.distortion.max(), divergence=divergence, unit="nats")
     if active == "perception":
         return eased.distortion, share * eased.perception + 1e-4, math.inf
@@ -110,7 +140,9 @@ def test_other_alphabet(seed: int, distortion_weight: float, classification_weig
     source = random_source(seed, square=False)
     found = solve(source, distortion_weight, 0.0, classification_weight, unit="nats")
     assert found.converged
-    assert found.lagrangian == pytest.approx(by_cvxpy(source, "w2", (distortion_weight, 0.0, classification_weight)), abs=1e-5)
+    assert found.lagrangian == pytest.approx(
+        by_cvxpy(source, "w2", (distortion_weight, 0.0, classification_weight)), abs=1e-5
+    )
 
 
 @checked
@@ -120,7 +152,9 @@ def test_inverses(seed: int, share: float) -> None:
     nats = share * float(-source.pmf @ np.log(source.pmf))
     least = distortion(source, nats, perception=0.02, divergence="tv", unit="nats")
     if least < math.inf:
-        assert rate(source, least, 0.02, divergence="tv", unit="nats") == pytest.approx(nats, abs=1e-5) or least == pytest.approx(0, abs=1e-9)
+        assert rate(source, least, 0.02, divergence="tv", unit="nats") == pytest.approx(
+            nats, abs=1e-5
+        ) or least == pytest.approx(0, abs=1e-9)
     sharpest = classification(source, nats, unit="nats")
     assert rate(source, classification=sharpest, unit="nats") <= nats + 1e-6
     floor = float(source.pmf @ source.loss.min(axis=1))

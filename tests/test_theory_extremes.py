@@ -1,4 +1,7 @@
-"""Rate functions at the edges of what numbers can say: forbidden letters, tiny and huge sizes, near-singular covariances, senseless bounds."""
+"""Rate functions at the edges of what numbers can say.
+
+Forbidden letters, tiny and huge sizes, near-singular covariances, senseless bounds.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,13 @@ def blahut(pmf: np.ndarray, cost: np.ndarray, price: float) -> tuple[float, floa
         channel /= channel.sum(axis=1, keepdims=True)
         output = pmf @ channel
     ratios = np.divide(channel, output, out=np.ones_like(channel), where=channel > 1e-300)
-    mean = float((pmf[:, None] * channel * np.where(channel > 1e-300, np.where(np.isfinite(cost), cost, 0), 0)).sum())
+    mean = float(
+        (
+            pmf[:, None]
+            * channel
+            * np.where(channel > 1e-300, np.where(np.isfinite(cost), cost, 0), 0)
+        ).sum()
+    )
     return mean, float((pmf[:, None] * channel * np.log2(ratios)).sum())
 
 
@@ -80,7 +89,9 @@ def test_forbidden_letters_agree_with_blahut_and_arimoto() -> None:
         for price in (2.0, 8.0):
             mean, bits = blahut(pmf, np.where(banned, INF, cost), price)
             for huge in (1e12, INF):
-                assert rate(Discrete(pmf, np.where(banned, huge, cost)), mean * (1 + 1e-9)) == pytest.approx(bits, abs=1e-5)
+                assert rate(
+                    Discrete(pmf, np.where(banned, huge, cost)), mean * (1 + 1e-9)
+                ) == pytest.approx(bits, abs=1e-5)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-12, 1.0, 1e12, 1e300])
@@ -101,7 +112,10 @@ def test_what_must_be_avoided_and_cannot_be_is_infeasible() -> None:
     assert distortion(source, 3.0) == INF
     assert rate(source) == pytest.approx(0, abs=1e-9)  # nothing is asked, and the distortion is inf
     assert measure(source, DiscreteChannel(np.eye(2))).distortion == INF
-    assert measure(Discrete([1.0, 0.0], [[0, INF], [INF, INF]]), DiscreteChannel(np.eye(2))).distortion == 0
+    assert (
+        measure(Discrete([1.0, 0.0], [[0, INF], [INF, INF]]), DiscreteChannel(np.eye(2))).distortion
+        == 0
+    )
     for wrong in (-INF, math.nan):
         with pytest.raises(ValueError, match="distortion must hold"):
             Discrete([0.5, 0.5], [[0, wrong], [1, 0]])
@@ -126,7 +140,9 @@ def test_forbidden_letters_and_labels() -> None:
             source = Discrete(PMF, forbidding(huge), LABELS, classifier)
             bits, channel = rate(source, 0.5, classification=0.87, return_channel=True)
             point = measure(source, channel)
-            assert point.distortion <= 0.5 * (1 + 1e-6) and point.classification <= 0.87 * (1 + 1e-6)
+            assert point.distortion <= 0.5 * (1 + 1e-6) and point.classification <= 0.87 * (
+                1 + 1e-6
+            )
             found.append(bits)
         assert found[0] == pytest.approx(found[1], abs=1e-4)
     assert classification(source, 0.3, distortion=0.7) == pytest.approx(0.87106, abs=1e-4)
@@ -134,15 +150,21 @@ def test_forbidden_letters_and_labels() -> None:
 
 def test_forbidden_letters_and_a_fixed_encoder() -> None:
     encoder = DiscreteChannel(np.array([[0.9, 0.1, 0], [0.1, 0.9, 0], [0, 0, 1.0]]))
-    assert representation(Discrete(PMF, forbidding(INF)), encoder).distortion() == pytest.approx(0.8)
+    assert representation(Discrete(PMF, forbidding(INF)), encoder).distortion() == pytest.approx(
+        0.8
+    )
     near = representation(Discrete(PMF, forbidding(1e12)), encoder)
-    assert near.distortion() == pytest.approx(0.8) and near.distortion(0.0) == pytest.approx(0.09375e12)
+    assert near.distortion() == pytest.approx(0.8) and near.distortion(0.0) == pytest.approx(
+        0.09375e12
+    )
 
 
 def test_transport_among_forbidden_moves() -> None:
     output = DiscreteChannel(np.array([[0.8, 0, 0.2], [0, 2 / 3, 1 / 3], [0, 0, 1.0]]))
     for huge in HUGE:
-        assert measure(Discrete(PMF, forbidding(huge)), output).perception == pytest.approx(0.2, rel=1e-6)
+        assert measure(Discrete(PMF, forbidding(huge)), output).perception == pytest.approx(
+            0.2, rel=1e-6
+        )
     mixed = DiscreteChannel(np.array([[0, 1.0, 0], [1.0, 0, 0], [0, 0, 1.0]]))
     assert measure(Discrete(PMF, forbidding(INF)), mixed).perception == INF
     assert measure(Discrete(PMF, forbidding(1e12)), mixed).perception == pytest.approx(0.2e12)
@@ -162,12 +184,17 @@ def test_small_entries_are_not_nothing() -> None:
     cost = [[0, 1e-12, 1], [1e-12, 0, 1], [1, 1, 0]]
     entropy = -float(PMF @ np.log2(PMF))
     assert rate(Discrete(PMF, cost), 0.0) == pytest.approx(entropy, abs=1e-6)
-    assert rate(Discrete(PMF, cost), 1e-12) == pytest.approx(-0.8 * math.log2(0.8) - 0.2 * math.log2(0.2), abs=1e-6)
+    assert rate(Discrete(PMF, cost), 1e-12) == pytest.approx(
+        -0.8 * math.log2(0.8) - 0.2 * math.log2(0.2), abs=1e-6
+    )
 
 
 def test_the_local_method_says_that_it_is_one() -> None:
     source = Discrete(PMF, forbidding(2.0), LABELS)
-    for question in (lambda: rate(source, classification=0.8), lambda: solve(source, classification_weight=2.0)):
+    for question in (
+        lambda: rate(source, classification=0.8),
+        lambda: solve(source, classification_weight=2.0),
+    ):
         with pytest.warns(LocalOptimumWarning, match="an upper bound"):
             question()
     rate(source, 0.4)  # without the label, nothing is local and nothing is said
@@ -186,7 +213,9 @@ def water_filling(variances: list[float], total: float) -> float:
     return sum(0.5 * (math.log2(variance) - math.log2(total / len(rest))) for variance in rest)
 
 
-@pytest.mark.parametrize("variances", [[1.0, 2.0], [1e-12, 1e12], [1e-12, 1.0, 1e12], [1e-300, 1e-299], [1e300, 3e299]])
+@pytest.mark.parametrize(
+    "variances", [[1.0, 2.0], [1e-12, 1e12], [1e-12, 1.0, 1e12], [1e-300, 1e-299], [1e300, 3e299]]
+)
 def test_reverse_water_filling_at_any_size(variances: list[float]) -> None:
     source = VectorGaussian(np.array(variances))
     for total in (1e-300, 1e-100, 1e-20, 1e-13, 0.5, 1e6, 1e300):
@@ -196,13 +225,19 @@ def test_reverse_water_filling_at_any_size(variances: list[float]) -> None:
         bits, channel = rate(source, distortion=total, return_channel=True)
         assert bits == pytest.approx(expected, rel=1e-9, abs=1e-9)
         point = measure(source, channel)
-        assert point.rate == pytest.approx(bits, rel=1e-9, abs=1e-9) and point.distortion <= total * (1 + 1e-9)
+        assert point.rate == pytest.approx(
+            bits, rel=1e-9, abs=1e-9
+        ) and point.distortion <= total * (1 + 1e-9)
 
 
 def test_small_distortions_with_perception_and_at_a_rate() -> None:
     source = VectorGaussian(np.array([1.0, 2.0]))
     expected = water_filling([1.0, 2.0], 1e-20)
-    for options in ({"perception": 0.0}, {"perception": 1e-30}, {"perception": 0.1, "divergence": "kl"}):
+    for options in (
+        {"perception": 0.0},
+        {"perception": 1e-30},
+        {"perception": 0.1, "divergence": "kl"},
+    ):
         assert rate(source, 1e-20, **options) == pytest.approx(expected, rel=1e-9)
     for bits in (40.0, 200.0, 900.0):
         assert distortion(source, bits) == pytest.approx(2 * math.sqrt(2) * 2.0**-bits, rel=1e-6)
@@ -211,10 +246,19 @@ def test_small_distortions_with_perception_and_at_a_rate() -> None:
 
 def test_nearly_singular_covariances() -> None:
     ones = np.ones((3, 3))
-    assert rate(VectorGaussian(ones + 1e-12 * np.eye(3)), 0.5) == pytest.approx(0.5 * math.log2(6), abs=1e-9)
-    with pytest.warns(ConvergenceWarning, match="close to singular"):  # what is coded here is known to four digits only
+    assert rate(VectorGaussian(ones + 1e-12 * np.eye(3)), 0.5) == pytest.approx(
+        0.5 * math.log2(6), abs=1e-9
+    )
+    with pytest.warns(
+        ConvergenceWarning, match="close to singular"
+    ):  # what is coded here is known to four digits only
         rate(VectorGaussian(ones + 1e-12 * np.eye(3)), 1e-12)
-    for covariance in (ones, ones + 1e-15 * np.eye(3), np.diag([1.0, 0.0]), [[1.0, 1 - 1e-15], [1 - 1e-15, 1.0]]):
+    for covariance in (
+        ones,
+        ones + 1e-15 * np.eye(3),
+        np.diag([1.0, 0.0]),
+        [[1.0, 1 - 1e-15], [1 - 1e-15, 1.0]],
+    ):
         with pytest.raises(ValueError, match="positive definite"):
             VectorGaussian(covariance)
     # Components of very different size are not singular: their correlation is one half.
@@ -225,13 +269,25 @@ def test_nearly_singular_covariances() -> None:
 @pytest.mark.parametrize("size", [1e-150, 1e-12, 1e-3, 1e12, 1e150])
 def test_a_source_has_no_scale(size: float) -> None:
     covariance = np.array([[2.0, 0.5], [0.5, 1.0]])
-    plain, scaled = (VectorGaussian(a * a * covariance, ScalarLabel([1 / a, 0.5 / a], 0.3)) for a in (1.0, size))
-    for asked, kl in (((0.3, INF, INF), 0), ((0.3, 0.01, INF), 0), ((0.3, 0.01, INF), 1), ((0.3, INF, 1.2), 0), ((0.3, 0.01, 1.2), 0)):
+    plain, scaled = (
+        VectorGaussian(a * a * covariance, ScalarLabel([1 / a, 0.5 / a], 0.3)) for a in (1.0, size)
+    )
+    for asked, kl in (
+        ((0.3, INF, INF), 0),
+        ((0.3, 0.01, INF), 0),
+        ((0.3, 0.01, INF), 1),
+        ((0.3, INF, 1.2), 0),
+        ((0.3, 0.01, 1.2), 0),
+    ):
         options = {"divergence": "kl" if kl else "w2"}
         expected = rate(plain, *asked, **options)
-        assert rate(scaled, asked[0] * size**2, asked[1] * (1 if kl else size**2), asked[2], **options) == pytest.approx(expected, rel=1e-7)
+        assert rate(
+            scaled, asked[0] * size**2, asked[1] * (1 if kl else size**2), asked[2], **options
+        ) == pytest.approx(expected, rel=1e-7)
     one, other = (ScalarGaussian(a * a, 0.5, 0.9, 0.1 * a * a) for a in (1.0, size))
-    assert rate(other, 0.3 * size**2, 0.01 * size**2, 0.9) == pytest.approx(rate(one, 0.3, 0.01, 0.9), rel=1e-12)
+    assert rate(other, 0.3 * size**2, 0.01 * size**2, 0.9) == pytest.approx(
+        rate(one, 0.3, 0.01, 0.9), rel=1e-12
+    )
     assert distortion(scaled, 1.0) == pytest.approx(size**2 * distortion(plain, 1.0), rel=1e-9)
 
 
@@ -239,14 +295,20 @@ def test_a_scalar_source_at_its_edges() -> None:
     source = ScalarGaussian(1.0, 0.5, 1 - 1e-15)
     for total in (1e-300, 1e-20, 1e-3):
         for perception in (INF, 0.0, 1e-12):
-            assert rate(source, total, perception) == pytest.approx(-0.5 * math.log2(total), rel=1e-3)
+            assert rate(source, total, perception) == pytest.approx(
+                -0.5 * math.log2(total), rel=1e-3
+            )
     low, high = source.label_entropies
-    assert rate(source, classification=(low + high) / 2, unit="nats") == pytest.approx((high - low) / 4 * 2, rel=1e-6)
+    assert rate(source, classification=(low + high) / 2, unit="nats") == pytest.approx(
+        (high - low) / 4 * 2, rel=1e-6
+    )
 
 
 def test_binary_sources_at_their_edges() -> None:
     for p in (1e-300, 1e-15, 1e-9):
-        nats = -p * math.log(p) + p - (-p / 2 * math.log(p / 2) + p / 2)  # H(p) − H(p/2) to first order
+        nats = (
+            -p * math.log(p) + p - (-p / 2 * math.log(p / 2) + p / 2)
+        )  # H(p) − H(p/2) to first order
         assert rate(Bernoulli(p), p / 2, unit="nats") == pytest.approx(nats, rel=1e-6, abs=1e-15)
         assert rate(Bernoulli(1 - p), 1.0) == 0
 
@@ -257,7 +319,9 @@ def test_a_label_that_says_next_to_nothing_is_certified(flip: float) -> None:
     low, high = source.label_entropies
     limit = (low + high) / 2 / math.log(2)
     hidden = rate(source, 0.27, 0.03, limit)
-    seen, channel = rate(source, 0.27, 0.03, limit, classifier_sees_randomness=True, return_channel=True)
+    seen, channel = rate(
+        source, 0.27, 0.03, limit, classifier_sees_randomness=True, return_channel=True
+    )
     assert seen == pytest.approx(0.3542, abs=1e-3) and seen < hidden
     assert measure(source, channel).classification <= limit + 1e-12
 
@@ -290,7 +354,9 @@ def test_what_cannot_be_negative_is_refused(source: Source, wrong: float) -> Non
             with pytest.raises(ValueError, match=message):
                 question()
     if not math.isnan(wrong):
-        assert rate(source, classification=min(wrong, -20.0)) == INF  # an entropy out of reach, as any other
+        assert (
+            rate(source, classification=min(wrong, -20.0)) == INF
+        )  # an entropy out of reach, as any other
 
 
 def test_negative_bounds_elsewhere() -> None:

@@ -39,7 +39,9 @@ def all_products(generators):
     """The group by a closure of its own, as tuples."""
     found = {tuple(range(len(generators[0])))}
     while True:
-        larger = found | {tuple(a[i] for i in b) for a in found for b in [tuple(g) for g in generators]}
+        larger = found | {
+            tuple(a[i] for i in b) for a in found for b in [tuple(g) for g in generators]
+        }
         if larger == found:
             return found
         found = larger
@@ -61,7 +63,11 @@ def enumerated(generators, pmf):
 def groups_and_colours(draw):
     n = draw(st.integers(1, 6))
     generators = draw(st.lists(st.permutations(range(n)), min_size=1, max_size=2))
-    weights = draw(st.lists(st.sampled_from([0, 1, 1, 2, 5, 100]), min_size=1, max_size=3 if n < 6 else 2).filter(any))
+    weights = draw(
+        st.lists(
+            st.sampled_from([0, 1, 1, 2, 5, 100]), min_size=1, max_size=3 if n < 6 else 2
+        ).filter(any)
+    )
     return generators, [w / sum(weights) for w in weights]
 
 
@@ -92,25 +98,50 @@ def test_elements_are_the_group_and_the_identity_is_first():
     assert [dihedral_images(side).order for side in (1, 2, 3)] == [1, 8, 8]
     assert [image_rotations(side).order for side in (1, 2, 5)] == [1, 4, 4]
     generators = [[1, 2, 0, 3, 4], [0, 1, 2, 4, 3]]
-    assert {tuple(element) for element in PermutationGroup(generators).elements.tolist()} == all_products(generators)
+    assert {
+        tuple(element) for element in PermutationGroup(generators).elements.tolist()
+    } == all_products(generators)
     images = dihedral_images(3).elements.reshape(8, 3, 3)
     pixels = np.arange(9).reshape(3, 3)
-    wanted = {np.rot90(image, turns).tobytes() for image in (pixels, pixels.T) for turns in range(4)}
+    wanted = {
+        np.rot90(image, turns).tobytes() for image in (pixels, pixels.T) for turns in range(4)
+    }
     assert {image.tobytes() for image in images} == wanted
     with pytest.raises(ValueError, match="read-only"):
         cyclic_shifts(3).elements[0, 0] = 1
 
 
 def test_orbit_counts_are_the_known_ones():
-    # OEIS A000031, A001867 (necklaces of 2 and 3 colours), A000029 (bracelets), A047937, A054247 (square images under C4, D4).
-    assert [cyclic_shifts(n).orbit_count(2) for n in range(1, 11)] == [2, 3, 4, 6, 8, 14, 20, 36, 60, 108]
+    # OEIS A000031, A001867 (necklaces of 2 and 3 colours), A000029 (bracelets), A047937, A054247
+    # (square images under C4, D4).
+    assert [cyclic_shifts(n).orbit_count(2) for n in range(1, 11)] == [
+        2,
+        3,
+        4,
+        6,
+        8,
+        14,
+        20,
+        36,
+        60,
+        108,
+    ]
     assert [cyclic_shifts(n).orbit_count(3) for n in range(1, 8)] == [3, 6, 11, 24, 51, 130, 315]
     assert [bracelet(n).orbit_count(2) for n in range(1, 11)] == [2, 3, 4, 6, 8, 13, 18, 30, 46, 78]
     assert [image_rotations(side).orbit_count(2) for side in range(1, 5)] == [2, 6, 140, 16456]
-    assert [dihedral_images(side).orbit_count(2) for side in range(1, 7)] == [2, 6, 102, 8548, 4211744, 8590557312]
+    assert [dihedral_images(side).orbit_count(2) for side in range(1, 7)] == [
+        2,
+        6,
+        102,
+        8548,
+        4211744,
+        8590557312,
+    ]
     assert dihedral_images(8).orbit_count(2) == 2305843028004192256
     assert cyclic_shifts(32).orbit_count(2) == 134219796
-    assert [symmetric(n).orbit_count(3) for n in range(2, 7)] == [math.comb(n + 2, 2) for n in range(2, 7)]
+    assert [symmetric(n).orbit_count(3) for n in range(2, 7)] == [
+        math.comb(n + 2, 2) for n in range(2, 7)
+    ]
     assert cyclic_shifts(64).orbit_count(256) > 2**500  # beyond any fixed width
 
 
@@ -123,7 +154,8 @@ def test_images_under_d4_by_enumeration(side):
 
 
 def test_large_images_under_d4():
-    # Inclusion-exclusion to the order 1e-12: the half turn and two reflections leave 32 free pixels of 64, the two diagonals 36.
+    # Inclusion-exclusion to the order 1e-12: the half turn and two reflections leave 32 free pixels
+    # of 64, the two diagonals 36.
     found = dihedral_images(8).pattern_entropies([0.5, 0.5])
     assert found.source == 64
     assert 3 - found.saving == pytest.approx(3 * 2.0**-32 + 2 * 2.0**-28, abs=2e-13)
@@ -131,35 +163,56 @@ def test_large_images_under_d4():
     group = dihedral_images(8)
     images = (np.random.default_rng(0).random((20_000, 64)) < 0.02).astype(int)
     members = np.stack([group.act(g, images) for g in range(8)])
-    codes = (members * np.random.default_rng(1).normal(size=64)).sum(axis=-1).round(9)  # a random hash of each image
+    codes = (
+        (members * np.random.default_rng(1).normal(size=64)).sum(axis=-1).round(9)
+    )  # a random hash of each image
     sizes = np.array([len(set(column)) for column in codes.T])
     logs = np.log2(sizes)
-    assert group.pattern_entropies([0.98, 0.02]).saving == pytest.approx(logs.mean(), abs=4 * logs.std() / math.sqrt(logs.size))
+    assert group.pattern_entropies([0.98, 0.02]).saving == pytest.approx(
+        logs.mean(), abs=4 * logs.std() / math.sqrt(logs.size)
+    )
     assert logs.mean() < 2.8
 
 
 @pytest.mark.parametrize("length", [12, 30, 32])
-@pytest.mark.parametrize("pmf", [(Fraction(1, 2), Fraction(1, 2)), (Fraction(9, 10), Fraction(1, 20), Fraction(1, 20)), (Fraction(1),)])
+@pytest.mark.parametrize(
+    "pmf",
+    [
+        (Fraction(1, 2), Fraction(1, 2)),
+        (Fraction(9, 10), Fraction(1, 20), Fraction(1, 20)),
+        (Fraction(1),),
+    ],
+)
 def test_necklaces_by_möbius_inversion_over_divisors(length, pmf):
     """The probability that a necklace's least period is d, by exact differences over the divisors of d."""
     divisors = [d for d in range(1, length + 1) if length % d == 0]
     exact = {}
     for d in divisors:
-        exact[d] = sum(p ** (length // d) for p in pmf) ** d - sum(exact[e] for e in exact if d % e == 0)
+        exact[d] = sum(p ** (length // d) for p in pmf) ** d - sum(
+            exact[e] for e in exact if d % e == 0
+        )
     saving = sum(float(p) * math.log2(d) for d, p in exact.items())
     found = cyclic_shifts(length).pattern_entropies([float(p) for p in pmf])
     assert found.saving == pytest.approx(saving, abs=1e-13)
-    assert found.source == pytest.approx(length * entropy([float(p) for p in pmf], base=2), abs=1e-12)
+    assert found.source == pytest.approx(
+        length * entropy([float(p) for p in pmf], base=2), abs=1e-12
+    )
 
 
-@pytest.mark.parametrize("pmf", [[0.5, 0.5], [0.7, 0.2, 0.1], [1.0], [1.0, 0.0], [0.4, 0.3, 0.15, 0.1, 0.05]])
+@pytest.mark.parametrize(
+    "pmf", [[0.5, 0.5], [0.7, 0.2, 0.1], [1.0], [1.0, 0.0], [0.4, 0.3, 0.15, 0.1, 0.05]]
+)
 def test_multisets_agree_with_the_symmetric_group_and_the_multinomial(pmf):
     for n in (2, 3, 5, 6):
         group, multiset = symmetric(n).pattern_entropies(pmf), multiset_entropies(pmf, n)
         assert group.source == pytest.approx(multiset.source, abs=1e-12)
         assert group.saving == pytest.approx(multiset.saving, abs=1e-12)
     counts = [c for c in itertools.product(range(10), repeat=len(pmf)) if sum(c) == 9]
-    direct = entropy(multinomial.pmf(np.array(counts), 9, np.array(pmf)), base=2) if len(pmf) > 1 else 0.0
+    direct = (
+        entropy(multinomial.pmf(np.array(counts), 9, np.array(pmf)), base=2)
+        if len(pmf) > 1
+        else 0.0
+    )
     assert multiset_entropies(pmf, 9).invariant == pytest.approx(direct, abs=1e-11)
 
 
@@ -170,13 +223,21 @@ def test_multisets_of_two_letters_are_binomial_for_any_length():
 
 
 @PROFILE
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=12).filter(lambda points: any(w for w, _ in points)))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=12).filter(
+        lambda points: any(w for w, _ in points)
+    )
+)
 def test_any_finite_source_by_the_chain_rule(points):
     weights, orbits = np.array(points).T
     pmf = weights / weights.sum()
     found = orbit_entropies(pmf, orbits)
     masses = np.array([pmf[orbits == label].sum() for label in set(orbits.tolist())])
-    conditional = sum(m * entropy(pmf[orbits == label], base=2) for m, label in zip(masses, set(orbits.tolist()), strict=True) if m > 0)
+    conditional = sum(
+        m * entropy(pmf[orbits == label], base=2)
+        for m, label in zip(masses, set(orbits.tolist()), strict=True)
+        if m > 0
+    )
     assert found.source == pytest.approx(entropy(pmf, base=2), abs=1e-12)
     assert found.invariant == pytest.approx(entropy(masses, base=2), abs=1e-12)
     assert found.saving == pytest.approx(conditional, abs=1e-12)
@@ -185,10 +246,16 @@ def test_any_finite_source_by_the_chain_rule(points):
 def test_equal_orbits_save_the_logarithm_of_their_size():
     found = equal_orbits(6, 8)
     general = orbit_entropies(np.full(48, 1 / 48), np.repeat(np.arange(6), 8))
-    assert (found.source, found.saving, found.invariant) == pytest.approx((math.log2(48), 3, math.log2(6)))
+    assert (found.source, found.saving, found.invariant) == pytest.approx(
+        (math.log2(48), 3, math.log2(6))
+    )
     assert (general.source, general.saving) == pytest.approx((found.source, found.saving))
-    assert equal_orbits(57_000, 1).invariant == pytest.approx(15.80, abs=0.005)  # the index of an MNIST training image
-    assert equal_orbits(95_000, 24).invariant == pytest.approx(16.54, abs=0.005)  # STL10, any number of augmentations
+    assert equal_orbits(57_000, 1).invariant == pytest.approx(
+        15.80, abs=0.005
+    )  # the index of an MNIST training image
+    assert equal_orbits(95_000, 24).invariant == pytest.approx(
+        16.54, abs=0.005
+    )  # STL10, any number of augmentations
     assert equal_orbits(10**30, 1).source == pytest.approx(30 * math.log2(10))
 
 
@@ -202,7 +269,9 @@ def test_units():
     ):
         bits, nats = function("bits"), function("nats")
         for name in ("source", "saving", "invariant"):
-            assert getattr(nats, name) == pytest.approx(getattr(bits, name) * math.log(2), rel=1e-12)
+            assert getattr(nats, name) == pytest.approx(
+                getattr(bits, name) * math.log(2), rel=1e-12
+            )
             assert getattr(nats, name) > 0
 
 
@@ -212,7 +281,9 @@ def test_rate_falls_by_one_bit_for_each_bit_lost_down_to_none():
     rates = invariant_rate(3.0, deltas)
     np.testing.assert_allclose(np.diff(rates[deltas <= 3]), -0.5)
     assert (rates[deltas >= 3] == 0).all()
-    np.testing.assert_array_equal(invariant_rate([[1.0], [2.0]], [0.0, 0.5, np.inf]), [[1, 0.5, 0], [2, 1.5, 0]])
+    np.testing.assert_array_equal(
+        invariant_rate([[1.0], [2.0]], [0.0, 0.5, np.inf]), [[1, 0.5, 0], [2, 1.5, 0]]
+    )
 
 
 def conditional_entropy(joint):
@@ -232,8 +303,12 @@ def test_the_theorem_on_test_channels():
     blank = np.zeros((to_orbit.shape[1], 1))
     channels = [rng.dirichlet(np.full(5, a), size=16) for a in (0.05, 0.3, 2.0) for _ in range(20)]
     channels += [rng.dirichlet(np.full(5, 0.1), size=6)[orbit] for _ in range(20)]
-    erasures = [to_orbit @ np.hstack([(1 - e) * np.eye(6), blank + e]) for e in (0.0, 0.25, 0.7, 1.0)]
-    tasks = [rng.dirichlet([0.3] * 3, size=6)[orbit] for _ in range(5)]  # p(s|x), constant on orbits
+    erasures = [
+        to_orbit @ np.hstack([(1 - e) * np.eye(6), blank + e]) for e in (0.0, 0.25, 0.7, 1.0)
+    ]
+    tasks = [
+        rng.dirichlet([0.3] * 3, size=6)[orbit] for _ in range(5)
+    ]  # p(s|x), constant on orbits
     for channel in channels + erasures:
         joint = pmf[:, None] * channel
         rate = entropy(pmf, base=2) - conditional_entropy(joint)
@@ -256,17 +331,23 @@ def test_orbit_members_share_their_representative(seed, dtype):
     members = group.act(elements, patterns)
     assert members.dtype == patterns.dtype
     for index in np.ndindex(4, 5):
-        np.testing.assert_array_equal(members[index], patterns[index][group.elements[elements[index]]])
+        np.testing.assert_array_equal(
+            members[index], patterns[index][group.elements[elements[index]]]
+        )
     least = group.canonical(patterns)
     np.testing.assert_array_equal(group.canonical(members), least)
     assert least.dtype == patterns.dtype and least.shape == patterns.shape
-    assert least[0, 0].tolist() == min(patterns[0, 0][element].tolist() for element in group.elements)
+    assert least[0, 0].tolist() == min(
+        patterns[0, 0][element].tolist() for element in group.elements
+    )
 
 
 def test_act_broadcasts_and_leaves_its_input_alone():
     group = cyclic_shifts(3)
     pattern = np.array([3, 1, 2])
-    np.testing.assert_array_equal(group.act(np.arange(3), pattern), [[3, 1, 2], [1, 2, 3], [2, 3, 1]])
+    np.testing.assert_array_equal(
+        group.act(np.arange(3), pattern), [[3, 1, 2], [1, 2, 3], [2, 3, 1]]
+    )
     np.testing.assert_array_equal(group.act(1, [[3, 1, 2], [4, 5, 6]]), [[1, 2, 3], [5, 6, 4]])
     np.testing.assert_array_equal(group.canonical(pattern), [1, 2, 3])
     np.testing.assert_array_equal(pattern, [3, 1, 2])
@@ -287,9 +368,18 @@ GROUP = cyclic_shifts(3)
         (lambda: PermutationGroup([[0.5, 1]]), "generators must be"),
         (lambda: PermutationGroup([0, 1]), "generators must have 2 dimension"),
         (lambda: PermutationGroup([]), "generators must have 2 dimension"),
-        (lambda: PermutationGroup([[0, 1], [0]]), "generators must be an array of numbers of one shape"),
-        (lambda: symmetric(9), "generators must give a group with at most 222222 elements on 9 positions"),
-        (lambda: swaps(13).pattern_entropies([0.5, 0.5]), "generators must give a group with at most 5000 partitions"),
+        (
+            lambda: PermutationGroup([[0, 1], [0]]),
+            "generators must be an array of numbers of one shape",
+        ),
+        (
+            lambda: symmetric(9),
+            "generators must give a group with at most 222222 elements on 9 positions",
+        ),
+        (
+            lambda: swaps(13).pattern_entropies([0.5, 0.5]),
+            "generators must give a group with at most 5000 partitions",
+        ),
         (lambda: GROUP.orbit_count(0), "colours must be an integer >= 1"),
         (lambda: GROUP.orbit_count(2.0), "colours must be an integer >= 1"),
         (lambda: GROUP.act(3, [0, 1, 2]), "element must hold integers from 0 to 2"),
@@ -301,11 +391,17 @@ GROUP = cyclic_shifts(3)
         (lambda: GROUP.pattern_entropies([0.5, 0.5], unit="bit"), "unit must be 'bits' or 'nats'"),
         (lambda: multiset_entropies([1.5, -0.5], 3), "pmf must be a distribution"),
         (lambda: multiset_entropies([0.5, 0.5], 0), "length must be an integer >= 1"),
-        (lambda: orbit_entropies([0.5, 0.5], [0]), "orbits must hold a label for each of the 2 points"),
+        (
+            lambda: orbit_entropies([0.5, 0.5], [0]),
+            "orbits must hold a label for each of the 2 points",
+        ),
         (lambda: equal_orbits(0, 1), "count must be an integer >= 1"),
         (lambda: equal_orbits(1, 1.5), "size must be an integer >= 1"),
         (lambda: cyclic_shifts(0), "length must be an integer >= 1"),
-        (lambda: cyclic_shifts(2000), "generators must give a group with at most 1000 elements on 2000 positions"),
+        (
+            lambda: cyclic_shifts(2000),
+            "generators must give a group with at most 1000 elements on 2000 positions",
+        ),
         (lambda: dihedral_images("a"), "side must be an integer >= 1"),
         (lambda: image_rotations(-1), "side must be an integer >= 1"),
     ],

@@ -40,7 +40,13 @@ def by_programme(p, flip, goal, rate_limit=INF, distortion_limit=INF, classifica
 
 
 @many
-@given(p=p_values, flip=flips, d=st.floats(0, 0.6), c=st.floats(0, 1), asked=st.sampled_from(["d", "c", "dc"]))
+@given(
+    p=p_values,
+    flip=flips,
+    d=st.floats(0, 0.6),
+    c=st.floats(0, 1),
+    asked=st.sampled_from(["d", "c", "dc"]),
+)
 def test_rate_is_the_programmes(p, flip, d, c, asked):
     d, c = (d if "d" in asked else INF), (c if "c" in asked else INF)
     source = OneShotBernoulli(p, flip)
@@ -48,7 +54,9 @@ def test_rate_is_the_programmes(p, flip, d, c, asked):
     if c < INF:
         c = seen + (c * 1.2 - 0.1) * (unseen - seen) if unseen - seen > 1e-3 else INF
     value, channel = rate(source, d, 0.0, c, return_channel=True)
-    assert value == pytest.approx(by_programme(p, flip, 0, distortion_limit=d, classification_limit=c), abs=1e-9)
+    assert value == pytest.approx(
+        by_programme(p, flip, 0, distortion_limit=d, classification_limit=c), abs=1e-9
+    )
     if math.isinf(value):
         assert np.isnan(channel.weights).all()
         return
@@ -64,9 +72,13 @@ def test_inverses_are_the_programmes(p, flip, r, other):
     source = OneShotBernoulli(p, flip)
     seen, unseen = hb(flip), hb(p * (1 - flip) + (1 - p) * flip)
     c = seen + other * (unseen - seen) if unseen - seen > 1e-3 else INF
-    assert distortion(source, r, 0.0, c) == pytest.approx(by_programme(p, flip, 1, rate_limit=r, classification_limit=c), abs=1e-9)
+    assert distortion(source, r, 0.0, c) == pytest.approx(
+        by_programme(p, flip, 1, rate_limit=r, classification_limit=c), abs=1e-9
+    )
     d = other * 2 * p * (1 - p)
-    assert classification(source, r, d) == pytest.approx(by_programme(p, flip, 2, rate_limit=r, distortion_limit=d), abs=1e-9)
+    assert classification(source, r, d) == pytest.approx(
+        by_programme(p, flip, 2, rate_limit=r, distortion_limit=d), abs=1e-9
+    )
 
 
 def test_printed_theorem_2_is_below_zero_where_nothing_is_feasible():
@@ -77,7 +89,8 @@ def test_printed_theorem_2_is_below_zero_where_nothing_is_feasible():
     assert printed == pytest.approx(-0.009, abs=5e-4)
     assert distortion(OneShotBernoulli(q, flip), r, classification=c) == INF
     assert by_programme(q, flip, 1, rate_limit=r, classification_limit=c) == INF
-    # At a C above H(S|X) that needs more than the rate, the printed value is below that of the rate alone.
+    # At a C above H(S|X) that needs more than the rate, the printed value is below that of the rate
+    # alone.
     c = hb(flip) + 0.05
     printed = 2 * q * (1 - q) - 2 * (1 - q) * q * (hb(m) - c) / (hb(m) - hb(flip))
     assert printed < distortion(OneShotBernoulli(q, flip), r)
@@ -88,7 +101,9 @@ def test_ends_and_limits():
     source = OneShotBernoulli(0.4, 0.1)
     seen, unseen = (value / math.log(2) for value in source.label_entropies)
     assert (seen, unseen) == pytest.approx((hb(0.1), hb(0.42)), abs=1e-12)
-    assert rate(source, 0.0) == rate(source, classification=seen) == pytest.approx(hb(0.4), abs=1e-12)
+    assert (
+        rate(source, 0.0) == rate(source, classification=seen) == pytest.approx(hb(0.4), abs=1e-12)
+    )
     assert rate(source) == rate(source, 0.48, INF, unseen) == pytest.approx(0, abs=1e-12)
     assert distortion(source, 0.0) == pytest.approx(0.48, abs=1e-12)
     assert distortion(source, INF, 0.0, seen) == pytest.approx(0, abs=1e-12)
@@ -117,11 +132,19 @@ def test_degenerate_sources():
 
 def test_arrays_and_units():
     source = OneShotBernoulli(0.3, 0.1)
-    values, channel = rate(source, np.array([0.1, 0.2])[:, None], 0.0, [0.8, INF, 0.1], return_channel=True)
-    assert values.shape == (2, 3) and channel.weights.shape == (2, 3, 4) and channel.matrices.shape == (2, 3, 4, 2, 2)
+    values, channel = rate(
+        source, np.array([0.1, 0.2])[:, None], 0.0, [0.8, INF, 0.1], return_channel=True
+    )
+    assert (
+        values.shape == (2, 3)
+        and channel.weights.shape == (2, 3, 4)
+        and channel.matrices.shape == (2, 3, 4, 2, 2)
+    )
     assert np.isinf(values[:, 2]).all() and np.isnan(channel.weights[:, 2]).all()
     assert values[0, 0] == rate(source, 0.1, 0.0, 0.8)
-    assert rate(source, 0.1, unit="nats") == pytest.approx(rate(source, 0.1) * math.log(2), abs=1e-15)
+    assert rate(source, 0.1, unit="nats") == pytest.approx(
+        rate(source, 0.1) * math.log(2), abs=1e-15
+    )
     assert measure(source, channel).rate.shape == (2, 3)
 
 
@@ -132,7 +155,9 @@ def test_bad_input_is_named():
         OneShotBernoulli(0.5, -0.1)
     source = OneShotBernoulli(0.3, 0.1)
     for function in (rate, distortion, classification):
-        with pytest.raises(ValueError, match="common_randomness must be inf for a OneShotBernoulli; got 1 nats"):
+        with pytest.raises(
+            ValueError, match="common_randomness must be inf for a OneShotBernoulli; got 1 nats"
+        ):
             function(source, 0.1, common_randomness=1.0, unit="nats")
     for channel in (DiscreteChannel(np.eye(2)), MixedChannel(np.ones(1), np.full((1, 2, 2), 0.5))):
         with pytest.raises(ValueError, match="channel must be a MixedChannel of maps"):

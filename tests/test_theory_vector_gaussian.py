@@ -28,7 +28,15 @@ def nats(source, distortion=inf, perception=inf, classification=inf, divergence=
 
 
 def with_channel(source, distortion=inf, perception=inf, classification=inf, divergence="w2"):
-    needed, channel = rate(source, distortion, perception, classification, divergence=divergence, unit="nats", return_channel=True)
+    needed, channel = rate(
+        source,
+        distortion,
+        perception,
+        classification,
+        divergence=divergence,
+        unit="nats",
+        return_channel=True,
+    )
     return needed, channel, measure(source, channel, divergence=divergence, unit="nats")
 
 
@@ -38,8 +46,15 @@ def draw(seed, kind, n):
     factor = rng.normal(size=(n, n))
     variances = np.exp(rng.uniform(-1.5, 1.5, n))
     if kind == "aligned":
-        return VectorGaussian(variances, AlignedLabels(rng.normal(size=n), np.exp(rng.uniform(-3, 0, n)))), rng
-    label = ScalarLabel(rng.normal(size=n), math.exp(rng.uniform(-3, 0))) if kind == "scalar" else None
+        return (
+            VectorGaussian(
+                variances, AlignedLabels(rng.normal(size=n), np.exp(rng.uniform(-3, 0, n)))
+            ),
+            rng,
+        )
+    label = (
+        ScalarLabel(rng.normal(size=n), math.exp(rng.uniform(-3, 0))) if kind == "scalar" else None
+    )
     return VectorGaussian(factor @ factor.T / n + 0.1 * np.eye(n), label), rng
 
 
@@ -52,7 +67,9 @@ def binding(source, rng, divergence):
         lowest = source.label_entropies[0]
         label = lowest + rng.uniform(0.3, 0.9) * (point.classification - lowest)
         _, _, point = with_channel(source, most, inf, label)
-    least = 3.0 if divergence == "kl" else float(point.perception)  # X̂ is singular where a component gets no rate
+    least = (
+        3.0 if divergence == "kl" else float(point.perception)
+    )  # X̂ is singular where a component gets no rate
     return float(min(most, point.distortion)), rng.uniform(0.05, 0.8) * least, float(label)
 
 
@@ -62,8 +79,16 @@ def binding(source, rng, divergence):
 @pytest.mark.parametrize(
     ("most", "needed", "rates"),
     [
-        (0.8, 2.946638919415507, [1.4259219034318813, 0.9602515288254441, 0.4891994018144293, 0.07126608534375206]),
-        (4.0, 0.6950089872585586, [0.4852433483540219, 0.17760883943820124, 0.030810281699938248, 0.001346517766397277]),
+        (
+            0.8,
+            2.946638919415507,
+            [1.4259219034318813, 0.9602515288254441, 0.4891994018144293, 0.07126608534375206],
+        ),
+        (
+            4.0,
+            0.6950089872585586,
+            [0.4852433483540219, 0.17760883943820124, 0.030810281699938248, 0.001346517766397277],
+        ),
     ],
 )
 def test_perfect_realism(most, needed, rates):
@@ -80,15 +105,24 @@ def test_perfect_realism_gives_every_component_some_rate():
     source = VectorGaussian([4, 1.5, 0.5, 0.1])
     value, channel, _ = with_channel(source, 2.0, 0.0)
     assert value == pytest.approx(1.53799, abs=1e-5)
-    np.testing.assert_allclose(-np.log(1 - np.diag(channel.gain) ** 2) / 2, [0.897, 0.482, 0.150, 0.009], atol=1e-3)
+    np.testing.assert_allclose(
+        -np.log(1 - np.diag(channel.gain) ** 2) / 2, [0.897, 0.482, 0.150, 0.009], atol=1e-3
+    )
     value, channel, _ = with_channel(source, 2.0)
-    np.testing.assert_allclose(-np.log(1 - np.diag(channel.gain)) / 2, [0.872, 0.381, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(
+        -np.log(1 - np.diag(channel.gain)) / 2, [0.872, 0.381, 0, 0], atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
     ("most", "label", "needed", "errors"),
     [
-        (1.2, 3.4046279856819557, 1.4507545240774964, [0.4623365480477298, 0.2376634519522701, 0.5]),
+        (
+            1.2,
+            3.4046279856819557,
+            1.4507545240774964,
+            [0.4623365480477298, 0.2376634519522701, 0.5],
+        ),
         (3.0, 3.127369113457978, 2.20110501371855, [0.3834094929274726, 0.06390158215457885, 0.5]),
     ],
 )
@@ -103,9 +137,21 @@ def test_aligned_labels(most, label, needed, errors):
 def test_distortion_and_classification_trade_at_one_rate():
     source = VectorGaussian([2, 1], ScalarLabel([0, 1], 0.1))
     np.testing.assert_allclose(distortion(source, 1.0, unit="nats"), 1.0405, atol=1e-4)
-    np.testing.assert_allclose(measure(source, with_channel(source, 2 * math.sqrt(2) / math.e)[1], unit="nats").classification, 1.180, atol=5e-4)
-    np.testing.assert_allclose(classification(source, 1.0, [1.049, 1.164, 2.135], unit="nats"), [1.127, 0.987, 0.696], atol=1e-3)
-    assert classification(source, 1.0, unit="nats") == pytest.approx(HALF + math.log(math.exp(-2) + 0.1) / 2, abs=1e-6)
+    np.testing.assert_allclose(
+        measure(
+            source, with_channel(source, 2 * math.sqrt(2) / math.e)[1], unit="nats"
+        ).classification,
+        1.180,
+        atol=5e-4,
+    )
+    np.testing.assert_allclose(
+        classification(source, 1.0, [1.049, 1.164, 2.135], unit="nats"),
+        [1.127, 0.987, 0.696],
+        atol=1e-3,
+    )
+    assert classification(source, 1.0, unit="nats") == pytest.approx(
+        HALF + math.log(math.exp(-2) + 0.1) / 2, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize(("largest", "factor"), [(100, 6.89), (2, 2.05)])
@@ -113,7 +159,9 @@ def test_best_classification_may_cost_more_than_twice_the_distortion(largest, fa
     """Nguyen et al., arXiv 2504.09932, state a factor of two at most; it fails for vectors."""
     source = VectorGaussian([largest, 1], ScalarLabel([0, 1], 0.1))
     lowest = classification(source, 1.0, unit="nats")
-    ratio = distortion(source, 1.0, classification=lowest, unit="nats") / distortion(source, 1.0, unit="nats")
+    ratio = distortion(source, 1.0, classification=lowest, unit="nats") / distortion(
+        source, 1.0, unit="nats"
+    )
     assert ratio == pytest.approx(factor, abs=5e-3)
     assert ratio > 2
 
@@ -126,7 +174,10 @@ def test_universal_rate_of_two_points_of_one_nat_each():
     assert needed == pytest.approx(1.3964, abs=1e-4)
     assert needed - source.solve(both)[0].max() == pytest.approx(0.396, abs=1e-3)
     point = measure(source, channel, unit="nats")
-    assert (float(point.rate), float(point.distortion)) == (pytest.approx(needed, abs=1e-9), pytest.approx(most, abs=1e-9))
+    assert (float(point.rate), float(point.distortion)) == (
+        pytest.approx(needed, abs=1e-9),
+        pytest.approx(most, abs=1e-9),
+    )
     assert float(point.classification) == pytest.approx(lowest, abs=1e-9)
 
 
@@ -150,7 +201,9 @@ def test_one_dimension_is_the_scalar_source(seed, divergence, aligned):
             rng.choice([0, variance * rng.uniform(0.001, 0.5)]) if "P" in active else inf,
             low + (high - low) * rng.uniform(0.1, 1) if "C" in active else inf,
         )
-        assert nats(vector, *asked, divergence) == pytest.approx(nats(scalar, *asked, divergence), abs=1e-6)
+        assert nats(vector, *asked, divergence) == pytest.approx(
+            nats(scalar, *asked, divergence), abs=1e-6
+        )
 
 
 @settings(max_examples=20)
@@ -161,7 +214,9 @@ def test_scalar_label_alone_is_a_scalar_problem(seed):
     low, high = source.label_entropies
     label = rng.uniform(low, high)
     left = math.exp(2 * (label - HALF)) - noise
-    assert nats(source, classification=label) == pytest.approx(math.log(weights @ source.covariance @ weights / left) / 2, abs=1e-9)
+    assert nats(source, classification=label) == pytest.approx(
+        math.log(weights @ source.covariance @ weights / left) / 2, abs=1e-9
+    )
 
 
 @settings(max_examples=6)
@@ -182,9 +237,14 @@ def test_a_scalar_label_along_an_axis_is_an_aligned_label(seed, divergence):
 def test_rotations_change_nothing(seed, divergence):
     source, rng = draw(seed, "scalar", 3)
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    turned = VectorGaussian(rotation @ source.covariance @ rotation.T, ScalarLabel(rotation @ source.labels.weights, source.labels.noise))
+    turned = VectorGaussian(
+        rotation @ source.covariance @ rotation.T,
+        ScalarLabel(rotation @ source.labels.weights, source.labels.noise),
+    )
     asked = binding(source, rng, divergence)
-    assert nats(turned, *asked, divergence) == pytest.approx(nats(source, *asked, divergence), abs=1e-6)
+    assert nats(turned, *asked, divergence) == pytest.approx(
+        nats(source, *asked, divergence), abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", ["aligned", "scalar"])
@@ -211,7 +271,10 @@ def cvxpy_full(source, pairs, label, divergence):
     rules = [sigma - error >> 0]
     if label < inf:
         weights, noise = source.labels.weights, source.labels.noise
-        rules.append(cp.sum(cp.multiply(np.outer(weights, weights), error)) <= math.exp(2 * (label - HALF)) - noise)
+        rules.append(
+            cp.sum(cp.multiply(np.outer(weights, weights), error))
+            <= math.exp(2 * (label - HALF)) - noise
+        )
     for most, least in pairs:
         if least == inf:  # X̂ = X̃
             rules += [cp.trace(error) <= most] if most < inf else []
@@ -221,10 +284,17 @@ def cvxpy_full(source, pairs, label, divergence):
         rules.append(np.trace(sigma) + cp.trace(output) - 2 * cp.trace(cross) <= most)
         if divergence == "kl":
             whitened = np.linalg.inv(sigma)
-            rules.append((cp.trace(whitened @ output) - n - cp.log_det(output) + np.linalg.slogdet(sigma)[1]) / 2 <= least)
+            rules.append(
+                (cp.trace(whitened @ output) - n - cp.log_det(output) + np.linalg.slogdet(sigma)[1])
+                / 2
+                <= least
+            )
         else:
             shift = cp.Variable((n, n))
-            rules += [cp.bmat([[output, shift], [shift.T, sigma]]) >> 0, cp.trace(output) + np.trace(sigma) - 2 * cp.trace(shift) <= least]
+            rules += [
+                cp.bmat([[output, shift], [shift.T, sigma]]) >> 0,
+                cp.trace(output) + np.trace(sigma) - 2 * cp.trace(shift) <= least,
+            ]
     problem = cp.Problem(cp.Minimize(-cp.log_det(error)), rules)
     problem.solve(solver=cp.CLARABEL)
     assert problem.status == "optimal"
@@ -240,12 +310,22 @@ def cvxpy_aligned(source, most, least, label, divergence):
     paired = [cp.geo_mean(cp.hstack([outputs[i], kept[i]])) for i in range(n)]
     rules.append(variances.sum() + cp.sum(outputs) - 2 * sum(paired) <= most)
     if divergence == "kl":
-        rules.append(cp.sum(outputs / variances - 1 - cp.log(outputs) + np.log(variances)) / 2 <= least)
+        rules.append(
+            cp.sum(outputs / variances - 1 - cp.log(outputs) + np.log(variances)) / 2 <= least
+        )
     else:
-        rules.append(variances.sum() + cp.sum(outputs) - 2 * cp.sum(cp.multiply(np.sqrt(variances), cp.sqrt(outputs))) <= least)
+        rules.append(
+            variances.sum()
+            + cp.sum(outputs)
+            - 2 * cp.sum(cp.multiply(np.sqrt(variances), cp.sqrt(outputs)))
+            <= least
+        )
     if label < inf:
         squares, noises = source.labels.gains**2, source.labels.noises
-        terms = [cp.log_sum_exp(cp.hstack([logs[i] + math.log(squares[i]), math.log(noises[i])])) for i in range(n)]
+        terms = [
+            cp.log_sum_exp(cp.hstack([logs[i] + math.log(squares[i]), math.log(noises[i])]))
+            for i in range(n)
+        ]
         rules.append(n * HALF + sum(terms) / 2 <= label)
     problem = cp.Problem(cp.Minimize(cp.sum(np.log(variances) - logs) / 2), rules)
     problem.solve(solver=cp.CLARABEL)
@@ -270,7 +350,9 @@ def test_scalar_label_without_perception_against_cvxpy(seed):
     source, rng = draw(seed, "scalar", 4)
     most, _, label = binding(source, rng, "w2")
     for asked in ((most, inf, label), (inf, inf, label), (most, inf, inf)):
-        assert nats(source, *asked) == pytest.approx(cvxpy_full(source, [asked[:2]], asked[2], "w2"), abs=1e-4)
+        assert nats(source, *asked) == pytest.approx(
+            cvxpy_full(source, [asked[:2]], asked[2], "w2"), abs=1e-4
+        )
 
 
 @pytest.mark.parametrize("divergence", ["w2", "kl"])
@@ -280,7 +362,9 @@ def test_aligned_labels_against_cvxpy(divergence, seed):
     source, rng = draw(seed, "aligned", 4)
     most, least, label = binding(source, rng, divergence)
     for asked in ((most, least, label), (most, least, inf), (most, 1e3, label)):
-        assert nats(source, *asked, divergence) == pytest.approx(cvxpy_aligned(source, *asked, divergence), abs=1e-4)
+        assert nats(source, *asked, divergence) == pytest.approx(
+            cvxpy_aligned(source, *asked, divergence), abs=1e-4
+        )
 
 
 @settings(max_examples=4)
@@ -290,7 +374,9 @@ def test_universal_rate_against_cvxpy(seed):
     most, least, label = binding(source, rng, "w2")
     pairs = [(most, least), (1.2 * most, least / 10), (1.5 * most, 0.01 * least), (inf, 0.0)]
     distortions, perceptions = np.array(pairs).T
-    needed, channel = source.solve_universal(Constraints(distortions, perceptions, np.array([label, inf, inf, inf])))
+    needed, channel = source.solve_universal(
+        Constraints(distortions, perceptions, np.array([label, inf, inf, inf]))
+    )
     assert needed == pytest.approx(cvxpy_full(source, pairs[:3], label, "w2"), abs=1e-4)
     assert needed >= max(nats(source, *pair, label) for pair in pairs) - 1e-6
     assert float(measure(source, channel, unit="nats").rate) == pytest.approx(needed, abs=1e-7)
@@ -323,25 +409,52 @@ def slsqp_channels(source, most, least, label, divergence, rng, starts):
             whitened = np.linalg.solve(sigma, output)
             slacks.append(least - (np.trace(whitened) - n - np.linalg.slogdet(whitened)[1]) / 2)
         elif least < inf:
-            products = np.linalg.eigvals(sigma @ output).real  # tr (Σ^½ B Σ^½)^½ is the sum of the roots of the eigenvalues of ΣB
-            slacks.append(least - np.trace(sigma + output) + 2 * np.sqrt(np.maximum(products, 0)).sum())
+            products = np.linalg.eigvals(
+                sigma @ output
+            ).real  # tr (Σ^½ B Σ^½)^½ is the sum of the roots of the eigenvalues of ΣB
+            slacks.append(
+                least - np.trace(sigma + output) + 2 * np.sqrt(np.maximum(products, 0)).sum()
+            )
         if label < inf and isinstance(source.labels, ScalarLabel):
-            slacks.append(label - HALF - math.log(source.labels.weights @ error @ source.labels.weights + source.labels.noise) / 2)
+            slacks.append(
+                label
+                - HALF
+                - math.log(
+                    source.labels.weights @ error @ source.labels.weights + source.labels.noise
+                )
+                / 2
+            )
         elif label < inf:
-            scaled = np.outer(source.labels.gains, source.labels.gains) * error + np.diag(source.labels.noises)
+            scaled = np.outer(source.labels.gains, source.labels.gains) * error + np.diag(
+                source.labels.noises
+            )
             slacks.append(label - n * HALF - np.linalg.slogdet(scaled)[1] / 2)
         return np.array(slacks)
 
     best = inf
     for _ in range(starts):
-        start = np.concatenate([(0.8 * np.eye(n) + 0.2 * rng.normal(size=(n, n))).ravel(), (0.3 * np.eye(n) + 0.05 * rng.normal(size=(n, n)))[lower]])
-        found = slsqp(needed, start, constraints={"type": "ineq", "fun": rest}, method="SLSQP", options={"maxiter": 300, "ftol": 1e-10})
+        start = np.concatenate(
+            [
+                (0.8 * np.eye(n) + 0.2 * rng.normal(size=(n, n))).ravel(),
+                (0.3 * np.eye(n) + 0.05 * rng.normal(size=(n, n)))[lower],
+            ]
+        )
+        found = slsqp(
+            needed,
+            start,
+            constraints={"type": "ineq", "fun": rest},
+            method="SLSQP",
+            options={"maxiter": 300, "ftol": 1e-10},
+        )
         if np.isfinite(found.fun) and (rest(found.x) > -1e-7).all():
             best = min(best, found.fun)
     return best
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning", "ignore:Values in x were outside bounds:RuntimeWarning")
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered:RuntimeWarning",
+    "ignore:Values in x were outside bounds:RuntimeWarning",
+)
 @pytest.mark.parametrize("kind", ["none", "aligned", "scalar"])
 @pytest.mark.parametrize("divergence", ["w2", "kl"])
 @settings(max_examples=3)
@@ -350,7 +463,9 @@ def test_no_gaussian_channel_does_better(kind, divergence, seed):
     source, rng = draw(seed, kind, 2)
     most, least, label = binding(source, rng, divergence)
     value = nats(source, most, least, label, divergence)
-    assert slsqp_channels(source, most, least, label, divergence, rng, 4) == pytest.approx(value, abs=1e-4)
+    assert slsqp_channels(source, most, least, label, divergence, rng, 4) == pytest.approx(
+        value, abs=1e-4
+    )
 
 
 # --- Properties
@@ -365,7 +480,11 @@ def test_channel_meets_its_constraints_and_no_part_needs_more(kind, divergence, 
     most, least, label = binding(source, rng, divergence)
     bound = nats(source, most)
     for active in ("D", "DP", "D0", "DC", "DPC", "D0C", "0C"):
-        asked = (most if "D" in active else inf, least if "P" in active else 0.0 if "0" in active else inf, label if "C" in active else inf)
+        asked = (
+            most if "D" in active else inf,
+            least if "P" in active else 0.0 if "0" in active else inf,
+            label if "C" in active else inf,
+        )
         value, _, point = with_channel(source, *asked, divergence)
         assert float(point.rate) == pytest.approx(value, abs=1e-7)
         assert float(point.distortion) <= asked[0] + 1e-7
@@ -393,7 +512,8 @@ def test_all_three_constraints_bind_in_the_brute_forces():
 @given(seed=SEEDS)
 def test_convex_in_distortion_and_perception(divergence, seed):
     source, rng = draw(seed, "scalar", 3)
-    (most, least, label), (more, lesser, _) = binding(source, rng, divergence), binding(source, rng, divergence)
+    (most, least, label) = binding(source, rng, divergence)
+    (more, lesser, _) = binding(source, rng, divergence)
     middle = nats(source, (most + more) / 2, (least + lesser) / 2, label, divergence)
     ends = nats(source, [most, more], [least, lesser], label, divergence)
     assert middle <= ends.mean() + 1e-6
@@ -404,10 +524,14 @@ def test_monotone_and_its_limits():
     low, high = source.label_entropies
     label, most = low + 0.4 * (high - low), 0.4 * np.trace(source.covariance)
     for divergence in ("w2", "kl"):
-        by_perception = nats(source, most, np.array([0, 1e-4, 1e-2, 0.1, 1, 1e3, inf]), label, divergence)
+        by_perception = nats(
+            source, most, np.array([0, 1e-4, 1e-2, 0.1, 1, 1e3, inf]), label, divergence
+        )
         assert (np.diff(by_perception) <= 1e-7).all()
         assert by_perception[-2] == pytest.approx(nats(source, most, inf, label), abs=1e-6)
-        by_distortion = nats(source, most * np.array([0.1, 0.5, 1, 2, 4, 100, inf]), 0.01, label, divergence)
+        by_distortion = nats(
+            source, most * np.array([0.1, 0.5, 1, 2, 4, 100, inf]), 0.01, label, divergence
+        )
         assert (np.diff(by_distortion) <= 1e-7).all()
         assert by_distortion[-2] == by_distortion[-1] == nats(source, classification=label)
         by_label = nats(source, most, 0.01, np.linspace(low, high, 6)[1:], divergence)
@@ -429,17 +553,27 @@ def test_infeasible(kind):
     asked = ([0.0, 1.0, 1.0], [inf, inf, inf], [inf, lowest, lowest - 1])
     needed, channel, point = with_channel(source, *asked)
     assert (needed == inf).all()
-    assert np.isnan(channel.gain).all() and np.isnan(channel.noise).all() and np.isnan(point.rate).all()
-    nothing, channel = source.solve_universal(Constraints(*(np.array(bounds, dtype=float) for bounds in asked)))
+    assert (
+        np.isnan(channel.gain).all()
+        and np.isnan(channel.noise).all()
+        and np.isnan(point.rate).all()
+    )
+    nothing, channel = source.solve_universal(
+        Constraints(*(np.array(bounds, dtype=float) for bounds in asked))
+    )
     assert nothing == inf and np.isnan(channel.gain).all()
 
 
 def test_units_and_shapes():
     source, _ = draw(6, "scalar", 3)
     _, high = source.label_entropies
-    bits, channel = rate(source, [[0.5], [0.7]], [0.0, 0.1, inf], (high - 0.2) / math.log(2), return_channel=True)
+    bits, channel = rate(
+        source, [[0.5], [0.7]], [0.0, 0.1, inf], (high - 0.2) / math.log(2), return_channel=True
+    )
     assert bits.shape == (2, 3) and channel.gain.shape == channel.noise.shape == (2, 3, 3, 3)
-    np.testing.assert_allclose(bits * math.log(2), nats(source, [[0.5], [0.7]], [0.0, 0.1, inf], high - 0.2))
+    np.testing.assert_allclose(
+        bits * math.log(2), nats(source, [[0.5], [0.7]], [0.0, 0.1, inf], high - 0.2)
+    )
     assert measure(source, channel).rate.shape == (2, 3)
     assert isinstance(rate(source, 0.5), float)
 
@@ -457,7 +591,9 @@ def test_noise_free_labels():
     water = math.sqrt(2 * 1 * math.exp(-2))
     assert float(point.distortion) == pytest.approx(2 * water + 0.5, abs=1e-9)
     for asked in ((1.2, inf), (0.8, inf), (0.8, 0.05)):
-        assert nats(source, *asked, high - 1) == pytest.approx(max(1, nats(source, *asked)), abs=1e-6)
+        assert nats(source, *asked, high - 1) == pytest.approx(
+            max(1, nats(source, *asked)), abs=1e-6
+        )
     mixed = VectorGaussian([2, 1, 0.5], AlignedLabels([0.5, 1, 1], [0, 0.2, 0.1]))
     nearly = VectorGaussian([2, 1, 0.5], AlignedLabels([0.5, 1, 1], [1e-9, 0.2, 0.1]))
     for asked in ((1.0, inf, 2.0), (inf, inf, 1.0), (0.5, 0.1, 1.0)):
@@ -476,8 +612,12 @@ def test_inverses(kind, divergence):
     asked = binding(source, rng, divergence)
     needed = nats(source, *asked, divergence)
     most, least, label = asked
-    assert distortion(source, needed, least, label, divergence=divergence, unit="nats") == pytest.approx(most, abs=1e-5)
-    assert classification(source, needed, most, least, divergence=divergence, unit="nats") == pytest.approx(label, abs=1e-5)
+    assert distortion(
+        source, needed, least, label, divergence=divergence, unit="nats"
+    ) == pytest.approx(most, abs=1e-5)
+    assert classification(
+        source, needed, most, least, divergence=divergence, unit="nats"
+    ) == pytest.approx(label, abs=1e-5)
     bits = distortion(source, needed / math.log(2), inf, label / math.log(2))
     assert nats(source, bits, inf, label) == pytest.approx(needed, abs=1e-6)
 
@@ -491,10 +631,14 @@ def test_inverses_at_the_ends():
     # Where another constraint alone sets the rate, the least distortion at which it does.
     label = (low + high) / 2
     value, _, point = with_channel(source, inf, inf, label)
-    assert distortion(source, value, classification=label, unit="nats") == pytest.approx(float(point.distortion), abs=1e-4)
+    assert distortion(source, value, classification=label, unit="nats") == pytest.approx(
+        float(point.distortion), abs=1e-4
+    )
     assert distortion(source, value - 1e-3, classification=label, unit="nats") == inf
     assert classification(source, 0.1, 0.01 * trace) == inf
-    np.testing.assert_array_equal(np.isinf(distortion(source, [0.0, 1.0], classification=low - 1)), True)
+    np.testing.assert_array_equal(
+        np.isinf(distortion(source, [0.0, 1.0], classification=low - 1)), True
+    )
 
 
 # --- Arguments
@@ -509,11 +653,26 @@ def test_inverses_at_the_ends():
         (lambda: VectorGaussian([[1, 2, 3], [4, 5, 6]]), "covariance must be symmetric"),
         (lambda: VectorGaussian(1.0), "covariance must have 1 or 2"),
         (lambda: VectorGaussian([1.0, math.nan]), "covariance must hold"),
-        (lambda: VectorGaussian([1.0], "label"), "labels must be AlignedLabels, a ScalarLabel or None"),
-        (lambda: VectorGaussian([[1, 0.5], [0.5, 1]], AlignedLabels([1, 1], [1, 1])), "covariance must be diagonal for AlignedLabels"),
-        (lambda: VectorGaussian([1.0, 1.0], AlignedLabels([1], [1])), "labels must have one gain and noise for each of the 2 dimensions; got 1"),
-        (lambda: VectorGaussian([1.0, 1.0], ScalarLabel([1], 1)), "labels must have one weight for each of the 2 dimensions; got 1"),
-        (lambda: AlignedLabels([1, 1], [1]), "noises must have one entry for each of the 2 gains; got 1"),
+        (
+            lambda: VectorGaussian([1.0], "label"),
+            "labels must be AlignedLabels, a ScalarLabel or None",
+        ),
+        (
+            lambda: VectorGaussian([[1, 0.5], [0.5, 1]], AlignedLabels([1, 1], [1, 1])),
+            "covariance must be diagonal for AlignedLabels",
+        ),
+        (
+            lambda: VectorGaussian([1.0, 1.0], AlignedLabels([1], [1])),
+            "labels must have one gain and noise for each of the 2 dimensions; got 1",
+        ),
+        (
+            lambda: VectorGaussian([1.0, 1.0], ScalarLabel([1], 1)),
+            "labels must have one weight for each of the 2 dimensions; got 1",
+        ),
+        (
+            lambda: AlignedLabels([1, 1], [1]),
+            "noises must have one entry for each of the 2 gains; got 1",
+        ),
         (lambda: AlignedLabels([1, 0], [1, 0]), "noises must be >= 0, and > 0 where the gain is 0"),
         (lambda: AlignedLabels([1], [-1]), "noises must be >= 0"),
         (lambda: AlignedLabels([[1]], [[1]]), "gains must have 1 dimension"),
@@ -554,8 +713,14 @@ def test_measure_of_extreme_channels():
     copy = measure(source, GaussianChannel(np.eye(2), np.zeros((2, 2))), unit="nats")
     assert float(copy.rate) == inf and float(copy.distortion) == float(copy.perception) == 0
     assert float(copy.classification) == pytest.approx(source.label_entropies[0], abs=1e-6)
-    constant = measure(source, GaussianChannel(np.zeros((2, 2)), np.zeros((2, 2))), divergence="kl", unit="nats")
-    assert (float(constant.rate), float(constant.distortion), float(constant.perception)) == (pytest.approx(0, abs=1e-12), 3, inf)
+    constant = measure(
+        source, GaussianChannel(np.zeros((2, 2)), np.zeros((2, 2))), divergence="kl", unit="nats"
+    )
+    assert (float(constant.rate), float(constant.distortion), float(constant.perception)) == (
+        pytest.approx(0, abs=1e-12),
+        3,
+        inf,
+    )
 
 
 # --- The barrier method
@@ -581,7 +746,12 @@ def test_barrier_solves_a_semidefinite_program():
 
 def test_barrier_says_when_it_stopped_short():
     with pytest.warns(ConvergenceWarning, match="short of 1e-30"):
-        barrier.minimize(line(np.ones(1)), [barrier.below(line(-np.ones(1)), -1.0)], 2 * np.ones(1), tolerance=1e-30)  # beyond rounding
+        barrier.minimize(
+            line(np.ones(1)),
+            [barrier.below(line(-np.ones(1)), -1.0)],
+            2 * np.ones(1),
+            tolerance=1e-30,
+        )  # beyond rounding
 
 
 @pytest.mark.parametrize(
@@ -596,7 +766,10 @@ def test_barrier_says_when_it_stopped_short():
     ],
 )
 def test_speed(kind, asked, seconds):
-    """The quickest of several tries, at twice the time promised: other processes share the machine."""
+    """The quickest of several tries, at twice the time promised.
+
+    Other processes share the machine.
+    """
     source, _ = draw(9, kind, 4)
     times = []
     for _ in range(5):

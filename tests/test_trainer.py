@@ -17,11 +17,18 @@ from quadrate.training import Frozen, Task, Trainer, trainer
 from quadrate.training.trainer import precision
 
 COMPACT = find_family("compact")
-RECOGNIZABLE = tuple(OperatingPoint((2, 3, 5), 1.0, 0.0, c, seed) for c, seed in ((0.0, 0), (0.02, 0), (0.1, 1)))
-BALANCED = tuple(OperatingPoint((3, 3), d, p, c, seed) for d, p, c, seed in ((1.0, 0.05, 0.0, 0), (1.0, 0.01, 0.05, 0), (0.0, 0.1, 0.02, 1)))
+RECOGNIZABLE = tuple(
+    OperatingPoint((2, 3, 5), 1.0, 0.0, c, seed) for c, seed in ((0.0, 0), (0.02, 0), (0.1, 1))
+)
+BALANCED = tuple(
+    OperatingPoint((3, 3), d, p, c, seed)
+    for d, p, c, seed in ((1.0, 0.05, 0.0, 0), (1.0, 0.01, 0.05, 0), (0.0, 0.1, 0.02, 1))
+)
 
 
-def task(source: Source, judge=None, family: Family = COMPACT, terms=(), own_encoder=True, **settings) -> Task:
+def task(
+    source: Source, judge=None, family: Family = COMPACT, terms=(), own_encoder=True, **settings
+) -> Task:
     config = TrainingConfig(**{"epochs": 2, "batch": 32, "precision": "float32", **settings})
     return Task(source, family, judge.module if judge else None, config, own_encoder, tuple(terms))
 
@@ -39,7 +46,9 @@ def large_digits(digits: Source) -> Source:
     splits = {}
     for name in ("train", "validation", "test"):
         split: Split = getattr(digits, name)
-        images = nn.functional.pad(split.images.repeat_interleave(3, 2).repeat_interleave(3, 3), (2, 2, 2, 2))
+        images = nn.functional.pad(
+            split.images.repeat_interleave(3, 2).repeat_interleave(3, 3), (2, 2, 2, 2)
+        )
         splits[name] = Split(images, split.labels)
     return dataclasses.replace(digits, **splits)
 
@@ -48,7 +57,10 @@ def large_digits(digits: Source) -> Source:
 
 
 def difference(a: Tensor, b: Tensor, floor: float = 0.0) -> float:
-    """How far a is from b, in units of b's norm; a tensor below the floor is nothing but rounding."""
+    """How far a is from b, in units of b's norm.
+
+    A tensor below the floor is nothing but rounding.
+    """
     return float((a - b).norm()) / max(float(b.norm()), floor, 1e-30)
 
 
@@ -59,19 +71,24 @@ def gradients(trained: Trainer, index: int) -> dict[str, Tensor]:
         f"{role}.{name}": p.grad[index] if stacked else p.grad
         for role, stack in stacks.items()
         if stack
-        for name, p in zip(stack.state(), stack.parameters(), strict=False)  # parameters come first, buffers after
+        for name, p in zip(
+            stack.state(), stack.parameters(), strict=False
+        )  # parameters come first, buffers after
     }
 
 
-def assert_stacked_equals_single(task: Task, points: tuple[OperatingPoint, ...], steps: int, tolerance: float = 1e-4) -> None:
+def assert_stacked_equals_single(
+    task: Task, points: tuple[OperatingPoint, ...], steps: int, tolerance: float = 1e-4
+) -> None:
     """Losses, batch statistics and gradients of each step agree to 1e-4 of their norms.
 
-    Before each step the single models take over the state of the stacked ones. Left to themselves they drift apart, and not by a fault: Adam
-    divides by the gradient's size, so where a gradient is near zero a difference in its last bits becomes a whole step. Each step by itself is fair.
+    Before each step the single models take over the state of the stacked ones. Left to themselves
+    they drift apart, and not by a fault: Adam divides by the gradient's size, so where a gradient
+    is near zero a difference in its last bits becomes a whole step. Each step by itself is fair.
 
-    One gradient in a hundred may be off by more, up to 1e-2: a unit of LeakyReLU that is zero but for rounding takes the other slope. (Single
-    models in float32 and in float64 differ by the same at such places.)
-    """
+    One gradient in a hundred may be off by more, up to 1e-2: a unit of LeakyReLU that is zero but
+    for rounding takes the other slope. (Single models in float32 and in float64 differ by the same
+    at such places.)"""
     stacked, singles = Trainer(task, points), [Trainer(task, [point]) for point in points]
     for k, single in enumerate(singles):
         assert same(stacked.state(k), single.state(0)), "the initial weights differ"
@@ -91,13 +108,19 @@ def assert_stacked_equals_single(task: Task, points: tuple[OperatingPoint, ...],
                 assert difference(losses[name][k], loss[0], 1e-3) < tolerance, f"{where}, {name}"
             for name, tensor in single.state(0).items():
                 if "running_" in name:
-                    assert difference(stacked.state(k)[name], tensor, 1e-3) < tolerance, f"{where}, {name}"
+                    assert difference(stacked.state(k)[name], tensor, 1e-3) < tolerance, (
+                        f"{where}, {name}"
+                    )
             ours, theirs = gradients(stacked, k), gradients(single, 0)
             largest = max(float(gradient.norm()) for gradient in theirs.values())
             off += [difference(ours[name], theirs[name], 1e-3 * largest) for name in theirs]
-    assert max(off) < 100 * tolerance and sum(x > tolerance for x in off) <= len(off) / 100, sorted(off)[-20:]
+    assert max(off) < 100 * tolerance and sum(x > tolerance for x in off) <= len(off) / 100, sorted(
+        off
+    )[-20:]
     for k, point in enumerate(points):  # it was training that was compared
-        assert not same(stacked.networks(k)["decoder"], Trainer(task, [point]).networks(0)["decoder"])
+        assert not same(
+            stacked.networks(k)["decoder"], Trainer(task, [point]).networks(0)["decoder"]
+        )
 
 
 def test_stacked_equals_single_with_a_classifier(digits, judge):
@@ -110,16 +133,26 @@ def test_stacked_equals_single_with_critics(digits, judge):
 
 def test_stacked_equals_single_with_a_noisy_source_and_the_papers_surrogate(digits):
     noisy = dataclasses.replace(digits, noise_std=0.5)
-    assert_stacked_equals_single(task(noisy, surrogate="soft"), (OperatingPoint(), OperatingPoint(seed=1)), steps=10)
+    assert_stacked_equals_single(
+        task(noisy, surrogate="soft"), (OperatingPoint(), OperatingPoint(seed=1)), steps=10
+    )
 
 
 def test_stacked_equals_single_on_frozen_encoders(digits):
     draw = torch.Generator().manual_seed(0)
-    frozen = [Frozen((3, 3), torch.rand(256, 2, generator=draw) * 2 - 1, torch.rand(64, 2, generator=draw) * 2 - 1) for _ in range(2)]
+    frozen = [
+        Frozen(
+            (3, 3),
+            torch.rand(256, 2, generator=draw) * 2 - 1,
+            torch.rand(64, 2, generator=draw) * 2 - 1,
+        )
+        for _ in range(2)
+    ]
     points = (OperatingPoint((3, 3), lambda_d=0.5), OperatingPoint((3, 3), seed=1))
     for own_encoder in (False, True):
         settings = task(digits, own_encoder=own_encoder)
-        stacked, singles = Trainer(settings, points, frozen), [Trainer(settings, [p], [f]) for p, f in zip(points, frozen, strict=True)]
+        stacked = Trainer(settings, points, frozen)
+        singles = [Trainer(settings, [p], [f]) for p, f in zip(points, frozen, strict=True)]
         losses, *alone = (next(one.steps()) for one in (stacked, *singles))
         for k in (0, 1):
             assert difference(losses["mse"][k], alone[k]["mse"][0]) < 1e-5
@@ -146,12 +179,19 @@ def double_precision(monkeypatch):
 def test_stacked_equals_single_with_the_published_networks(digits, double_precision):
     """In double precision, as the gradients of their biases before batch norm are zero but for rounding."""
     points = tuple(OperatingPoint((3, 3), lambda_p=0.01, seed=seed) for seed in (0, 1))
-    assert_stacked_equals_single(task(large_digits(digits), family=double_precision("paper"), batch=4), points, steps=1, tolerance=1e-6)
+    assert_stacked_equals_single(
+        task(large_digits(digits), family=double_precision("paper"), batch=4),
+        points,
+        steps=1,
+        tolerance=1e-6,
+    )
 
 
 def test_stacked_equals_single_left_alone_in_double_precision(digits, double_precision):
     """With 16 digits there is room for 50 steps of drift."""
-    points = tuple(OperatingPoint((3, 3), lambda_p=p, seed=seed) for p, seed in ((0.05, 0), (0.01, 1)))
+    points = tuple(
+        OperatingPoint((3, 3), lambda_p=p, seed=seed) for p, seed in ((0.05, 0), (0.01, 1))
+    )
     settings = task(digits, family=double_precision("compact"), epochs=7)
     stacked, singles = Trainer(settings, points), [Trainer(settings, [point]) for point in points]
     for _ in range(7):
@@ -159,7 +199,9 @@ def test_stacked_equals_single_left_alone_in_double_precision(digits, double_pre
             for k in (0, 1):
                 for name in losses:
                     assert losses[name].dtype == torch.float64
-                    assert float(losses[name][k]) == pytest.approx(float(alone[k][name][0]), rel=1e-6, abs=1e-9)
+                    assert float(losses[name][k]) == pytest.approx(
+                        float(alone[k][name][0]), rel=1e-6, abs=1e-9
+                    )
         for one in (stacked, *singles):
             one.epoch += 1
 
@@ -168,9 +210,15 @@ def test_stacked_equals_single_left_alone_in_double_precision(digits, double_pre
 
 
 def test_each_point_starts_from_weights_of_its_own_that_are_always_the_same(digits):
-    points = (OperatingPoint((3,)), OperatingPoint((3,), lambda_d=2.0), OperatingPoint((3,), seed=1))
+    points = (
+        OperatingPoint((3,)),
+        OperatingPoint((3,), lambda_d=2.0),
+        OperatingPoint((3,), seed=1),
+    )
     for role in ("encoder", "decoder"):
-        first, again = ([Trainer(task(digits), [point]).networks(0)[role] for point in points] for _ in range(2))
+        first, again = (
+            [Trainer(task(digits), [point]).networks(0)[role] for point in points] for _ in range(2)
+        )
         assert all(same(a, b) for a, b in zip(first, again, strict=True))
         assert not any(same(first[i], first[j]) for i in range(3) for j in range(i))
 
@@ -178,7 +226,13 @@ def test_each_point_starts_from_weights_of_its_own_that_are_always_the_same(digi
 def test_training_lowers_the_loss_and_the_rows_say_so(digits, judge):
     trained = Trainer(task(digits, judge, epochs=12), [OperatingPoint((4, 4, 4), lambda_c=0.02)])
     rows = [trained.train_epoch()[0] for _ in range(12)]
-    assert set(rows[0]) == {"mse", "cross_entropy_nats", "validation_mse", "validation_cross_entropy_nats", "validation_accuracy"}
+    assert set(rows[0]) == {
+        "mse",
+        "cross_entropy_nats",
+        "validation_mse",
+        "validation_cross_entropy_nats",
+        "validation_accuracy",
+    }
     for name in ("mse", "validation_mse", "cross_entropy_nats", "validation_cross_entropy_nats"):
         assert rows[-1][name] < 0.8 * rows[0][name], name
     assert rows[-1]["validation_accuracy"] > 0.4 and trained.seconds[0] > 0 and trained.epoch == 12
@@ -192,7 +246,9 @@ def test_the_judge_stays_as_it_is(digits, judge, lambda_c, lambda_p):
     classifier.zero_grad()
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
     try:
-        Trainer(task(digits, judge), [OperatingPoint((3,), lambda_p=lambda_p, lambda_c=lambda_c)]).train_epoch()
+        Trainer(
+            task(digits, judge), [OperatingPoint((3,), lambda_p=lambda_p, lambda_c=lambda_c)]
+        ).train_epoch()
         assert same(before, classifier.state_dict())
         assert all(p.grad is None for p in classifier.parameters())
     finally:
@@ -202,11 +258,18 @@ def test_the_judge_stays_as_it_is(digits, judge, lambda_c, lambda_p):
 
 def test_there_is_a_critic_only_where_something_depends_on_it(digits, judge):
     without = Trainer(task(digits, judge), [OperatingPoint((3,), lambda_c=0.1)])
-    assert without.critic is None and set(without.networks(0)) == {"encoder", "decoder"} and "critic_gap" not in without.train_epoch()[0]
+    assert (
+        without.critic is None
+        and set(without.networks(0)) == {"encoder", "decoder"}
+        and "critic_gap" not in without.train_epoch()[0]
+    )
     with_one = Trainer(task(digits), [OperatingPoint((3,), lambda_p=0.1)])
     before = weights(with_one.critic)
     row = with_one.train_epoch()[0]
-    assert set(with_one.networks(0)) == {"encoder", "decoder", "critic"} and {"wasserstein", "critic_gap"} <= row.keys()
+    assert (
+        set(with_one.networks(0)) == {"encoder", "decoder", "critic"}
+        and {"wasserstein", "critic_gap"} <= row.keys()
+    )
     assert not same(before, weights(with_one.critic))
 
 
@@ -247,11 +310,17 @@ def test_each_image_gets_its_own_frozen_latents(digits):
             return (x[:, :1, None, None] * self.scale).expand(-1, 1, 8, 8)
 
     indices: list[Tensor] = []
-    index = Term("indices", 0.0, lambda batch: indices.append(batch.indices[0]) or batch.reconstruction.flatten(1).mean(1))
+    index = Term(
+        "indices",
+        0.0,
+        lambda batch: indices.append(batch.indices[0]) or batch.reconstruction.flatten(1).mean(1),
+    )
     latents = torch.linspace(-1, 1, 256)[:, None]
     family = Family("spy", COMPACT.encoder, Spy, COMPACT.critic)
     trained = Trainer(
-        task(digits, family=family, terms=[index], own_encoder=False), [OperatingPoint((257,))], [Frozen((257,), latents, torch.zeros(64, 1))]
+        task(digits, family=family, terms=[index], own_encoder=False),
+        [OperatingPoint((257,))],
+        [Frozen((257,), latents, torch.zeros(64, 1))],
     )
     list(trained.steps())
     for x, chosen in zip(seen, indices, strict=True):
@@ -262,7 +331,10 @@ def test_each_image_gets_its_own_frozen_latents(digits):
 def test_the_bases_critic_is_where_the_critic_starts(digits):
     critic = COMPACT.critic((1, 8, 8)).state_dict()
     frozen = Frozen((3,), torch.zeros(256, 1), torch.zeros(64, 1), critic)
-    for points in ([OperatingPoint((3,), lambda_p=0.1)], [OperatingPoint((3,), lambda_p=p) for p in (0.1, 0.2)]):
+    for points in (
+        [OperatingPoint((3,), lambda_p=0.1)],
+        [OperatingPoint((3,), lambda_p=p) for p in (0.1, 0.2)],
+    ):
         started = Trainer(task(digits, own_encoder=False), points, [frozen] * len(points))
         assert all(same(started.critic.member(k), critic) for k in range(len(points)))
     assert Trainer(task(digits, own_encoder=False), [OperatingPoint((3,))], [frozen]).critic is None
@@ -311,13 +383,24 @@ def test_the_encoder_sees_the_noise_and_the_target_stays_clean(digits):
     for std in (0.0, 0.5):
         inputs.clear(), targets.clear()
         source = dataclasses.replace(digits, noise_std=std)
-        trained = Trainer(task(source, family=Family("spy", encoder, COMPACT.decoder, COMPACT.critic), terms=[term]), [OperatingPoint((3,))])
+        trained = Trainer(
+            task(
+                source, family=Family("spy", encoder, COMPACT.decoder, COMPACT.critic), terms=[term]
+            ),
+            [OperatingPoint((3,))],
+        )
         trained.train_epoch(), trained.train_epoch()
         validation = inputs.pop(), inputs.pop(8)
         noise = torch.cat(inputs) - torch.cat(targets)
-        assert float(noise.std()) == pytest.approx(std, rel=0.02) and abs(float(noise.mean())) < 0.01
-        assert std == 0 or len({float(x[0, 0, 0, 0]) for x in noise.split(32)}) == 16  # new noise each step
-        assert torch.equal(*validation) and float((validation[0] - pixels(digits.validation.images)).std()) == pytest.approx(std, rel=0.05)
+        assert (
+            float(noise.std()) == pytest.approx(std, rel=0.02) and abs(float(noise.mean())) < 0.01
+        )
+        assert (
+            std == 0 or len({float(x[0, 0, 0, 0]) for x in noise.split(32)}) == 16
+        )  # new noise each step
+        assert torch.equal(*validation) and float(
+            (validation[0] - pixels(digits.validation.images)).std()
+        ) == pytest.approx(std, rel=0.05)
 
 
 def test_validation_neither_learns_nor_draws_anew(digits, judge):
@@ -351,9 +434,13 @@ def test_annealing_raises_the_weights_from_zero_and_leaves_the_others(digits):
     assert ramped == pytest.approx([0.25 * min(1, step / 12) for step in range(24)])
 
 
-@pytest.mark.parametrize("weights", [("lambda_p", "wasserstein"), ("lambda_c", "cross_entropy_nats")])
+@pytest.mark.parametrize(
+    "weights", [("lambda_p", "wasserstein"), ("lambda_c", "cross_entropy_nats")]
+)
 def test_annealing_is_for_perception_and_classification(digits, judge, weights):
-    trained = Trainer(task(digits, judge, anneal=0.5), [OperatingPoint((3,), 1.0, **{weights[0]: 0.1})])
+    trained = Trainer(
+        task(digits, judge, anneal=0.5), [OperatingPoint((3,), 1.0, **{weights[0]: 0.1})]
+    )
     assert {term.name: term.ramp for term in trained.terms} == {"mse": False, weights[1]: True}
 
 
@@ -362,9 +449,14 @@ def test_the_published_alternation_gives_each_batch_to_one_of_the_two(digits):
     before: dict[str, dict[str, Tensor]] = {}
     for step, losses in enumerate(trained.steps()):
         roles = {"encoder": trained.encoder, "decoder": trained.decoder, "critic": trained.critic}
-        now = {role: {str(i): p.detach().clone() for i, p in enumerate(stack.parameters())} for role, stack in roles.items()}
+        now = {
+            role: {str(i): p.detach().clone() for i, p in enumerate(stack.parameters())}
+            for role, stack in roles.items()
+        }
         if step:
-            assert {role for role in now if not same(now[role], before[role])} == ({"encoder", "decoder"} if step % 2 else {"critic"})
+            assert {role for role in now if not same(now[role], before[role])} == (
+                {"encoder", "decoder"} if step % 2 else {"critic"}
+            )
             assert set(losses) == ({"mse", "wasserstein"} if step % 2 else {"critic_gap"})
         before = now
 
@@ -382,7 +474,10 @@ def test_the_published_alternation_wastes_half_the_batches_where_there_is_no_cri
 
 @pytest.mark.parametrize("lambda_p", [0.0, 0.1])
 def test_with_alternation_a_row_holds_the_mean_over_the_steps_that_had_the_loss(digits, lambda_p):
-    one, twin = (Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=lambda_p)]) for _ in range(2))
+    one, twin = (
+        Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=lambda_p)])
+        for _ in range(2)
+    )
     steps = [float(losses["mse"]) for step, losses in enumerate(one.steps()) if step % 2 == 1]
     assert twin.train_epoch()[0]["mse"] == pytest.approx(sum(steps) / 4, rel=1e-5)
 
@@ -398,7 +493,10 @@ def test_the_critic_takes_as_many_steps_as_told(digits):
 
 
 def test_learning_rates_follow_their_schedules(digits):
-    trained = Trainer(task(digits, epochs=5, learning_rate=0.01, critic_learning_rate=0.001, warmup=0.25), [OperatingPoint((3,), lambda_p=0.1)])
+    trained = Trainer(
+        task(digits, epochs=5, learning_rate=0.01, critic_learning_rate=0.001, warmup=0.25),
+        [OperatingPoint((3,), lambda_p=0.1)],
+    )
     codec, critic = [], []
     for _ in range(5):
         for _ in trained.steps():
@@ -406,24 +504,37 @@ def test_learning_rates_follow_their_schedules(digits):
             critic.append(trained._critic_optimizer.param_groups[0]["lr"])
         trained.epoch += 1
     assert codec[:10] == pytest.approx([0.01 * (step + 0.5) / 10 for step in range(10)])
-    assert codec[10:] == pytest.approx([0.005 * (1 + math.cos(math.pi * (step + 0.5) / 30)) for step in range(30)])
-    assert critic[:20] == [0.001] * 20 and critic[20:] == pytest.approx([0.001 * (1 - (step + 0.5) / 20) for step in range(20)])
+    assert codec[10:] == pytest.approx(
+        [0.005 * (1 + math.cos(math.pi * (step + 0.5) / 30)) for step in range(30)]
+    )
+    assert critic[:20] == [0.001] * 20 and critic[20:] == pytest.approx(
+        [0.001 * (1 - (step + 0.5) / 20) for step in range(20)]
+    )
 
 
 def test_precision_is_resolved():
     cpu = torch.device("cpu")
     assert precision(TrainingConfig(precision="float32"), cpu) == "float32"
     assert precision(TrainingConfig(), torch.device("cuda")) == "bfloat16"
-    assert precision(TrainingConfig(), cpu) == ("bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32")
+    assert precision(TrainingConfig(), cpu) == (
+        "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+    )
 
 
 @pytest.mark.parametrize("lambdas", [(0.01,), (0.01, 0.02)], ids=["single", "stacked"])
 def test_bfloat16_trains_nearly_as_well_and_keeps_the_parameters_in_float32(digits, judge, lambdas):
     rows = {}
     for name in ("float32", "bfloat16"):
-        trained = Trainer(task(digits, judge, precision=name), [OperatingPoint((3, 3), lambda_p=p, lambda_c=0.02) for p in lambdas])
+        trained = Trainer(
+            task(digits, judge, precision=name),
+            [OperatingPoint((3, 3), lambda_p=p, lambda_c=0.02) for p in lambdas],
+        )
         rows[name] = trained.train_epoch()[0]
-        assert all(tensor.dtype in (torch.float32, torch.int64) for state in trained.networks(0).values() for tensor in state.values())
+        assert all(
+            tensor.dtype in (torch.float32, torch.int64)
+            for state in trained.networks(0).values()
+            for tensor in state.values()
+        )
     assert rows["bfloat16"]["mse"] == pytest.approx(rows["float32"]["mse"], rel=0.05)
     assert len(lambdas) > 1 or rows["bfloat16"]["mse"] != rows["float32"]["mse"]
 
@@ -464,7 +575,9 @@ def test_the_global_generator_neither_matters_nor_moves(digits):
     for seed in (1, 2):
         torch.manual_seed(seed)
         before = torch.get_rng_state()
-        trained = Trainer(task(dataclasses.replace(digits, noise_std=0.1)), [OperatingPoint((3,), lambda_p=0.1)])
+        trained = Trainer(
+            task(dataclasses.replace(digits, noise_std=0.1)), [OperatingPoint((3,), lambda_p=0.1)]
+        )
         trained.train_epoch()
         assert torch.equal(before, torch.get_rng_state())
         results.append(trained.networks(0))
@@ -476,16 +589,29 @@ def test_the_global_generator_neither_matters_nor_moves(digits):
 
 def test_points_that_do_not_fit_together_are_refused(digits):
     for other in (OperatingPoint((3, 4)), OperatingPoint((3, 3), lambda_p=0.1)):
-        with pytest.raises(QuadrateError, match="must have the same levels, and all or none of them lambda_p > 0"):
+        with pytest.raises(
+            QuadrateError, match="must have the same levels, and all or none of them lambda_p > 0"
+        ):
             Trainer(task(digits), [OperatingPoint((3, 3)), other])
-    with pytest.raises(QuadrateError, match="lambda_c > 0 needs a classifier; give the recipe a judge"):
+    with pytest.raises(
+        QuadrateError, match="lambda_c > 0 needs a classifier; give the recipe a judge"
+    ):
         Trainer(task(digits), [OperatingPoint((3, 3), lambda_c=0.1)])
 
 
 def test_a_loss_that_is_not_a_number_names_the_point_and_the_epoch(digits):
-    hurt = Term("hurt", 1.0, lambda batch: batch.reconstruction.flatten(1).mean(1) * (math.nan if (batch.indices == 7).any() else 1))
+    hurt = Term(
+        "hurt",
+        1.0,
+        lambda batch: (
+            batch.reconstruction.flatten(1).mean(1)
+            * (math.nan if (batch.indices == 7).any() else 1)
+        ),
+    )
     trained = Trainer(task(digits, terms=[hurt], batch=8, epochs=3), [OperatingPoint((3,), seed=5)])
-    with pytest.raises(QuadrateError, match=r"training of 1x3_d1_p0_c0_s5 diverged in epoch 1") as caught:
+    with pytest.raises(
+        QuadrateError, match=r"training of 1x3_d1_p0_c0_s5 diverged in epoch 1"
+    ) as caught:
         trained.train_epoch()
     assert "\n" not in str(caught.value)
 
@@ -513,11 +639,18 @@ class Spoilt(nn.Module):
 
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_weights_that_the_last_step_spoilt_do_not_pass(digits, role):
-    """A loss is known before its update, so the last update of all shows in no loss; and symbols hide what has become of the encoder."""
+    """A loss is known before its update, so the last update of all shows in no loss.
+
+    And symbols hide what has become of the encoder.
+    """
     build = getattr(COMPACT, role)
-    family = dataclasses.replace(COMPACT, name="spoilt", **{role: lambda shape, dim: Spoilt(build(shape, dim))})
+    family = dataclasses.replace(
+        COMPACT, name="spoilt", **{role: lambda shape, dim: Spoilt(build(shape, dim))}
+    )
     with pytest.raises(QuadrateError, match="training of 1x3_d1_p0_c0_s0 diverged"):
-        Trainer(task(digits, family=family, batch=256, epochs=1), [OperatingPoint((3,))]).train_epoch()
+        Trainer(
+            task(digits, family=family, batch=256, epochs=1), [OperatingPoint((3,))]
+        ).train_epoch()
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (1, 32)], ids=str)
@@ -531,7 +664,13 @@ def test_a_loss_of_another_shape_than_one_number_a_model_is_refused(digits, shap
 def test_weights_for_another_number_of_models_are_refused(digits):
     with pytest.raises(QuadrateError, match="'?mine'?"):
         Trainer(
-            task(digits, terms=[Term("mine", (1.0, 2.0), lambda batch: batch.reconstruction.flatten(1).mean(1))]), [OperatingPoint((3,))]
+            task(
+                digits,
+                terms=[
+                    Term("mine", (1.0, 2.0), lambda batch: batch.reconstruction.flatten(1).mean(1))
+                ],
+            ),
+            [OperatingPoint((3,))],
         ).train_epoch()
 
 
@@ -551,10 +690,17 @@ class Perceptron(nn.Module):
 
 def test_networks_a_judge_and_a_loss_of_ones_own_are_a_few_lines(digits):
     family = Family("mine", COMPACT.encoder, Perceptron, COMPACT.critic)
-    ink = Term("ink", 0.1, lambda batch: (batch.reconstruction - batch.clean).mean((2, 3, 4)).square().mean(1))
+    ink = Term(
+        "ink",
+        0.1,
+        lambda batch: (batch.reconstruction - batch.clean).mean((2, 3, 4)).square().mean(1),
+    )
     judge = DenseClassifier(digits.shape, digits.classes)
     settings = TrainingConfig(epochs=6, batch=32, precision="float32")
     points = [OperatingPoint((3, 3), 1.0, 0.01, c) for c in (0.1, 0.2)]
     trained = Trainer(Task(digits, family, judge, settings, terms=(ink,)), points)
     rows = [trained.train_epoch() for _ in range(6)]
-    assert all(rows[-1][k]["mse"] < rows[0][k]["mse"] and rows[-1][k]["ink"] < rows[0][k]["ink"] for k in (0, 1))
+    assert all(
+        rows[-1][k]["mse"] < rows[0][k]["mse"] and rows[-1][k]["ink"] < rows[0][k]["ink"]
+        for k in (0, 1)
+    )

@@ -19,7 +19,10 @@ def test_the_rate_is_the_divergence():
     latent = latents(100, 4)
     _, nats = UnitGaussianBottleneck(4)(latent)
     mean, raw = latent.chunk(2, dim=1)
-    torch.testing.assert_close(nats, kl_divergence(Normal(mean, F.softplus(raw) + 1e-5), Normal(torch.zeros(4), 1.0)).sum(1))
+    torch.testing.assert_close(
+        nats,
+        kl_divergence(Normal(mean, F.softplus(raw) + 1e-5), Normal(torch.zeros(4), 1.0)).sum(1),
+    )
 
 
 def test_the_prior_itself_costs_nothing_and_vanishing_deviations_stay_finite():
@@ -32,11 +35,18 @@ def test_the_prior_itself_costs_nothing_and_vanishing_deviations_stay_finite():
 def test_what_is_received_is_a_sample():
     bottleneck = UnitGaussianBottleneck(3)
     latent = latents(1, 3).expand(40_000, -1)
-    noise = torch.rand(40_000, bottleneck.noise_columns, generator=torch.Generator().manual_seed(1)) - 0.5
+    noise = (
+        torch.rand(40_000, bottleneck.noise_columns, generator=torch.Generator().manual_seed(1))
+        - 0.5
+    )
     received, _ = bottleneck(latent, noise)
     mean, std = latent[0, :3], F.softplus(latent[0, 3:])
     scaled = (received - mean) / std
-    assert (scaled.mean(0).abs() < 0.02).all() and ((scaled.std(0) - 1).abs() < 0.02).all() and (scaled.pow(4).mean(0) - 3).abs().max() < 0.2
+    assert (
+        (scaled.mean(0).abs() < 0.02).all()
+        and ((scaled.std(0) - 1).abs() < 0.02).all()
+        and (scaled.pow(4).mean(0) - 3).abs().max() < 0.2
+    )
     torch.testing.assert_close(bottleneck(latent)[0], latent[:, :3])
     ends, _ = bottleneck(latent[:2], torch.tensor([[-0.5] * 3, [0.5] * 3]))
     assert torch.isfinite(ends).all() and (ends[0] < mean).all() and (ends[1] > mean).all()
@@ -44,13 +54,17 @@ def test_what_is_received_is_a_sample():
 
 def test_gradients_reach_means_and_deviations():
     latent = latents(20, 3).requires_grad_()
-    received, nats = UnitGaussianBottleneck(3)(latent, torch.rand(20, 3, generator=torch.Generator().manual_seed(2)) - 0.5)
+    received, nats = UnitGaussianBottleneck(3)(
+        latent, torch.rand(20, 3, generator=torch.Generator().manual_seed(2)) - 0.5
+    )
     (received.sum() + nats.sum()).backward()
     assert torch.isfinite(latent.grad).all() and (latent.grad.abs().sum(0) > 0).all()
 
 
 def test_it_is_no_code_and_says_what_is():
-    with pytest.raises(QuadrateError, match="has no code: .* train a factorized or a hyperprior bottleneck"):
+    with pytest.raises(
+        QuadrateError, match="has no code: .* train a factorized or a hyperprior bottleneck"
+    ):
         UnitGaussianBottleneck(3).freeze()
     with pytest.raises(QuadrateError, match=r"takes means and deviations, \(n, 6\); got \(5, 3\)"):
         UnitGaussianBottleneck(3)(torch.zeros(5, 3))

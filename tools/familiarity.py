@@ -1,4 +1,6 @@
-"""Adds to the codecs in the package how far the images of MNIST's validation set reach; weights, tables and identities stay as they are.
+"""Adds to the codecs in the package how far the images of MNIST's validation set reach.
+
+Weights, tables and identities stay as they are.
 
 QUADRATE_DATA=… python tools/familiarity.py
 """
@@ -21,12 +23,18 @@ def main() -> None:
     for name, path in zoo().items():
         codec = Codec.load(path)
         if codec.details["fingerprint"] != source.fingerprint:
-            raise QuadrateError(f"{name} was trained on {codec.details['source']} with another fingerprint than {source.name} has here")
+            raise QuadrateError(
+                f"{name} was trained on {codec.details['source']} with another fingerprint than"
+                f" {source.name} has here"
+            )
         before = codec.identities, codec.encoder_hash
         codec.familiarity = of_source(codec, source)
         codec.save(path)
         again = Codec.load(path)
-        if (again.identities, again.encoder_hash) != before or again.familiarity != codec.familiarity:
+        if (
+            again.identities,
+            again.encoder_hash,
+        ) != before or again.familiarity != codec.familiarity:
             raise QuadrateError(f"{path} is not what it was")
         print(f"{name}: {codec.familiarity}")
 

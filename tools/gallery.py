@@ -1,4 +1,7 @@
-"""Writes docs/gallery.md: the papers' claims with verdicts, what it all cost, and a table and a figure for each recipe, from results/ alone.
+"""Writes docs/gallery.md.
+
+The papers' claims with verdicts, what it all cost, and a table and a figure for each recipe, from
+results/ alone.
 
 python tools/gallery.py
 """
@@ -20,7 +23,14 @@ from quadrate.experiments.reports.summary import POINT, mean_over_seeds, read_ta
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}
-SETTINGS = {"stage": "stage", "rate_bound_bits": "bits", "noise_std": "noise σ", "lambda_d": "λd", "lambda_p": "λp", "lambda_c": "λc"}
+SETTINGS = {
+    "stage": "stage",
+    "rate_bound_bits": "bits",
+    "noise_std": "noise σ",
+    "lambda_d": "λd",
+    "lambda_p": "λp",
+    "lambda_c": "λc",
+}
 SCORES = {  # heading, factor, decimals
     "distortion_mse": ("MSE ×10³", 1000, 2),
     "accuracy_training": ("accuracy %, judge in the loss", 100, 2),
@@ -29,7 +39,11 @@ SCORES = {  # heading, factor, decimals
     "w1_certified": ("W1, certified", 1, 3),
 }
 _JUDGES = (("training", "the one in the loss"), ("independent", "independent"))
-INVARIANT_SETTINGS = {"objective": "objective", "beta": "β", "predictor_augmentation": "predictor's changes"}
+INVARIANT_SETTINGS = {
+    "objective": "objective",
+    "beta": "β",
+    "predictor_augmentation": "predictor's changes",
+}
 INVARIANT_SCORES = {
     "disk_bits": ("bits on disk", 1, 3),
     "entropy_source_bits": ("H[X]", 1, 1),
@@ -48,14 +62,22 @@ def gallery(root: Path = ROOT) -> str:
     """The page, from `root`/results and the benchmark of the published loop."""
     paths = [path.parent for path in sorted(root.glob("results/*/results.csv"))]
     tables = {path.name: read_table(path / "results.csv") for path in paths}
-    codecs = {name: rows for name, rows in tables.items() if all(set(POINT) <= row.keys() for row in rows)}
-    invariant = [name for name, rows in tables.items() if all({"objective", "disk_bits"} <= row.keys() for row in rows)]
+    codecs = {
+        name: rows for name, rows in tables.items() if all(set(POINT) <= row.keys() for row in rows)
+    }
+    invariant = [
+        name
+        for name, rows in tables.items()
+        if all({"objective", "disk_bits"} <= row.keys() for row in rows)
+    ]
     shown = {name: tables[name] for name in [*CHECKS, *codecs, *invariant] if name in tables}
     sections = [section(root / "results" / name, rows) for name, rows in shown.items()]
     parts = [
         _HEAD,
         claims(root, shown),
-        cost(root, {name: rows for name, rows in shown.items() if name in CHECKS and name in codecs}),
+        cost(
+            root, {name: rows for name, rows in shown.items() if name in CHECKS and name in codecs}
+        ),
         *sections,
         _REST,
     ]
@@ -64,9 +86,16 @@ def gallery(root: Path = ROOT) -> str:
 
 def claims(root: Path, tables: dict[str, Rows]) -> str:
     """The checklist."""
-    verdicts = [verdict for name, rows in tables.items() for verdict in decided(root / "results" / name, rows)]
+    verdicts = [
+        verdict
+        for name, rows in tables.items()
+        for verdict in decided(root / "results" / name, rows)
+    ]
     words = [verdict.word for verdict in verdicts]
-    counts = f"{len(words)} claims: {words.count('holds')} hold, {words.count('does not hold')} do not, {words.count('undecided')} are undecided."
+    counts = (
+        f"{len(words)} claims: {words.count('holds')} hold, {words.count('does not hold')} do not,"
+        f" {words.count('undecided')} are undecided."
+    )
     columns = {
         "paper": [verdict.claim.paper for verdict in verdicts],
         "claim": [verdict.claim.text for verdict in verdicts],
@@ -77,7 +106,10 @@ def claims(root: Path, tables: dict[str, Rows]) -> str:
     }
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
-    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
+    return (
+        f"## The claims\n\n{counts}"
+        f" {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
+    )
 
 
 def decided(folder: Path, rows: Rows) -> list[Verdict]:
@@ -100,27 +132,45 @@ def cost(root: Path, tables: dict[str, Rows]) -> str:
     path = root / "benchmarks" / "results" / "execution-cpu.json"
     benchmark = read_json(path)
     loops = [run for case in benchmark["cases"].values() for run in case["runs"]["published loop"]]
-    steps, passes = (statistics.median(run[name] for run in loops) for name in ("cpu_seconds_per_step", "cpu_seconds_test_pass"))
+    steps, passes = (
+        statistics.median(run[name] for run in loops)
+        for name in ("cpu_seconds_per_step", "cpu_seconds_test_pass")
+    )
     epoch = loops[0]["steps_per_epoch"] * steps + passes
     counts = {name: len(rows) for name, rows in tables.items()}
     ours = {name: sum(row["train_cpu_seconds"] for row in rows) for name, rows in tables.items()}
-    theirs = {name: count * PUBLISHED_EPOCHS[CHECKS[name][0].claim.paper] * epoch for name, count in counts.items()}
+    theirs = {
+        name: count * PUBLISHED_EPOCHS[CHECKS[name][0].claim.paper] * epoch
+        for name, count in counts.items()
+    }
     for column in (counts, ours, theirs):
         column["all"] = sum(column.values())
     columns = {
         "recipe": list(counts),
         "points": [str(count) for count in counts.values()],
         "training here, CPU minutes": [f"{seconds / 60:.1f}" for seconds in ours.values()],
-        "published loop, CPU hours (projected)": [f"{seconds / 3600:.0f}" for seconds in theirs.values()],
+        "published loop, CPU hours (projected)": [
+            f"{seconds / 3600:.0f}" for seconds in theirs.values()
+        ],
         "published ÷ here": [f"{theirs[name] / ours[name]:.0f}" for name in counts],
     }
     where = f"{benchmark['machine']['processor']}, {benchmark['machine']['date']}"
     loop = (
-        f"The published loop, re-created from its description, takes {steps:.3f} s a step of 128 images, {loops[0]['steps_per_epoch']} steps an "
-        f"epoch, and {passes:.1f} s for the pass over the test set after each: {epoch:.0f} s an epoch on one thread ([medians of {len(loops)} "
-        f"measurements](../benchmarks/results/{path.name}), {where}). A point takes 30 epochs in uRDP and RDPC, 25 in URDC; nobody ran them all here."
+        f"The published loop, re-created from its description, takes {steps:.3f} s a step of 128"
+        f" images, {loops[0]['steps_per_epoch']} steps an epoch, and {passes:.1f} s for the pass"
+        f" over the test set after each: {epoch:.0f} s an epoch on one thread ([medians of"
+        f" {len(loops)} measurements](../benchmarks/results/{path.name}), {where}). A point takes"
+        " 30 epochs in uRDP and RDPC, 25 in URDC; nobody ran them all here."
     )
-    return "\n\n".join(["## What it cost", markdown(list(columns), list(columns.values())), _COST, loop, _NOT_COUNTED])
+    return "\n\n".join(
+        [
+            "## What it cost",
+            markdown(list(columns), list(columns.values())),
+            _COST,
+            loop,
+            _NOT_COUNTED,
+        ]
+    )
 
 
 def section(folder: Path, rows: Rows) -> str:
@@ -133,18 +183,46 @@ def section(folder: Path, rows: Rows) -> str:
         seeds = sorted({row["seed"] for row in rows})
         trained = f"{sum('train_cpu_seconds' in row for row in rows)} codecs"
         facts = [trained, f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}", *facts]
-        facts.append(f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes")
+        facts.append(
+            f"training {sum(row.get('train_cpu_seconds', 0) for row in rows) / 60:.1f} CPU minutes"
+        )
     if codecs:
         epochs = sorted({stage["training"]["epochs"] for stage in about["recipe"]["stages"]})
-        scores = [(100 * rows[0][f"accuracy_{judge}_clean"], where) for judge, where in _JUDGES if f"accuracy_{judge}_clean" in rows[0]]
+        scores = [
+            (100 * rows[0][f"accuracy_{judge}_clean"], where)
+            for judge, where in _JUDGES
+            if f"accuracy_{judge}_clean" in rows[0]
+        ]
         clean = ", ".join(f"{percent:.2f} % ({where})" for percent, where in scores)
-        facts += [f"{' and '.join(map(str, epochs))} epochs", f"the judges read {clean} of clean images"]
-    links = [f"[{path.name}](../results/{name}/{path.name})" for path in (folder / "findings.md", folder / "results.csv") if path.exists()]
-    figures = [f"![{path.stem} of {name}](../results/{name}/{path.name})" for path in sorted(folder.glob("*.png"))]
-    table = points_markdown(rows) if name in PLAIN else codec_table(rows) if codecs else invariant_table(rows)
+        facts += [
+            f"{' and '.join(map(str, epochs))} epochs",
+            f"the judges read {clean} of clean images",
+        ]
+    links = [
+        f"[{path.name}](../results/{name}/{path.name})"
+        for path in (folder / "findings.md", folder / "results.csv")
+        if path.exists()
+    ]
+    figures = [
+        f"![{path.stem} of {name}](../results/{name}/{path.name})"
+        for path in sorted(folder.glob("*.png"))
+    ]
+    table = (
+        points_markdown(rows)
+        if name in PLAIN
+        else codec_table(rows)
+        if codecs
+        else invariant_table(rows)
+    )
     title = about["recipe"]["title"]
     return "\n\n".join(
-        [f"## {name}", f"{title[0].upper()}{title[1:]}.", f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}", *figures, table]
+        [
+            f"## {name}",
+            f"{title[0].upper()}{title[1:]}.",
+            f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}",
+            *figures,
+            table,
+        ]
     )
 
 
@@ -152,7 +230,10 @@ def codec_table(rows: Rows) -> str:
     """One line a point: what varies, and the main scores."""
     means = mean_over_seeds(rows)
     settings = [name for name in SETTINGS if len({row[name] for row in means}) > 1]
-    columns = {SETTINGS[name]: [row[name] if name == "stage" else f"{row[name]:.4g}" for row in means] for name in settings}
+    columns = {
+        SETTINGS[name]: [row[name] if name == "stage" else f"{row[name]:.4g}" for row in means]
+        for name in settings
+    }
     for name, (heading, factor, decimals) in SCORES.items():
         if not all(name in row for row in means):
             continue
@@ -167,11 +248,16 @@ def invariant_table(rows: Rows) -> str:
     settings = [name for name in INVARIANT_SETTINGS if name in rows[0]]
     for row in rows:
         groups.setdefault(tuple(row[name] for name in settings), []).append(row)
-    columns = {INVARIANT_SETTINGS[name]: [str(key[i]) for key in groups] for i, name in enumerate(settings)}
+    columns = {
+        INVARIANT_SETTINGS[name]: [str(key[i]) for key in groups] for i, name in enumerate(settings)
+    }
     columns["seeds"] = [str(len(own)) for own in groups.values()]
     for name, (heading, factor, decimals) in INVARIANT_SCORES.items():
         if any(name in row for row in rows):
-            columns[heading] = [_mean([row[name] for row in own if name in row], factor, decimals) for own in groups.values()]
+            columns[heading] = [
+                _mean([row[name] for row in own if name in row], factor, decimals)
+                for own in groups.values()
+            ]
     return markdown(list(columns), list(columns.values()))
 
 
@@ -181,26 +267,42 @@ def _mean(values: list[float], factor: float, decimals: int) -> str:
 
 def _cell(mean: float, low: float | None, high: float | None, factor: float, decimals: int) -> str:
     """A mean and half its interval, if that is there and does not round to nothing."""
-    half = number(factor * (high - low) / 2, decimals) if low is not None and high is not None else "–"
+    half = (
+        number(factor * (high - low) / 2, decimals) if low is not None and high is not None else "–"
+    )
     value = number(factor * mean, decimals)
     return value if half in ("–", number(0, decimals)) else f"{value} ±{half}"
 
 
 def command(name: str, about: dict[str, Any]) -> str:
-    """What makes the results of that name again: the recipe of that name, or else the command that they were made by."""
-    return f"quadrate reproduce {name}" if any(experiment.name == name for experiment in CATALOGUE) else str(about["command"])
+    """What makes the results of that name again.
+
+    The recipe of that name, or else the command that they were made by.
+    """
+    return (
+        f"quadrate reproduce {name}"
+        if any(experiment.name == name for experiment in CATALOGUE)
+        else str(about["command"])
+    )
 
 
 _HEAD = """# Gallery
 
 Every number on this page comes from the tables committed in [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says
 when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by [the protocol](evaluation.md)."""
-_COST = "Training alone, in CPU seconds of one core as each run recorded them, on a machine that other work shared."
-_NOT_COUNTED = (
-    "What differs between the two ways, and what does not, stands in [benchmarks](../benchmarks/README.md). Scoring is not counted: runs do not "
-    "record its time; one codec takes about 17 CPU seconds ([the protocol](evaluation.md))."
+_COST = (
+    "Training alone, in CPU seconds of one core as each run recorded them, on a machine that other"
+    " work shared."
 )
-_UNDECIDED = "Undecided: the 95 % interval holds both answers. More seeds narrow it (`--seeds`; what was trained for fewer is taken over)."
+_NOT_COUNTED = (
+    "What differs between the two ways, and what does not, stands in"
+    " [benchmarks](../benchmarks/README.md). Scoring is not counted: runs do not record its time;"
+    " one codec takes about 17 CPU seconds ([the protocol](evaluation.md))."
+)
+_UNDECIDED = (
+    "Undecided: the 95 % interval holds both answers. More seeds narrow it (`--seeds`; what was"
+    " trained for fewer is taken over)."
+)
 _REST = "More results (files, blends, features, speed): [results/](../results/README.md)."
 
 

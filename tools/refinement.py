@@ -1,4 +1,7 @@
-"""A refinement file: what its base costs and reads, and what both layers do, for the codecs of refine-mnist (uRDP, Fig. 6a).
+"""A refinement file.
+
+What its base costs and reads, and what both layers do, for the codecs of refine-mnist (uRDP, Fig.
+6a).
 
     quadrate train refine-mnist
     python tools/refinement.py runs/refine-mnist-…
@@ -40,7 +43,10 @@ def main(folder: Path) -> None:
         alone = io.BytesIO()
         compress(base, [Batch(images)], alone)
         with Reader(data) as reader:
-            payloads = [sum(len(reader.read(k).payloads[layer]) for k in range(len(reader.index))) for layer in range(2)]
+            payloads = [
+                sum(len(reader.read(k).payloads[layer]) for k in range(len(reader.index)))
+                for layer in range(2)
+            ]
         with QuadFile(data, base) as opened:
             for k in range(len(opened.reader.index)):
                 opened.symbols(k)
@@ -55,7 +61,9 @@ def main(folder: Path) -> None:
                 "read_bits_base_alone": 8 * read / len(images),
                 "base_file_bits": 8 * len(alone.getvalue()) / len(images),
                 "mse_base": float(((decompress(base, data, dtype="float32") - clean) ** 2).mean()),
-                "mse_refined": float(((decompress(refined, data, dtype="float32") - clean) ** 2).mean()),
+                "mse_refined": float(
+                    ((decompress(refined, data, dtype="float32") - clean) ** 2).mean()
+                ),
                 **{key: machine()[key] for key in ("processor", "date")},
             }
         )

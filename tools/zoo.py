@@ -1,4 +1,5 @@
-"""Makes the codecs that come with the package from an evaluated run of the recipe zoo-mnist, with a model card each.
+"""Makes the codecs that come with the package from an evaluated run of the recipe zoo-mnist, with a
+model card each.
 
 quadrate train zoo-mnist && quadrate evaluate runs/zoo-mnist-…
 python tools/zoo.py runs/zoo-mnist-…
@@ -61,7 +62,13 @@ def main(folder: Path) -> None:
         codec = run.universal_codec(decoders.name).half().freeze(run.source)
         bits = round(codec.rate_bound_bits, 2)
         name = f"mnist-{bits:g}bit"
-        codec.details = {"name": name, "recipe": run.recipe.name, "source": run.source.name, "fingerprint": run.source.fingerprint, **machine()}
+        codec.details = {
+            "name": name,
+            "recipe": run.recipe.name,
+            "source": run.source.name,
+            "fingerprint": run.source.fingerprint,
+            **machine(),
+        }
         save_codec(codec, ZOO / f"{name}.safetensors")
         codec = Codec.load(ZOO / f"{name}.safetensors")
         row = {
@@ -72,8 +79,14 @@ def main(folder: Path) -> None:
         }
         table.append(row)
         print(row)
-        write_text(ZOO / f"{name}.md", _card(name, codec, row, base, [r for r in scores if r["stage"] == decoders.name]))
-    write_text(RESULTS / "files.csv", to_csv([row | {key: machine()[key] for key in ("processor", "date")} for row in table]))
+        write_text(
+            ZOO / f"{name}.md",
+            _card(name, codec, row, base, [r for r in scores if r["stage"] == decoders.name]),
+        )
+    write_text(
+        RESULTS / "files.csv",
+        to_csv([row | {key: machine()[key] for key in ("processor", "date")} for row in table]),
+    )
 
 
 def _rates(codec: Codec, run: Run) -> dict[str, Any]:
@@ -82,7 +95,10 @@ def _rates(codec: Codec, run: Run) -> dict[str, Any]:
     latents = codec.source_latents(run.source, test.images, draws.generator("zoo"))
     joint = conditional_entropy_bits(latents, latents, codec.levels)
     marginals = [
-        conditional_entropy_bits(latents[:, i : i + 1], latents[:, i : i + 1], codec.levels[i : i + 1]).bits for i in range(len(codec.levels))
+        conditional_entropy_bits(
+            latents[:, i : i + 1], latents[:, i : i + 1], codec.levels[i : i + 1]
+        ).bits
+        for i in range(len(codec.levels))
     ]
     file = io.BytesIO()
     compress(codec, [Batch(test.images)], file)
@@ -96,11 +112,21 @@ def _rates(codec: Codec, run: Run) -> dict[str, Any]:
     }
 
 
-def _card(name: str, codec: Codec, row: dict[str, Any], base: Any, scores: list[dict[str, Any]]) -> str:
+def _card(
+    name: str, codec: Codec, row: dict[str, Any], base: Any, scores: list[dict[str, Any]]
+) -> str:
     lines = []
     for decoder, point in codec.points.items():
-        (score,) = [r for r in scores if (r["lambda_p"], r["lambda_c"]) == (point.lambda_p, point.lambda_c)]
-        numbers = [f"{score['distortion_mse']:.4f}", *(f"{100 * score[f'accuracy_{judge}']:.1f} %" for judge in ("independent", "retrained"))]
+        (score,) = [
+            r for r in scores if (r["lambda_p"], r["lambda_c"]) == (point.lambda_p, point.lambda_c)
+        ]
+        numbers = [
+            f"{score['distortion_mse']:.4f}",
+            *(
+                f"{100 * score[f'accuracy_{judge}']:.1f} %"
+                for judge in ("independent", "retrained")
+            ),
+        ]
         lines.append(f"| {decoder} | {' | '.join(numbers)} | {score['w1_fresh']:.2f} |")
     return CARD.format(
         name=name,
@@ -113,7 +139,10 @@ def _card(name: str, codec: Codec, row: dict[str, Any], base: Any, scores: list[
         joint_error=row["joint_entropy_stderr"],
         file=row["file_bits"],
         encoder_weight=base.lambda_c,
-        weights=", ".join(f"{decoder} λ_p = {p.lambda_p:g}, λ_c = {p.lambda_c:g}" for decoder, p in codec.points.items()),
+        weights=", ".join(
+            f"{decoder} λ_p = {p.lambda_p:g}, λ_c = {p.lambda_c:g}"
+            for decoder, p in codec.points.items()
+        ),
         size=row["model_bytes"] / 1e6,
         **{key: machine()[key] for key in ("processor", "date")},
     )

@@ -11,7 +11,15 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from quadrate.core.fields import check_at_least, check_not_negative, check_positive, check_recipe, check_shares, make_plain, shown
+from quadrate.core.fields import (
+    check_at_least,
+    check_not_negative,
+    check_positive,
+    check_recipe,
+    check_shares,
+    make_plain,
+    shown,
+)
 from quadrate.core.names import check_file_name
 from quadrate.errors import QuadrateError
 
@@ -24,7 +32,8 @@ BottleneckName = Literal["factorized", "hyperprior", "unit-gaussian"]
 Schedule = Literal["end-to-end", "staggered"]
 Likelihood = Literal["gaussian", "bernoulli"]
 
-# Of fields that came later: left out of texts where they have their default, so that folders are found again by the digests that they had before.
+# Of fields that came later: left out of texts where they have their default, so that folders are
+# found again by the digests that they had before.
 _NEW = {"new": True}
 
 
@@ -36,8 +45,9 @@ _RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade
 class OperatingPoint:
     """One codec to train: `(rate, λ_d, λ_p, λ_c, seed)`.
 
-    `levels` holds the number of quantizer levels of each latent dimension, so `(3, 3, 3)` is the published (dim 3, L 3).
-    The weights multiply MSE per pixel on the [0, 1] scale, W1 in units of the Euclidean norm of an image, and cross-entropy in nats.
+    `levels` holds the number of quantizer levels of each latent dimension, so `(3, 3, 3)` is the
+    published (dim 3, L 3). The weights multiply MSE per pixel on the [0, 1] scale, W1 in units of
+    the Euclidean norm of an image, and cross-entropy in nats.
     """
 
     levels: tuple[int, ...] = (3, 3, 3)
@@ -49,12 +59,19 @@ class OperatingPoint:
     def __post_init__(self) -> None:
         make_plain(self)
         if not self.levels or min(self.levels) < 2:
-            raise QuadrateError(f"an operating point needs at least one dimension and at least 2 levels in each; got levels={shown(self.levels)}")
+            raise QuadrateError(
+                "an operating point needs at least one dimension and at least 2 levels in each;"
+                f" got levels={shown(self.levels)}"
+            )
         for name in ("lambda_d", "lambda_p", "lambda_c"):
             check_not_negative(self, name)
-            object.__setattr__(self, name, abs(float(getattr(self, name))))  # never -0.0, so that equal points have equal texts
+            object.__setattr__(
+                self, name, abs(float(getattr(self, name)))
+            )  # never -0.0, so that equal points have equal texts
         if self.lambda_d == self.lambda_p == self.lambda_c == 0:
-            raise QuadrateError("an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0")
+            raise QuadrateError(
+                "an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0"
+            )
 
     @property
     def rate_bound_bits(self) -> float:
@@ -73,14 +90,21 @@ class OperatingPoint:
 
     @property
     def key(self) -> str:
-        """A name for the point that is unique and fit for a folder; where it would be too long, a digest stands for the levels."""
+        """A name for the point that is unique and fit for a folder.
+
+        Where it would be too long, a digest stands for the levels.
+        """
         if len(set(self.levels)) == 1:
             rate = f"{len(self.levels)}x{self.levels[0]}"
         else:
             rate = "-".join(map(str, self.levels))
         d, p, c = (_short(weight) for weight in (self.lambda_d, self.lambda_p, self.lambda_c))
         rest = f"_d{d}_p{p}_c{c}_s{self.seed}"
-        return rate + rest if len(rate + rest) <= _LONGEST_KEY else f"{len(self.levels)}mixed-{digest(rate)}{rest}"
+        return (
+            rate + rest
+            if len(rate + rest) <= _LONGEST_KEY
+            else f"{len(self.levels)}mixed-{digest(rate)}{rest}"
+        )
 
 
 def _short(number: float) -> str:
@@ -94,18 +118,24 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training images.
-        batch: Images a step, and all of them where there are fewer; training warns where a pass takes one or two steps only.
-        learning_rate: Peak of encoder's and decoder's one-cycle schedule (linear warm-up, cosine to zero).
+        batch: Images a step, and all of them where there are fewer; training warns where a pass
+            takes one or two steps only.
+        learning_rate: Peak of encoder's and decoder's one-cycle schedule (linear warm-up, cosine to
+            zero).
         betas: Adam's decay rates for encoder and decoder.
-        critic_learning_rate: The critic's, held constant for the first half and then falling to zero with the codec's.
+        critic_learning_rate: The critic's, held constant for the first half and then falling to
+            zero with the codec's.
         critic_betas: Adam's decay rates for the critic.
         critic_steps: Critic steps a codec step; only where lambda_p > 0 is there a critic at all.
         gradient_penalty: Weight of the critic's gradient penalty.
         warmup: Share of the steps over which the learning rate rises.
-        surrogate: "perturb", f(x) + u with the exact identity gradient, or "soft", the soft-to-hard surrogate of the papers.
+        surrogate: "perturb", f(x) + u with the exact identity gradient, or "soft", the soft-to-hard
+            surrogate of the papers.
         anneal: Share of the steps over which lambda_p and lambda_c rise linearly from 0.
-        alternate: The published alternation: of two batches one trains only the critic, the other only the codec.
-        precision: "bfloat16" computes the networks in bfloat16 (parameters and losses stay float32); "auto" takes it where the processor has it.
+        alternate: The published alternation: of two batches one trains only the critic, the other
+            only the codec.
+        precision: "bfloat16" computes the networks in bfloat16 (parameters and losses stay
+            float32); "auto" takes it where the processor has it.
     """
 
     epochs: int = 16
@@ -130,7 +160,9 @@ class TrainingConfig:
         check_not_negative(self, "gradient_penalty")
         for name in ("betas", "critic_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):
-                raise QuadrateError(f"{name} are decay rates and must lie in [0, 1); got {getattr(self, name)}")
+                raise QuadrateError(
+                    f"{name} are decay rates and must lie in [0, 1); got {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -140,12 +172,14 @@ class Stage:
     Attributes:
         name: The stage's folder in a run.
         points: What to train; its order is of no consequence.
-        mode: "end-to-end" trains encoder and decoder; "universal" trains decoders on the frozen encoder of `base`; "refinement" trains a second
-            encoder beside the frozen one of `base`, and a decoder on both.
+        mode: "end-to-end" trains encoder and decoder; "universal" trains decoders on the frozen
+            encoder of `base`; "refinement" trains a second encoder beside the frozen one of `base`,
+            and a decoder on both.
         base: The operating point whose encoder is frozen; each point takes the one of its own seed.
         base_stage: The stage that trained `base`.
         training: The settings.
-        noise_std: Standard deviation of the Gaussian noise that the encoder sees added to its input; the target stays clean.
+        noise_std: Standard deviation of the Gaussian noise that the encoder sees added to its
+            input; the target stays clean.
     """
 
     name: str
@@ -163,16 +197,29 @@ class Stage:
         make_plain(self, where)
         check_not_negative(self, "noise_std", where=where)
         if (self.mode == "end-to-end") != (self.base is None):
-            raise QuadrateError(f"{where}mode {self.mode!r} " + ("takes no base point" if self.base else "needs a base point"))
+            raise QuadrateError(
+                f"{where}mode {self.mode!r} "
+                + ("takes no base point" if self.base else "needs a base point")
+            )
         if self.base or self.base_stage:
             check_file_name(f"{where}base_stage", self.base_stage)
         if len({point.key for point in self.points}) != len(self.points):
             raise QuadrateError(f"stage {self.name!r} names the same operating point twice")
-        if self.mode == "universal" and self.base and any(point.levels != self.base.levels for point in self.points):
-            raise QuadrateError(f"stage {self.name!r}: universal decoders read the codes of their base, so levels must be {self.base.levels}")
+        if (
+            self.mode == "universal"
+            and self.base
+            and any(point.levels != self.base.levels for point in self.points)
+        ):
+            raise QuadrateError(
+                f"stage {self.name!r}: universal decoders read the codes of their base, so levels"
+                f" must be {self.base.levels}"
+            )
 
     def base_of(self, point: OperatingPoint) -> OperatingPoint | None:
-        """The operating point whose frozen encoder `point` builds on: the stage's base, with the point's seed."""
+        """The operating point whose frozen encoder `point` builds on.
+
+        The stage's base, with the point's seed.
+        """
         return dataclasses.replace(self.base, seed=point.seed) if self.base else None
 
 
@@ -200,7 +247,8 @@ class Recipe:
         source: Name of a data set, or path of a folder of labelled images.
         stages: What to train, in order; a later stage may build on an earlier one.
         family: The networks, "compact", "compact-colour" or "paper".
-        judge: The classifier in the loss: an architecture to train, or the path of a checkpoint, looked up in QUADRATE_DATA as well.
+        judge: The classifier in the loss: an architecture to train, or the path of a checkpoint,
+            looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
         terms: Registered losses of the user's own that all points add to theirs.
     """
@@ -216,16 +264,24 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_recipe(self)
-        names = [stage.name.casefold() for stage in self.stages]  # some file systems know no upper case
+        names = [
+            stage.name.casefold() for stage in self.stages
+        ]  # some file systems know no upper case
         if twice := [stage.name for stage in self.stages if names.count(stage.name.casefold()) > 1]:
-            raise QuadrateError(f"recipe {self.name!r} has two stages called {twice[0]!r}; they would share their folder")
+            raise QuadrateError(
+                f"recipe {self.name!r} has two stages called {twice[0]!r}; they would share their"
+                " folder"
+            )
 
     def stage(self, name: str) -> Stage:
         """The stage of that name."""
         for stage in self.stages:
             if stage.name == name:
                 return stage
-        raise QuadrateError(f"recipe {self.name!r} has no stage {name!r}; it has {', '.join(s.name for s in self.stages)}")
+        raise QuadrateError(
+            f"recipe {self.name!r} has no stage {name!r}; it has"
+            f" {', '.join(s.name for s in self.stages)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -233,22 +289,27 @@ class InvariantConfig:
     """What to train; the loss is D + beta · R with R in nats a sample.
 
     Attributes:
-        objective: "vc" decodes the encoded member itself, "vic" the representative of its orbit, "bince" contrasts two members.
+        objective: "vc" decodes the encoded member itself, "vic" the representative of its orbit,
+            "bince" contrasts two members.
         beta: What a nat costs; the larger, the fewer.
         dims: Latent dimensions.
         network: Encoder and decoder; see `quadrate.networks.autoencoders`.
-        bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and spread), or "unit-gaussian", a penalty without a
-            coder, of which no codec can be made; or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
+        bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and
+            spread), or "unit-gaussian", a penalty without a coder, of which no codec can be made;
+            or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
         steps: Training steps.
         batch: Samples a step.
-        learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to zero.
+        learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to
+            zero.
         bottleneck_learning_rate: The same for steps and densities.
         weight_decay: Of encoder and decoder, decoupled (AdamW).
         anneal: Share of the steps in which beta grows linearly from 0.
-        polish: Share of the steps that are spent on the decoder (or critic) alone at the end, on latents that are rounded as they will be.
-        schedule: "end-to-end", or "staggered": the encoder first, without a rate, then a bottleneck on its frozen latents, where D is their squared
-            error, in units of their variance.
-        likelihood: What a reconstruction is measured by; see `quadrate.objectives.invariance.Reconstruction`.
+        polish: Share of the steps that are spent on the decoder (or critic) alone at the end, on
+            latents that are rounded as they will be.
+        schedule: "end-to-end", or "staggered": the encoder first, without a rate, then a bottleneck
+            on its frozen latents, where D is their squared error, in units of their variance.
+        likelihood: What a reconstruction is measured by; see
+            `quadrate.objectives.invariance.Reconstruction`.
         seed: Of initial weights, samples, members and noise.
     """
 
@@ -277,29 +338,50 @@ class InvariantConfig:
         if self.bottleneck not in typing.get_args(BottleneckName):
             if not _is_registered(self.bottleneck):
                 known = ", ".join(typing.get_args(BottleneckName))
-                raise QuadrateError(f"bottleneck must be one of {known}, or a registered one; got {shown(self.bottleneck)}")
+                raise QuadrateError(
+                    f"bottleneck must be one of {known}, or a registered one; got"
+                    f" {shown(self.bottleneck)}"
+                )
             if self.schedule == "staggered":
-                raise QuadrateError(f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents; train it end-to-end")
+                raise QuadrateError(
+                    f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents; train it"
+                    " end-to-end"
+                )
         if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
-            raise QuadrateError("a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end")
+            raise QuadrateError(
+                "a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end"
+            )
 
     @property
     def key(self) -> str:
         """A name that is fit for a folder, and unique among configurations that differ in what a recipe varies."""
-        end = "".join(f"_{name}" for name in (self.bottleneck, self.schedule) if name not in ("factorized", "end-to-end"))
+        end = "".join(
+            f"_{name}"
+            for name in (self.bottleneck, self.schedule)
+            if name not in ("factorized", "end-to-end")
+        )
         return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
 
 
 def _is_registered(bottleneck: str) -> bool:
-    from quadrate.bottlenecks.learned import BOTTLENECKS  # torch, which configurations of known bottlenecks do without
+    from quadrate.bottlenecks.learned import (
+        BOTTLENECKS,
+    )  # torch, which configurations of known bottlenecks do without
 
     return BOTTLENECKS.knows(bottleneck)
 
 
 def to_json(config: Any) -> str:
     """A dataclass as JSON text, with sorted keys, so that equal configurations give equal text."""
-    later = [item.name for item in dataclasses.fields(config) if item.metadata == _NEW and getattr(config, item.name) == item.default]
-    return json.dumps({name: value for name, value in dataclasses.asdict(config).items() if name not in later}, sort_keys=True)
+    later = [
+        item.name
+        for item in dataclasses.fields(config)
+        if item.metadata == _NEW and getattr(config, item.name) == item.default
+    ]
+    return json.dumps(
+        {name: value for name, value in dataclasses.asdict(config).items() if name not in later},
+        sort_keys=True,
+    )
 
 
 def digest(*texts: str) -> str:
@@ -316,7 +398,9 @@ def from_json(cls: type, text: str) -> Any:
     try:
         return _build(cls, json.loads(text))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise QuadrateError(f"not the configuration of a {cls.__name__}: {' '.join(str(error).split())}") from None
+        raise QuadrateError(
+            f"not the configuration of a {cls.__name__}: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _build(kind: Any, value: Any) -> Any:

@@ -6,4 +6,7 @@ class QuadrateError(Exception):
 
 
 class QuadrateWarning(UserWarning):
-    """A doubt in one clear line: the result stands, but it may not be what was meant. The command line prints it as `quadrate: warning: …`."""
+    """A doubt in one clear line: the result stands, but it may not be what was meant.
+
+    The command line prints it as `quadrate: warning: …`.
+    """

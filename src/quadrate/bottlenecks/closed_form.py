@@ -1,7 +1,10 @@
-"""A rounding bottleneck in closed form: moments in one pass, order statistics for everything else, no gradient.
+"""A rounding bottleneck in closed form.
 
-Reverse water-filling: at one slope dD/dR all coefficients are rounded at one step, and one is not coded at all where its variance is below what
-coding it would cost, D + λR. So a single number, the step, is searched for, on sorted columns, where error and code length of any quantizer are
+Moments in one pass, order statistics for everything else, no gradient.
+
+Reverse water-filling: at one slope dD/dR all coefficients are rounded at one step, and one is not
+coded at all where its variance is below what coding it would cost, D + λR. So a single number, the
+step, is searched for, on sorted columns, where error and code length of any quantizer are
 differences of a few prefix sums.
 """
 
@@ -17,19 +20,40 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.bottlenecks.klt import LinearTransform, mean_and_covariance, principal_axes
-from quadrate.bottlenecks.rounding import ESCAPE_BITS, RATE_WEIGHT, Reals, RoundingModel, best_borders, make_tables
+from quadrate.bottlenecks.rounding import (
+    ESCAPE_BITS,
+    RATE_WEIGHT,
+    Reals,
+    RoundingModel,
+    best_borders,
+    make_tables,
+)
 from quadrate.errors import QuadrateError
 
-ROWS = 1 << 14  # samples that steps and tables are fitted to; more would save a table of 30 entries less than 0.001 bits a symbol
+ROWS = (
+    1 << 14
+    # samples that steps and tables are fitted to; more would save a table of 30 entries less than
+    # 0.001 bits a symbol
+)
 _THIN = 4  # of their order statistics, one in so many for the search
 _BLOCK = 64  # columns at a time, with symbols of one range: neighbours spread alike after a KLT
 _FEWEST = 8  # samples that axes and coordinates are compared on
-_PRIORS = (1.0, 8.0, 64.0, 512.0, 4096.0, 1e9)  # samples that the Gaussian counts for; the last is the Gaussian itself
+_PRIORS = (
+    1.0,
+    8.0,
+    64.0,
+    512.0,
+    4096.0,
+    1e9,
+)  # samples that the Gaussian counts for; the last is the Gaussian itself
 _SWEEPS = 3  # of borders, given code lengths, given borders
 _REACH = 5.0  # standard deviations that tables hold at least
 _LIMIT = 8000  # symbols on either side of the median; the few values beyond escape
 _TOLERANCE = 2e-4  # of the target
-_USUAL_SIZES = (2.0**-20, 2.0**40)  # of the largest deviation; beyond them squares in float32 over- or underflow
+_USUAL_SIZES = (
+    2.0**-20,
+    2.0**40,
+)  # of the largest deviation; beyond them squares in float32 over- or underflow
 
 
 def fit_closed_form(
@@ -41,19 +65,24 @@ def fit_closed_form(
     klt: bool | None = None,
     optimize_rate: bool = True,
 ) -> tuple[LinearTransform, RoundingModel]:
-    """Fits transform, steps and tables to features of any size: what float64 holds is scaled inside by a power of two.
+    """Fits transform, steps and tables to features of any size.
+
+    What float64 holds is scaled inside by a power of two.
 
     Args:
         features: Training features (n, D), finite.
         mse: The mean squared error wanted, a mean over samples and coordinates; or
         rate_bits: the rate wanted, in bits a sample; or
         relative_mse: the mean squared error wanted, as a share of the features' mean variance.
-        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does better on a quarter of the features, fitted to
-            the others. Axes pay where coordinates depend on each other, and cost where few of many are not zero, as behind a ReLU.
-        optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since coefficients are coded independently).
+        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does
+            better on a quarter of the features, fitted to the others. Axes pay where coordinates
+            depend on each other, and cost where few of many are not zero, as behind a ReLU.
+        optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since
+            coefficients are coded independently).
 
     Raises:
-        QuadrateError: If not one positive target is given, it is too fine for tables, or the features are not finite.
+        QuadrateError: If not one positive target is given, it is too fine for tables, or the
+            features are not finite.
     """
     if not np.isfinite(features).all():
         raise QuadrateError("features must be finite; some are not")
@@ -63,8 +92,12 @@ def fit_closed_form(
         mse = None if mse is None else mse / scale / scale
     if relative_mse is not None and mse is None and rate_bits is None:
         spread = float(features.var(axis=0, dtype=np.float64).mean())
-        noise = float(8 * np.finfo(features.dtype).eps * np.abs(features).max()) ** 2  # of rounding numbers and means, which is not worth bits
-        mse = max(relative_mse * spread, noise) or 1.0  # any error will do where all features are zero
+        noise = (
+            float(8 * np.finfo(features.dtype).eps * np.abs(features).max()) ** 2
+        )  # of rounding numbers and means, which is not worth bits
+        mse = (
+            max(relative_mse * spread, noise) or 1.0
+        )  # any error will do where all features are zero
     target = _Target(mse, rate_bits, RATE_WEIGHT if optimize_rate else 0.0)
     transform, model = _fit(features, target, _axes_pay(features, target) if klt is None else klt)
     return (transform, model) if scale == 1 else (transform.scaled(scale), model.scaled(scale))
@@ -73,7 +106,9 @@ def fit_closed_form(
 def _scale(features: NDArray[np.floating]) -> float:
     """The power of two that brings features of an unusual size to about 1; 1 for all others."""
     low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
-    size = float((high / 2 - low / 2).max()) or float(np.abs(high).max())  # halves, for a difference may be beyond float64; or all are constant
+    size = float((high / 2 - low / 2).max()) or float(
+        np.abs(high).max()
+    )  # halves, for a difference may be beyond float64; or all are constant
     usual = size == 0 or _USUAL_SIZES[0] <= size <= _USUAL_SIZES[1]
     return 1.0 if usual else 2.0 ** math.floor(math.log2(size))
 
@@ -95,7 +130,10 @@ class _Target:
         if target is None or (self.mse is not None and self.rate_bits is not None):
             raise QuadrateError("give one target: mse, or rate_bits")
         if not 0 < target < math.inf:
-            raise QuadrateError(f"the target is {target}; {'rate_bits' if self.mse is None else 'mse'} must be positive and finite")
+            raise QuadrateError(
+                f"the target is {target}; {'rate_bits' if self.mse is None else 'mse'} must be"
+                " positive and finite"
+            )
 
     def step(self, columns: _Columns) -> float:
         """The step that reaches it."""
@@ -104,20 +142,33 @@ class _Target:
         return columns.step_for(mse=self.mse * len(columns.variances))
 
 
-def _fit(features: NDArray[np.floating], target: _Target, klt: bool) -> tuple[LinearTransform, RoundingModel]:
+def _fit(
+    features: NDArray[np.floating], target: _Target, klt: bool
+) -> tuple[LinearTransform, RoundingModel]:
     chosen = _some_rows(features)
     if klt:
         mean, covariance = mean_and_covariance(features)
         variances, axes = principal_axes(covariance)
     else:
-        mean, variances, axes = features.mean(axis=0, dtype=np.float64), chosen.var(axis=0, dtype=np.float64), None
-    coefficients = LinearTransform(mean, np.arange(features.shape[1], dtype=np.int32), axes).forward(chosen)
+        mean = features.mean(axis=0, dtype=np.float64)
+        variances = chosen.var(axis=0, dtype=np.float64)
+        axes = None
+    coefficients = LinearTransform(
+        mean, np.arange(features.shape[1], dtype=np.int32), axes
+    ).forward(chosen)
     columns = _Columns(coefficients, variances, target.weight)
     step = target.step(columns)
     kept = columns.totals(step)[2]
     kept[np.argmax(variances)] |= not kept.any()  # a file has one column at least
     model = columns.model(step, kept)
-    return LinearTransform(mean, np.flatnonzero(kept).astype(np.int32), None if axes is None else np.ascontiguousarray(axes[:, kept])), model
+    return (
+        LinearTransform(
+            mean,
+            np.flatnonzero(kept).astype(np.int32),
+            None if axes is None else np.ascontiguousarray(axes[:, kept]),
+        ),
+        model,
+    )
 
 
 def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
@@ -133,17 +184,23 @@ def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
         except QuadrateError:  # too fine a target for these tables
             return not klt
         symbols = model.quantize(transform.forward(held_out))
-        error = np.square(transform.inverse(model.dequantize(symbols).astype(np.float64)) - held_out).sum()
+        error = np.square(
+            transform.inverse(model.dequantize(symbols).astype(np.float64)) - held_out
+        ).sum()
         tried.append((float(model.steps[0]), float(error), model.bits(symbols)))
     (step, error, bits), (other_step, other_error, other_bits) = tried
-    return error - other_error < RATE_WEIGHT * step * other_step * (other_bits - bits)  # the slope dD/dR that both were made for
+    return error - other_error < RATE_WEIGHT * step * other_step * (
+        other_bits - bits
+    )  # the slope dD/dR that both were made for
 
 
 def _some_rows(features: NDArray[np.floating]) -> NDArray[np.floating]:
     """At most `ROWS` samples, in order."""
     if len(features) <= ROWS:
         return features
-    rows: NDArray[np.floating] = features[np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])]
+    rows: NDArray[np.floating] = features[
+        np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])
+    ]
     return rows
 
 
@@ -160,29 +217,46 @@ class _Cells:
     def lengths(self, prior: Tensor | float, left_out: int = 0) -> Tensor:
         """Bits of each symbol, counted from the samples, with a Gaussian that counts for `prior` more; or from all but one of its own samples."""
         weights = self.counts - left_out + prior * self.shares
-        return -torch.log2(weights.clamp(min=1e-12) / (self.counts.sum(1, keepdim=True) - left_out + prior))
+        return -torch.log2(
+            weights.clamp(min=1e-12) / (self.counts.sum(1, keepdim=True) - left_out + prior)
+        )
 
     def prior(self) -> Tensor:
-        """What the Gaussian had best count for in each column, (D, 1): so that samples left out are coded best."""
-        costs = torch.stack([(self.counts * self.lengths(prior, left_out=1)).sum(1) for prior in _PRIORS])
+        """What the Gaussian had best count for in each column, (D, 1).
+
+        So that samples left out are coded best.
+        """
+        costs = torch.stack(
+            [(self.counts * self.lengths(prior, left_out=1)).sum(1) for prior in _PRIORS]
+        )
         return torch.tensor(_PRIORS, dtype=torch.float64)[costs.argmin(0)][:, None]
 
 
 class _Block:
-    """Some columns, sorted, with prefix sums: what any scalar quantizer does to them, without going through the samples."""
+    """Some columns, sorted, with prefix sums.
+
+    What any scalar quantizer does to them, without going through the samples.
+    """
 
     def __init__(self, coefficients: NDArray[np.float32], variances: Reals, weight: float) -> None:
         columns = coefficients.T.copy(order="C")  # (D, n)
         columns.sort(axis=1)
-        # Grids are aligned with the median, on which the spike of a sparse feature lies, and near which a symmetric law is the most probable.
+        # Grids are aligned with the median, on which the spike of a sparse feature lies, and near
+        # which a symmetric law is the most probable.
         self.offsets = columns[:, columns.shape[1] // 2].astype(np.float64)
         self.all = torch.from_numpy(columns - self.offsets[:, None].astype(np.float32))
-        self.thin = self.all[:, _THIN // 2 :: _THIN].contiguous() if columns.shape[1] >= 1024 * _THIN else self.all
+        self.thin = (
+            self.all[:, _THIN // 2 :: _THIN].contiguous()
+            if columns.shape[1] >= 1024 * _THIN
+            else self.all
+        )
         zero = torch.zeros(len(columns), 1, dtype=torch.float64)
         self.sums = torch.cat([zero, self.thin.cumsum(1, dtype=torch.float64)], 1)  # (D, n + 1)
         self.squares = torch.cat([zero, self.thin.double().square().cumsum(1)], 1)
         self.variances, self.weight = variances, weight
-        self.centre = torch.from_numpy(-self.offsets)[:, None]  # of the Gaussian: coefficients are centred
+        self.centre = torch.from_numpy(-self.offsets)[
+            :, None
+        ]  # of the Gaussian: coefficients are centred
         self.sigma = torch.from_numpy(np.sqrt(variances)).clamp(min=1e-30)[:, None]
         reach = self.centre.abs() + _REACH * self.sigma
         self.low = min(float(self.all[:, 0].min()), -float(reach.max()))
@@ -193,7 +267,9 @@ class _Block:
     def design(self, step: float) -> tuple[_Cells, Tensor, _Cells]:
         """The cells that tables are made of at a step, with their borders (D, K - 1), and the cells that a sender with these tables makes."""
         first = max(math.floor(self.low / step) - 1, -_LIMIT)
-        symbols = torch.arange(first, min(math.ceil(self.high / step) + 1, _LIMIT) + 1, dtype=torch.float64)
+        symbols = torch.arange(
+            first, min(math.ceil(self.high / step) + 1, _LIMIT) + 1, dtype=torch.float64
+        )
         borders = (symbols[1:] - 0.5).mul(step).repeat(len(self.thin), 1)
         before = after = self.cells(first, borders)
         if not self.weight:
@@ -201,15 +277,27 @@ class _Block:
         prior = after.prior()
         for _ in range(_SWEEPS):
             before, old = after, borders
-            borders = (torch.from_numpy(best_borders(before.lengths(prior).numpy(), self.weight).copy()) + first) * step
+            borders = (
+                torch.from_numpy(best_borders(before.lengths(prior).numpy(), self.weight).copy())
+                + first
+            ) * step
             after = self.cells(first, borders)
         return before, old, after
 
     def cells(self, first: int, borders: Tensor) -> _Cells:
         """The cells between borders."""
         places = torch.searchsorted(self.thin, borders.float())  # (D, K - 1)
-        sums, squares = (_between(prefix.gather(1, places), prefix[:, -1:]) for prefix in (self.sums, self.squares))
-        return _Cells(first, _between(places.double(), float(self.thin.shape[1])), self.mass(borders), sums, squares)
+        sums, squares = (
+            _between(prefix.gather(1, places), prefix[:, -1:])
+            for prefix in (self.sums, self.squares)
+        )
+        return _Cells(
+            first,
+            _between(places.double(), float(self.thin.shape[1])),
+            self.mass(borders),
+            sums,
+            squares,
+        )
 
     def mass(self, borders: Tensor) -> Tensor:
         """The Gaussian's mass between borders, (D, K)."""
@@ -226,13 +314,21 @@ class _Block:
             errors[:, end] = step**2 / 12 * cells.counts[:, end]
             bits[:, end] += ESCAPE_BITS * cells.counts[:, end]
         errors, bits = errors.sum(1) / count, bits.sum(1) / count
-        spread = self.squares[:, -1] / count - (self.sums[:, -1] / count) ** 2  # of the very same samples
-        return errors.numpy(), bits.numpy(), (errors + RATE_WEIGHT * step**2 * bits < spread).numpy()
+        spread = (
+            self.squares[:, -1] / count - (self.sums[:, -1] / count) ** 2
+        )  # of the very same samples
+        return (
+            errors.numpy(),
+            bits.numpy(),
+            (errors + RATE_WEIGHT * step**2 * bits < spread).numpy(),
+        )
 
     def shares(self, step: float) -> tuple[Reals, int]:
         """What to make tables of: shares (D, K) with the first symbol."""
         cells, borders, _ = self.design(step)
-        counts = _between(torch.searchsorted(self.all, borders.float()).double(), float(self.all.shape[1]))
+        counts = _between(
+            torch.searchsorted(self.all, borders.float()).double(), float(self.all.shape[1])
+        )
         whole = replace(cells, counts=counts)
         return torch.exp2(-whole.lengths(whole.prior())).numpy(), cells.first
 
@@ -253,7 +349,10 @@ class _Columns:
 
     def totals(self, step: float) -> tuple[float, float, NDArray[np.bool_]]:
         """Squared error and bits a sample, all columns together, and which columns are worth coding."""
-        errors, bits, kept = (np.concatenate(parts) for parts in zip(*(block.costs(step) for block in self.blocks), strict=True))
+        errors, bits, kept = (
+            np.concatenate(parts)
+            for parts in zip(*(block.costs(step) for block in self.blocks), strict=True)
+        )
         return float(np.where(kept, errors, self.variances).sum()), float(bits[kept].sum()), kept
 
     def step_for(self, *, mse: float | None = None, rate_bits: float | None = None) -> float:
@@ -262,14 +361,27 @@ class _Columns:
         sigma = math.sqrt(total / len(self.variances)) or 1.0
         if mse is not None:
             if mse >= total:
-                return 16 * sigma * math.sqrt(len(self.variances))  # so that nothing is worth coding
-            return self._solve(lambda step: math.log(mse / max(self.totals(step)[0], 1e-300)), math.sqrt(12 * mse / len(self.variances)), -2.0)
+                return (
+                    16 * sigma * math.sqrt(len(self.variances))
+                )  # so that nothing is worth coding
+            return self._solve(
+                lambda step: math.log(mse / max(self.totals(step)[0], 1e-300)),
+                math.sqrt(12 * mse / len(self.variances)),
+                -2.0,
+            )
         rate = rate_bits or 0.0
         start = 4 * sigma * 2.0 ** -(rate / len(self.variances))
-        return self._solve(lambda step: self.totals(step)[1] / rate - 1, start, -len(self.variances) / rate / math.log(2))
+        return self._solve(
+            lambda step: self.totals(step)[1] / rate - 1,
+            start,
+            -len(self.variances) / rate / math.log(2),
+        )
 
     def _solve(self, excess: Callable[[float], float], start: float, slope: float) -> float:
-        """The step where `excess`, a function that falls with the step, is zero: secants in the logarithm of the step, within a bracket."""
+        """The step where `excess`, a function that falls with the step, is zero.
+
+        Secants in the logarithm of the step, within a bracket.
+        """
         least = math.log(max(1e-300, *(block.bulk / _LIMIT for block in self.blocks)))
         low, high = -math.inf, math.inf
         x, before = max(math.log(max(start, 1e-300)), least), (math.nan, math.nan)
@@ -284,7 +396,10 @@ class _Columns:
             x += min(2.0, max(-2.0, -value / slope))
             x = max(least, x if low < x < high else (low + high) / 2)
             if x == high:
-                raise QuadrateError("so fine a target needs more than 12 bits a coefficient; ask for a larger mse, or fewer rate_bits")
+                raise QuadrateError(
+                    "so fine a target needs more than 12 bits a coefficient; ask for a larger mse,"
+                    " or fewer rate_bits"
+                )
         return math.exp(x)
 
     def model(self, step: float, kept: NDArray[np.bool_]) -> RoundingModel:

@@ -1,8 +1,12 @@
-"""The one rule by which a codec has collapsed: its encoder gives nearly the same symbols whatever the sample, so decoders have little to tell.
+"""The one rule by which a codec has collapsed.
 
-It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least, which are trained for realism and label alone or
-through noise, carry 47 % of theirs, and most carry over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth.
-A training of fewer than 100 steps, as of a test, has hardly begun: its codec may carry little without a fault, and is not judged before it is frozen.
+Its encoder gives nearly the same symbols whatever the sample, so decoders have little to tell.
+
+It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least,
+which are trained for realism and label alone or through noise, carry 47 % of theirs, and most carry
+over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth. A
+training of fewer than 100 steps, as of a test, has hardly begun: its codec may carry little without
+a fault, and is not judged before it is frozen.
 """
 
 from __future__ import annotations
@@ -18,7 +22,10 @@ from quadrate.errors import QuadrateWarning
 
 LEAST_SHARE = 0.25
 LEAST_STEPS = 100
-REMEDIES = "a smaller learning rate, more epochs, lambda_p and lambda_c smaller or annealed, or another seed usually helps"
+REMEDIES = (
+    "a smaller learning rate, more epochs, lambda_p and lambda_c smaller or annealed, or another"
+    " seed usually helps"
+)
 _DITHERS = 32
 
 
@@ -28,7 +35,9 @@ def has_collapsed(entropy_bits: float, bound_bits: float) -> bool:
 
 
 def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
-    """H(Z|U) of a code in a moment: counted where there are enough latents, else bounded by each dimension's own entropy.
+    """H(Z|U) of a code in a moment.
+
+    Counted where there are enough latents, else bounded by each dimension's own entropy.
 
     Args:
         latents: Encoder outputs in [-1, 1], (n, d), n at least 2.
@@ -37,15 +46,27 @@ def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
     return conditional_entropy_bits(latents, latents, levels, dithers=_DITHERS, steps=0).bits
 
 
-def warn_if_constant(what: str, symbols: NDArray[np.int64], stacklevel: int = 1, steps: int = LEAST_STEPS) -> None:
-    """Warns (`QuadrateWarning`) if all of two samples or more get the same symbols, (n, d): how a codec collapses that chooses its rate itself."""
+def warn_if_constant(
+    what: str, symbols: NDArray[np.int64], stacklevel: int = 1, steps: int = LEAST_STEPS
+) -> None:
+    """Warns (`QuadrateWarning`) if all of two samples or more get the same symbols, (n, d).
+
+    How a codec collapses that chooses its rate itself.
+    """
     if len(symbols) > 1 and steps >= LEAST_STEPS and (symbols == symbols[0]).all():
-        advice = "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
-        text = f"{what} has collapsed: all samples get the same symbols, so nothing is kept of them; {advice}"
+        advice = (
+            "a smaller beta, more steps, beta annealed for longer or another seed usually helps"
+        )
+        text = (
+            f"{what} has collapsed: all samples get the same symbols, so nothing is kept of them;"
+            f" {advice}"
+        )
         warnings.warn(text, QuadrateWarning, stacklevel + 1)
 
 
-def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1, steps: int = LEAST_STEPS) -> None:
+def warn_if_collapsed(
+    what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1, steps: int = LEAST_STEPS
+) -> None:
     """Warns (`QuadrateWarning`) if it has.
 
     Args:
@@ -57,4 +78,8 @@ def warn_if_collapsed(what: str, entropy_bits: float, bound_bits: float, stackle
     """
     if steps >= LEAST_STEPS and has_collapsed(entropy_bits, bound_bits):
         carried = f"its symbols carry {entropy_bits:.2g} of {bound_bits:.3g} bits"
-        warnings.warn(f"{what} has collapsed: {carried}, so samples come back much alike; {REMEDIES}", QuadrateWarning, stacklevel + 1)
+        warnings.warn(
+            f"{what} has collapsed: {carried}, so samples come back much alike; {REMEDIES}",
+            QuadrateWarning,
+            stacklevel + 1,
+        )

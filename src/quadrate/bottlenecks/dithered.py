@@ -1,4 +1,7 @@
-"""The dithered uniform scalar quantizer: levels on [-1, 1], shared dither (uRDP, Zhang et al. 2021)."""
+"""The dithered uniform scalar quantizer.
+
+Levels on [-1, 1], shared dither (uRDP, Zhang et al. 2021).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,14 @@ from quadrate.errors import QuadrateError
 
 
 class DitheredQuantizer:
-    """Quantizes a latent in [-1, 1]^d with L_i levels in dimension i, centres -1 + 2k/(L_i - 1), and a dither that sender and receiver share.
+    """Quantizes a latent in [-1, 1]^d with L_i levels in dimension i, centres -1 + 2k/(L_i - 1),
+    and a dither that sender and receiver share.
 
-    With dither u uniform on one cell, symbol z = Q(f(x) + u) and received value y = z - u, the error y - f(x) is *exactly* uniform on a cell and
-    independent of f(x) for every f(x) in [-1, 1]: the outer cells reach half a step beyond the interval, so nothing overloads. Hence training may
-    replace the quantizer by `perturb`, f(x) + u with the identity gradient, without any approximation.
+    With dither u uniform on one cell, symbol z = Q(f(x) + u) and received value y = z - u, the
+    error y - f(x) is *exactly* uniform on a cell and independent of f(x) for every f(x) in [-1, 1]:
+    the outer cells reach half a step beyond the interval, so nothing overloads. Hence training may
+    replace the quantizer by `perturb`, f(x) + u with the identity gradient, without any
+    approximation.
 
     Args:
         levels: The number of levels of each latent dimension, each at least 2; (d,).
@@ -27,7 +33,10 @@ class DitheredQuantizer:
 
     def __init__(self, levels: Sequence[int], device: torch.device | str = "cpu") -> None:
         if not levels or any(level < 2 for level in levels):
-            raise QuadrateError(f"a dithered quantizer needs at least one dimension and at least 2 levels in each; got levels={tuple(levels)}")
+            raise QuadrateError(
+                "a dithered quantizer needs at least one dimension and at least 2 levels in each;"
+                f" got levels={tuple(levels)}"
+            )
         self.levels = tuple(int(level) for level in levels)
         self.top = torch.tensor(self.levels, device=device) - 1  # (d,) the highest symbol
         self.step = 2.0 / self.top.float()  # (d,) the width of a cell
@@ -37,21 +46,35 @@ class DitheredQuantizer:
         return (uniform - 0.5) * self.step
 
     def quantize(self, latent: Tensor, dither: Tensor) -> Tensor:
-        """The integer symbols Q(f + u): latent and dither (..., d) to int64 (..., d) in 0 .. L_i - 1."""
-        return torch.round((latent + dither + 1.0) / self.step).long().clamp(min=0).minimum(self.top)
+        """The integer symbols Q(f + u): latent and dither (..., d) to int64 (..., d) in 0 ..
+
+        L_i - 1.
+        """
+        return (
+            torch.round((latent + dither + 1.0) / self.step).long().clamp(min=0).minimum(self.top)
+        )
 
     def dequantize(self, symbols: Tensor, dither: Tensor) -> Tensor:
-        """What the decoder reads, the centre of the symbol's cell less the dither: int64 (..., d) to float (..., d)."""
+        """What the decoder reads, the centre of the symbol's cell less the dither.
+
+        Int64 (..., d) to float (..., d).
+        """
         return symbols.float() * self.step - 1.0 - dither
 
     def perturb(self, latent: Tensor, dither: Tensor) -> Tensor:
-        """What the decoder reads in training: f + u, distributed exactly as `dequantize(quantize(f, u), u)`, with the identity gradient."""
+        """What the decoder reads in training.
+
+        F + u, distributed exactly as `dequantize(quantize(f, u), u)`, with the identity gradient.
+        """
         return latent + dither
 
     def soft(self, latent: Tensor, dither: Tensor, sharpness: float = 1.0) -> Tensor:
-        """The surrogate of the papers: hard values forward; backward, the gradient of the softmax over -sharpness·|x - centre|.
+        """The surrogate of the papers: hard values forward.
 
-        The published sharpness is 1 on MNIST and 2/L on SVHN. It is a poor gradient (`perturb` is exact) and stays for comparison only.
+        Backward, the gradient of the softmax over -sharpness·|x - centre|.
+
+        The published sharpness is 1 on MNIST and 2/L on SVHN. It is a poor gradient (`perturb` is
+        exact) and stays for comparison only.
         """
         value = latent + dither
         columns = []

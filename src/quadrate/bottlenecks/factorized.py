@@ -1,4 +1,7 @@
-"""The learned factorized bottleneck: a step and a density a dimension, trained through additive uniform noise, then frozen to integers."""
+"""The learned factorized bottleneck.
+
+A step and a density a dimension, trained through additive uniform noise, then frozen to integers.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ _LEAST_MASS = 1e-9  # of a cell, so that no value has an infinite rate
 class LogisticMixture(nn.Module):
     """A mixture of logistic densities a dimension.
 
-    Preferred to Ballé's network: its parameters are places, widths and weights, so it starts from the normal law with spread components and follows
-    a large learning rate, and a cell's mass is a sum of differences of sigmoids, accurate in the tails; a fifth of the work, too.
+    Preferred to Ballé's network: its parameters are places, widths and weights, so it starts from
+    the normal law with spread components and follows a large learning rate, and a cell's mass is a
+    sum of differences of sigmoids, accurate in the tails; a fifth of the work, too.
 
     Args:
         dims: d.
@@ -43,14 +47,18 @@ class LogisticMixture(nn.Module):
 
     def mass(self, lower: Tensor, upper: Tensor) -> Tensor:
         """P(lower < X <= upper): (n, d), (n, d) to (n, d)."""
-        return (_between(self._scaled(lower), self._scaled(upper)) * torch.softmax(self.weights, dim=1)).sum(-1)
+        return (
+            _between(self._scaled(lower), self._scaled(upper)) * torch.softmax(self.weights, dim=1)
+        ).sum(-1)
 
     def _scaled(self, x: Tensor) -> Tensor:
         return (x[..., None] - self.places) * torch.exp(-self.log_widths)  # (n, d, J)
 
 
 class MonotoneNetwork(nn.Module):
-    """The univariate density of Ballé, Minnen, Singh, Hwang & Johnston (2018), appendix 6.1: the CDF as a small monotone network a dimension.
+    """The univariate density of Ballé, Minnen, Singh, Hwang & Johnston (2018), appendix 6.1.
+
+    The CDF as a small monotone network a dimension.
 
     Args:
         dims: d.
@@ -58,13 +66,19 @@ class MonotoneNetwork(nn.Module):
         scale: The CDF begins as a sigmoid about this wide.
     """
 
-    def __init__(self, dims: int, widths: tuple[int, ...] = (3, 3, 3, 3), scale: float = 1.0) -> None:
+    def __init__(
+        self, dims: int, widths: tuple[int, ...] = (3, 3, 3, 3), scale: float = 1.0
+    ) -> None:
         super().__init__()
         sizes = (1, *widths, 1)
         slope = scale ** (1 / (len(widths) + 1))
-        self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
+        self.matrices = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.factors = nn.ParameterList()
         for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
-            self.matrices.append(torch.full((dims, fan_out, fan_in), math.log(math.expm1(1 / slope / fan_out))))
+            self.matrices.append(
+                torch.full((dims, fan_out, fan_in), math.log(math.expm1(1 / slope / fan_out)))
+            )
             self.biases.append(torch.rand(dims, fan_out, 1) - 0.5)
         self.factors.extend(torch.zeros(dims, width, 1) for width in widths)
 
@@ -95,7 +109,8 @@ def _between(lower: Tensor, upper: Tensor) -> Tensor:
 class FactorizedBottleneck(nn.Module):
     """Rounds each dimension at a learned step, and prices it by a learned density.
 
-    In training a value gets uniform noise as wide as the step, whose density at the result is the density's mass over a cell; hence the rate.
+    In training a value gets uniform noise as wide as the step, whose density at the result is the
+    density's mass over a cell; hence the rate.
 
     Args:
         density: A `LogisticMixture` or a `MonotoneNetwork`, of x = (z - centre)/scale.
@@ -104,14 +119,22 @@ class FactorizedBottleneck(nn.Module):
         log_step: Where the learned steps start: log(step/scale), (d,).
     """
 
-    def __init__(self, density: LogisticMixture | MonotoneNetwork, centre: Tensor, scale: Tensor, log_step: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        density: LogisticMixture | MonotoneNetwork,
+        centre: Tensor,
+        scale: Tensor,
+        log_step: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.density = density
         self.register_buffer("centre", centre.clone())
         self.register_buffer("scale", scale.clone())
         self.centre: Tensor
         self.scale: Tensor
-        self.log_step = nn.Parameter(torch.zeros_like(centre) if log_step is None else log_step.clone())
+        self.log_step = nn.Parameter(
+            torch.zeros_like(centre) if log_step is None else log_step.clone()
+        )
 
     @property
     def noise_columns(self) -> int:
@@ -128,7 +151,8 @@ class FactorizedBottleneck(nn.Module):
 
         Args:
             latent: (n, d).
-            noise: Uniform on [-1/2, 1/2), (n, d), for training; by default latents are rounded, about the density's median.
+            noise: Uniform on [-1/2, 1/2), (n, d), for training; by default latents are rounded,
+                about the density's median.
 
         Returns:
             (n, d), and nats a sample (n,).
@@ -140,13 +164,16 @@ class FactorizedBottleneck(nn.Module):
         else:
             received = latent + noise * step
         x, half = (received - self.centre) / self.scale, torch.exp(self.log_step) / 2
-        return received, -torch.log(self.density.mass(x - half, x + half).clamp(min=_LEAST_MASS)).sum(1)
+        return received, -torch.log(
+            self.density.mass(x - half, x + half).clamp(min=_LEAST_MASS)
+        ).sum(1)
 
     @torch.no_grad()
     def _quantiles(self, probability: float) -> Tensor:
         """Where each dimension's CDF takes a value, by bisection in float64, (d,)."""
         density = copy.deepcopy(self.density).double()
-        low, high = torch.full_like(self.centre, -1.0, dtype=torch.float64), torch.ones_like(self.centre, dtype=torch.float64)
+        low = torch.full_like(self.centre, -1.0, dtype=torch.float64)
+        high = torch.ones_like(self.centre, dtype=torch.float64)
         for _ in range(60):
             low = torch.where(density.cdf(low[None])[0] > probability, 2 * low, low)
             high = torch.where(density.cdf(high[None])[0] < probability, 2 * high, high)
@@ -158,10 +185,13 @@ class FactorizedBottleneck(nn.Module):
 
     @torch.no_grad()
     def freeze(self, medians: Tensor | None = None, rate_weight: float = 0.0) -> RoundingModel:
-        """Integer tables from the density's own masses, over ranges that bisection finds: nothing is trained for them.
+        """Integer tables from the density's own masses, over ranges that bisection finds.
+
+        Nothing is trained for them.
 
         Args:
-            medians: What the grid is aligned with, (d,) in units of the density; by default its medians.
+            medians: What the grid is aligned with, (d,) in units of the density; by default its
+                medians.
             rate_weight: As `RoundingModel.rate_weight`.
 
         Raises:
@@ -172,11 +202,21 @@ class FactorizedBottleneck(nn.Module):
         low = torch.floor((self._quantiles(_TAIL) - medians) / cell).min()
         high = torch.ceil((self._quantiles(1 - _TAIL) - medians) / cell).max()
         if not high - low < MAX_ENTRIES:
-            raise QuadrateError(f"the learned tables would span {float(high - low):.0f} symbols; they hold {MAX_ENTRIES}: train with a larger beta")
+            raise QuadrateError(
+                f"the learned tables would span {float(high - low):.0f} symbols; they hold"
+                f" {MAX_ENTRIES}: train with a larger beta"
+            )
         symbols = torch.arange(int(low), int(high) + 1, dtype=torch.float64)[:, None]  # (K, 1)
-        masses = density.mass(medians + (symbols - 0.5) * cell, medians + (symbols + 0.5) * cell).T.contiguous()  # (d, K)
+        masses = density.mass(
+            medians + (symbols - 0.5) * cell, medians + (symbols + 0.5) * cell
+        ).T.contiguous()  # (d, K)
         offsets = medians * self.scale.double() + self.centre.double()
-        return RoundingModel(self.step.double().numpy(), offsets.numpy(), make_tables([(masses.numpy(), int(low))]), rate_weight)
+        return RoundingModel(
+            self.step.double().numpy(),
+            offsets.numpy(),
+            make_tables([(masses.numpy(), int(low))]),
+            rate_weight,
+        )
 
 
 def fit_factorized(
@@ -190,7 +230,9 @@ def fit_factorized(
     annealing: float = 0.0,
     seed: int = 0,
 ) -> FactorizedBottleneck:
-    """Trains a factorized bottleneck on cached features: squared error + beta · nats a sample, by Adam, the learning rate a third every two epochs.
+    """Trains a factorized bottleneck on cached features.
+
+    Squared error + beta · nats a sample, by Adam, the learning rate a third every two epochs.
 
     Args:
         features: Training features, float32 (n, d).
@@ -209,23 +251,40 @@ def fit_factorized(
     spread = features.std(0, correction=0).clamp(min=1e-6)
     kind = LogisticMixture if density == "logistics" else MonotoneNetwork
     model = draws.build_with_seed(lambda: kind(features.shape[1]), draws.key(seed, "bottleneck"))
-    # dD/dR = -step^2 / 6 a nat where cells are small, so the step that beta asks for is known to begin with.
+    # dD/dR = -step^2 / 6 a nat where cells are small, so the step that beta asks for is known to
+    # begin with.
     start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
     bottleneck = FactorizedBottleneck(model, features.mean(0), spread, start)
-    descend(bottleneck, features, beta, torch.optim.Adam(bottleneck.parameters(), lr=learning_rate), epochs, batch, annealing, seed)
+    descend(
+        bottleneck,
+        features,
+        beta,
+        torch.optim.Adam(bottleneck.parameters(), lr=learning_rate),
+        epochs,
+        batch,
+        annealing,
+        seed,
+    )
     return bottleneck.requires_grad_(False)
 
 
 def check_fit(features: Tensor, beta: float) -> None:
     """Raises a QuadrateError unless features and beta are such that a bottleneck can be trained."""
     if features.ndim != 2 or not len(features) or not bool(torch.isfinite(features).all()):
-        raise QuadrateError(f"a bottleneck is trained on finite features (n, d); got shape {tuple(features.shape)}, or some that are not finite")
+        raise QuadrateError(
+            f"a bottleneck is trained on finite features (n, d); got shape {tuple(features.shape)},"
+            " or some that are not finite"
+        )
     if not beta > 0:
         raise QuadrateError(f"beta is {beta}; it must be positive")
 
 
 class Noisy(Protocol):
-    """A bottleneck in training: latents (n, d) and noise in [-½, ½), (n, noise_columns), to what is received (n, d) and nats a sample (n,)."""
+    """A bottleneck in training.
+
+    Latents (n, d) and noise in [-½, ½), (n, noise_columns), to what is received (n, d) and nats a
+    sample (n,).
+    """
 
     @property
     def noise_columns(self) -> int:
@@ -247,7 +306,10 @@ def descend(
     annealing: float,
     seed: int,
 ) -> None:
-    """Minimizes squared error + beta · nats a sample, the learning rates a third every two epochs; arguments as in `fit_factorized`."""
+    """Minimizes squared error + beta · nats a sample, the learning rates a third every two epochs.
+
+    Arguments as in `fit_factorized`.
+    """
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=1 / 3)
     steps, done = epochs * math.ceil(len(features) / batch), 0
     generator = draws.generator(seed, "bottleneck noise")
@@ -255,7 +317,10 @@ def descend(
         for part in draws.permutation(seed, "order", epoch, n=len(features)).split(batch):
             latent = features[part]
             weight = beta * min(1.0, done / (annealing * steps)) if annealing else beta
-            received, rate_nats = bottleneck(latent, torch.rand((len(latent), bottleneck.noise_columns), generator=generator) - 0.5)
+            received, rate_nats = bottleneck(
+                latent,
+                torch.rand((len(latent), bottleneck.noise_columns), generator=generator) - 0.5,
+            )
             loss = ((received - latent).square().sum(1) + weight * rate_nats).mean()
             optimizer.zero_grad()
             loss.backward()

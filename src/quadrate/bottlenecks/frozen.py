@@ -50,7 +50,9 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> FrozenBottleneck:
     """
     model = _maps(arrays) if "map_shape" in arrays else _flat(arrays)
     if other := sorted(set(arrays) - set(model.arrays())):
-        raise QuadrateError(f"the tables have parts of another bottleneck: {', '.join(other)[:200]}")
+        raise QuadrateError(
+            f"the tables have parts of another bottleneck: {', '.join(other)[:200]}"
+        )
     return model
 
 
@@ -65,4 +67,8 @@ def _maps(arrays: dict[str, NDArray[Any]]) -> SpatialModel:
 def _flat(arrays: dict[str, NDArray[Any]]) -> RoundingModel | JointModel | HyperpriorModel:
     if "roots" in arrays:
         return JointModel.from_arrays(arrays)
-    return HyperpriorModel.from_arrays(arrays) if "gaussian_lows" in arrays else RoundingModel.from_arrays(arrays)
+    return (
+        HyperpriorModel.from_arrays(arrays)
+        if "gaussian_lows" in arrays
+        else RoundingModel.from_arrays(arrays)
+    )

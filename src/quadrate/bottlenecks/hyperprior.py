@@ -1,4 +1,7 @@
-"""A learned bottleneck with side information: a few symbols are sent first, which say how far the others spread, and about what."""
+"""A learned bottleneck with side information.
+
+A few symbols are sent first, which say how far the others spread, and about what.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, check_fit, descend
-from quadrate.bottlenecks.hyperprior_model import LEAST_SCALE, LEVELS, MOST_SCALE, HyperpriorModel, gaussian_tables
+from quadrate.bottlenecks.factorized import (
+    FactorizedBottleneck,
+    LogisticMixture,
+    check_fit,
+    descend,
+)
+from quadrate.bottlenecks.hyperprior_model import (
+    LEAST_SCALE,
+    LEVELS,
+    MOST_SCALE,
+    HyperpriorModel,
+    gaussian_tables,
+)
 from quadrate.bottlenecks.integer_network import IntegerNetwork
 from quadrate.core import draws
 
@@ -19,10 +33,12 @@ _LEAST, _MOST = math.log(LEAST_SCALE), math.log(MOST_SCALE)
 
 
 class HyperpriorBottleneck(nn.Module):
-    """Rounds each dimension at a learned step about a predicted mean, and prices it by a Gaussian of a predicted scale.
+    """Rounds each dimension at a learned step about a predicted mean, and prices it by a Gaussian
+    of a predicted scale.
 
-    The mean-scale hyperprior of Minnen, Ballé & Toderici (2018) for vectors, as Dubois et al. (2021) use it: a network makes k side latents of the
-    latent; these are rounded under a factorized density; from them, as they are received, another network predicts means and scales.
+    The mean-scale hyperprior of Minnen, Ballé & Toderici (2018) for vectors, as Dubois et al.
+    (2021) use it: a network makes k side latents of the latent; these are rounded under a
+    factorized density; from them, as they are received, another network predicts means and scales.
 
     Args:
         dims: d.
@@ -49,9 +65,15 @@ class HyperpriorBottleneck(nn.Module):
         self.centre: Tensor
         self.scale: Tensor
         self.log_step = nn.Parameter(torch.zeros(dims) if log_step is None else log_step.clone())
-        about = torch.zeros(self.side_dims), torch.full((self.side_dims,), 0.25)  # what a fresh linear layer gives
-        # The first steps are small, so that side symbols tell something from the start: else their price drives them to zero before they are used.
-        self.side = FactorizedBottleneck(LogisticMixture(self.side_dims), *about, torch.full((self.side_dims,), -2.0))
+        about = (
+            torch.zeros(self.side_dims),
+            torch.full((self.side_dims,), 0.25),
+        )  # what a fresh linear layer gives
+        # The first steps are small, so that side symbols tell something from the start: else their
+        # price drives them to zero before they are used.
+        self.side = FactorizedBottleneck(
+            LogisticMixture(self.side_dims), *about, torch.full((self.side_dims,), -2.0)
+        )
         self.analysis = _rectified(dims, width, self.side_dims)
         self.synthesis = _rectified(self.side_dims, width, 2 * dims)
 
@@ -70,7 +92,8 @@ class HyperpriorBottleneck(nn.Module):
 
         Args:
             latent: (n, d).
-            noise: Uniform on [-1/2, 1/2), (n, d + k), for training; by default everything is rounded, as the frozen model does it.
+            noise: Uniform on [-1/2, 1/2), (n, d + k), for training; by default everything is
+                rounded, as the frozen model does it.
 
         Returns:
             (n, d), and nats a sample (n,), the side symbols' among them.
@@ -78,7 +101,9 @@ class HyperpriorBottleneck(nn.Module):
         centred = (latent - self.centre) / self.scale
         side = self.analysis(centred)
         in_cells = side / self.side.step
-        received_side, side_nats = self.side(side, torch.round(in_cells) - in_cells if noise is None else noise[:, self.dims :])
+        received_side, side_nats = self.side(
+            side, torch.round(in_cells) - in_cells if noise is None else noise[:, self.dims :]
+        )
         log_scale, mean = self.synthesis(received_side / self.side.step).chunk(2, dim=1)
         x = (centred - mean) * torch.exp(-self.log_step)  # in steps
         error = torch.round(x) - x if noise is None else noise[:, : self.dims]
@@ -90,21 +115,28 @@ class HyperpriorBottleneck(nn.Module):
         """Integer tables and an integer network; nothing is trained for them.
 
         Raises:
-            QuadrateError: If a side table would be too long, or a weight too large for exact integers.
+            QuadrateError: If a side table would be too long, or a weight too large for exact
+                integers.
         """
         analysis = _layers(self.analysis)
         analysis[0] = (analysis[0][0] / self.scale.double(), analysis[0][1])
         synthesis = _layers(self.synthesis)
         log_step = self.log_step.double()
         spacing = (_MOST - _LEAST) / (LEVELS - 1)
-        gain = torch.cat([torch.full_like(log_step, 1 / spacing), torch.exp(-log_step)])  # to table indices, and to means in steps
+        gain = torch.cat(
+            [torch.full_like(log_step, 1 / spacing), torch.exp(-log_step)]
+        )  # to table indices, and to means in steps
         shift = torch.cat([(-log_step - _LEAST) / spacing, torch.zeros_like(log_step)])
         weight, bias = synthesis[-1]
         synthesis[-1] = (gain[:, None] * weight, gain * bias + shift)
         return HyperpriorModel(
             tuple((weight.float().numpy(), bias.float().numpy()) for weight, bias in analysis),
-            self.side.freeze(torch.zeros(self.side_dims)),  # the grid of the side symbols goes through 0, as in `forward`
-            IntegerNetwork.quantized([(weight.numpy(), bias.numpy()) for weight, bias in synthesis]),
+            self.side.freeze(
+                torch.zeros(self.side_dims)
+            ),  # the grid of the side symbols goes through 0, as in `forward`
+            IntegerNetwork.quantized(
+                [(weight.numpy(), bias.numpy()) for weight, bias in synthesis]
+            ),
             gaussian_tables(),
             self.step.double().numpy(),
             self.centre.double().numpy(),
@@ -112,23 +144,40 @@ class HyperpriorBottleneck(nn.Module):
 
 
 def _rectified(fan_in: int, width: int, fan_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(fan_in, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, fan_out))
+    return nn.Sequential(
+        nn.Linear(fan_in, width),
+        nn.ReLU(),
+        nn.Linear(width, width),
+        nn.ReLU(),
+        nn.Linear(width, fan_out),
+    )
 
 
 def _layers(network: nn.Sequential) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases in float64."""
-    return [(layer.weight.double(), layer.bias.double()) for layer in network if isinstance(layer, nn.Linear)]
+    return [
+        (layer.weight.double(), layer.bias.double())
+        for layer in network
+        if isinstance(layer, nn.Linear)
+    ]
 
 
 def _log_mass(x: Tensor, scale: Tensor) -> Tensor:
-    """The log of a zero-mean Gaussian's mass on (x - 1/2, x + 1/2); in logs throughout, so that far away it still has a gradient."""
+    """The log of a zero-mean Gaussian's mass on (x - 1/2, x + 1/2).
+
+    In logs throughout, so that far away it still has a gradient.
+    """
     distance = x.abs()  # the side where both CDFs are small
-    upper, lower = torch.special.log_ndtr((0.5 - distance) / scale), torch.special.log_ndtr((-0.5 - distance) / scale)
+    upper = torch.special.log_ndtr((0.5 - distance) / scale)
+    lower = torch.special.log_ndtr((-0.5 - distance) / scale)
     return upper + torch.log(-torch.expm1(lower - upper))
 
 
 class _Bounded(torch.autograd.Function):
-    """Log scales clamped to those that there are tables for; gradients pass unless they lead further out."""
+    """Log scales clamped to those that there are tables for.
+
+    Gradients pass unless they lead further out.
+    """
 
     @staticmethod
     def forward(context: Any, log_scale: Tensor) -> Tensor:
@@ -155,7 +204,9 @@ def fit_hyperprior(
     annealing: float = 0.3,
     seed: int = 0,
 ) -> HyperpriorBottleneck:
-    """Trains a hyperprior on cached features as `fit_factorized` does its bottleneck: squared error + beta · nats a sample.
+    """Trains a hyperprior on cached features as `fit_factorized` does its bottleneck.
+
+    Squared error + beta · nats a sample.
 
     Args:
         features: Training features, float32 (n, d).
@@ -175,10 +226,17 @@ def fit_hyperprior(
     check_fit(features, beta)
     spread = features.std(0, correction=0).clamp(min=1e-6)
     start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
-    build = partial(HyperpriorBottleneck, features.shape[1], side_dims, width, features.mean(0), spread, start)
+    build = partial(
+        HyperpriorBottleneck, features.shape[1], side_dims, width, features.mean(0), spread, start
+    )
     bottleneck = draws.build_with_seed(build, draws.key(seed, "bottleneck"))
     networks = itertools.chain(bottleneck.analysis.parameters(), bottleneck.synthesis.parameters())
     others = itertools.chain([bottleneck.log_step], bottleneck.side.parameters())
-    optimizer = torch.optim.Adam([{"params": list(networks), "lr": learning_rate}, {"params": list(others), "lr": step_learning_rate}])
+    optimizer = torch.optim.Adam(
+        [
+            {"params": list(networks), "lr": learning_rate},
+            {"params": list(others), "lr": step_learning_rate},
+        ]
+    )
     descend(bottleneck, features, beta, optimizer, epochs, batch, annealing, seed)
     return bottleneck.requires_grad_(False)

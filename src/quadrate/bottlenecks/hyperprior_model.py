@@ -1,4 +1,7 @@
-"""A hyperprior, frozen: side symbols decide, by an integer network, under which Gaussian table each main symbol is coded."""
+"""A hyperprior, frozen.
+
+Side symbols decide, by an integer network, under which Gaussian table each main symbol is coded.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,18 @@ _ROWS = 1 << 14  # samples at a time
 
 @dataclass(frozen=True, eq=False)
 class HyperpriorModel:
-    """Columns of real numbers to k side symbols and d main ones, and back: a receiver reads (symbol + mean)·step + offset.
+    """Columns of real numbers to k side symbols and d main ones, and back.
 
-    The side symbols are coded first, each under its column's own table. From them an integer network predicts of each main symbol the mean, in units
-    of 2^-12 step, and the table; so both sides know them to the bit. Means move the zero-mean Gaussians that the tables are, and only tables are
-    chosen, so a stream is read rightly whatever the means.
+    A receiver reads (symbol + mean)·step + offset.
+
+    The side symbols are coded first, each under its column's own table. From them an integer
+    network predicts of each main symbol the mean, in units of 2^-12 step, and the table; so both
+    sides know them to the bit. Means move the zero-mean Gaussians that the tables are, and only
+    tables are chosen, so a stream is read rightly whatever the means.
 
     Attributes:
-        analysis: Layers (weights (out, in), biases (out,)) of the sender's network, with rectifiers between, from z - offset to side latents.
+        analysis: Layers (weights (out, in), biases (out,)) of the sender's network, with rectifiers
+            between, from z - offset to side latents.
         side: The rounding of the side latents, k columns.
         network: From k side symbols to d table indices and then d means.
         gaussians: The tables it chooses from, with an escape.
@@ -51,24 +58,42 @@ class HyperpriorModel:
     offsets: Reals
 
     def __post_init__(self) -> None:
-        if self.steps.ndim != 1 or self.steps.shape != self.offsets.shape or not self.gaussians.escape:
-            raise QuadrateError("a hyperprior has a step and an offset for each dimension, and tables with an escape")
-        if not (np.isfinite(self.steps).all() and (self.steps > 0).all() and np.isfinite(self.offsets).all()):
+        if (
+            self.steps.ndim != 1
+            or self.steps.shape != self.offsets.shape
+            or not self.gaussians.escape
+        ):
+            raise QuadrateError(
+                "a hyperprior has a step and an offset for each dimension, and tables with an"
+                " escape"
+            )
+        if not (
+            np.isfinite(self.steps).all()
+            and (self.steps > 0).all()
+            and np.isfinite(self.offsets).all()
+        ):
             raise QuadrateError("steps must be positive, steps and offsets finite")
         if (self.network.inputs, self.network.outputs) != (self.side.columns, 2 * self.dims):
             raise QuadrateError(
-                f"the network of a hyperprior takes {self.side.columns} side symbols and gives {2 * self.dims} numbers;"
-                f" this one takes {self.network.inputs} and gives {self.network.outputs}"
+                f"the network of a hyperprior takes {self.side.columns} side symbols and gives"
+                f" {2 * self.dims} numbers; this one takes {self.network.inputs} and gives"
+                f" {self.network.outputs}"
             )
         fan_in = self.dims
         for weight, bias in self.analysis:
             if weight.ndim != 2 or weight.shape[1] != fan_in or bias.shape != weight.shape[:1]:
-                raise QuadrateError(f"the side encoder's layers do not fit: weights {weight.shape} and biases {bias.shape} after {fan_in} numbers")
+                raise QuadrateError(
+                    f"the side encoder's layers do not fit: weights {weight.shape} and biases"
+                    f" {bias.shape} after {fan_in} numbers"
+                )
             if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
                 raise QuadrateError("the side encoder's weights must be finite")
             fan_in = len(weight)
         if fan_in != self.side.columns:
-            raise QuadrateError(f"the side encoder gives {fan_in} numbers; there are {self.side.columns} side columns")
+            raise QuadrateError(
+                f"the side encoder gives {fan_in} numbers; there are {self.side.columns} side"
+                " columns"
+            )
 
     @property
     def first(self) -> int:
@@ -90,13 +115,20 @@ class HyperpriorModel:
         """The side columns' tables, then the Gaussians."""
         parts = (self.side.tables, self.gaussians)
         width = max(part.frequencies.shape[1] for part in parts)
-        frequencies = [np.pad(part.frequencies, ((0, 0), (0, width - part.frequencies.shape[1]))) for part in parts]
-        return Tables(np.concatenate(frequencies), np.concatenate([part.lows for part in parts]), escape=True)
+        frequencies = [
+            np.pad(part.frequencies, ((0, 0), (0, width - part.frequencies.shape[1])))
+            for part in parts
+        ]
+        return Tables(
+            np.concatenate(frequencies), np.concatenate([part.lows for part in parts]), escape=True
+        )
 
     @cached_property
     def identity(self) -> bytes:
         """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
-        sha = hashlib.sha256(b"hyperprior" + self.side.identity + self.network.digest + self.gaussians.digest)
+        sha = hashlib.sha256(
+            b"hyperprior" + self.side.identity + self.network.digest + self.gaussians.digest
+        )
         for array in (self.steps, self.offsets):
             sha.update(np.ascontiguousarray(array, "<f8").tobytes())
         return sha.digest()[:16]
@@ -109,13 +141,20 @@ class HyperpriorModel:
         return self._predictions(symbols[:, :count])[0][column - count] + count
 
     def _predictions(self, side: Words) -> tuple[Words, Reals]:
-        """Which Gaussian, (d, n), and the means in steps, (n, d), from side symbols (n, k). The last answer is kept, since columns ask one by one."""
+        """Which Gaussian, (d, n), and the means in steps, (n, d), from side symbols (n, k).
+
+        The last answer is kept, since columns ask one by one.
+        """
         kept = self.__dict__.get("_kept")
         if kept is None or not np.array_equal(kept[0], side):
             numbers = self.network(side)
             nearest = numbers[:, : self.dims] + (1 << FRACTION_BITS - 1) >> FRACTION_BITS
             chosen = np.ascontiguousarray(nearest.clip(0, len(self.gaussians.lows) - 1).T)
-            kept = side.copy(), chosen, (numbers[:, self.dims :] * 2.0**-FRACTION_BITS).clip(-_FAR, _FAR)
+            kept = (
+                side.copy(),
+                chosen,
+                (numbers[:, self.dims :] * 2.0**-FRACTION_BITS).clip(-_FAR, _FAR),
+            )
             self.__dict__["_kept"] = kept
         return kept[1], kept[2]
 
@@ -134,7 +173,10 @@ class HyperpriorModel:
             centred = values[part].astype(np.float64) - self.offsets
             scaled = centred / self.steps
             if not (np.abs(scaled) < _FAR).all():  # false for NaN too
-                raise QuadrateError("a feature is not finite, or 2^30 steps or more from its column's offset: such numbers cannot be coded")
+                raise QuadrateError(
+                    "a feature is not finite, or 2^30 steps or more from its column's offset: such"
+                    " numbers cannot be coded"
+                )
             side = self._side_symbols(centred)
             symbols[part, : self.side.columns] = side
             symbols[part, self.side.columns :] = np.rint(scaled - self._predictions(side)[1])
@@ -143,7 +185,9 @@ class HyperpriorModel:
     def _side_symbols(self, centred: Reals) -> Words:
         hidden = centred
         for layer, (weight, bias) in enumerate(self.analysis):
-            hidden = (np.maximum(hidden, 0) if layer else hidden) @ weight.T.astype(np.float64) + bias
+            hidden = (np.maximum(hidden, 0) if layer else hidden) @ weight.T.astype(
+                np.float64
+            ) + bias
         reach = INPUT_LIMIT * self.side.steps
         return self.side.quantize(hidden.clip(-reach, reach))
 
@@ -152,7 +196,9 @@ class HyperpriorModel:
         values = np.empty((len(symbols), self.dims))
         for start in range(0, len(symbols), _ROWS):
             part = symbols[start : start + _ROWS]
-            values[start : start + _ROWS] = part[:, self.side.columns :] + self._predictions(part[:, : self.side.columns])[1]
+            values[start : start + _ROWS] = (
+                part[:, self.side.columns :] + self._predictions(part[:, : self.side.columns])[1]
+            )
         return values * self.steps + self.offsets
 
     def bits(self, symbols: Words) -> float:
@@ -160,13 +206,18 @@ class HyperpriorModel:
         total = 0.0
         for part in (symbols[start : start + _ROWS] for start in range(0, len(symbols), _ROWS)):
             side = part[:, : self.side.columns]
-            total += self.side.bits(side) + self.gaussians.bits(part[:, self.side.columns :], self._predictions(side)[0].T)
+            total += self.side.bits(side) + self.gaussians.bits(
+                part[:, self.side.columns :], self._predictions(side)[0].T
+            )
         return total
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file."""
         arrays: dict[str, NDArray[Any]] = {"steps": self.steps, "offsets": self.offsets}
-        arrays |= {"gaussian_frequencies": self.gaussians.frequencies, "gaussian_lows": self.gaussians.lows}
+        arrays |= {
+            "gaussian_frequencies": self.gaussians.frequencies,
+            "gaussian_lows": self.gaussians.lows,
+        }
         for layer, (weight, bias) in enumerate(self.analysis):
             arrays |= {f"analysis_weights{layer}": weight, f"analysis_biases{layer}": bias}
         arrays |= {f"side_{name}": array for name, array in self.side.arrays().items()}
@@ -181,21 +232,43 @@ class HyperpriorModel:
         """
         depth = sum(name.startswith("analysis_weights") for name in arrays)
         try:
-            kinds = {"steps": "f8", "offsets": "f8", "gaussian_frequencies": "u2", "gaussian_lows": "i4"}
-            steps, offsets, frequencies, lows = (np.asarray(arrays[name]).astype(kind, casting="safe") for name, kind in kinds.items())
+            kinds = {
+                "steps": "f8",
+                "offsets": "f8",
+                "gaussian_frequencies": "u2",
+                "gaussian_lows": "i4",
+            }
+            steps, offsets, frequencies, lows = (
+                np.asarray(arrays[name]).astype(kind, casting="safe")
+                for name, kind in kinds.items()
+            )
             weights, biases = (
-                [np.asarray(arrays[f"analysis_{name}{layer}"]).astype("f4", casting="safe") for layer in range(depth)]
+                [
+                    np.asarray(arrays[f"analysis_{name}{layer}"]).astype("f4", casting="safe")
+                    for layer in range(depth)
+                ]
                 for name in ("weights", "biases")
             )
         except (KeyError, TypeError) as error:
             raise QuadrateError(f"the tables are not those of a hyperprior: {error}") from None
         side = RoundingModel.from_arrays(_group(arrays, "side_"))
         network = IntegerNetwork.from_arrays(_group(arrays, "network_"))
-        return cls(tuple(zip(weights, biases, strict=True)), side, network, Tables(frequencies, lows, escape=True), steps, offsets)
+        return cls(
+            tuple(zip(weights, biases, strict=True)),
+            side,
+            network,
+            Tables(frequencies, lows, escape=True),
+            steps,
+            offsets,
+        )
 
 
 def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def gaussian_tables() -> Tables:
@@ -203,7 +276,9 @@ def gaussian_tables() -> Tables:
     parts = []
     for scale in np.geomspace(LEAST_SCALE, MOST_SCALE, LEVELS):
         reach = int(np.ceil(_REACH * scale)) + 1
-        edges = (torch.arange(-reach, 1, dtype=torch.float64) - 0.5) / scale  # below the middle, where a CDF keeps its digits
+        edges = (
+            torch.arange(-reach, 1, dtype=torch.float64) - 0.5
+        ) / scale  # below the middle, where a CDF keeps its digits
         cdf = torch.special.ndtr(edges).numpy()
         lower = np.diff(cdf)  # of -reach … -1
         parts.append((np.concatenate([lower, [1 - 2 * cdf[-1]], lower[::-1]])[None], -reach))

@@ -29,9 +29,10 @@ _KINDS = {"weights": "i4", "biases": "i8", "shifts": "i4"}
 class IntegerNetwork:
     """Linear layers with rectifiers between them, in integers.
 
-    A layer takes numbers in units of 2^-12 and gives (W h + b) >> s in the same units; hidden ones are clipped to 0 … 2^28 - 1. The products are
-    carried in float64, where all sums stay below 2^53 whatever the inputs: they are exact, so neither the order of summation nor the machine changes
-    a bit.
+    A layer takes numbers in units of 2^-12 and gives (W h + b) >> s in the same units; hidden ones
+    are clipped to 0 … 2^28 - 1. The products are carried in float64, where all sums stay below 2^53
+    whatever the inputs: they are exact, so neither the order of summation nor the machine changes a
+    bit.
 
     Attributes:
         weights: Of each layer, (out, in) int32.
@@ -48,22 +49,41 @@ class IntegerNetwork:
 
     def __post_init__(self) -> None:
         if not self.weights or not len(self.weights) == len(self.biases) == len(self.shifts):
-            raise QuadrateError("an integer network has as many weights as biases and shifts, and one layer at least")
+            raise QuadrateError(
+                "an integer network has as many weights as biases and shifts, and one layer at"
+                " least"
+            )
         if any(weight.ndim != 2 or 0 in weight.shape for weight in self.weights):
-            raise QuadrateError(f"the weights of an integer network are matrices; got {[weight.shape for weight in self.weights]}")
-        for layer, (weight, bias, shift) in enumerate(zip(self.weights, self.biases, self.shifts, strict=True)):
+            raise QuadrateError(
+                "the weights of an integer network are matrices; got"
+                f" {[weight.shape for weight in self.weights]}"
+            )
+        for layer, (weight, bias, shift) in enumerate(
+            zip(self.weights, self.biases, self.shifts, strict=True)
+        ):
             fan_in = len(self.weights[layer - 1]) if layer else weight.shape[1]
             if weight.shape[1] != fan_in or not bias.shape == shift.shape == weight.shape[:1]:
-                raise QuadrateError(f"layer {layer} of an integer network does not fit: weights {weight.shape} after {fan_in} outputs")
+                raise QuadrateError(
+                    f"layer {layer} of an integer network does not fit: weights {weight.shape}"
+                    f" after {fan_in} outputs"
+                )
             if not ((shift >= 0) & (shift <= 52)).all():
-                raise QuadrateError(f"layer {layer} of an integer network has shifts outside 0 to 52")
-            reach = np.abs(weight.astype(np.float64)).sum(axis=1) * _MOST + np.abs(bias.astype(np.float64))
+                raise QuadrateError(
+                    f"layer {layer} of an integer network has shifts outside 0 to 52"
+                )
+            reach = np.abs(weight.astype(np.float64)).sum(axis=1) * _MOST + np.abs(
+                bias.astype(np.float64)
+            )
             if not (reach < _EXACT).all():
-                raise QuadrateError(f"layer {layer} of an integer network could reach 2^53, beyond which sums are not exact")
+                raise QuadrateError(
+                    f"layer {layer} of an integer network could reach 2^53, beyond which sums are"
+                    " not exact"
+                )
 
     @classmethod
     def quantized(cls, layers: Sequence[tuple[Reals, Reals]]) -> IntegerNetwork:
-        """The nearest one to a network of real weights (out, in) and biases (out,) with rectifiers between.
+        """The nearest one to a network of real weights (out, in) and biases (out,) with rectifiers
+        between.
 
         Raises:
             QuadrateError: If weights are not finite, or too large to be carried exactly.
@@ -72,12 +92,17 @@ class IntegerNetwork:
         for weight, bias in layers:
             reach = np.abs(weight).sum(axis=1) * _MOST + np.abs(bias) * 2.0**FRACTION_BITS
             if not (reach < _EXACT / 2).all():  # false for NaN too
-                raise QuadrateError("the network's weights are not finite, or too large for exact integers: train with a smaller learning rate")
+                raise QuadrateError(
+                    "the network's weights are not finite, or too large for exact integers: train"
+                    " with a smaller learning rate"
+                )
             room = np.floor(math.log2(_EXACT / 2) - np.log2(np.maximum(reach, 1.0)))
             shift = np.minimum(room, _WEIGHT_BITS)
             scale = 2.0**shift
             weights.append(np.rint(weight * scale[:, None]).astype(np.int32))
-            biases.append(np.floor((bias * 2.0**FRACTION_BITS + 0.5) * scale).astype(np.int64))  # with the half that makes the shift round
+            biases.append(
+                np.floor((bias * 2.0**FRACTION_BITS + 0.5) * scale).astype(np.int64)
+            )  # with the half that makes the shift round
             shifts.append(shift.astype(np.int32))
         return cls(tuple(weights), tuple(biases), tuple(shifts))
 
@@ -95,7 +120,10 @@ class IntegerNetwork:
         """Integers (n, in), clipped to ±2^15, to numbers in units of 2^-12, int64 (n, out)."""
         given = np.empty((len(inputs), self.outputs), np.int64)
         for start in range(0, len(inputs), _ROWS):
-            h = np.clip(inputs[start : start + _ROWS], -INPUT_LIMIT, INPUT_LIMIT).astype(np.float64) * 2.0**FRACTION_BITS
+            h = (
+                np.clip(inputs[start : start + _ROWS], -INPUT_LIMIT, INPUT_LIMIT).astype(np.float64)
+                * 2.0**FRACTION_BITS
+            )
             for layer, (weight, bias, scale) in enumerate(self._carried):
                 if layer:
                     np.clip(h, 0, _MOST - 1, out=h)
@@ -108,10 +136,18 @@ class IntegerNetwork:
 
     @cached_property
     def _carried(self) -> list[tuple[Reals, Reals, Reals]]:
-        """The same numbers in float64: weights (in, out), biases, and what a shift multiplies by."""
+        """The same numbers in float64.
+
+        Weights (in, out), biases, and what a shift multiplies by.
+        """
         layers = zip(self.weights, self.biases, self.shifts, strict=True)
         return [
-            (np.ascontiguousarray(weight.T, np.float64), bias.astype(np.float64), 2.0 ** -shift.astype(np.float64)) for weight, bias, shift in layers
+            (
+                np.ascontiguousarray(weight.T, np.float64),
+                bias.astype(np.float64),
+                2.0 ** -shift.astype(np.float64),
+            )
+            for weight, bias, shift in layers
         ]
 
     @cached_property
@@ -119,13 +155,21 @@ class IntegerNetwork:
         """SHA-256 of everything."""
         sha = hashlib.sha256()
         for name, array in self.arrays().items():
-            sha.update(repr((name, array.shape)).encode() + np.ascontiguousarray(array, f"<{_KINDS[name.rstrip('0123456789')]}").tobytes())
+            sha.update(
+                repr((name, array.shape)).encode()
+                + np.ascontiguousarray(array, f"<{_KINDS[name.rstrip('0123456789')]}").tobytes()
+            )
         return sha.digest()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file: `weights0`, `biases0`, `shifts0`, `weights1` and so on."""
+        """Everything, for a codec's file.
+
+        `weights0`, `biases0`, `shifts0`, `weights1` and so on.
+        """
         layers = enumerate(zip(self.weights, self.biases, self.shifts, strict=True))
-        return {f"{name}{layer}": part[i] for layer, part in layers for i, name in enumerate(_KINDS)}
+        return {
+            f"{name}{layer}": part[i] for layer, part in layers for i, name in enumerate(_KINDS)
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> IntegerNetwork:
@@ -137,8 +181,14 @@ class IntegerNetwork:
         depth = sum(name.startswith("weights") for name in arrays)
         try:
             weights, biases, shifts = (
-                tuple(np.asarray(arrays[f"{name}{layer}"]).astype(kind, casting="safe") for layer in range(depth)) for name, kind in _KINDS.items()
+                tuple(
+                    np.asarray(arrays[f"{name}{layer}"]).astype(kind, casting="safe")
+                    for layer in range(depth)
+                )
+                for name, kind in _KINDS.items()
             )
         except (KeyError, TypeError) as error:
-            raise QuadrateError(f"the arrays are not those of an integer network: {error}") from None
+            raise QuadrateError(
+                f"the arrays are not those of an integer network: {error}"
+            ) from None
         return cls(weights, biases, shifts)

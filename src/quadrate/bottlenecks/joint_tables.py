@@ -1,4 +1,7 @@
-"""Rounding whose symbols are coded given those before them: for latents that are few and depend on each other."""
+"""Rounding whose symbols are coded given those before them.
+
+For latents that are few and depend on each other.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,15 @@ MAX_LEVELS = 256  # of a column that trees are grown for
 
 @dataclass(frozen=True, eq=False)
 class JointModel:
-    """A rounding bottleneck with tables for p(s_i | s_1 … s_{i-1}), where a decision tree on the symbols before makes the context.
+    """A rounding bottleneck with tables for p(s_i | s_1 … s_{i-1}), where a decision tree on the
+    symbols before makes the context.
 
-    A factorized density pays the sum of the symbols' entropies, this the joint one: as much as the code tells. Quantization is the rounding
-    model's; only the tables differ.
+    A factorized density pays the sum of the symbols' entropies, this the joint one: as much as the
+    code tells. Quantization is the rounding model's; only the tables differ.
 
     Attributes:
-        rounding: Steps and offsets, and the tables of the columns alone, which decide rate-optimized choices of symbols.
+        rounding: Steps and offsets, and the tables of the columns alone, which decide
+            rate-optimized choices of symbols.
         roots: (d,) int32, each column's tree.
         nodes: (nodes, 4) int32, rows for `trees.descend`, leaves with the number of their table.
         tables: A table a leaf, with an escape.
@@ -43,7 +48,10 @@ class JointModel:
 
     def __post_init__(self) -> None:
         if not self.tables.escape or self.roots.shape != (self.rounding.columns,):
-            raise QuadrateError(f"a joint model of {self.rounding.columns} columns needs a tree for each, and tables with an escape")
+            raise QuadrateError(
+                f"a joint model of {self.rounding.columns} columns needs a tree for each, and"
+                " tables with an escape"
+            )
         if fault := trees.faults(self.nodes, self.roots, 0, len(self.tables.lows)):
             raise QuadrateError(f"a joint model is damaged: {fault}")
 
@@ -72,7 +80,9 @@ class JointModel:
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,)."""
-        return self.nodes[trees.descend(self.nodes, int(self.roots[column]), symbols[:, :column]), 1].astype(np.int64)
+        return self.nodes[
+            trees.descend(self.nodes, int(self.roots[column]), symbols[:, :column]), 1
+        ].astype(np.int64)
 
     def quantize(self, values: NDArray[Any]) -> Words:
         """As `RoundingModel.quantize`."""
@@ -85,10 +95,16 @@ class JointModel:
     def bits(self, symbols: Words) -> float:
         """The ideal code length of symbols (n, d) under the tables, in bits."""
         nothing = np.empty((len(symbols), 0), dtype=np.int64)
-        return sum(self.tables.bits(symbols[:, i], self.indices(i, symbols, nothing)) for i in range(self.columns))
+        return sum(
+            self.tables.bits(symbols[:, i], self.indices(i, symbols, nothing))
+            for i in range(self.columns)
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file: the rounding model's arrays, and the trees' with their tables."""
+        """Everything, for a codec's file.
+
+        The rounding model's arrays, and the trees' with their tables.
+        """
         own: dict[str, NDArray[Any]] = {
             "roots": self.roots,
             "nodes": self.nodes,
@@ -106,24 +122,34 @@ class JointModel:
         """
         try:
             kinds = {"roots": "i4", "nodes": "i4", "joint_frequencies": "u2", "joint_lows": "i4"}
-            roots, nodes, frequencies, lows = (np.asarray(arrays[name]).astype(kind, casting="safe") for name, kind in kinds.items())
+            roots, nodes, frequencies, lows = (
+                np.asarray(arrays[name]).astype(kind, casting="safe")
+                for name, kind in kinds.items()
+            )
         except (KeyError, TypeError) as error:
             raise QuadrateError(f"the tables are not those of a joint model: {error}") from None
-        return cls(RoundingModel.from_arrays(arrays), roots, nodes, Tables(frequencies, lows, escape=True))
+        return cls(
+            RoundingModel.from_arrays(arrays), roots, nodes, Tables(frequencies, lows, escape=True)
+        )
 
 
 def fit_joint(rounding: RoundingModel, values: NDArray[Any]) -> JointModel:
-    """Fits contexts and tables to what a rounding bottleneck makes of training values, real numbers (n, d).
+    """Fits contexts and tables to what a rounding bottleneck makes of training values, real numbers
+    (n, d).
 
     Raises:
-        QuadrateError: If there are no values, they do not fit, or a column takes more than 256 symbols.
+        QuadrateError: If there are no values, they do not fit, or a column takes more than 256
+            symbols.
     """
     symbols = rounding.quantize(values)
     if not len(symbols):
         raise QuadrateError("tables are fitted to training values; got none")
     lows, highs = symbols.min(axis=0), symbols.max(axis=0)
     if (highs - lows >= MAX_LEVELS).any():
-        raise QuadrateError(f"a column takes {int((highs - lows).max()) + 1} symbols; joint tables are for at most {MAX_LEVELS}")
+        raise QuadrateError(
+            f"a column takes {int((highs - lows).max()) + 1} symbols; joint tables are for at most"
+            f" {MAX_LEVELS}"
+        )
     roots, grown, weights = [], [], []
     offset = leaves = 0
     for i in range(rounding.columns):
@@ -136,13 +162,21 @@ def fit_joint(rounding: RoundingModel, values: NDArray[Any]) -> JointModel:
         shares = trees.shrink(tree, counts)
         leaf = tree[:, 0] < 0
         tree[~leaf, 1] += lows[tree[~leaf, 0]]  # thresholds on symbols as they are
-        # What no training value did, the next one does with about this chance; the least frequency is the floor.
-        weights.append((int(lows[i]), np.append(shares[leaf], np.full((leaf.sum(), 1), 0.5 / (len(symbols) + 1)), axis=1)))
+        # What no training value did, the next one does with about this chance; the least frequency
+        # is the floor.
+        weights.append(
+            (
+                int(lows[i]),
+                np.append(shares[leaf], np.full((leaf.sum(), 1), 0.5 / (len(symbols) + 1)), axis=1),
+            )
+        )
         trees.number_leaves(tree, leaves, offset)
         roots.append(offset)
         grown.append(tree)
         offset, leaves = offset + len(tree), leaves + int(leaf.sum())
-    frequencies = np.zeros((leaves, max(max(rows.shape[1] for _, rows in weights), 2)), dtype=np.uint16)
+    frequencies = np.zeros(
+        (leaves, max(max(rows.shape[1] for _, rows in weights), 2)), dtype=np.uint16
+    )
     starts = np.zeros(leaves, np.int32)
     row = 0
     for low, rows in weights:
@@ -150,4 +184,6 @@ def fit_joint(rounding: RoundingModel, values: NDArray[Any]) -> JointModel:
         starts[row : row + len(rows)] = low
         row += len(rows)
     nodes = np.concatenate(grown).astype(np.int32)
-    return JointModel(rounding, np.array(roots, np.int32), nodes, Tables(frequencies, starts, escape=True))
+    return JointModel(
+        rounding, np.array(roots, np.int32), nodes, Tables(frequencies, starts, escape=True)
+    )

@@ -1,4 +1,7 @@
-"""The linear transform before a rounding bottleneck: a mean, and the principal axes or the coordinates that are worth bits."""
+"""The linear transform before a rounding bottleneck.
+
+A mean, and the principal axes or the coordinates that are worth bits.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,15 @@ _ROWS = 4096  # in memory as float64 at a time
 
 @dataclass(frozen=True, eq=False)
 class LinearTransform:
-    """Features to the coefficients that are coded, and back; what is not coded is received as its mean.
+    """Features to the coefficients that are coded, and back.
+
+    What is not coded is received as its mean.
 
     Attributes:
         mean: (D,) float64.
         kept: (d,) int32, which coefficients are coded, rising.
-        basis: (D, d) float32, orthonormal columns, the kept ones; None if the coefficients are the coordinates themselves.
+        basis: (D, d) float32, orthonormal columns, the kept ones; None if the coefficients are the
+            coordinates themselves.
 
     Raises:
         QuadrateError: If the parts do not fit together.
@@ -34,12 +40,22 @@ class LinearTransform:
 
     def __post_init__(self) -> None:
         size = self.mean.size
-        if self.mean.ndim != 1 or self.kept.ndim != 1 or not 1 <= len(self.kept) <= size or not np.isfinite(self.mean).all():
+        if (
+            self.mean.ndim != 1
+            or self.kept.ndim != 1
+            or not 1 <= len(self.kept) <= size
+            or not np.isfinite(self.mean).all()
+        ):
             raise QuadrateError("a transform has a finite mean (D,) and 1 to D kept coefficients")
         if self.kept[0] < 0 or self.kept[-1] >= size or (np.diff(self.kept) <= 0).any():
             raise QuadrateError(f"kept coefficients must rise from 0 to {size - 1}")
-        if self.basis is not None and (self.basis.shape != (size, len(self.kept)) or not np.isfinite(self.basis).all()):
-            raise QuadrateError(f"a basis of {len(self.kept)} axes of {size} dimensions is finite and ({size}, {len(self.kept)})")
+        if self.basis is not None and (
+            self.basis.shape != (size, len(self.kept)) or not np.isfinite(self.basis).all()
+        ):
+            raise QuadrateError(
+                f"a basis of {len(self.kept)} axes of {size} dimensions is finite and ({size},"
+                f" {len(self.kept)})"
+            )
 
     @classmethod
     def identity(cls, size: int) -> LinearTransform:
@@ -52,7 +68,9 @@ class LinearTransform:
 
     def forward(self, features: Reals) -> Reals:
         """Features (n, D) to coefficients (n, d), of the same precision."""
-        centred = (features - self.mean).astype(features.dtype, copy=False)  # in float64 first, so that a large mean costs no precision
+        centred = (features - self.mean).astype(
+            features.dtype, copy=False
+        )  # in float64 first, so that a large mean costs no precision
         if self.basis is not None:
             return np.asarray(centred @ self.basis)
         return centred if len(self.kept) == len(self.mean) else centred[:, self.kept]
@@ -88,8 +106,15 @@ class LinearTransform:
             QuadrateError: If the arrays are not those of a transform.
         """
         try:
-            mean, kept = (np.asarray(arrays[name]).astype(kind, casting="safe") for name, kind in (("mean", "f8"), ("kept", "i4")))
-            basis = np.asarray(arrays["basis"]).astype("f4", casting="safe") if "basis" in arrays else None
+            mean, kept = (
+                np.asarray(arrays[name]).astype(kind, casting="safe")
+                for name, kind in (("mean", "f8"), ("kept", "i4"))
+            )
+            basis = (
+                np.asarray(arrays["basis"]).astype("f4", casting="safe")
+                if "basis" in arrays
+                else None
+            )
         except (KeyError, TypeError) as error:
             raise QuadrateError(f"the transform is damaged: {error}") from None
         return cls(mean, kept, basis)
@@ -98,19 +123,24 @@ class LinearTransform:
 def mean_and_covariance(features: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean (D,) and covariance (D, D) of features (n, D), block by block.
 
-    The covariance is taken about the first block's mean and moved afterwards: one pass, and no loss where the mean is large.
+    The covariance is taken about the first block's mean and moved afterwards: one pass, and no loss
+    where the mean is large.
     """
     start = features[:_ROWS].mean(axis=0, dtype=np.float64)
     total, products = np.zeros(len(start)), np.zeros((len(start), len(start)))
     for block in (features[i : i + _ROWS] for i in range(0, len(features), _ROWS)):
-        centred = (block - start).astype(np.float32)  # half the time of float64; a block's sums stay exact enough, and add up in float64
+        centred = (block - start).astype(
+            np.float32
+        )  # half the time of float64; a block's sums stay exact enough, and add up in float64
         total += centred.sum(axis=0, dtype=np.float64)
         products += centred.T @ centred
     shift = total / len(features)
     return start + shift, products / len(features) - np.outer(shift, shift)
 
 
-def principal_axes(covariance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+def principal_axes(
+    covariance: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Variances (D,), the largest first, and the axes (D, D) as columns."""
     variances, axes = np.linalg.eigh(covariance)
     return np.maximum(variances[::-1], 0), np.ascontiguousarray(axes[:, ::-1], np.float32)

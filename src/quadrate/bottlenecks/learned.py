@@ -38,7 +38,12 @@ def _factorized(dims: int) -> FactorizedBottleneck:
 
 
 BOTTLENECKS: Registry[Callable[[int], Any]] = Registry(
-    "bottleneck", {"factorized": _factorized, "hyperprior": HyperpriorBottleneck, "unit-gaussian": UnitGaussianBottleneck}
+    "bottleneck",
+    {
+        "factorized": _factorized,
+        "hyperprior": HyperpriorBottleneck,
+        "unit-gaussian": UnitGaussianBottleneck,
+    },
 )
 
 

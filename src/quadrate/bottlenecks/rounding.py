@@ -17,18 +17,26 @@ from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_
 from quadrate.errors import QuadrateError
 
 Reals = NDArray[np.float64]
-RATE_WEIGHT = math.log(2) / 6  # -dD/dR of a fine uniform quantizer, D = step^2/12 and R = h - log2(step), in squared steps a bit
+RATE_WEIGHT = (
+    math.log(2) / 6
+    # -dD/dR of a fine uniform quantizer, D = step^2/12 and R = h - log2(step), in squared steps a
+    # bit
+)
 ESCAPE_BITS = 32  # that follow an escape
-_ENTRY_BITS = math.log2(math.e) / (1 << PRECISION_BITS)  # what an entry of a table costs every symbol, since it takes a unit of frequency at least
+_ENTRY_BITS = math.log2(math.e) / (
+    1 << PRECISION_BITS
+)  # what an entry of a table costs every symbol, since it takes a unit of frequency at least
 
 
 @dataclass(frozen=True, eq=False)
 class RoundingModel:
     """Columns of real numbers to integers and back: a receiver reads symbol·step + offset.
 
-    A sender takes the symbol with the least squared error + rate weight · step² · bits of its column's table. Columns are coded independently, so
-    this choice is exact rate-distortion-optimized quantization; a rate weight of 0 makes it plain rounding, round((z - offset)/step). Which choice
-    was made is the sender's affair: it changes neither tables nor identity.
+    A sender takes the symbol with the least squared error + rate weight · step² · bits of its
+    column's table. Columns are coded independently, so this choice is exact
+    rate-distortion-optimized quantization; a rate weight of 0 makes it plain rounding, round((z -
+    offset)/step). Which choice was made is the sender's affair: it changes neither tables nor
+    identity.
 
     Attributes:
         steps: (d,) positive.
@@ -48,11 +56,20 @@ class RoundingModel:
     def __post_init__(self) -> None:
         count = len(self.tables.lows)
         if self.steps.shape != (count,) or self.offsets.shape != (count,) or not self.tables.escape:
-            raise QuadrateError(f"{count} columns need a step, an offset and a table with an escape each")
-        if not (np.isfinite(self.steps).all() and (self.steps > 0).all() and np.isfinite(self.offsets).all()):
+            raise QuadrateError(
+                f"{count} columns need a step, an offset and a table with an escape each"
+            )
+        if not (
+            np.isfinite(self.steps).all()
+            and (self.steps > 0).all()
+            and np.isfinite(self.offsets).all()
+        ):
             raise QuadrateError("steps must be positive, steps and offsets finite")
         if not 0 <= self.rate_weight < 100:
-            raise QuadrateError(f"the rate weight is {self.rate_weight}; it must be 0 or more squared steps a bit, and below 100")
+            raise QuadrateError(
+                f"the rate weight is {self.rate_weight}; it must be 0 or more squared steps a bit,"
+                " and below 100"
+            )
 
     @property
     def first(self) -> int:
@@ -87,9 +104,14 @@ class RoundingModel:
         Raises:
             QuadrateError: If a value is not finite, or too far away to be coded.
         """
-        scaled = (np.asarray(values.T, np.float64, order="C") - self.offsets[:, None]) / self.steps[:, None]  # (d, n)
+        scaled = (np.asarray(values.T, np.float64, order="C") - self.offsets[:, None]) / self.steps[
+            :, None
+        ]  # (d, n)
         if not (np.abs(scaled) < 2**31 - 1).all():  # false for NaN too
-            raise QuadrateError("a feature is not finite, or 2^31 steps or more from its column's offset: such numbers cannot be coded")
+            raise QuadrateError(
+                "a feature is not finite, or 2^31 steps or more from its column's offset: such"
+                " numbers cannot be coded"
+            )
         symbols = np.rint(scaled).astype(np.int64)
         if self.rate_weight:
             for column, own in enumerate(symbols):
@@ -112,22 +134,35 @@ class RoundingModel:
     def reach(self) -> float:
         """The largest magnitude that a symbol in a table is received as."""
         last = self.tables.lows + self.tables.sizes
-        return float(np.maximum(np.abs(self.tables.lows * self.steps + self.offsets), np.abs(last * self.steps + self.offsets)).max())
+        return float(
+            np.maximum(
+                np.abs(self.tables.lows * self.steps + self.offsets),
+                np.abs(last * self.steps + self.offsets),
+            ).max()
+        )
 
     def scaled(self, scale: float) -> RoundingModel:
         """The bottleneck for numbers that are `scale` times as large; symbols stay the same."""
-        return RoundingModel(self.steps * scale, self.offsets * scale, self.tables, self.rate_weight)
+        return RoundingModel(
+            self.steps * scale, self.offsets * scale, self.tables, self.rate_weight
+        )
 
     @cached_property
     def _bits(self) -> list[Reals]:
         """The code length of each entry of each table, the escape's at last."""
         sizes = self.tables.sizes
-        return [PRECISION_BITS - np.log2(row[:size]) for row, size in zip(self.tables.frequencies, sizes, strict=True)]
+        return [
+            PRECISION_BITS - np.log2(row[:size])
+            for row, size in zip(self.tables.frequencies, sizes, strict=True)
+        ]
 
     @cached_property
     def _borders(self) -> list[Reals]:
         """The borders between the symbols of each table."""
-        return [low + best_borders(bits[None, :-1], self.rate_weight)[0] for low, bits in zip(self.tables.lows.tolist(), self._bits, strict=True)]
+        return [
+            low + best_borders(bits[None, :-1], self.rate_weight)[0]
+            for low, bits in zip(self.tables.lows.tolist(), self._bits, strict=True)
+        ]
 
     def dequantize(self, symbols: Words) -> Reals:
         """Symbols, int64 (n, d), to what a receiver reads, (n, d)."""
@@ -135,12 +170,21 @@ class RoundingModel:
 
     def bits(self, symbols: Words) -> float:
         """The ideal code length of symbols (n, d) under the tables, in bits."""
-        return sum(self.tables.bits(symbols[:, i], np.full(len(symbols), i)) for i in range(self.columns))
+        return sum(
+            self.tables.bits(symbols[:, i], np.full(len(symbols), i)) for i in range(self.columns)
+        )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file."""
-        arrays: dict[str, NDArray[Any]] = {"frequencies": self.tables.frequencies, "lows": self.tables.lows}
-        return arrays | {"steps": self.steps, "offsets": self.offsets, "rate_weight": np.array([self.rate_weight])}
+        arrays: dict[str, NDArray[Any]] = {
+            "frequencies": self.tables.frequencies,
+            "lows": self.tables.lows,
+        }
+        return arrays | {
+            "steps": self.steps,
+            "offsets": self.offsets,
+            "rate_weight": np.array([self.rate_weight]),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> RoundingModel:
@@ -150,31 +194,51 @@ class RoundingModel:
             QuadrateError: If the arrays are not those of a rounding bottleneck.
         """
         try:
-            kinds = {"steps": "f8", "offsets": "f8", "frequencies": "u2", "lows": "i4", "rate_weight": "f8"}
-            steps, offsets, frequencies, lows, weight = (np.asarray(arrays[name]).astype(kind, casting="safe") for name, kind in kinds.items())
+            kinds = {
+                "steps": "f8",
+                "offsets": "f8",
+                "frequencies": "u2",
+                "lows": "i4",
+                "rate_weight": "f8",
+            }
+            steps, offsets, frequencies, lows, weight = (
+                np.asarray(arrays[name]).astype(kind, casting="safe")
+                for name, kind in kinds.items()
+            )
             return cls(steps, offsets, Tables(frequencies, lows, escape=True), float(weight[0]))
         except (KeyError, TypeError, IndexError) as error:
-            raise QuadrateError(f"the tables are not those of a rounding bottleneck: {error}") from None
+            raise QuadrateError(
+                f"the tables are not those of a rounding bottleneck: {error}"
+            ) from None
 
 
 def best_borders(bits: Reals, rate_weight: float) -> Reals:
-    """From where on each symbol but the first is the best: bits (d, K) of the symbols 0 … K-1, in squared steps a bit, to rising borders (d, K-1).
+    """From where on each symbol but the first is the best.
 
-    The cost (t - k)² + w·b_k is a parabola over t, the same for all k but for its place. So k beats j < k from one border on, which lies at
-    (j + k)/2 + w(b_k - b_j)/2(k - j), and begins where the last of these lies. A symbol that is never the best begins where the next one does.
+    Bits (d, K) of the symbols 0 … K-1, in squared steps a bit, to rising borders (d, K-1).
+
+    The cost (t - k)² + w·b_k is a parabola over t, the same for all k but for its place. So k beats
+    j < k from one border on, which lies at (j + k)/2 + w(b_k - b_j)/2(k - j), and begins where the
+    last of these lies. A symbol that is never the best begins where the next one does.
     """
     numbers = np.arange(bits.shape[1])
     starts = np.full(bits.shape, -np.inf)
-    # Beyond this distance the border against j lies before the one against k - 1, whatever their bits.
+    # Beyond this distance the border against j lies before the one against k - 1, whatever their
+    # bits.
     reach = math.ceil(2 + 2 * rate_weight * float(np.ptp(bits))) if bits.size else 0
     for gap in range(1, min(reach, bits.shape[1] - 1) + 1):
-        border = numbers[gap:] - gap / 2 + rate_weight / (2 * gap) * (bits[:, gap:] - bits[:, :-gap])
+        border = (
+            numbers[gap:] - gap / 2 + rate_weight / (2 * gap) * (bits[:, gap:] - bits[:, :-gap])
+        )
         starts[:, gap:] = np.maximum(starts[:, gap:], border)
     return np.minimum.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
 
 
 def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
-    """Integer tables with an escape, from shares. A table ends where an entry more would cost all symbols more than it saves those that else escape.
+    """Integer tables with an escape, from shares.
+
+    A table ends where an entry more would cost all symbols more than it saves those that else
+    escape.
 
     Args:
         parts: Shares, a row a column, of consecutive symbols, with the first of these symbols.
@@ -189,13 +253,20 @@ def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
         starts = _spare(shares)
         sizes = shares.shape[1] - _spare(shares[:, ::-1]) - starts
         if sizes.max() >= MAX_ENTRIES:
-            raise QuadrateError(f"a column takes {sizes.max()} symbols; tables hold {MAX_ENTRIES - 1}: ask for a larger error, or fewer bits")
+            raise QuadrateError(
+                f"a column takes {sizes.max()} symbols; tables hold {MAX_ENTRIES - 1}: ask for a"
+                " larger error, or fewer bits"
+            )
         own: list[NDArray[np.uint16]] = [np.empty(0, np.uint16)] * len(shares)
         for size in np.unique(sizes).tolist():  # tables of one length are made at once
             which = np.flatnonzero(sizes == size)
-            inside = np.take_along_axis(shares[which], starts[which, None] + np.arange(size), axis=1)
+            inside = np.take_along_axis(
+                shares[which], starts[which, None] + np.arange(size), axis=1
+            )
             escaped = np.maximum(0.0, 1 - inside.sum(axis=1, keepdims=True))
-            for i, row in zip(which, integer_frequencies(np.concatenate([inside, escaped], axis=1)), strict=True):
+            for i, row in zip(
+                which, integer_frequencies(np.concatenate([inside, escaped], axis=1)), strict=True
+            ):
                 own[i] = row
         rows += own
         lows += (first + starts).tolist()
@@ -209,4 +280,6 @@ def _spare(shares: Reals) -> Words:
     """How many entries of each row, (d, K), from the first on, had better escape, (d,)."""
     before = np.zeros_like(shares)
     np.cumsum(shares[:, :-1], axis=1, out=before[:, 1:])
-    return np.asarray(np.argmax(_ENTRY_BITS * np.arange(shares.shape[1]) - ESCAPE_BITS * before, axis=1))
+    return np.asarray(
+        np.argmax(_ENTRY_BITS * np.arange(shares.shape[1]) - ESCAPE_BITS * before, axis=1)
+    )

@@ -25,7 +25,9 @@ MAX_SITES = 1 << 16
 
 
 class SpatialBottleneck(nn.Module):
-    """A bottleneck of vectors, shared by the sites of maps; a hyperprior's side symbols are sent site by site (Dubois et al. 2021, H_spatial).
+    """A bottleneck of vectors, shared by the sites of maps.
+
+    A hyperprior's side symbols are sent site by site (Dubois et al. 2021, H_spatial).
 
     Args:
         bottleneck: Of c dimensions.
@@ -35,10 +37,15 @@ class SpatialBottleneck(nn.Module):
         QuadrateError: If the bottleneck is not of c dimensions.
     """
 
-    def __init__(self, bottleneck: HyperpriorBottleneck | FactorizedBottleneck, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, bottleneck: HyperpriorBottleneck | FactorizedBottleneck, shape: tuple[int, int, int]
+    ) -> None:
         super().__init__()
         if len(bottleneck.step) != shape[0]:
-            raise QuadrateError(f"maps of {shape[0]} channels need a bottleneck of as many dimensions; this one has {len(bottleneck.step)}")
+            raise QuadrateError(
+                f"maps of {shape[0]} channels need a bottleneck of as many dimensions; this one has"
+                f" {len(bottleneck.step)}"
+            )
         self.bottleneck, self.shape = bottleneck, shape
 
     @property
@@ -51,16 +58,25 @@ class SpatialBottleneck(nn.Module):
 
         Args:
             latent: (n, c, h, w).
-            noise: Uniform on [-1/2, 1/2), (n, noise_columns), for training; by default latents are rounded.
+            noise: Uniform on [-1/2, 1/2), (n, noise_columns), for training; by default latents are
+                rounded.
 
         Returns:
             (n, c, h, w), and nats a sample (n,).
         """
         if latent.shape[1:] != self.shape:
-            raise QuadrateError(f"this bottleneck takes maps (n, {', '.join(map(str, self.shape))}); got {tuple(latent.shape)}")
+            raise QuadrateError(
+                f"this bottleneck takes maps (n, {', '.join(map(str, self.shape))}); got"
+                f" {tuple(latent.shape)}"
+            )
         sites = latent.permute(0, 2, 3, 1)  # (n, h, w, c)
-        received, nats = self.bottleneck(sites.flatten(0, 2), None if noise is None else noise.reshape(-1, self.bottleneck.noise_columns))
-        return received.reshape(sites.shape).permute(0, 3, 1, 2), nats.reshape(len(latent), -1).sum(1)
+        received, nats = self.bottleneck(
+            sites.flatten(0, 2),
+            None if noise is None else noise.reshape(-1, self.bottleneck.noise_columns),
+        )
+        return received.reshape(sites.shape).permute(0, 3, 1, 2), nats.reshape(len(latent), -1).sum(
+            1
+        )
 
     def freeze(self) -> SpatialModel:
         """The frozen bottleneck, site by site; errors as that of vectors."""
@@ -69,7 +85,9 @@ class SpatialBottleneck(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class SpatialModel:
-    """A frozen bottleneck of vectors, shared by the sites of maps. Columns are those of the first site, then those of the next, row by row.
+    """A frozen bottleneck of vectors, shared by the sites of maps.
+
+    Columns are those of the first site, then those of the next, row by row.
 
     Attributes:
         model: Of c dimensions.
@@ -85,7 +103,10 @@ class SpatialModel:
     def __post_init__(self) -> None:
         channels, height, width = self.shape
         if channels != self.model.dims or height < 1 or width < 1 or height * width > MAX_SITES:
-            raise QuadrateError(f"maps are {self.model.dims} channels at 1 to {MAX_SITES} sites for this bottleneck; got {self.shape}")
+            raise QuadrateError(
+                f"maps are {self.model.dims} channels at 1 to {MAX_SITES} sites for this"
+                f" bottleneck; got {self.shape}"
+            )
 
     @property
     def first(self) -> int:
@@ -115,16 +136,25 @@ class SpatialModel:
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,), from the symbols of its own site."""
         site, own = divmod(column, self.model.columns)
-        return self.model.indices(own, symbols[:, site * self.model.columns : (site + 1) * self.model.columns], dither)
+        return self.model.indices(
+            own, symbols[:, site * self.model.columns : (site + 1) * self.model.columns], dither
+        )
 
     def quantize(self, values: NDArray[Any]) -> Words:
-        """Maps, flat (n, c·h·w) or (n, c, h, w), to symbols, int64 (n, columns); errors as that of vectors."""
+        """Maps, flat (n, c·h·w) or (n, c, h, w), to symbols, int64 (n, columns).
+
+        Errors as that of vectors.
+        """
         sites = values.reshape(len(values), self.shape[0], -1).transpose(0, 2, 1)  # (n, h·w, c)
-        return self.model.quantize(sites.reshape(-1, self.shape[0])).reshape(len(values), self.columns)
+        return self.model.quantize(sites.reshape(-1, self.shape[0])).reshape(
+            len(values), self.columns
+        )
 
     def dequantize(self, symbols: Words) -> NDArray[Any]:
         """Symbols, int64 (n, columns), to what a receiver reads, (n, c·h·w)."""
-        sites = self.model.dequantize(symbols.reshape(-1, self.model.columns)).reshape(len(symbols), -1, self.shape[0])
+        sites = self.model.dequantize(symbols.reshape(-1, self.model.columns)).reshape(
+            len(symbols), -1, self.shape[0]
+        )
         return sites.transpose(0, 2, 1).reshape(len(symbols), self.dims)
 
     def bits(self, symbols: Words) -> float:

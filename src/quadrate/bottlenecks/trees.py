@@ -1,4 +1,7 @@
-"""Decision trees over integers: which context a symbol is in, given those before it. Integers throughout, so that machines agree."""
+"""Decision trees over integers: which context a symbol is in, given those before it.
+
+Integers throughout, so that machines agree.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
     """The leaf that each sample reaches from a root.
 
     Args:
-        nodes: A row a node: a column, the threshold, and the nodes to go to if the sample's value is at most and above it; a leaf has -1 first.
+        nodes: A row a node: a column, the threshold, and the nodes to go to if the sample's value
+            is at most and above it; a leaf has -1 first.
         root: Where to start.
         known: The samples' values, (n, columns known).
 
@@ -34,13 +38,19 @@ def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
     return at
 
 
-def grow(bins: Words, classes: Words, count: int, samples: int, shift: int = 0) -> NDArray[np.int64]:
-    """A tree that predicts a class from binned values, as rows for `descend`; its root is node 0, and children come after their parents.
+def grow(
+    bins: Words, classes: Words, count: int, samples: int, shift: int = 0
+) -> NDArray[np.int64]:
+    """A tree that predicts a class from binned values, as rows for `descend`.
 
-    Grown level by level on histograms: a node is split where that saves the most bits on its samples' classes, if it saves enough.
+    Its root is node 0, and children come after their parents.
+
+    Grown level by level on histograms: a node is split where that saves the most bits on its
+    samples' classes, if it saves enough.
 
     Args:
-        bins: Bins of the known values, from 0, (n, columns known): the borders that splits may take.
+        bins: Bins of the known values, from 0, (n, columns known): the borders that splits may
+            take.
         classes: What is to be predicted, 0 to count - 1, (n,).
         count: How many classes there are.
         samples: How many independent samples there are; n may be a multiple of it.
@@ -55,13 +65,18 @@ def grow(bins: Words, classes: Words, count: int, samples: int, shift: int = 0) 
             break
         inside = np.flatnonzero(at >= level_nodes[0])
         place = at[inside] - level_nodes[0]
-        best = [_best_splits(place, bins[inside, f], classes[inside], (len(level_nodes), width, count)) for f in range(bins.shape[1])]
+        best = [
+            _best_splits(place, bins[inside, f], classes[inside], (len(level_nodes), width, count))
+            for f in range(bins.shape[1])
+        ]
         feature = np.argmax([saved for saved, _ in best], axis=0)
         saved, border = (np.choose(feature, column) for column in zip(*best, strict=True))
         split = saved * (samples / len(bins)) > WORTH_BITS
         first = len(nodes)
         children = first + 2 * (np.cumsum(split) - 1)
-        for node, f, edge, child in zip(level_nodes[split], feature[split], border[split], children[split], strict=True):
+        for node, f, edge, child in zip(
+            level_nodes[split], feature[split], border[split], children[split], strict=True
+        ):
             nodes[node] = [int(f), int((edge + 1 << shift) - 1), int(child), int(child) + 1]
         nodes += [[-1, 0, 0, 0] for _ in range(2 * int(split.sum()))]
         moving = split[place]
@@ -71,10 +86,17 @@ def grow(bins: Words, classes: Words, count: int, samples: int, shift: int = 0) 
     return np.array(nodes)
 
 
-def _best_splits(place: Words, bins: Words, classes: Words, shape: tuple[int, int, int]) -> tuple[NDArray[np.float64], Words]:
-    """For each node of a level the split on one column that saves the most: (bits saved, the last bin that goes left)."""
+def _best_splits(
+    place: Words, bins: Words, classes: Words, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float64], Words]:
+    """For each node of a level the split on one column that saves the most.
+
+    (bits saved, the last bin that goes left).
+    """
     nodes, width, count = shape
-    histogram = np.bincount((place * width + bins) * count + classes, minlength=nodes * width * count).reshape(shape)
+    histogram = np.bincount(
+        (place * width + bins) * count + classes, minlength=nodes * width * count
+    ).reshape(shape)
     left = np.cumsum(histogram, axis=1, dtype=np.float64)
     whole = left[:, -1:]
     saved = _code_bits(whole) - _code_bits(left) - _code_bits(whole - left)  # (nodes, bins)
@@ -85,7 +107,10 @@ def _best_splits(place: Words, bins: Words, classes: Words, shape: tuple[int, in
 def _code_bits(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """The bits that classes with these counts (…, classes) cost under their own shares."""
     totals = counts.sum(axis=-1)
-    return np.asarray(totals * np.log2(np.maximum(totals, 1)) - (counts * np.log2(np.maximum(counts, 1))).sum(axis=-1))
+    return np.asarray(
+        totals * np.log2(np.maximum(totals, 1))
+        - (counts * np.log2(np.maximum(counts, 1))).sum(axis=-1)
+    )
 
 
 def gather(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> None:
@@ -96,13 +121,18 @@ def gather(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> None:
 
 
 def shrink(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each node's shares with its parent's as a prior, from the root on: counts of symbols (nodes, …, symbols) to shares of the same shape."""
+    """Each node's shares with its parent's as a prior, from the root on.
+
+    Counts of symbols (nodes, …, symbols) to shares of the same shape.
+    """
     shares = np.empty_like(counts)
     shares[0] = (counts[0] + 1 / counts.shape[-1]) / (counts[0].sum(axis=-1, keepdims=True) + 1)
     for node in range(len(tree)):
         if tree[node, 0] >= 0:
             for child in tree[node, 2:]:
-                shares[child] = (counts[child] + PRIOR * shares[node]) / (counts[child].sum(axis=-1, keepdims=True) + PRIOR)
+                shares[child] = (counts[child] + PRIOR * shares[node]) / (
+                    counts[child].sum(axis=-1, keepdims=True) + PRIOR
+                )
     return shares
 
 
@@ -114,7 +144,9 @@ def number_leaves(tree: NDArray[np.int64], leaves: int, offset: int) -> None:
 
 
 def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) -> str:
-    """What is wrong with trees that stand one after another; nothing if they are sound, and no sample can be led astray, in a circle or far.
+    """What is wrong with trees that stand one after another.
+
+    Nothing if they are sound, and no sample can be led astray, in a circle or far.
 
     Args:
         nodes: (nodes, 4) rows for `descend`, leaves with their numbers as thresholds.
@@ -131,7 +163,9 @@ def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) ->
     own = np.searchsorted(roots, numbers, side="right") - 1  # each node's tree
     leaf = nodes[:, 0] < 0
     inner, parents = nodes[~leaf], numbers[~leaf, None]
-    if ((inner[:, 2:] <= parents) | (inner[:, 2:] >= borders[own[parents] + 1])).any() or (inner[:, 0] >= first + own[~leaf]).any():
+    if ((inner[:, 2:] <= parents) | (inner[:, 2:] >= borders[own[parents] + 1])).any() or (
+        inner[:, 0] >= first + own[~leaf]
+    ).any():
         return "a tree has a branch that leads nowhere, or that a decoder cannot follow"
     if ((nodes[leaf, 1] < 0) | (nodes[leaf, 1] >= leaves)).any():
         return "a tree ends in a table that is not there"

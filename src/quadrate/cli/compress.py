@@ -36,30 +36,42 @@ def compress(
     strict: bool = False,
     module: Modules = (),
 ) -> None:
-    """Compresses images, or the features that a feature codec takes, into one .quad file, which appears under its name when it is whole.
+    """Compresses images, or the features that a feature codec takes, into one .quad file, which
+    appears under its name when it is whole.
 
     Args:
-        inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz arrays (N, C, H, W) or (N, H, W), or data sets with
-            their split, such as mnist:test; features as .npy or .npz arrays (N, D).
+        inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz
+            arrays (N, C, H, W) or (N, H, W), or data sets with their split, such as mnist:test;
+            features as .npy or .npz arrays (N, D).
         output: The .quad file, whose name ends in .quad.
         codec: A codec in the package, such as mnist-6bit, or a codec's file.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
-        chunk: Samples a chunk: what must be read to decode one of them; by default as many as make files small.
-        labels: Store labels too: the number of an image's class folder, an .npz file's array labels, or a data set's labels.
+        chunk: Samples a chunk: what must be read to decode one of them; by default as many as make
+            files small.
+        labels: Store labels too: the number of an image's class folder, an .npz file's array
+            labels, or a data set's labels.
         append: Add to the file, which must be there, under its seed, and store what it stores.
         overwrite: Replace the file if it is there.
-        strict: Refuse samples that are unlike those the codec was made for, rather than warn of them.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        strict: Refuse samples that are unlike those the codec was made for, rather than warn of
+            them.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
-    from quadrate.codecs import quad  # here and below: the entropy coder, which other verbs do not need
+    from quadrate.codecs import (
+        quad,
+    )  # here and below: the entropy coder, which other verbs do not need
 
     if append and overwrite:
-        raise QuadrateError("a file is added to (--append) or replaced (--overwrite), not both; leave one out")
+        raise QuadrateError(
+            "a file is added to (--append) or replaced (--overwrite), not both; leave one out"
+        )
     path = output_file(output, (".quad",), append or overwrite)
     if append and not exists(path):
-        raise QuadrateError(f"no such file: {path}; there is nothing to append to: leave --append out to make it")
+        raise QuadrateError(
+            f"no such file: {path}; there is nothing to append to: leave --append out to make it"
+        )
     loaded = open_codec(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
@@ -80,11 +92,15 @@ def compress(
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
     if not exists(path):
-        raise QuadrateError(f"no such file: {path}; there is nothing to append to: leave --append out to make it")
+        raise QuadrateError(
+            f"no such file: {path}; there is nothing to append to: leave --append out to make it"
+        )
     with Reader(path) as reader:
         header = reader.header
     if seed is not None and seed != header.seed:
-        raise QuadrateError(f"{path} has seed {header.seed}, which holds for what is appended too; leave --seed out")
+        raise QuadrateError(
+            f"{path} has seed {header.seed}, which holds for what is appended too; leave --seed out"
+        )
     if labels and "labels" not in header.fields:
         raise QuadrateError(f"{path} holds no labels, so none can be appended; leave --labels out")
     return header

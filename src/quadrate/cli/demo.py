@@ -19,10 +19,12 @@ def demo(
     output: Output = "demo.png",
     overwrite: bool = False,
 ) -> None:
-    """The whole way: a judge, an end-to-end sweep, a universal encoder with three decoders, a table and a figure.
+    """The whole way: a judge, an end-to-end sweep, a universal encoder with three decoders, a table
+    and a figure.
 
     Args:
-        data: digits (embedded, a few minutes), mnist or another data set (under ten minutes), or a folder of labelled images.
+        data: digits (embedded, a few minutes), mnist or another data set (under ten minutes), or a
+            folder of labelled images.
         runs: Where run folders live.
         output: The figure to write; PNG, PDF or SVG by its ending.
         overwrite: Replace the figure if it is there.
@@ -30,13 +32,23 @@ def demo(
     path = output_file(output, FIGURES, overwrite)
     started = time.monotonic()
     recipe = recipes.demo(data)
-    CONSOLE.print(f"[bold]1. A judge on {data}[/bold] (a classifier; the loss asks it what it still reads in a reconstruction)")
+    CONSOLE.print(
+        f"[bold]1. A judge on {data}[/bold] (a classifier; the loss asks it what it still reads in"
+        " a reconstruction)"
+    )
     run = Run(recipe, runs)
-    assert run.judge  # the demo's points need labels, so the run would have refused a source without
+    assert (
+        run.judge
+    )  # the demo's points need labels, so the run would have refused a source without
     CONSOLE.print(f"   {run.judge.name}: accuracy {run.judge.accuracy:.4f} on clean test images")
-    CONSOLE.print("[bold]2. Training[/bold]: six codecs for as many weights of the label, and one universal encoder with three decoders")
+    CONSOLE.print(
+        "[bold]2. Training[/bold]: six codecs for as many weights of the label, and one universal"
+        " encoder with three decoders"
+    )
     run.train()
-    CONSOLE.print("[bold]3. Scores on the test set[/bold], by judges and critics that no codec has met")
+    CONSOLE.print(
+        "[bold]3. Scores on the test set[/bold], by judges and critics that no codec has met"
+    )
     rows = run.evaluate()
     CONSOLE.print(results_table(rows))
 
@@ -47,4 +59,6 @@ def demo(
     sweep = [row for row in rows if row["stage"] == "end-to-end"]
     decoders = [row for row in rows if row["stage"] == "universal"]
     demo_figure(sweep, decoders, pixels(originals), pictures, path)
-    CONSOLE.print(f"figure: {path}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all")
+    CONSOLE.print(
+        f"figure: {path}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all"
+    )

@@ -23,14 +23,18 @@ def evaluate(
     quick: bool = False,
     module: Modules = (),
 ) -> None:
-    """Scores every trained point of a run on the test set by the fixed protocol; writes a table, findings and a figure into it.
+    """Scores every trained point of a run on the test set by the fixed protocol.
+
+    Writes a table, findings and a figure into it.
 
     Args:
         run: A run folder.
         device: cpu or cuda.
         workers: Processes at most; by default one a core.
-        quick: A first look at about a sixth of the cost, on fewer images and steps; its rough scores are labelled quick, and compare with no others.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        quick: A first look at about a sixth of the cost, on fewer images and steps; its rough
+            scores are labelled quick, and compare with no others.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     opened = open_run(run, device)

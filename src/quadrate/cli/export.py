@@ -22,7 +22,11 @@ from quadrate.experiments.runs.kinds import open_run
 from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
-_SCORES: dict[Best, tuple[str, float]] = {"accuracy": ("accuracy_independent", -1), "mse": ("distortion_mse", 1), "w1": ("w1_fresh", 1)}
+_SCORES: dict[Best, tuple[str, float]] = {
+    "accuracy": ("accuracy_independent", -1),
+    "mse": ("distortion_mse", 1),
+    "w1": ("w1_fresh", 1),
+}
 
 
 def export(
@@ -36,39 +40,59 @@ def export(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Makes a trained codec ready for files: float16 weights, tables fitted to the training images. Without a choice, it lists the run's codecs.
+    """Makes a trained codec ready for files: float16 weights, tables fitted to the training images.
+
+    Without a choice, it lists the run's codecs.
 
     Args:
         run: A run folder.
         output: The codec's file to write, whose name ends in .safetensors.
-        stage: Which stage's codec; by default the run's last. The codec of a refinement stage writes files in layers.
-        point: Which of its points, by the name of its folder; of a universal stage by default all, as decoders of one encoder.
-        best: In place of a point, the one with the highest accuracy by the independent judge, the lowest MSE, or the lowest W1 by a fresh critic, of
-            the stage or else of all stages. These are the scores of `quadrate evaluate`, on the test images: as the best of many they flatter.
+        stage: Which stage's codec; by default the run's last. The codec of a refinement stage
+            writes files in layers.
+        point: Which of its points, by the name of its folder; of a universal stage by default all,
+            as decoders of one encoder.
+        best: In place of a point, the one with the highest accuracy by the independent judge, the
+            lowest MSE, or the lowest W1 by a fresh critic, of the stage or else of all stages.
+            These are the scores of `quadrate evaluate`, on the test images: as the best of many
+            they flatter.
         seed: Which seed's, of a universal stage.
         overwrite: Replace the file if it is there.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
     opened = open_run(run)
     if not isinstance(opened, Run):
-        raise QuadrateError(f"the codecs of {run} are ready for files as they are: give one of the .safetensors files in it to --codec")
+        raise QuadrateError(
+            f"the codecs of {run} are ready for files as they are: give one of the .safetensors"
+            " files in it to --codec"
+        )
     if point is not None and best is not None:
         raise QuadrateError("give --point or --best, not both")
     stages = [opened.recipe.stage(stage)] if stage is not None else list(opened.recipe.stages)
     if path is None:
         _list(opened, stages)
-        raise QuadrateError("nothing was exported: name a file with -o, and choose a codec by --stage and --point, or --best")
+        raise QuadrateError(
+            "nothing was exported: name a file with -o, and choose a codec by --stage and --point,"
+            " or --best"
+        )
     if point is None and best is None and stages[-1].mode == "universal":
         chosen, picked, name = stages[-1], None, stages[-1].name
     else:
-        chosen, picked = _best(opened, stages, best) if best else _find(opened, stages if point else stages[-1:], point)
+        chosen, picked = (
+            _best(opened, stages, best)
+            if best
+            else _find(opened, stages if point else stages[-1:], point)
+        )
         name = f"{chosen.name}/{picked.key}"
     codec = _made(opened, chosen, picked, seed)
     codec.save(path)
     size = path.stat().st_size / 1e6
-    print(f"codec:  {path} ({name}; {size:.1f} MB; bound {codec.rate_bound_bits:.2f} bits a sample; decoders {', '.join(codec.decoders)})")
+    print(
+        f"codec:  {path} ({name}; {size:.1f} MB; bound {codec.rate_bound_bits:.2f} bits a sample;"
+        f" decoders {', '.join(codec.decoders)})"
+    )
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 
@@ -77,13 +101,22 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
         if seed not in seeds:
-            raise QuadrateError(f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))}; there is no seed {seed}")
+            raise QuadrateError(
+                f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))};"
+                f" there is no seed {seed}"
+            )
         return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
     base = None
-    if stage.mode == "refinement":  # the base's own tables, so that the base's codec reads the base layer
+    if (
+        stage.mode == "refinement"
+    ):  # the base's own tables, so that the base's codec reads the base layer
         first = stage.base_of(point)
         assert first is not None
-        base = run.codec(stage.base_stage, first).half().freeze(_seen(run, run.recipe.stage(stage.base_stage)))
+        base = (
+            run.codec(stage.base_stage, first)
+            .half()
+            .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
+        )
     return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
 
 
@@ -94,24 +127,43 @@ def _seen(run: Run, stage: Stage) -> Source:
 
 def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, OperatingPoint]:
     """The point of that name, or the only one."""
-    found = [(stage, point) for stage in stages for point in stage.points if key in (None, point.key)]
+    found = [
+        (stage, point) for stage in stages for point in stage.points if key in (None, point.key)
+    ]
     if len(found) == 1:
         return found[0]
     _list(run, stages)
     names = " and ".join(repr(stage.name) for stage in stages)
     if not found:
-        raise QuadrateError(f"nothing was exported: there is no point {key!r} in {names}; name one that is listed with --point, or take --best")
+        raise QuadrateError(
+            f"nothing was exported: there is no point {key!r} in {names}; name one that is listed"
+            " with --point, or take --best"
+        )
     if key is not None:
-        raise QuadrateError(f"nothing was exported: {names} both have a point {key!r}; name one of them with --stage")
-    raise QuadrateError(f"nothing was exported: {names} has {len(found)} codecs; name one that is listed with --point, or take --best")
+        raise QuadrateError(
+            f"nothing was exported: {names} both have a point {key!r}; name one of them with"
+            " --stage"
+        )
+    raise QuadrateError(
+        f"nothing was exported: {names} has {len(found)} codecs; name one that is listed with"
+        " --point, or take --best"
+    )
 
 
 def _best(run: Run, stages: list[Stage], by: Best) -> tuple[Stage, OperatingPoint]:
     """The scored point with the best score."""
     column, sign = _SCORES[by]
-    scored = [(score[column] * sign, stage, point) for stage in stages for point in stage.points if column in (score := _scores(run, stage, point))]
+    scored = [
+        (score[column] * sign, stage, point)
+        for stage in stages
+        for point in stage.points
+        if column in (score := _scores(run, stage, point))
+    ]
     if not scored:
-        raise QuadrateError(f"no codec of {run.folder} has a score {column} yet; run `quadrate evaluate {run.folder}` first")
+        raise QuadrateError(
+            f"no codec of {run.folder} has a score {column} yet; run `quadrate evaluate"
+            f" {run.folder}` first"
+        )
     _, stage, point = min(scored, key=lambda each: each[0])
     return stage, point
 
@@ -125,13 +177,31 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
 def _list(run: Run, stages: list[Stage]) -> None:
     """Prints the codecs to choose from, with their scores."""
     table = Table(box=None, header_style="bold")
-    for column, justify in (("--stage", "left"), ("--point", "left"), ("bits", "right"), ("accuracy", "right"), ("MSE", "right"), ("W1", "right")):
+    for column, justify in (
+        ("--stage", "left"),
+        ("--point", "left"),
+        ("bits", "right"),
+        ("accuracy", "right"),
+        ("MSE", "right"),
+        ("W1", "right"),
+    ):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for stage in stages:
         for point in stage.points:
             row = _scores(run, stage, point)
-            texts = [f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()]
+            texts = [
+                f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()
+            ]
             trained = exists(run.place(stage, point) / "model.safetensors")
-            table.add_row(stage.name, point.key, f"{point.rate_bound_bits:.2f}", *(texts if trained else ["not trained"]))
+            table.add_row(
+                stage.name,
+                point.key,
+                f"{point.rate_bound_bits:.2f}",
+                *(texts if trained else ["not trained"]),
+            )
     CONSOLE.print(table)
-    CONSOLE.print("accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on the test images", soft_wrap=True)
+    CONSOLE.print(
+        "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on"
+        " the test images",
+        soft_wrap=True,
+    )

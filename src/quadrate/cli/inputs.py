@@ -1,4 +1,7 @@
-"""What `quadrate compress` reads: folders of images, images, arrays, data sets; batch by batch, so that memory does not grow with them."""
+"""What `quadrate compress` reads: folders of images, images, arrays, data sets.
+
+Batch by batch, so that memory does not grow with them.
+"""
 
 from __future__ import annotations
 
@@ -51,26 +54,36 @@ def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> lis
     """What the texts of a command line name.
 
     Args:
-        texts: Folders, images, .npy and .npz files, and data sets with their split such as "mnist:test"; of features arrays only.
+        texts: Folders, images, .npy and .npz files, and data sets with their split such as
+            "mnist:test"; of features arrays only.
         shape: A sample's shape that the codec takes: (C, H, W) of images, (D,) of features.
         labels: Whether labels are wanted.
 
     Raises:
-        QuadrateError: If something is missing, damaged, of another shape, or without labels where they are wanted; images are only looked at
-            when the batches are.
+        QuadrateError: If something is missing, damaged, of another shape, or without labels where
+            they are wanted; images are only looked at when the batches are.
     """
     inputs = [_open(text, tuple(shape), labels) for text in texts]
     if not inputs:
-        raise QuadrateError("name at least one folder of images, image, .npy or .npz file, or data set such as mnist:test")
+        raise QuadrateError(
+            "name at least one folder of images, image, .npy or .npz file, or data set such as"
+            " mnist:test"
+        )
     other = next((each for each in inputs if each.named != inputs[0].named), None)
     if other:
         with_names, without = (inputs[0], other) if inputs[0].named else (other, inputs[0])
-        raise QuadrateError(f"the images of {with_names.name} have names, those of {without.name} have none: compress them into two files")
+        raise QuadrateError(
+            f"the images of {with_names.name} have names, those of {without.name} have none:"
+            " compress them into two files"
+        )
     numbered = [each for each in inputs if each.classes is not None]
     for each in numbered[1:]:
         if each.classes != numbered[0].classes:
             ours, theirs = (", ".join(found.classes or ()) for found in (each, numbered[0]))
-            raise QuadrateError(f"{each.name} has the classes {ours}; {numbered[0].name} has {theirs}: their numbers would not mean the same")
+            raise QuadrateError(
+                f"{each.name} has the classes {ours}; {numbered[0].name} has {theirs}: their"
+                " numbers would not mean the same"
+            )
     return inputs
 
 
@@ -82,21 +95,37 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
         return _data_set(text, shape, labels)
     path = Path(os.path.expanduser(text))
     if not exists(path):
-        raise QuadrateError(f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCE_NAMES)}, with a split, as in mnist:test")
+        raise QuadrateError(
+            f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCE_NAMES)},"
+            " with a split, as in mnist:test"
+        )
     if path.is_dir():
         return _folder(path, shape, labels)
     if path.suffix.lower() in _ARRAYS:
         return _array_file(path, shape, labels)
     if not is_image_name(path.name):
-        raise QuadrateError(f"{path}: neither an image nor an array; expected a name that ends in {', '.join(sorted(SUFFIXES))}, .npy or .npz")
+        raise QuadrateError(
+            f"{path}: neither an image nor an array; expected a name that ends in"
+            f" {', '.join(sorted(SUFFIXES))}, .npy or .npz"
+        )
     if labels:
-        raise QuadrateError(f"{path}: an image alone has no label; labels come from class folders, .npz files and data sets")
-    return Input(str(path), 1, True, None, _image_batches(path.parent, iter([path.name]), shape, None))
+        raise QuadrateError(
+            f"{path}: an image alone has no label; labels come from class folders, .npz files and"
+            " data sets"
+        )
+    return Input(
+        str(path), 1, True, None, _image_batches(path.parent, iter([path.name]), shape, None)
+    )
 
 
-def _fit(name: str, found: tuple[int, ...], shape: tuple[int, ...], what: str = "its images are") -> None:
+def _fit(
+    name: str, found: tuple[int, ...], shape: tuple[int, ...], what: str = "its images are"
+) -> None:
     if found != tuple(shape):
-        raise QuadrateError(f"{name}: {what} {found} (C, H, W); the codec takes {tuple(shape)}: resize or convert them first")
+        raise QuadrateError(
+            f"{name}: {what} {found} (C, H, W); the codec takes {tuple(shape)}: resize or convert"
+            " them first"
+        )
 
 
 def _size(shape: tuple[int, ...]) -> int:
@@ -107,7 +136,10 @@ def _size(shape: tuple[int, ...]) -> int:
 def _features(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     path = Path(os.path.expanduser(text))
     if path.suffix.lower() not in _ARRAYS or not exists(path):
-        raise QuadrateError(f"{text}: this codec takes features (N, {shape[0]}), from an .npy or .npz file that is there")
+        raise QuadrateError(
+            f"{text}: this codec takes features (N, {shape[0]}), from an .npy or .npz file that is"
+            " there"
+        )
     return _array_file(path, shape, labels)
 
 
@@ -117,12 +149,17 @@ def _features(text: str, shape: tuple[int, ...], labels: bool) -> Input:
 def _data_set(text: str, shape: Shape, labels: bool) -> Input:
     name, _, split = text.partition(":")
     if split not in SPLIT_NAMES:
-        raise QuadrateError(f"{text}: name a split of the data set: {', '.join(f'{name}:{each}' for each in SPLIT_NAMES)}")
+        raise QuadrateError(
+            f"{text}: name a split of the data set:"
+            f" {', '.join(f'{name}:{each}' for each in SPLIT_NAMES)}"
+        )
     part = getattr(load_source(name), split)
     _fit(text, tuple(part.images.shape[1:]), shape)
     whole = Batch(part.images, part.labels.numpy() if labels else None)
     size = _size(shape)
-    return Input(text, len(whole), False, None, (whole[i : i + size] for i in range(0, len(whole), size)))
+    return Input(
+        text, len(whole), False, None, (whole[i : i + size] for i in range(0, len(whole), size))
+    )
 
 
 # --- folders and images ---
@@ -131,13 +168,25 @@ def _data_set(text: str, shape: Shape, labels: bool) -> Input:
 def _folder(root: Path, shape: Shape, labels: bool) -> Input:
     found = survey(root)
     numbers = found.class_numbers() if labels else None
-    return Input(str(root), found.count, True, tuple(numbers) if numbers else None, _image_batches(root, walk(root), shape, numbers))
+    return Input(
+        str(root),
+        found.count,
+        True,
+        tuple(numbers) if numbers else None,
+        _image_batches(root, walk(root), shape, numbers),
+    )
 
 
-def _image_batches(root: Path, names: Iterator[str], shape: Shape, numbers: dict[str, int] | None) -> Iterator[Batch]:
+def _image_batches(
+    root: Path, names: Iterator[str], shape: Shape, numbers: dict[str, int] | None
+) -> Iterator[Batch]:
     while some := tuple(islice(names, _size(shape))):
         images = np.stack([read_image(root / name, shape, "the codec takes") for name in some])
-        labels = None if numbers is None else np.array([numbers[name.partition("/")[0]] for name in some])
+        labels = (
+            None
+            if numbers is None
+            else np.array([numbers[name.partition("/")[0]] for name in some])
+        )
         yield Batch(images, labels, some)
 
 
@@ -146,7 +195,10 @@ def _image_batches(root: Path, names: Iterator[str], shape: Shape, numbers: dict
 
 def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
     if labels and path.suffix.lower() == ".npy":
-        raise QuadrateError(f"{path}: an .npy file holds no labels; an .npz file with the arrays images and labels does")
+        raise QuadrateError(
+            f"{path}: an .npy file holds no labels; an .npz file with the arrays images and labels"
+            " does"
+        )
     name = _member(path, labels) if path.suffix.lower() == ".npz" else None
     with open_array(path, name) as array:
         whole, kind = array.shape, array.dtype
@@ -154,15 +206,29 @@ def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
             raise ValueError("it is in Fortran's order; save numpy.ascontiguousarray of it")
     images = len(shape) == 3
     if kind.kind != "f" and (kind.str[1:] not in ("u1", "u2") if images else kind.kind == "b"):
-        takes = "images are uint8, uint16, or floating point in [0, 1]" if images else "features are real numbers"
+        takes = (
+            "images are uint8, uint16, or floating point in [0, 1]"
+            if images
+            else "features are real numbers"
+        )
         raise QuadrateError(f"{path}: {takes}; it holds {kind}")
     if not images and whole[1:] != shape:
-        raise QuadrateError(f"{path}: it holds an array {whole}; this codec takes features (N, {shape[0]})")
+        raise QuadrateError(
+            f"{path}: it holds an array {whole}; this codec takes features (N, {shape[0]})"
+        )
     if images and len(whole) not in (3, 4):
-        raise QuadrateError(f"{path}: expected images (N, C, H, W) or (N, H, W); it holds an array {whole}")
+        raise QuadrateError(
+            f"{path}: expected images (N, C, H, W) or (N, H, W); it holds an array {whole}"
+        )
     if images:
         _fit(str(path), (1, *whole[1:]) if len(whole) == 3 else whole[1:], shape)
-    return Input(str(path), whole[0], False, None, _array_batches(path, name, whole[0], shape, _labels(path, whole[0]) if labels else None))
+    return Input(
+        str(path),
+        whole[0],
+        False,
+        None,
+        _array_batches(path, name, whole[0], shape, _labels(path, whole[0]) if labels else None),
+    )
 
 
 def _member(path: Path, labels: bool) -> str:
@@ -170,9 +236,15 @@ def _member(path: Path, labels: bool) -> str:
     names = array_names(path)
     others = [name for name in names if name != "labels"]
     if "images" not in names and len(others) != 1:
-        raise QuadrateError(f"{path}: not a readable array file (it holds {', '.join(map(ascii, names)) or 'nothing'}; expected an array images)")
+        raise QuadrateError(
+            f"{path}: not a readable array file (it holds"
+            f" {', '.join(map(ascii, names)) or 'nothing'}; expected an array images)"
+        )
     if labels and "labels" not in names:
-        raise QuadrateError(f"{path}: not a readable array file (it holds no array labels, but {', '.join(map(ascii, names))})")
+        raise QuadrateError(
+            f"{path}: not a readable array file (it holds no array labels, but"
+            f" {', '.join(map(ascii, names))})"
+        )
     return "images" if "images" in names else others[0]
 
 
@@ -181,11 +253,15 @@ def _labels(path: Path, count: int) -> NDArray[Any]:
     with open_array(path, "labels") as array:
         shape, kind = array.shape, array.dtype
     if shape != (count,) or kind.kind not in "iu":
-        raise QuadrateError(f"{path}: its labels are {kind} {shape}; {count} images take {count} integers")
+        raise QuadrateError(
+            f"{path}: its labels are {kind} {shape}; {count} images take {count} integers"
+        )
     return read_array(path, "labels")
 
 
-def _array_batches(path: Path, name: str | None, count: int, shape: tuple[int, ...], labels: NDArray[Any] | None) -> Iterator[Batch]:
+def _array_batches(
+    path: Path, name: str | None, count: int, shape: tuple[int, ...], labels: NDArray[Any] | None
+) -> Iterator[Batch]:
     size = _size(shape)
     with open_array(path, name) as array:
         for start in range(0, count, size):
@@ -193,6 +269,13 @@ def _array_batches(path: Path, name: str | None, count: int, shape: tuple[int, .
             images = array.read(some * math.prod(shape)).reshape(some, *shape)
             if len(shape) == 3 and images.dtype == np.uint16:
                 images = eight_bits(images)
-            if len(shape) == 3 and images.dtype.kind == "f" and not ((images >= 0) & (images <= 1)).all():  # false for NaN too
-                raise ValueError(f"floating-point images lie in [0, 1]; images {start} to {start + some - 1} reach beyond, or are not numbers")
+            if (
+                len(shape) == 3
+                and images.dtype.kind == "f"
+                and not ((images >= 0) & (images <= 1)).all()
+            ):  # false for NaN too
+                raise ValueError(
+                    f"floating-point images lie in [0, 1]; images {start} to {start + some - 1}"
+                    " reach beyond, or are not numbers"
+                )
             yield Batch(images, None if labels is None else labels[start : start + some])

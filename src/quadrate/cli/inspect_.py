@@ -23,14 +23,17 @@ def inspect(
     layers: int | None = None,
     module: Modules = (),
 ) -> None:
-    """Says what a .quad file holds, how many bytes each part takes, and which codec reads it; decodes nothing.
+    """Says what a .quad file holds, how many bytes each part takes, and which codec reads it.
+
+    Decodes nothing.
 
     Args:
         file: The .quad file.
         codec: A codec to hold against it; by default those in the package.
         json: Print JSON in place of a table.
         layers: Say what the first so many layers take alone, and which codec reads just these.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     with Reader(file) as reader:
@@ -41,7 +44,11 @@ def inspect(
         found = find_codec(header, layers)
     else:
         loaded = open_codec(codec)
-        found = (codec, loaded) if reads(loaded, header) and layers in (None, len(loaded.models)) else None
+        found = (
+            (codec, loaded)
+            if reads(loaded, header) and layers in (None, len(loaded.models))
+            else None
+        )
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
@@ -55,14 +62,26 @@ def inspect(
 def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
     """Everything there is to say without a codec."""
     header, size = reader.header, reader.sizes()
-    alone = {} if layers is None else {"first_layers": {"layers": layers, "bytes": size["total"] - sum(size["payloads"][layers:])}}
+    alone = (
+        {}
+        if layers is None
+        else {
+            "first_layers": {
+                "layers": layers,
+                "bytes": size["total"] - sum(size["payloads"][layers:]),
+            }
+        }
+    )
     return {
         "file": str(file),
         "samples": reader.samples,
         "shape": list(header.shape),
         "seed": header.seed,
         "side_data": list(header.fields),
-        "layers": [{"identity": layer.identity.hex(), "symbols_per_sample": layer.columns} for layer in header.layers],
+        "layers": [
+            {"identity": layer.identity.hex(), "symbols_per_sample": layer.columns}
+            for layer in header.layers
+        ],
         "chunks": len(reader.index),
         "largest_chunk_samples": int(reader.index[:, 1].max(initial=0)),
         "bytes": size,
@@ -74,24 +93,45 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
 def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
     size, samples = facts["bytes"], facts["samples"]
     lines = [
-        f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed {facts['seed']}",
+        (
+            f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed"
+            f" {facts['seed']}"
+        ),
         f"chunks: {facts['chunks']}, of up to {facts['largest_chunk_samples']} samples",
         f"side data: {' and '.join(facts['side_data']) or 'none'}",
     ]
     for i, layer in enumerate(facts["layers"]):
-        lines.append(f"layer {i}: {layer['symbols_per_sample']} symbols a sample, identity {layer['identity']}")
+        lines.append(
+            f"layer {i}: {layer['symbols_per_sample']} symbols a sample, identity"
+            f" {layer['identity']}"
+        )
     codec = facts["codec"]
     if codec:
-        layers = f"{codec['layers']} of {len(facts['layers'])} layers" if codec["layers"] < len(facts["layers"]) else "it"
-        bound = "" if codec["rate_bound_bits"] is None else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
+        layers = (
+            f"{codec['layers']} of {len(facts['layers'])} layers"
+            if codec["layers"] < len(facts["layers"])
+            else "it"
+        )
+        bound = (
+            ""
+            if codec["rate_bound_bits"] is None
+            else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
+        )
         decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
         lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
         known = codec["familiar_samples"]
-        check = f"compress warns of samples unlike its own, of which it has seen {known}" if known else "compress cannot tell samples unlike its own"
+        check = (
+            f"compress warns of samples unlike its own, of which it has seen {known}"
+            if known
+            else "compress cannot tell samples unlike its own"
+        )
         lines.append(f"codec: {check}")
     else:
         what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
-        lines.append(f"codec: {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}")
+        lines.append(
+            "codec:"
+            f" {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}"
+        )
     parts = [
         ("header", size["header"]),
         ("chunk headers", size["chunk_headers"]),
@@ -100,9 +140,16 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
         ("trailers", size["trailers"]),
         *([("ignored: an append that did not end", size["ignored"])] if size["ignored"] else []),
         ("whole file", size["total"]),
-        *([(f"with the first {count_of(wanted, 'layer')} alone", facts["first_layers"]["bytes"])] if wanted else []),
+        *(
+            [(f"with the first {count_of(wanted, 'layer')} alone", facts["first_layers"]["bytes"])]
+            if wanted
+            else []
+        ),
     ]
     width = max(len(name) for name, _ in parts)
     lines += [f"{'':{width}}  {'bytes':>12}{'bits a sample' if samples else '':>16}"]
-    lines += [f"{name:{width}}  {count:12d}" + (f"{8 * count / samples:16.4f}" if samples else "") for name, count in parts]
+    lines += [
+        f"{name:{width}}  {count:12d}" + (f"{8 * count / samples:16.4f}" if samples else "")
+        for name, count in parts
+    ]
     return "\n".join(lines)

@@ -22,16 +22,22 @@ def judge(
     runs: Path = Path("runs"),
     module: Modules = (),
 ) -> None:
-    """Trains a classifier that judges codecs on a data set, or scores a given one, and prints its clean accuracy.
+    """Trains a classifier that judges codecs on a data set, or scores a given one, and prints its
+    clean accuracy.
 
     Args:
         data: A data set's name, or a folder of labelled images.
-        architecture: conv, dense, residual, paper or a registered one; or the path of a judge or a published checkpoint.
+        architecture: conv, dense, residual, paper or a registered one; or the path of a judge or a
+            published checkpoint.
         seed: The seed of the training.
         runs: Its file goes into RUNS/judges, where training finds it.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     with one_thread():
         found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
-    print(f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy {found.cross_entropy_nats:.4f} nats")
+    print(
+        f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy"
+        f" {found.cross_entropy_nats:.4f} nats"
+    )

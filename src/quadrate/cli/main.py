@@ -1,4 +1,7 @@
-"""Entry point: what becomes of errors, warnings, signals and lost output; `quadrate.cli.verbs` has the verbs."""
+"""Entry point: what becomes of errors, warnings, signals and lost output.
+
+`quadrate.cli.verbs` has the verbs.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +24,9 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb.
 
-    Exits with 1 and one line on stderr on an error that the user can mend; with 128 and the number of the signal (130 for Ctrl-C) when it was
-    interrupted; and with 141, as other programs do, where the reader of its output went away.
+    Exits with 1 and one line on stderr on an error that the user can mend; with 128 and the number
+    of the signal (130 for Ctrl-C) when it was interrupted; and with 141, as other programs do,
+    where the reader of its output went away.
     """
     own = arguments is None  # the process is ours, not a program's that calls us
     _mend_streams()
@@ -33,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from quadrate.cli.verbs import VERBS
 
             interruptions.imported()
-            tyro.extras.subcommand_cli_from_dict(VERBS, prog="quadrate", description="Lossy compression by purpose.", args=arguments)
+            tyro.extras.subcommand_cli_from_dict(
+                VERBS, prog="quadrate", description="Lossy compression by purpose.", args=arguments
+            )
             sys.stdout.flush()
         except SystemExit:
             _flush_or_fail()  # of --help
@@ -42,19 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if interruptions.number is None and not isinstance(error, KeyboardInterrupt):
                 _fail_of(error)
             state = str(error) if isinstance(error, KeyboardInterrupt) else ""
-            _fail(f"interrupted; {state or 'the same command goes on from the last checkpoint'}", interruptions.status)
+            _fail(
+                f"interrupted; {state or 'the same command goes on from the last checkpoint'}",
+                interruptions.status,
+            )
 
 
 def _fail_of(error: BaseException) -> NoReturn:
     """Ends with one line on whatever a user can mend; the rest is a fault of ours, and goes on."""
     if isinstance(error, QuadrateError):
         _fail(str(error), 1)
-    if isinstance(error, BrokenPipeError):  # the reader of our output (head, less) went away: not an error
+    if isinstance(
+        error, BrokenPipeError
+    ):  # the reader of our output (head, less) went away: not an error
         _drop_output()
         sys.exit(128 + 13)
     if isinstance(error, OSError):
         _fail(_reason(error), 1)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    ):
         _fail(f"not enough memory{f': {error}' if str(error) else ''}", 1)
     if isinstance(error, RecursionError):
         _fail("a file or an option is nested too deeply", 1)
@@ -66,7 +81,11 @@ def _reason(error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     if isinstance(error.filename, str | bytes) and error.filename:
         return f"cannot use {shown(os.fsdecode(error.filename))}: {reason}"
-    return _OUTPUT_LOST.format(reason) if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF) else reason
+    return (
+        _OUTPUT_LOST.format(reason)
+        if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF)
+        else reason
+    )
 
 
 _OUTPUT_LOST = "cannot write the output: {}"
@@ -90,31 +109,46 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _drop_output() -> None:
-    """Sends what is left of the output nowhere: Python would try once more at its exit, and complain."""
+    """Sends what is left of the output nowhere.
+
+    Python would try once more at its exit, and complain.
+    """
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _mend_streams() -> None:
-    """Opens what was closed, lest a file that we open takes its place, and lets characters that a terminal lacks be printed as escapes.
+    """Opens what was closed, lest a file that we open takes its place, and lets characters that a
+    terminal lacks be printed as escapes.
 
     What is written to an output that was closed is lost, and flushing it says so.
     """
-    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+    for number, name, flags in (
+        (0, "stdin", os.O_RDONLY),
+        (1, "stdout", os.O_RDONLY),
+        (2, "stderr", os.O_WRONLY),
+    ):
         stream: Any = getattr(sys, name)
         if stream is None:
             descriptor = os.open(os.devnull, flags)
             if descriptor != number:
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            setattr(sys, name, open(number, "w" if number else "r", errors="backslashreplace", closefd=False))  # noqa: SIM115 (stays open)
+            setattr(
+                sys,
+                name,
+                open(number, "w" if number else "r", errors="backslashreplace", closefd=False),
+            )  # noqa: SIM115 (stays open)
         elif number and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
 def _shown_warnings(own: bool) -> Iterator[None]:
-    """Prints each doubt of ours once, on one line of stderr; those of libraries are for whoever develops, who asks for them by -W."""
+    """Prints each doubt of ours once, on one line of stderr.
+
+    Those of libraries are for whoever develops, who asks for them by -W.
+    """
     seen: set[str] = set()
     with warnings.catch_warnings():
         if own and not sys.warnoptions:

@@ -29,6 +29,9 @@ def weighted_terms(texts: Sequence[str]) -> tuple[WeightedTerm, ...]:
         except ValueError:
             weight = math.nan
         if not name or math.isnan(weight) or any(term.name == name for term in terms):
-            raise QuadrateError(f"--term takes a registered loss and its weight, each loss once, as in edges=0.1; got {text!r}")
+            raise QuadrateError(
+                "--term takes a registered loss and its weight, each loss once, as in edges=0.1;"
+                f" got {text!r}"
+            )
         terms.append(WeightedTerm(name, weight))
     return tuple(terms)

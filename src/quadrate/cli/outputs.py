@@ -1,4 +1,7 @@
-"""One rule for what verbs write, checked before their work begins: nothing that is there is replaced unless that is asked for."""
+"""One rule for what verbs write, checked before their work begins.
+
+Nothing that is there is replaced unless that is asked for.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ from quadrate.errors import QuadrateError
 
 FIGURES = (".png", ".pdf", ".svg")
 Output = Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
-"""The name of an output as it was given: a path would forget an empty name and a slash at the end."""
+"""The name of an output as it was given.
+
+A path would forget an empty name and a slash at the end.
+"""
 
 
 def output_file(text: str, endings: Sequence[str], overwrite: bool = False) -> Path:
@@ -28,29 +34,40 @@ def output_file(text: str, endings: Sequence[str], overwrite: bool = False) -> P
         overwrite: Whether a file of that name may be replaced.
 
     Raises:
-        QuadrateError: If it is no name of such a file, a file is there that is not to be replaced, something else is there, or it cannot be written.
+        QuadrateError: If it is no name of such a file, a file is there that is not to be replaced,
+            something else is there, or it cannot be written.
     """
     wanted = f"its name must end in {', '.join(endings)}"
     _check_name(text, wanted)
     if text.endswith(("/", os.sep)):
-        raise QuadrateError(f"cannot write {shown(text)}: a slash at its end makes it a folder's name; {wanted}")
+        raise QuadrateError(
+            f"cannot write {shown(text)}: a slash at its end makes it a folder's name; {wanted}"
+        )
     path = Path(text)
     if path.suffix.lower() not in endings:
         raise QuadrateError(f"cannot write {shown(text)}: {wanted}")
     mode = _mode(path)
     if mode is not None and not stat.S_ISREG(mode):
-        raise QuadrateError(f"cannot write {shown(text)}: it is {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give another name")
+        raise QuadrateError(
+            f"cannot write {shown(text)}: it is"
+            f" {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give another name"
+        )
     if mode is not None and not overwrite:
-        raise QuadrateError(f"{shown(text)} exists already; give another name, or --overwrite to replace it")
+        raise QuadrateError(
+            f"{shown(text)} exists already; give another name, or --overwrite to replace it"
+        )
     _check_writable(path)
     return path
 
 
 def output_folder(text: str) -> Path:
-    """The folder that a verb is to write pictures into; whether it is empty is seen when they are written.
+    """The folder that a verb is to write pictures into.
+
+    Whether it is empty is seen when they are written.
 
     Raises:
-        QuadrateError: If it is no name of a folder, something else is there, or it cannot be written.
+        QuadrateError: If it is no name of a folder, something else is there, or it cannot be
+            written.
     """
     wanted = "give a folder, or a name that ends in .npy"
     _check_name(text, wanted)
@@ -59,7 +76,10 @@ def output_folder(text: str) -> Path:
     if mode is not None and not stat.S_ISDIR(mode):
         raise QuadrateError(f"{shown(text)} is a file; {wanted}")
     if mode is None and re.match(r"\.[^\W\d]", path.suffix) and not slash:
-        raise QuadrateError(f"cannot write {shown(text)}: {wanted}; a folder whose name has an ending is written with a slash, {shown(text)}/")
+        raise QuadrateError(
+            f"cannot write {shown(text)}: {wanted}; a folder whose name has an ending is written"
+            f" with a slash, {shown(text)}/"
+        )
     _check_writable(path)
     return path
 
@@ -71,7 +91,9 @@ def is_array(text: str) -> bool:
 
 def _check_name(text: str, wanted: str) -> None:
     if text == "-":
-        raise QuadrateError(f"cannot write to -, the terminal or a pipe, but only to a file or folder: {wanted}")
+        raise QuadrateError(
+            f"cannot write to -, the terminal or a pipe, but only to a file or folder: {wanted}"
+        )
     if not text.strip():
         raise QuadrateError(f"cannot write to an output without a name: {wanted}")
 
@@ -83,7 +105,10 @@ def _mode(path: Path) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise QuadrateError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose another name") from None
+        raise QuadrateError(
+            f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose"
+            " another name"
+        ) from None
 
 
 def _check_writable(path: Path) -> None:
@@ -92,6 +117,11 @@ def _check_writable(path: Path) -> None:
     while not place.exists():  # what is missing is made
         place = place.parent
     if not place.is_dir():
-        raise QuadrateError(f"cannot write {shown(path)}: {shown(place)} is not a folder; choose another place")
+        raise QuadrateError(
+            f"cannot write {shown(path)}: {shown(place)} is not a folder; choose another place"
+        )
     if not os.access(place, os.W_OK | os.X_OK):
-        raise QuadrateError(f"cannot write {shown(path)}: no permission to write into {shown(place)}; choose another place")
+        raise QuadrateError(
+            f"cannot write {shown(path)}: no permission to write into {shown(place)}; choose"
+            " another place"
+        )

@@ -20,20 +20,25 @@ from quadrate.errors import QuadrateError
 from quadrate.sources.images import SUFFIXES
 
 _MARK = ".quadrate-unfinished.json"  # the names of pictures never begin with a dot
-_PART_BYTES = 100  # of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and 4096 a path, OUT's included
+# of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and
+# 4096 a path, OUT's included
+_PART_BYTES = 100
 _PARTS = 8
 _ODD = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029]')  # Windows forbids the first seven
 
 
 class PictureFolder:
-    """A folder that gets a PNG file a sample; the files have the stored names where these are safe. A context manager.
+    """A folder that gets a PNG file a sample; the files have the stored names where these are safe.
 
-    While it is entered, a file in it says what is asked for; it goes at the end. So a folder that was not finished is known, and the same question
-    finishes it: the pictures in it are whole, since each appears under its name when it is, and they stay as they are.
+    A context manager.
+
+    While it is entered, a file in it says what is asked for; it goes at the end. So a folder that
+    was not finished is known, and the same question finishes it: the pictures in it are whole,
+    since each appears under its name when it is, and they stay as they are.
 
     Args:
-        root: A folder that does not exist, is empty, or was left unfinished by the same question, so that no name in a .quad file can change what
-            is there.
+        root: A folder that does not exist, is empty, or was left unfinished by the same question,
+            so that no name in a .quad file can change what is there.
         shape: The images' shape (C, H, W).
         asked: What decides the pictures, as JSON has it.
 
@@ -43,19 +48,28 @@ class PictureFolder:
 
     def __init__(self, root: Path, shape: tuple[int, ...], asked: dict[str, Any]) -> None:
         if len(shape) != 3 or shape[0] not in (1, 3):
-            raise QuadrateError(f"PNG files hold 1 or 3 channels; these images are {tuple(shape)} (C, H, W): give an output that ends in .npy")
+            raise QuadrateError(
+                f"PNG files hold 1 or 3 channels; these images are {tuple(shape)} (C, H, W): give"
+                " an output that ends in .npy"
+            )
         self._root, self._asked = root, json.loads(json.dumps(asked))
         self._mark = root / _MARK
-        self._taken: set[tuple[int, int]] | None = None  # of a folder that is gone on with: the files that belong to samples that came by
+        self._taken: set[tuple[int, int]] | None = (
+            None  # of a folder that is gone on with: the files that belong to samples that came by
+        )
         self._written = 0
         self._made: list[Path] = []
 
     def __enter__(self) -> PictureFolder:
         with _cannot_write(self._root):
-            missing = [folder for folder in (self._root, *self._root.parents) if not folder.exists()]
+            missing = [
+                folder for folder in (self._root, *self._root.parents) if not folder.exists()
+            ]
             self._root.mkdir(parents=True, exist_ok=True)
             self._made = missing
-            temporary_beside(self._mark)  # removes what a writer left that was killed before it began
+            temporary_beside(
+                self._mark
+            )  # removes what a writer left that was killed before it began
             if any(self._root.iterdir()):
                 self._go_on()
             else:
@@ -69,10 +83,18 @@ class PictureFolder:
         if not self._mark.is_file():
             raise QuadrateError(f"{self._root} is not empty; give a new folder")
         if read_json(self._mark) != self._asked:
-            raise QuadrateError(f"{self._root} was begun from another file, or with another codec, decoder or samples; give a new folder")
+            raise QuadrateError(
+                f"{self._root} was begun from another file, or with another codec, decoder or"
+                " samples; give a new folder"
+            )
         self._taken = set()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._lock.close()
         with suppress(OSError):
             self._temporary.unlink()
@@ -100,7 +122,11 @@ class PictureFolder:
             attempt += 1
 
     def _put(self, path: Path, image: NDArray[np.uint8]) -> bool:
-        """Writes a new file, whole or not at all; false if another sample's is in the way: the file system knows best which names are the same."""
+        """Writes a new file, whole or not at all.
+
+        False if another sample's is in the way: the file system knows best which names are the
+        same.
+        """
         from PIL import Image
 
         with _cannot_write(path):
@@ -109,7 +135,9 @@ class PictureFolder:
                 if self._taken is not None and path.is_file():
                     return self._take(path)
                 with self._temporary.open("wb") as file:
-                    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, "PNG")
+                    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(
+                        file, "PNG"
+                    )
                 _name_new(self._temporary, path)
             except (FileExistsError, NotADirectoryError):
                 return False
@@ -119,7 +147,10 @@ class PictureFolder:
         return True
 
     def _take(self, path: Path) -> bool:
-        """Whether a file that is there is this sample's: samples come in the same order as before, so it is the first to whom it falls."""
+        """Whether a file that is there is this sample's.
+
+        Samples come in the same order as before, so it is the first to whom it falls.
+        """
         assert self._taken is not None
         status = path.stat()
         key = (status.st_dev, status.st_ino)
@@ -129,7 +160,9 @@ class PictureFolder:
 
 
 def locked(path: Path) -> IO[bytes]:
-    """A file that no other process can hold by this until it is closed or the process ends; where the system has no locks, just a file.
+    """A file that no other process can hold by this until it is closed or the process ends.
+
+    Where the system has no locks, just a file.
 
     Raises:
         QuadrateError: If another process holds it.
@@ -142,7 +175,10 @@ def locked(path: Path) -> IO[bytes]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            raise QuadrateError(f"another process is writing into {path.parent}; wait for its end, or give another folder") from None
+            raise QuadrateError(
+                f"another process is writing into {path.parent}; wait for its end, or give another"
+                " folder"
+            ) from None
         except OSError:  # a file system without locks
             pass
     return file
@@ -170,16 +206,22 @@ def _cannot_write(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise QuadrateError(f"cannot write {shown(path)}: {error.strerror or error}; what was written before it is whole") from None
+        raise QuadrateError(
+            f"cannot write {shown(path)}: {error.strerror or error}; what was written before it is"
+            " whole"
+        ) from None
 
 
 def safe_parts(name: str) -> tuple[list[str], str] | None:
     """Sub-folders and stem of a file for an untrusted name; None if nothing of it can be used.
 
-    The sub-folders are kept if the name is a plain relative path, and dropped otherwise: whatever the name, the file lies below the folder.
+    The sub-folders are kept if the name is a plain relative path, and dropped otherwise: whatever
+    the name, the file lies below the folder.
     """
     parts = re.split(r"[/\\]", name)
-    plain = all(part.strip(". ") for part in parts) and not _ODD.search(name) and len(parts) <= _PARTS
+    plain = (
+        all(part.strip(". ") for part in parts) and not _ODD.search(name) and len(parts) <= _PARTS
+    )
     last = parts[-1]
     suffix = Path(last).suffix
     stem = _safe_part(last[: -len(suffix)] if suffix.lower() in SUFFIXES else last)
@@ -190,12 +232,21 @@ def safe_parts(name: str) -> tuple[list[str], str] | None:
 
 
 def _safe_part(part: str) -> str:
-    """A part of a path without odd characters, of a length that every file system takes; empty if nothing is left."""
-    part = _ODD.sub("_", part).strip(". ").encode()[:_PART_BYTES].decode(errors="ignore").rstrip(". ")
-    return os.fsdecode((f"_{part}" if DEVICES.fullmatch(part) else part).encode())  # UTF-8 on the disk, whatever the locale says of names
+    """A part of a path without odd characters, of a length that every file system takes.
+
+    Empty if nothing is left.
+    """
+    part = (
+        _ODD.sub("_", part).strip(". ").encode()[:_PART_BYTES].decode(errors="ignore").rstrip(". ")
+    )
+    return os.fsdecode(
+        (f"_{part}" if DEVICES.fullmatch(part) else part).encode()
+    )  # UTF-8 on the disk, whatever the locale says of names
 
 
-def write_array(path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]) -> None:
+def write_array(
+    path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]
+) -> None:
     """Writes an .npy file piece by piece; it appears under its name when it is whole.
 
     Args:
@@ -210,7 +261,11 @@ def write_array(path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+            header = {
+                "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                "fortran_order": False,
+                "shape": shape,
+            }
             np.lib.format.write_array_header_1_0(file, header)
             for piece in pieces:
                 file.write(np.ascontiguousarray(piece, dtype).data)

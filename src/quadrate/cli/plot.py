@@ -24,13 +24,16 @@ def plot(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Draws the trade-off of one or more evaluated runs as one figure; of invariant ones on images, accuracy against bits on disk.
+    """Draws the trade-off of one or more evaluated runs as one figure.
+
+    Of invariant ones on images, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
         output: The picture to write; PNG, PDF or SVG by its ending.
         overwrite: Replace the picture if it is there.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     path = output_file(output, FIGURES, overwrite)
@@ -38,7 +41,9 @@ def plot(
         raise QuadrateError("name at least one run folder to plot")
     invariant = [run for run in runs if is_point_run(run)]
     if invariant and len(invariant) < len(runs):
-        raise QuadrateError(f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart")
+        raise QuadrateError(
+            f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart"
+        )
     with naming(*runs):
         if invariant:
             from quadrate.experiments.reports.invariant_tables import plot_tables

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 
 from quadrate.codecs import codec_file
@@ -32,7 +38,11 @@ def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] |
     found: tuple[str, Codec] | None = None
     for name, path in codec_file.zoo().items():
         codec = Codec.load(path)
-        if reads(codec, header) and layers in (None, len(codec.models)) and (found is None or len(codec.models) > len(found[1].models)):
+        if (
+            reads(codec, header)
+            and layers in (None, len(codec.models))
+            and (found is None or len(codec.models) > len(found[1].models))
+        ):
             found = name, codec
     return found
 
@@ -40,11 +50,17 @@ def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] |
 def reads(codec: AnyCodec, header: Header) -> bool:
     """Whether a codec reads a file's layers, or the first of them."""
     theirs = tuple(layer.identity for layer in header.layers)
-    return bool(codec.models) and codec.identities == theirs[: len(codec.models)] and tuple(codec.shape) == tuple(header.shape)
+    return (
+        bool(codec.models)
+        and codec.identities == theirs[: len(codec.models)]
+        and tuple(codec.shape) == tuple(header.shape)
+    )
 
 
 def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCodec:
-    """The codec of a name, or else the one in the package that reads a file; if so many layers are wanted, the codec of these.
+    """The codec of a name, or else the one in the package that reads a file.
+
+    If so many layers are wanted, the codec of these.
 
     Raises:
         QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
@@ -56,22 +72,29 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
         codec = open_codec(name)
         if layers is not None and len(codec.models) != layers:
             raise QuadrateError(
-                f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers {layers} needs the codec of the first {layers} alone, "
-                "which `quadrate export RUN --stage STAGE` makes"
+                f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers"
+                f" {layers} needs the codec of the first {layers} alone, which `quadrate export RUN"
+                " --stage STAGE` makes"
             )
         return codec
     found = find_codec(header, layers)
     if found is None:
         wanted = header.layers[0].identity.hex()
         part = "it" if layers is None else f"its first {count_of(layers, 'layer')} alone"
-        raise QuadrateError(f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the codec that wrote it with --codec")
+        raise QuadrateError(
+            f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the"
+            " codec that wrote it with --codec"
+        )
     return found[1]
 
 
 def check_layers(layers: int | None, header: Header, file: Path) -> None:
     """Raises a QuadrateError unless a file has as many layers as are asked for."""
     if layers is not None and not 1 <= layers <= len(header.layers):
-        raise QuadrateError(f"{file} has {count_of(len(header.layers), 'layer')}; --layers takes 1 to {len(header.layers)}, got {layers}")
+        raise QuadrateError(
+            f"{file} has {count_of(len(header.layers), 'layer')}; --layers takes 1 to"
+            f" {len(header.layers)}, got {layers}"
+        )
 
 
 def count_of(number: int, noun: str) -> str:
@@ -93,7 +116,14 @@ def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
     if not console.is_terminal:
         yield from pieces
         return
-    columns = (TextColumn(title), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn(title),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total)
         for piece in pieces:

@@ -20,13 +20,16 @@ def report(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Makes one HTML page of evaluated runs, to be read without a network: charts to explore, pictures, tables, findings, settings.
+    """Makes one HTML page of evaluated runs, to be read without a network.
+
+    Charts to explore, pictures, tables, findings, settings.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.
         output: The page to write, whose name ends in .html.
         overwrite: Replace the page if it is there.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     path = output_file(output, (".html", ".htm"), overwrite)

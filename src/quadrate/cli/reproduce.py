@@ -32,22 +32,28 @@ def reproduce(
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
 ) -> None:
-    """Reproduces a published experiment from end to end: trains, evaluates, and says which of the paper's claims hold.
+    """Reproduces a published experiment from end to end.
 
-    Into the run's folder go the table, the findings, the figure and the verdicts. The same command goes on where it was interrupted.
+    Trains, evaluates, and says which of the paper's claims hold.
+
+    Into the run's folder go the table, the findings, the figure and the verdicts. The same command
+    goes on where it was interrupted.
 
     Args:
         name: An experiment that `quadrate recipes` lists.
         networks: The recipe's own, or the published ones.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
-        seeds: Seeds for each point, in place of the recipe's; an interval takes two at least. What was trained for fewer is taken over.
+        seeds: Seeds for each point, in place of the recipe's; an interval takes two at least. What
+            was trained for fewer is taken over.
         epochs: Passes over the data, for a quick look.
         data: Another data set, or a folder of labelled images, in place of the recipe's.
         device: cpu or cuda.
         runs: Where run folders live.
         workers: Processes at most; by default one a core.
-        part: Some of the recipe's points, or other settings; claims that need the others stay undecided.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        part: Some of the recipe's points, or other settings; claims that need the others stay
+            undecided.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
@@ -60,7 +66,9 @@ def reproduce(
         print(f"\n{name} decides no published claim.")
         return
     path = reproduction.folder / "verdicts.md"
-    write_text(path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n")
+    write_text(
+        path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n"
+    )
     print()
     for verdict in verdicts:
         print(verdict.line)

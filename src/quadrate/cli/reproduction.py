@@ -1,4 +1,7 @@
-"""What `quadrate reproduce` runs: an experiment of any kind, by its name and the options that change it."""
+"""What `quadrate reproduce` runs.
+
+An experiment of any kind, by its name and the options that change it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
-from quadrate.cli.steps import adapted, adapted_points, evaluate_points, evaluate_run, for_data, train_points, train_run
+from quadrate.cli.steps import (
+    adapted,
+    adapted_points,
+    evaluate_points,
+    evaluate_run,
+    for_data,
+    train_points,
+    train_run,
+)
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import Verdict, decide_run
 from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
@@ -32,15 +43,27 @@ class Options:
 
     def command(self, name: str) -> str:
         """The command that measures the same again, without what says only where."""
-        chosen = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in ("device", "runs", "part", "module")}
-        words = [word for option, value in chosen.items() if value != getattr(Options, option) for word in (f"--{option}", str(value))]
+        chosen = {
+            option.name: getattr(self, option.name)
+            for option in fields(self)
+            if option.name not in ("device", "runs", "part", "module")
+        }
+        words = [
+            word
+            for option, value in chosen.items()
+            if value != getattr(Options, option)
+            for word in (f"--{option}", str(value))
+        ]
         words += self.part.words
         words += [word for path in self.module for word in ("--module", path)]
         return shlex.join(["quadrate", "reproduce", name, *words])
 
 
 class Reproduction(Protocol):
-    """An experiment in its folder; training and evaluation go on where they were interrupted, and show what they do."""
+    """An experiment in its folder.
+
+    Training and evaluation go on where they were interrupted, and show what they do.
+    """
 
     @property
     def folder(self) -> Path:
@@ -52,7 +75,10 @@ class Reproduction(Protocol):
         ...
 
     def evaluate(self, workers: int | None) -> None:
-        """Scores what is not scored yet; writes results.csv and what else there is to see into the folder."""
+        """Scores what is not scored yet.
+
+        Writes results.csv and what else there is to see into the folder.
+        """
         ...
 
     def verdicts(self, command: str) -> list[Verdict]:
@@ -67,7 +93,9 @@ class RecipeReproduction:
         recipe = find_recipe(name, options.grid)
         family = None if options.networks == "default" else options.networks
         changed = adapted(recipe, options.data, family, epochs=options.epochs)
-        changed = options.part.of(changed if options.seeds is None else with_seeds(changed, options.seeds))
+        changed = options.part.of(
+            changed if options.seeds is None else with_seeds(changed, options.seeds)
+        )
         self._run = Run(for_data(recipe, changed, family), options.runs, device=options.device)
 
     @property
@@ -84,7 +112,10 @@ class RecipeReproduction:
         evaluate_run(self._run, workers)
 
     def verdicts(self, command: str) -> list[Verdict]:
-        """By the claims of the recipe, whatever the data; on other data than the paper's, those about published numbers are left out."""
+        """By the claims of the recipe, whatever the data.
+
+        On other data than the paper's, those about published numbers are left out.
+        """
         _, rows = read_results(self.folder)
         return decide_run(self._run.recipe.name, self._run.recipe.source, rows, command)
 
@@ -94,8 +125,13 @@ class PointReproduction:
 
     def __init__(self, name: str, options: Options) -> None:
         if options.part.words:
-            raise QuadrateError(f"{name} is trained as a whole, with its own settings; leave {options.part.words[0]} out")
-        recipe = adapted_points(name, options.data, options.seeds, options.grid, options.networks, options.epochs)
+            raise QuadrateError(
+                f"{name} is trained as a whole, with its own settings; leave"
+                f" {options.part.words[0]} out"
+            )
+        recipe = adapted_points(
+            name, options.data, options.seeds, options.grid, options.networks, options.epochs
+        )
         self._run = run_of(recipe, options.runs, options.device)
 
     @property
@@ -113,13 +149,23 @@ class PointReproduction:
 
     def verdicts(self, command: str) -> list[Verdict]:
         """By the claims of the recipe."""
-        return decide_run(self._run.recipe.name, getattr(self._run.recipe, "source", ""), self._run.results(), command)
+        return decide_run(
+            self._run.recipe.name,
+            getattr(self._run.recipe, "source", ""),
+            self._run.results(),
+            command,
+        )
 
 
 def find_reproduction(name: str, options: Options) -> Reproduction:
     """The experiment of that name.
 
     Raises:
-        QuadrateError: If there is none, an option does not fit it, or data, a judge or the device are missing.
+        QuadrateError: If there is none, an option does not fit it, or data, a judge or the device
+            are missing.
     """
-    return PointReproduction(name, options) if POINT_RECIPES.knows(name) else RecipeReproduction(name, options)
+    return (
+        PointReproduction(name, options)
+        if POINT_RECIPES.knows(name)
+        else RecipeReproduction(name, options)
+    )

@@ -1,4 +1,7 @@
-"""What the command line makes of Ctrl-C, of a terminal that is closed, and of being asked to end: it cleans up, and says so in one line."""
+"""What the command line makes of Ctrl-C, of a terminal that is closed, and of being asked to end.
+
+It cleans up, and says so in one line.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,17 @@ _PATIENCE_SECONDS = 2.0  # that cleaning up may take before a second signal ends
 
 
 class Interruptions:
-    """While it is entered, the first signal that asks to end raises KeyboardInterrupt, so that whatever runs cleans up behind it.
+    """While it is entered, the first signal that asks to end raises KeyboardInterrupt, so that
+    whatever runs cleans up behind it.
 
-    Further ones are ignored for two seconds, in which cleaning up must not be disturbed, and then end the process at once. Signals that are ignored
-    when it begins (nohup, jobs in the background) stay ignored.
+    Further ones are ignored for two seconds, in which cleaning up must not be disturbed, and then
+    end the process at once. Signals that are ignored when it begins (nohup, jobs in the background)
+    stay ignored.
 
     Args:
-        own: Whether the process is the command line's own. Then a signal during the imports, when there is nothing to clean up, ends it at once:
-            an exception could be lost in an import. And what comes after the end kills it without a word.
+        own: Whether the process is the command line's own. Then a signal during the imports, when
+            there is nothing to clean up, ends it at once: an exception could be lost in an import.
+            And what comes after the end kills it without a word.
 
     Attributes:
         number: The first signal that came, None if none did.
@@ -47,7 +53,12 @@ class Interruptions:
                     self._before[number] = signal.signal(number, self._come)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if self._own else handler)
 

@@ -1,4 +1,7 @@
-"""What `train`, `evaluate` and `reproduce` have in common: a recipe as the options change it, and the two steps of a run."""
+"""What `train`, `evaluate` and `reproduce` have in common.
+
+A recipe as the options change it, and the two steps of a run.
+"""
 
 from __future__ import annotations
 
@@ -24,35 +27,55 @@ from quadrate.training.batch_size import fitting_batch
 from quadrate.training.stages import Execution
 
 
-def adapted(recipe: Recipe, data: str | None = None, family: str | None = None, judge: str | None = None, epochs: int | None = None) -> Recipe:
+def adapted(
+    recipe: Recipe,
+    data: str | None = None,
+    family: str | None = None,
+    judge: str | None = None,
+    epochs: int | None = None,
+) -> Recipe:
     """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
     if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
-    recipe = replace(recipe, family=recipe.family if family is None else family, judge=recipe.judge if judge is None else judge)
+    recipe = replace(
+        recipe,
+        family=recipe.family if family is None else family,
+        judge=recipe.judge if judge is None else judge,
+    )
     return recipe if epochs is None else with_epochs(recipe, epochs)
 
 
-def fitted(recipe: Recipe, shape: Sequence[int], family: str | None = None, judge: str | None = None) -> Recipe:
-    """A recipe for other data with networks and judges that fit images of a shape (C, H, W), where none are asked for.
+def fitted(
+    recipe: Recipe, shape: Sequence[int], family: str | None = None, judge: str | None = None
+) -> Recipe:
+    """A recipe for other data with networks and judges that fit images of a shape (C, H, W), where
+    none are asked for.
 
-    A judge that was published for the recipe's data knows its classes only, and networks for gray images see little in colours.
+    A judge that was published for the recipe's data knows its classes only, and networks for gray
+    images see little in colours.
     """
     channels, height, width = shape
     large, colour = min(height, width) >= 8, channels == 3
     own = recipe.family if recipe.family not in ("compact", "compact-colour") else "compact"
     ours = recipe.family in FAMILIES.built_in  # what the user registered is his to choose
-    fitting = "compact-colour" if ours and colour and large and height % 2 == width % 2 == 0 else own
+    fitting = (
+        "compact-colour" if ours and colour and large and height % 2 == width % 2 == 0 else own
+    )
     judges = (recipe.judge, recipe.independent_judge)
     if colour != (recipe.family == "compact-colour") or not large:
-        judges = ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
+        judges = (
+            ("conv", "residual") if colour and large else ("dense", "conv" if large else "dense")
+        )
     elif not CLASSIFIERS.knows(recipe.judge):
         judges = ("conv" if colour else "dense", recipe.independent_judge)
     family, judge = fitting if family is None else family, judges[0] if judge is None else judge
     return replace(recipe, family=family, judge=judge, independent_judge=judges[1])
 
 
-def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None) -> Recipe:
+def for_data(
+    recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None
+) -> Recipe:
     """The changed recipe, with networks, judges and batches that fit its data if these are others than the recipe's; says which it chose."""
     if changed.source == recipe.source:
         return changed
@@ -60,18 +83,30 @@ def for_data(recipe: Recipe, changed: Recipe, family: str | None = None, judge: 
     chosen = fitted(changed, source.shape, family, judge)
     if chosen != changed:
         size = "x".join(map(str, source.shape))
-        print(f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge {chosen.independent_judge}")
+        print(
+            f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge"
+            f" {chosen.independent_judge}"
+        )
     asked = {stage.name: stage.training.batch for stage in recipe.stages}
     stages = tuple(
-        _with_fitting_batch(stage, len(source.train)) if stage.training.batch == asked.get(stage.name) else stage for stage in chosen.stages
+        (
+            _with_fitting_batch(stage, len(source.train))
+            if stage.training.batch == asked.get(stage.name)
+            else stage
+        )
+        for stage in chosen.stages
     )
-    for batch in {stage.training.batch for stage in stages} - {stage.training.batch for stage in chosen.stages}:
+    for batch in {stage.training.batch for stage in stages} - {
+        stage.training.batch for stage in chosen.stages
+    }:
         print(f"for {len(source.train)} training images: batches of {batch}")
     return replace(chosen, stages=stages)
 
 
 def _with_fitting_batch(stage: Stage, count: int) -> Stage:
-    return replace(stage, training=replace(stage.training, batch=fitting_batch(stage.training.batch, count)))
+    return replace(
+        stage, training=replace(stage.training, batch=fitting_batch(stage.training.batch, count))
+    )
 
 
 def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
@@ -80,7 +115,12 @@ def train_run(run: Run, execution: Execution = "auto", workers: int | None = Non
 
 
 def adapted_points(
-    name: str, data: str | None = None, seeds: int | None = None, grid: str = "thin", networks: str = "default", epochs: int | None = None
+    name: str,
+    data: str | None = None,
+    seeds: int | None = None,
+    grid: str = "thin",
+    networks: str = "default",
+    epochs: int | None = None,
 ) -> PointRecipe:
     """A recipe whose points stand alone, with other images or seeds; None changes nothing.
 
@@ -89,7 +129,10 @@ def adapted_points(
     """
     recipe = POINT_RECIPES[name]()
     if (grid, networks, epochs) != ("thin", "default", None):
-        raise QuadrateError(f"{name} has one grid and its own networks and steps; leave --grid, --networks and --epochs out")
+        raise QuadrateError(
+            f"{name} has one grid and its own networks and steps; leave --grid, --networks and"
+            " --epochs out"
+        )
     if seeds is not None:
         if not isinstance(recipe, InvariantRecipe):
             raise QuadrateError(f"{name} takes no other seeds")
@@ -113,7 +156,11 @@ def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str,
     write_text(run.folder / "findings.md", findings + "\n")
     pictures = draw_points(run, rows)
     print(findings)
-    print(f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures), sep="\n")
+    print(
+        f"table:    {run.folder / 'results.csv'}",
+        *(f"picture:  {path}" for path in pictures),
+        sep="\n",
+    )
     return rows
 
 
@@ -125,9 +172,16 @@ def evaluate_run(run: Run, workers: int | None = None, quick: bool = False) -> l
     plot_run(run.recipe.name, rows, figure)
     complete = len(rows) == sum(len(stage.points) for stage in run.recipe.stages)
     try:
-        findings = findings_markdown(run.recipe.name, rows) if complete else "Some points are not trained yet, so there are no findings yet."
+        findings = (
+            findings_markdown(run.recipe.name, rows)
+            if complete
+            else "Some points are not trained yet, so there are no findings yet."
+        )
     except QuadrateError as error:  # of a part of a recipe
         findings = f"No findings: {error}."
     write_text(run.folder / "findings.md", findings)
-    print(f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings: {run.folder / 'findings.md'}\nfigure:   {figure}")
+    print(
+        f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings:"
+        f" {run.folder / 'findings.md'}\nfigure:   {figure}"
+    )
     return rows

@@ -19,20 +19,38 @@ from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.cli.theory_sources import Sources
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.experiments.reports.theory_figures import contours_figure, quantity_label, source_label, source_noise_figure, sweep_figure
+from quadrate.experiments.reports.theory_figures import (
+    contours_figure,
+    quantity_label,
+    source_label,
+    source_noise_figure,
+    sweep_figure,
+)
 from quadrate.theory import ConvergenceWarning, Source, classification, distortion, rate
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.units import Divergence, Unit
 
 _Solvable = Literal["rate", "distortion", "classification"]
 _Constraint = Literal["rate", "distortion", "perception", "classification"]
-_SOLVERS: dict[str, Callable[..., float | FloatArray]] = {"rate": rate, "distortion": distortion, "classification": classification}
+_SOLVERS: dict[str, Callable[..., float | FloatArray]] = {
+    "rate": rate,
+    "distortion": distortion,
+    "classification": classification,
+}
 
 
 _LargestRate = Annotated[float, tyro.conf.arg(help="The largest rate.")]
-_LargestDistortion = Annotated[float, tyro.conf.arg(help="The largest distortion: MSE, Hamming, or by the source's own matrix.")]
-_LargestPerception = Annotated[float, tyro.conf.arg(help="The largest divergence of the output's distribution from the source's.")]
-_LargestClassification = Annotated[float, tyro.conf.arg(help="The largest entropy of the label given the output.")]
+_LargestDistortion = Annotated[
+    float,
+    tyro.conf.arg(help="The largest distortion: MSE, Hamming, or by the source's own matrix."),
+]
+_LargestPerception = Annotated[
+    float,
+    tyro.conf.arg(help="The largest divergence of the output's distribution from the source's."),
+]
+_LargestClassification = Annotated[
+    float, tyro.conf.arg(help="The largest entropy of the label given the output.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +59,8 @@ class _Question:
 
     Attributes:
         source: What is coded.
-        divergence: Measure of perception, as far as the source has it; w2 is the squared 2-Wasserstein distance, tv total variation.
+        divergence: Measure of perception, as far as the source has it; w2 is the squared
+            2-Wasserstein distance, tv total variation.
         unit: Of rates and of the classification, and of a KL divergence.
         common_randomness: Rate of the randomness that encoder and decoder share; inf: enough of it.
         classifier_sees_randomness: Whether the classifier is given that randomness as well.
@@ -53,8 +72,13 @@ class _Question:
     common_randomness: float = math.inf
     classifier_sees_randomness: bool = False
 
-    def _answer(self, source: Source, of: _Solvable, **constraints: ArrayLike) -> float | FloatArray:
-        options = {name: getattr(self, name) for name in ("divergence", "unit", "common_randomness", "classifier_sees_randomness")}
+    def _answer(
+        self, source: Source, of: _Solvable, **constraints: ArrayLike
+    ) -> float | FloatArray:
+        options = {
+            name: getattr(self, name)
+            for name in ("divergence", "unit", "common_randomness", "classifier_sees_randomness")
+        }
         return _SOLVERS[of](source, **constraints, **options)
 
     def _print(self, of: _Solvable, **constraints: float) -> None:
@@ -70,7 +94,12 @@ class _Rate(_Question):
     classification: _LargestClassification = math.inf
 
     def run(self) -> None:
-        self._print("rate", distortion=self.distortion, perception=self.perception, classification=self.classification)
+        self._print(
+            "rate",
+            distortion=self.distortion,
+            perception=self.perception,
+            classification=self.classification,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +111,29 @@ class _Distortion(_Question):
     classification: _LargestClassification = math.inf
 
     def run(self) -> None:
-        self._print("distortion", rate=self.rate, perception=self.perception, classification=self.classification)
+        self._print(
+            "distortion",
+            rate=self.rate,
+            perception=self.perception,
+            classification=self.classification,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Classification(_Question):
-    """Prints the least entropy of the label given the output of any codec of a rate; inf where there is none."""
+    """Prints the least entropy of the label given the output of any codec of a rate.
+
+    Inf where there is none.
+    """
 
     rate: _LargestRate
     distortion: _LargestDistortion = math.inf
     perception: _LargestPerception = math.inf
 
     def run(self) -> None:
-        self._print("classification", rate=self.rate, distortion=self.distortion, perception=self.perception)
+        self._print(
+            "classification", rate=self.rate, distortion=self.distortion, perception=self.perception
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +143,8 @@ class _Sweep(_Question):
     Attributes:
         of: What is minimized.
         points: Values of what varies, evenly spaced.
-        output: A .csv file, or a picture that ends in .png, .pdf or .svg; None: CSV on the terminal.
+        output: A .csv file, or a picture that ends in .png, .pdf or .svg; None: CSV on the
+            terminal.
         overwrite: Replace the file if it is there.
     """
 
@@ -117,8 +157,14 @@ class _Sweep(_Question):
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     overwrite: bool = False
 
-    def _sweep(self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]) -> None:
-        output = None if self.output is None else output_file(self.output, (".csv", *FIGURES), self.overwrite)
+    def _sweep(
+        self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]
+    ) -> None:
+        output = (
+            None
+            if self.output is None
+            else output_file(self.output, (".csv", *FIGURES), self.overwrite)
+        )
         grids = [_grid(start, stop, self.points) for start, stop in zip(starts, stops, strict=True)]
         fixed = self._fixed(names)
         swept = dict(zip(names, np.meshgrid(*grids, indexing="ij"), strict=True))
@@ -126,36 +172,64 @@ class _Sweep(_Question):
         values = np.asarray(self._answer(source, self.of, **fixed, **swept))
         quantities = (*names, self.of)
         if output is not None and output.suffix.lower() in FIGURES:
-            labels = [quantity_label(quantity, source, self.divergence, self.unit) for quantity in quantities]
-            under = " and ".join(self._bound(name, value) for name, value in fixed.items() if value < math.inf)
+            labels = [
+                quantity_label(quantity, source, self.divergence, self.unit)
+                for quantity in quantities
+            ]
+            under = " and ".join(
+                self._bound(name, value) for name, value in fixed.items() if value < math.inf
+            )
             title = f"Least {labels[-1]} of any codec{' under ' + under if under else ''}."
             caption = source_label(source) + self._randomness()
-            sweep_figure(grids, values, labels, textwrap.fill(title, 62), output, textwrap.fill(caption, 80))
+            sweep_figure(
+                grids, values, labels, textwrap.fill(title, 62), output, textwrap.fill(caption, 80)
+            )
             print(f"figure: {output}")
         else:
             header = [_column(quantity, self.divergence, self.unit) for quantity in quantities]
             rows = zip(*(array.ravel() for array in (*swept.values(), values)), strict=True)
-            table = "".join(",".join(line) + "\n" for line in [header, *([_digits(number) for number in row] for row in rows)])
+            table = "".join(
+                ",".join(line) + "\n"
+                for line in [header, *([_digits(number) for number in row] for row in rows)]
+            )
             _write_table(table, output)
 
     def _bound(self, name: str, value: float) -> str:
         """A constraint with its unit, in one piece."""
-        in_units = name in ("rate", "classification") or (name == "perception" and self.divergence == "kl")
-        return f"{name} ≤ {value:g}{' ' + self.unit if in_units else ''}".replace(" ", "\N{NO-BREAK SPACE}")
+        in_units = name in ("rate", "classification") or (
+            name == "perception" and self.divergence == "kl"
+        )
+        return f"{name} ≤ {value:g}{' ' + self.unit if in_units else ''}".replace(
+            " ", "\N{NO-BREAK SPACE}"
+        )
 
     def _randomness(self) -> str:
         """What is said of the common randomness where it is not just there."""
-        limited = f"; common randomness of {self.common_randomness:g} {self.unit}" if self.common_randomness < math.inf else ""
-        return limited + ("; the classifier sees the common randomness" if self.classifier_sees_randomness else "")
+        limited = (
+            f"; common randomness of {self.common_randomness:g} {self.unit}"
+            if self.common_randomness < math.inf
+            else ""
+        )
+        return limited + (
+            "; the classifier sees the common randomness" if self.classifier_sees_randomness else ""
+        )
 
     def _fixed(self, names: Sequence[_Constraint]) -> dict[str, float]:
         """The constraints that neither vary nor are asked for."""
         if len({self.of, *names}) < 1 + len(names):
-            raise ValueError(f"--vary must name quantities that differ, none of them {self.of}, which is asked for; got {' '.join(names)}")
-        constraints: dict[str, float] = {name: getattr(self, name) for name in get_args(_Constraint)}
+            raise ValueError(
+                f"--vary must name quantities that differ, none of them {self.of}, which is asked"
+                f" for; got {' '.join(names)}"
+            )
+        constraints: dict[str, float] = {
+            name: getattr(self, name) for name in get_args(_Constraint)
+        }
         for name in (self.of, *names):
             if constraints.pop(name) != math.inf:
-                raise ValueError(f"--{name} must be left out where {name} {'is asked for' if name == self.of else 'varies'}")
+                raise ValueError(
+                    f"--{name} must be left out where {name}"
+                    f" {'is asked for' if name == self.of else 'varies'}"
+                )
         return constraints
 
 
@@ -197,7 +271,8 @@ class _Surface(_Sweep):
 
 @dataclass(frozen=True, kw_only=True)
 class _Contours:
-    """Draws the contours of R(D,C) and R(P,C) of a Gaussian source, as the RDPC paper does, and R(P,C) of a binary one.
+    """Draws the contours of R(D,C) and R(P,C) of a Gaussian source, as the RDPC paper does, and
+    R(P,C) of a binary one.
 
     Attributes:
         output: The picture to write; PNG, PDF or SVG by its ending.
@@ -251,7 +326,10 @@ _FLAT = (
 
 
 def theory(verb: Annotated[_Verbs, *_FLAT]) -> None:
-    """What any codec needs at least: a number, a curve or a surface of the rate function, and two figures."""
+    """What any codec needs at least.
+
+    A number, a curve or a surface of the rate function, and two figures.
+    """
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -275,7 +353,9 @@ def _grid(start: float, stop: float, points: int) -> FloatArray:
 def _column(quantity: _Constraint, divergence: str, unit: str) -> str:
     """A column's name with its unit: perception_kl_bits."""
     measure = f"_{divergence}" if quantity == "perception" else ""
-    in_units = quantity in ("rate", "classification") or (quantity == "perception" and divergence == "kl")
+    in_units = quantity in ("rate", "classification") or (
+        quantity == "perception" and divergence == "kl"
+    )
     return f"{quantity}{measure}{f'_{unit}' if in_units else ''}"
 
 

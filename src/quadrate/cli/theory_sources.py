@@ -16,7 +16,16 @@ from quadrate.core.array_file import array_names, read_array
 from quadrate.core.files import exists, read_bytes
 from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
-from quadrate.theory import AlignedLabels, Bernoulli, Discrete, OneShotBernoulli, ScalarGaussian, ScalarLabel, Source, VectorGaussian
+from quadrate.theory import (
+    AlignedLabels,
+    Bernoulli,
+    Discrete,
+    OneShotBernoulli,
+    ScalarGaussian,
+    ScalarLabel,
+    Source,
+    VectorGaussian,
+)
 from quadrate.theory.channels import FloatArray
 
 _ARRAYS = ("pmf", "distortion", "label_channel", "classifier")
@@ -41,7 +50,9 @@ class _Gaussian:
     noise_variance: float = 0.0
 
     def make(self) -> Source:
-        return ScalarGaussian(self.variance, self.label_variance, self.correlation, self.noise_variance)
+        return ScalarGaussian(
+            self.variance, self.label_variance, self.correlation, self.noise_variance
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +91,9 @@ class _OneShotBernoulli:
 
 @dataclass(frozen=True, kw_only=True)
 class _VectorGaussian:
-    """A Gaussian vector X; its label is a vector S_i = gain_i X_i + noise, or a number S = weights'X + noise.
+    """A Gaussian vector X.
+
+    Its label is a vector S_i = gain_i X_i + noise, or a number S = weights'X + noise.
 
     Attributes:
         variances: Variances of independent components, in place of a covariance.
@@ -105,9 +118,12 @@ class _VectorGaussian:
         return VectorGaussian(covariance, self._labels())
 
     def _labels(self) -> AlignedLabels | ScalarLabel | None:
-        vector, scalar = bool(self.gains or self.noises), bool(self.weights) or self.noise is not None
+        vector = bool(self.gains or self.noises)
+        scalar = bool(self.weights) or self.noise is not None
         if vector and scalar:
-            raise ValueError("a vector-gaussian has one label: --gains and --noises, or --weights and --noise")
+            raise ValueError(
+                "a vector-gaussian has one label: --gains and --noises, or --weights and --noise"
+            )
         if vector:
             return AlignedLabels(np.array(self.gains), np.array(self.noises))
         if not scalar:
@@ -122,15 +138,17 @@ class _Discrete:
     """Any source with a finite alphabet.
 
     Attributes:
-        arrays: An .npz file, or a folder of .csv or .npy files, with the arrays pmf and distortion, and label_channel and classifier
-            where there are such.
+        arrays: An .npz file, or a folder of .csv or .npy files, with the arrays pmf and distortion,
+            and label_channel and classifier where there are such.
     """
 
     arrays: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ARRAYS")]
 
     def make(self) -> Source:
         found = _arrays(self.arrays)
-        if found["pmf"].ndim == 2 and 1 in found["pmf"].shape:  # a .csv file knows rows and columns only
+        if (
+            found["pmf"].ndim == 2 and 1 in found["pmf"].shape
+        ):  # a .csv file knows rows and columns only
             found["pmf"] = found["pmf"].ravel()
         return Discrete(**found)
 
@@ -148,24 +166,36 @@ def _arrays(path: Path) -> dict[str, FloatArray]:
     """The arrays of an .npz file, or of a folder's .csv and .npy files, by their names.
 
     Raises:
-        QuadrateError: If there is no such file or folder, something in it cannot be read, or it holds other arrays than a source has.
+        QuadrateError: If there is no such file or folder, something in it cannot be read, or it
+            holds other arrays than a source has.
     """
     if exists(path) and path.is_dir():
         with _readable(path):
-            files = {file.stem: file for file in sorted(path.iterdir()) if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")}
+            files = {
+                file.stem: file
+                for file in sorted(path.iterdir())
+                if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")
+            }
         found = {name: _array(file) for name, file in files.items()}
     else:
         with _readable(path):
             _check_size(path)
-            found = {name: _numbers(read_array(path, name, _MOST_BYTES)) for name in array_names(path)}
+            found = {
+                name: _numbers(read_array(path, name, _MOST_BYTES)) for name in array_names(path)
+            }
     _check_names(path, list(found))
     return found
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
     if not {"pmf", "distortion"} <= set(names) <= set(_ARRAYS):
-        held = ", ".join(name if is_printable(name) else ascii(name) for name in names[:20]) or "none"
-        raise QuadrateError(f"{path} must hold the arrays pmf and distortion, and may hold label_channel and classifier; it holds {held}")
+        held = (
+            ", ".join(name if is_printable(name) else ascii(name) for name in names[:20]) or "none"
+        )
+        raise QuadrateError(
+            f"{path} must hold the arrays pmf and distortion, and may hold label_channel and"
+            f" classifier; it holds {held}"
+        )
 
 
 def _array(path: Path) -> FloatArray:
@@ -178,7 +208,14 @@ def _array(path: Path) -> FloatArray:
         _check_size(path)
         if path.suffix == ".npy":
             return _numbers(read_array(path, most_bytes=_MOST_BYTES))
-        return np.array([line.split(",") for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()], dtype=np.float64)
+        return np.array(
+            [
+                line.split(",")
+                for line in read_bytes(path).decode("utf-8-sig").splitlines()
+                if line.strip()
+            ],
+            dtype=np.float64,
+        )
 
 
 def _numbers(array: NDArray[Any]) -> FloatArray:
@@ -192,16 +229,24 @@ def _check_size(path: Path) -> None:
     if not exists(path):
         raise QuadrateError(f"no such file: {path}")
     if path.stat().st_size > _MOST_BYTES:
-        raise QuadrateError(f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take")
+        raise QuadrateError(
+            f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take"
+        )
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with a file of numbers into one line: NumPy's readers raise a dozen kinds of exception on damaged files."""
+    """Turns whatever goes wrong with a file of numbers into one line.
+
+    NumPy's readers raise a dozen kinds of exception on damaged files.
+    """
     try:
         yield
     except QuadrateError:
         raise
     except (OSError, ValueError, TypeError):
         name = path if is_printable(str(path)) and len(str(path)) < 300 else ascii(str(path)[:80])
-        raise QuadrateError(f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or NumPy's .npy or .npz") from None
+        raise QuadrateError(
+            f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or"
+            " NumPy's .npy or .npz"
+        ) from None

@@ -42,28 +42,35 @@ def train(
     Args:
         recipe: A name that `quadrate recipes` lists.
         grid: Weights and settings that two cores finish (thin), or the paper's (published).
-        data: Another data set, or a folder of images, in place of the recipe's; points with lambda_c > 0 take class folders.
-        family: Other networks: ours (compact), ours for colour (compact-colour), the published ones (paper), or registered ones. With other data,
-            those of ours that fit by default.
-        judge: Another classifier in the loss: conv, dense, residual, paper, a registered one, or the path of a judge or checkpoint. With other data,
-            one that fits by default.
+        data: Another data set, or a folder of images, in place of the recipe's; points with
+            lambda_c > 0 take class folders.
+        family: Other networks: ours (compact), ours for colour (compact-colour), the published ones
+            (paper), or registered ones. With other data, those of ours that fit by default.
+        judge: Another classifier in the loss: conv, dense, residual, paper, a registered one, or
+            the path of a judge or checkpoint. With other data, one that fits by default.
         term: A registered loss of your own and its weight; may be given several times.
         seeds: Seeds for each point, in place of the recipe's.
         epochs: Passes over the data, for a quick look.
         runs: Where run folders live.
         device: cpu or cuda.
-        execution: How points run: stacked as one program (the default on a GPU), spread over processes (the default on a CPU), or one by one.
+        execution: How points run: stacked as one program (the default on a GPU), spread over
+            processes (the default on a CPU), or one by one.
         workers: Processes at most; by default one a core.
         part: Some of the recipe's points, or other settings.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     if POINT_RECIPES.knows(recipe):
         if family or judge or term or execution != "auto":
             own = "has its own networks and loss, no judge, and runs a point a process"
-            raise QuadrateError(f"{recipe} {own}; leave --family, --judge, --term and --execution out")
+            raise QuadrateError(
+                f"{recipe} {own}; leave --family, --judge, --term and --execution out"
+            )
         if part.words:
-            raise QuadrateError(f"{recipe} is trained as a whole, with its own settings; leave {part.words[0]} out")
+            raise QuadrateError(
+                f"{recipe} is trained as a whole, with its own settings; leave {part.words[0]} out"
+            )
         points = run_of(adapted_points(recipe, data, seeds, grid, epochs=epochs), runs, device)
         train_points(points, workers)
         print(f"trained: {points.folder}\nnext:    quadrate evaluate {points.folder}")

@@ -18,4 +18,7 @@ from quadrate.cli.train import train
 from quadrate.cli.verify import verify
 
 _FILES = (export, compress, decompress, inspect, verify)
-VERBS = {verb.__name__: verb for verb in (recipes, reproduce, train, evaluate, plot, report, judge, demo, theory, *_FILES)}
+VERBS = {
+    verb.__name__: verb
+    for verb in (recipes, reproduce, train, evaluate, plot, report, judge, demo, theory, *_FILES)
+}

@@ -14,7 +14,8 @@ from quadrate.codecs.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
 
-# Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's size, but on what it claims to hold.
+# Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's
+# size, but on what it claims to hold.
 _SYMBOLS = 1 << 24
 _SYMBOLS_PER_BYTE = 1 << 8
 
@@ -27,14 +28,19 @@ def verify(
     all: bool = False,
     module: Modules = (),
 ) -> None:
-    """Checks a whole .quad file: every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is damaged.
+    """Checks a whole .quad file.
+
+    Every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is
+    damaged.
 
     Args:
         file: The .quad file.
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
         layers: Decode the first so many layers alone; by default all that the codec reads.
-        all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of which otherwise as many are decoded.
-        module: A Python file, or the name of a module, that registers what is your own (docs/extending.md); may be given several times.
+        all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of
+            which otherwise as many are decoded.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
     load_plugins(module)
     with Reader(file) as reader:
@@ -49,17 +55,30 @@ def verify(
         holds = f"{reader.samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
     if found is None:
-        checked = "checksums hold; nothing was decoded: no codec in the package reads it, give one with --codec"
+        checked = (
+            "checksums hold; nothing was decoded: no codec in the package reads it, give one with"
+            " --codec"
+        )
     else:
         read, decoded = _decode(file, found[1], layers, all)
-        checked = f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode with {found[0]}"
+        checked = (
+            f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode"
+            f" with {found[0]}"
+        )
         if decoded is not None:
-            checked += f" in the first {decoded} of {chunks} chunks; the others claim too many symbols for the file's bytes: --all decodes them, too"
-    rest = f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
+            checked += (
+                f" in the first {decoded} of {chunks} chunks; the others claim too many symbols for"
+                " the file's bytes: --all decodes them, too"
+            )
+    rest = (
+        f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
+    )
     print(f"{file}: whole: {holds}; {checked}{rest}")
 
 
-def _decode(file: Path, codec: AnyCodec, layers: int | None, everything: bool) -> tuple[int, int | None]:
+def _decode(
+    file: Path, codec: AnyCodec, layers: int | None, everything: bool
+) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
 

@@ -16,10 +16,15 @@ from quadrate.errors import QuadrateError
 from quadrate.sources.source import pixels
 
 Blend = str | Mapping[str, float] | None
-"""Which decoder: its name; weights of several by name; None, where there is one or the first is meant."""
+"""Which decoder: its name.
+
+Weights of several by name; None, where there is one or the first is meant.
+"""
 
 
-_BLOCK = 32  # samples that go through a network side by side: fewer cost time, and more cost one sample alone time
+# samples that go through a network side by side: fewer cost time, and more cost one sample alone
+# time
+_BLOCK = 32
 _BLOCK_NUMBERS = 1 << 24  # and the numbers that they have together
 
 
@@ -28,7 +33,8 @@ class Batch:
     """Images, or features, and what is stored beside them.
 
     Attributes:
-        images: uint8, or floating point in [0, 1], (n, C, H, W), or of gray images (n, H, W); or features, real numbers (n, D); a tensor or an array.
+        images: uint8, or floating point in [0, 1], (n, C, H, W), or of gray images (n, H, W); or
+            features, real numbers (n, D); a tensor or an array.
         labels: Integers (n,), or None.
         names: n texts without control characters, or None.
     """
@@ -41,7 +47,10 @@ class Batch:
         return len(self.images)
 
     def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.images[part], *(None if side is None else side[part] for side in (self.labels, self.names)))
+        return Batch(
+            self.images[part],
+            *(None if side is None else side[part] for side in (self.labels, self.names)),
+        )
 
 
 def of_images(shape: Sequence[int]) -> bool:
@@ -50,7 +59,8 @@ def of_images(shape: Sequence[int]) -> bool:
 
 
 def checked(batch: Batch, shape: Sequence[int]) -> Batch:
-    """A batch whose samples are a tensor or an array of the shape's dimensions, with labels and names for each; nothing is copied.
+    """A batch whose samples are a tensor or an array of the shape's dimensions, with labels and
+    names for each; nothing is copied.
 
     Gray images may come without their channel, (N, H, W).
 
@@ -58,7 +68,11 @@ def checked(batch: Batch, shape: Sequence[int]) -> Batch:
         QuadrateError: If samples have other dimensions, or labels or names are not one for each.
     """
     images, labels, names = batch.images, batch.labels, batch.names
-    noun, what = ("images", "images come as (N, C, H, W)") if of_images(shape) else ("features", "features come as (N, D)")
+    noun, what = (
+        ("images", "images come as (N, C, H, W)")
+        if of_images(shape)
+        else ("features", "features come as (N, D)")
+    )
     if not isinstance(images, Tensor):
         images = _array(images, what)
     if of_images(shape) and shape[0] == 1 and images.ndim == 3:
@@ -68,9 +82,19 @@ def checked(batch: Batch, shape: Sequence[int]) -> Batch:
     if labels is not None:
         labels = _array(labels, "labels are integers")
         if labels.shape != (len(images),) or (labels.dtype.kind not in "iu" and len(labels)):
-            raise QuadrateError(f"labels of {len(images)} {noun} are {len(images)} integers; got {labels.dtype} {labels.shape}")
-    if names is not None and not (isinstance(names, Sequence) and len(names) == len(images) and all(isinstance(name, str) for name in names)):
-        raise QuadrateError(f"names of {len(images)} {noun} are a sequence of {len(images)} texts; got something else, or another number")
+            raise QuadrateError(
+                f"labels of {len(images)} {noun} are {len(images)} integers; got {labels.dtype}"
+                f" {labels.shape}"
+            )
+    if names is not None and not (
+        isinstance(names, Sequence)
+        and len(names) == len(images)
+        and all(isinstance(name, str) for name in names)
+    ):
+        raise QuadrateError(
+            f"names of {len(images)} {noun} are a sequence of {len(images)} texts; got something"
+            " else, or another number"
+        )
     return Batch(images, labels, names)
 
 
@@ -82,16 +106,19 @@ def _array(values: Any, what: str) -> NDArray[Any]:
 
 
 def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Sequence[int]) -> Tensor:
-    """What a network makes of samples (n, …), in blocks of one size, the last one filled up with zeros.
+    """What a network makes of samples (n, …), in blocks of one size, the last one filled up with
+    zeros.
 
-    A matrix product of another size may add up in another order, and even a sigmoid rounds otherwise at the end of a row: so a sample would come out
-    differently alone and in company, by the last bit of a float. Here its numbers are the same in whatever company it comes, on one machine with the
-    same number of threads.
+    A matrix product of another size may add up in another order, and even a sigmoid rounds
+    otherwise at the end of a row: so a sample would come out differently alone and in company, by
+    the last bit of a float. Here its numbers are the same in whatever company it comes, on one
+    machine with the same number of threads.
 
     Args:
         network: In evaluation mode, so that samples of a batch do not know of each other.
         samples: (n, …), on the network's device.
-        shape: A sample's of the codec, by which the size of the blocks goes: large samples go one by one.
+        shape: A sample's of the codec, by which the size of the blocks goes: large samples go one
+            by one.
     """
     size = _BLOCK if _BLOCK * math.prod(shape) <= _BLOCK_NUMBERS else 1
     parts = []
@@ -105,7 +132,8 @@ def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:
     """Batches as one.
 
     Raises:
-        QuadrateError: If some have labels or names and others do not, or samples are not as `tensor_of` wants them.
+        QuadrateError: If some have labels or names and others do not, or samples are not as
+            `tensor_of` wants them.
     """
     if len(batches) == 1:
         return batches[0]
@@ -113,7 +141,9 @@ def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:
         raise QuadrateError("either all batches have labels (or names), or none")
     first = batches[0]
     labels = None if first.labels is None else np.concatenate([batch.labels for batch in batches])
-    names = None if first.names is None else [name for batch in batches for name in batch.names or ()]
+    names = (
+        None if first.names is None else [name for batch in batches for name in batch.names or ()]
+    )
     images = [tensor_of(batch.images, shape) for batch in batches]
     if len({part.dtype for part in images}) > 1:
         images = [pixels(part) if part.dtype == torch.uint8 else part for part in images]
@@ -121,7 +151,9 @@ def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:
 
 
 def tensor_of(samples: Any, shape: Sequence[int]) -> Tensor:
-    """Samples as the codec takes them: images uint8, or float32 in [0, 1]; features float32, or float64 where they come so.
+    """Samples as the codec takes them: images uint8, or float32 in [0, 1].
+
+    Features float32, or float64 where they come so.
 
     Raises:
         QuadrateError: If they are of another type, or images leave [0, 1].
@@ -130,9 +162,14 @@ def tensor_of(samples: Any, shape: Sequence[int]) -> Tensor:
 
 
 def array_of(features: Any) -> Any:
-    """Features whose numbers float32 does not hold as float64, and tensors as arrays; anything else as it is."""
+    """Features whose numbers float32 does not hold as float64, and tensors as arrays.
+
+    Anything else as it is.
+    """
     if isinstance(features, Tensor):
-        narrow = features.is_floating_point() and features.itemsize <= 2  # of which NumPy lacks some types
+        narrow = (
+            features.is_floating_point() and features.itemsize <= 2
+        )  # of which NumPy lacks some types
         features = (features.float() if narrow else features).detach().cpu().numpy()
     if isinstance(features, np.ndarray) and features.dtype.kind in "iu" and features.itemsize >= 4:
         return features.astype(np.float64)
@@ -144,16 +181,28 @@ def _features(features: Any) -> Tensor:
     if features.dtype.kind not in "fiu":
         raise QuadrateError(f"features are real numbers; got {features.dtype}")
     converted = features.astype(np.float64 if features.itemsize > 4 else np.float32, copy=False)
-    return torch.from_numpy(converted if converted.flags.writeable and min(converted.strides, default=0) >= 0 else converted.copy())
+    return torch.from_numpy(
+        converted
+        if converted.flags.writeable and min(converted.strides, default=0) >= 0
+        else converted.copy()
+    )
 
 
 def _images(images: Any) -> Tensor:
-    kind = images.dtype if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
+    kind = (
+        images.dtype if isinstance(images, np.ndarray) else str(images.dtype).removeprefix("torch.")
+    )
     if kind == "uint8":
         return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
     if isinstance(images, np.ndarray) and images.dtype.kind == "f":  # of any width and byte order
         images = torch.from_numpy(images.astype(np.float32 if images.itemsize <= 4 else np.float64))
     # Numbers in float64 are compared as such; the comparison is false for NaN too.
-    if not isinstance(images, Tensor) or not images.is_floating_point() or not bool(((images >= 0) & (images <= 1)).all()):
-        raise QuadrateError(f"images are uint8, or floating point in [0, 1]; got {kind}, or values beyond")
+    if (
+        not isinstance(images, Tensor)
+        or not images.is_floating_point()
+        or not bool(((images >= 0) & (images <= 1)).all())
+    ):
+        raise QuadrateError(
+            f"images are uint8, or floating point in [0, 1]; got {kind}, or values beyond"
+        )
     return images.detach().float()

@@ -51,24 +51,30 @@ class Decoders:
 
 
 class Codec:
-    """Images to symbols and back, by the decoder of your choice; once frozen, to files and back (`quadrate.codecs.quad`).
+    """Images to symbols and back, by the decoder of your choice.
+
+    Once frozen, to files and back (`quadrate.codecs.quad`).
 
     Args:
         family: The networks' family.
         shape: The images' shape (C, H, W).
-        levels: For each encoder the levels of its latent dimensions; the symbols of the encoders stand side by side.
+        levels: For each encoder the levels of its latent dimensions; the symbols of the encoders
+            stand side by side.
         points: The operating point of each decoder by the decoder's name; the first is the default.
-        networks: State dicts by role: "encoder.0", "encoder.1" …, "decoder.NAME" …, and "critic" if there is one.
+        networks: State dicts by role: "encoder.0", "encoder.1" …, "decoder.NAME" …, and "critic" if
+            there is one.
         details: What else a file should say: recipe, source, versions.
         device: Where the networks live.
-        models: For each encoder the frozen tables its symbols are coded under; none before `freeze`.
+        models: For each encoder the frozen tables its symbols are coded under; none before
+            `freeze`.
 
     Attributes:
-        familiarity: How far samples of its source reach, by which `compress` warns of others; `freeze` finds out.
+        familiarity: How far samples of its source reach, by which `compress` warns of others;
+            `freeze` finds out.
 
     Raises:
-        QuadrateError: If there is no such family, a decoder's name cannot be printed, or the weights or tables are not those of the family, the
-            shape and the levels.
+        QuadrateError: If there is no such family, a decoder's name cannot be printed, or the
+            weights or tables are not those of the family, the shape and the levels.
     """
 
     def __init__(
@@ -82,7 +88,10 @@ class Codec:
         device: torch.device | str = "cpu",
         models: Sequence[ContextModel] = (),
     ) -> None:
-        self.family, self.shape, self.points, self.details = find_family(family), shape, dict(points), details or {}
+        self.family = find_family(family)
+        self.shape = shape
+        self.points = dict(points)
+        self.details = details or {}
         for name in self.points:
             check_text("the name of a decoder", name)
         self.stages = [tuple(level) for level in levels]
@@ -90,10 +99,17 @@ class Codec:
         self.device = find_device(device)
         self.quantizer = DitheredQuantizer(self.levels, self.device)
         self.states = networks
-        self.encoders = [self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage))) for i, stage in enumerate(self.stages)]
+        self.encoders = [
+            self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage)))
+            for i, stage in enumerate(self.stages)
+        ]
         build = partial(self.family.decoder, shape, len(self.levels))
         self.decoders = {name: self._network(f"decoder.{name}", build) for name in self.points}
-        self.critic = self._network("critic", partial(self.family.critic, shape)) if "critic" in networks else None
+        self.critic = (
+            self._network("critic", partial(self.family.critic, shape))
+            if "critic" in networks
+            else None
+        )
         self.familiarity: Familiarity | None = None
         self._chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(shape)))
         self.models = tuple(models)
@@ -103,7 +119,10 @@ class Codec:
 
     def __repr__(self) -> str:
         tables = "frozen" if self.models else "not frozen yet"
-        return f"Codec({self.family.name!r}, shape={self.shape}, levels={self.stages}, decoders={list(self.decoders)}, {tables})"
+        return (
+            f"Codec({self.family.name!r}, shape={self.shape}, levels={self.stages},"
+            f" decoders={list(self.decoders)}, {tables})"
+        )
 
     def _network(self, role: str, build: Callable[[], nn.Module]) -> nn.Module:
         """The network of a role with its state."""
@@ -111,7 +130,10 @@ class Codec:
             return filled(build, self.states.get(role, {})).to(self.device)
         except QuadrateError as error:
             size = "x".join(map(str, self.shape))
-            raise QuadrateError(f"the codec's {role} is not that of family {self.family.name!r} for images of {size}: {error}") from error.__cause__
+            raise QuadrateError(
+                f"the codec's {role} is not that of family {self.family.name!r} for images of"
+                f" {size}: {error}"
+            ) from error.__cause__
 
     @property
     def point(self) -> OperatingPoint:
@@ -125,7 +147,10 @@ class Codec:
 
     @property
     def encoder_hash(self) -> str:
-        """SHA-256 of the encoders' weights, hexadecimal: decoders with the same one read the same codes."""
+        """SHA-256 of the encoders' weights, hexadecimal.
+
+        Decoders with the same one read the same codes.
+        """
         return self._hash_of(len(self.encoders))
 
     def _hash_of(self, count: int) -> str:
@@ -138,13 +163,18 @@ class Codec:
 
     @property
     def identities(self) -> tuple[bytes, ...]:
-        """What identifies the streams of each encoder: 16 bytes of hash over quantizer, tables and dither law.
+        """What identifies the streams of each encoder.
+
+        16 bytes of hash over quantizer, tables and dither law.
 
         Raises:
             QuadrateError: If the codec is not frozen.
         """
         if not self.models:
-            raise QuadrateError("this codec has no tables yet, so it cannot write or read files; Codec.freeze(source) fits them")
+            raise QuadrateError(
+                "this codec has no tables yet, so it cannot write or read files;"
+                " Codec.freeze(source) fits them"
+            )
         return tuple(model.identity for model in self.models)
 
     def pack(self, *names: str) -> Decoders:
@@ -154,7 +184,9 @@ class Codec:
             QuadrateError: If there is no decoder of a name.
         """
         names = names or tuple(self.decoders)
-        states = {name: self.states[f"decoder.{name}"] for name in names if self.decoder_named(name)}
+        states = {
+            name: self.states[f"decoder.{name}"] for name in names if self.decoder_named(name)
+        }
         return Decoders(self.encoder_hash, {name: self.points[name] for name in names}, states)
 
     def add_decoder(self, other: Codec | Decoders, name: str | None = None) -> Codec:
@@ -169,13 +201,18 @@ class Codec:
         """
         pack = other.pack() if isinstance(other, Codec) else other
         if name and len(pack.points) > 1:
-            raise QuadrateError(f"one name, {name!r}, for {len(pack.points)} decoders: {', '.join(pack.points)}")
+            raise QuadrateError(
+                f"one name, {name!r}, for {len(pack.points)} decoders: {', '.join(pack.points)}"
+            )
         called = {own: name or own for own in pack.points}
         for new in called.values():
             check_text("the name of a decoder", new)
             if pack.encoder_hash != self.encoder_hash:
                 here = self.encoder_hash[:12]
-                raise QuadrateError(f"decoder {new!r} was trained on another encoder ({pack.encoder_hash[:12]}, here {here})")
+                raise QuadrateError(
+                    f"decoder {new!r} was trained on another encoder ({pack.encoder_hash[:12]},"
+                    f" here {here})"
+                )
             if new in self.decoders:
                 raise QuadrateError(f"there is a decoder {new!r} already; give another name")
         before = self.states
@@ -201,45 +238,79 @@ class Codec:
         return self.decoders[name]
 
     def weighted(self, decoder: Blend) -> list[tuple[nn.Module, float]]:
-        """The networks that a decoder's name or a blend stands for, with their weights, which sum to one.
+        """The networks that a decoder's name or a blend stands for, with their weights, which sum
+        to one.
 
         Raises:
             QuadrateError: If there is no decoder of a name, or a blend is none.
         """
         if decoder is None or isinstance(decoder, str):
-            return [(self.decoder_named(next(iter(self.decoders)) if decoder is None else decoder), 1.0)]
+            return [
+                (self.decoder_named(next(iter(self.decoders)) if decoder is None else decoder), 1.0)
+            ]
         if not isinstance(decoder, Mapping):
-            raise QuadrateError(f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {', '.join(self.decoders)}")
+            raise QuadrateError(
+                f"a decoder is a name, or weights by name; got {decoder!r}; this codec has"
+                f" {', '.join(self.decoders)}"
+            )
         try:
             weights = [float(weight) for weight in decoder.values()]
         except (TypeError, ValueError):
             weights = [math.nan]
-        if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or abs(sum(weights) - 1) > 1e-6:
-            raise QuadrateError(f"the weights of a blend are not negative and sum to 1; got {dict(decoder)}")
-        return [(self.decoder_named(name), weight) for name, weight in zip(decoder, weights, strict=True)]
+        if (
+            not all(math.isfinite(weight) and weight >= 0 for weight in weights)
+            or abs(sum(weights) - 1) > 1e-6
+        ):
+            raise QuadrateError(
+                f"the weights of a blend are not negative and sum to 1; got {dict(decoder)}"
+            )
+        return [
+            (self.decoder_named(name), weight)
+            for name, weight in zip(decoder, weights, strict=True)
+        ]
 
     def half(self) -> Codec:
         """The codec with its weight matrices rounded to float16 numbers, to be frozen and saved at half the size: a codec of its own, not frozen."""
-        states = {role: {name: _rounded(tensor) for name, tensor in state.items()} for role, state in self.states.items() if role != "critic"}
-        return Codec(self.family, self.shape, self.stages, self.points, states, self.details, self.device)
+        states = {
+            role: {name: _rounded(tensor) for name, tensor in state.items()}
+            for role, state in self.states.items()
+            if role != "critic"
+        }
+        return Codec(
+            self.family, self.shape, self.stages, self.points, states, self.details, self.device
+        )
 
     def freeze(self, source: Source, base: Codec | None = None) -> Codec:
-        """Fits the tables that the symbols are coded under to a source's training images; returns itself.
+        """Fits the tables that the symbols are coded under to a source's training images.
 
-        From then on the codec writes and reads files. Freezing again makes another stream; files of before then need the codec of before.
-        How far the source's validation images reach is kept, too, so that `compress` can warn of images that are unlike them.
-        Warns (`QuadrateWarning`) if the codec has collapsed (`quadrate.bottlenecks.collapse`).
+        Returns itself.
+
+        From then on the codec writes and reads files. Freezing again makes another stream; files of
+        before then need the codec of before. How far the source's validation images reach is kept,
+        too, so that `compress` can warn of images that are unlike them. Warns (`QuadrateWarning`)
+        if the codec has collapsed (`quadrate.bottlenecks.collapse`).
 
         Args:
             source: Where the images come from that the codec is for.
-            base: A frozen codec of the first encoders alone, whose tables are taken over, so that it reads the base layer of this one's files.
+            base: A frozen codec of the first encoders alone, whose tables are taken over, so that
+                it reads the base layer of this one's files.
 
         Raises:
             QuadrateError: If the images have another shape, or the base is not this codec's.
         """
-        latents = self.source_latents(source, source.train.images, draws.generator("freeze", device=self.device)).cpu().numpy()
+        latents = (
+            self.source_latents(
+                source, source.train.images, draws.generator("freeze", device=self.device)
+            )
+            .cpu()
+            .numpy()
+        )
         models = list(base.models) if base else []
-        if base and (not models or len(models) > len(self.stages) or base.encoder_hash != self._hash_of(len(models))):
+        if base and (
+            not models
+            or len(models) > len(self.stages)
+            or base.encoder_hash != self._hash_of(len(models))
+        ):
             raise QuadrateError("the base must be a frozen codec with this one's first encoders")
         for i in range(len(models), len(self.stages)):
             first = sum(map(len, self.stages[:i]))
@@ -252,38 +323,57 @@ class Codec:
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raises a QuadrateError unless a shape (N, C, H, W) is that of images of this codec."""
         if tuple(shape[1:]) != self.shape:
-            raise QuadrateError(f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(shape[1:])}")
+            raise QuadrateError(
+                f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(shape[1:])}"
+            )
 
     @torch.no_grad()
     def latents(self, observed: Tensor) -> Tensor:
-        """What the encoders make of images: float (N, C, H, W) in [0, 1], possibly degraded, to float (N, d) in [-1, 1].
+        """What the encoders make of images.
+
+        Float (N, C, H, W) in [0, 1], possibly degraded, to float (N, d) in [-1, 1].
 
         Raises:
             QuadrateError: If the images have another shape.
         """
         self.check_shape(observed.shape)
         observed = observed.to(self.device, torch.float32)
-        return torch.cat([in_blocks(encoder, observed, self.shape) for encoder in self.encoders], dim=1)
+        return torch.cat(
+            [in_blocks(encoder, observed, self.shape) for encoder in self.encoders], dim=1
+        )
 
     def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
         """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
-        return torch.cat([self.latents(source.observe(pixels(chunk), generator)) for chunk in images.split(self._chunk)])
+        return torch.cat(
+            [
+                self.latents(source.observe(pixels(chunk), generator))
+                for chunk in images.split(self._chunk)
+            ]
+        )
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
-        """The dither of samples `first` to `first + count - 1` under a seed, in units of 2^-24 cell, (count, d): sender and receiver draw the same.
+        """The dither of samples `first` to `first + count - 1` under a seed, in units of 2^-24
+        cell, (count, d): sender and receiver draw the same.
 
-        Each dimension has a stream of its own, so that a refined codec's first symbols are those of the codec that it refines.
+        Each dimension has a stream of its own, so that a refined codec's first symbols are those of
+        the codec that it refines.
         """
-        columns = [draws.words("dither", seed, i, count=count, first=first) for i in range(len(self.levels))]
+        columns = [
+            draws.words("dither", seed, i, count=count, first=first)
+            for i in range(len(self.levels))
+        ]
         return np.stack(columns, axis=1)
 
     def dither(self, count: int, seed: int, first: int = 0) -> Tensor:
         """The same dither as numbers, float (count, d), on one cell each."""
-        uniform = self.dither_words(count, seed, first).astype(np.float32) * np.float32(2.0**-DITHER_BITS)
+        uniform = self.dither_words(count, seed, first).astype(np.float32) * np.float32(
+            2.0**-DITHER_BITS
+        )
         return self.quantizer.dither(torch.from_numpy(uniform).to(self.device))
 
     def encode(self, images: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer symbols, int64 (N, d).
+        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer
+        symbols, int64 (N, d).
 
         Raises:
             QuadrateError: If the images have another shape or type, or numbers outside [0, 1].
@@ -294,40 +384,67 @@ class Codec:
         return self.quantizer.quantize(latents, self.dither(len(latents), seed, first))
 
     def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """What the decoders read: symbols, int64 (N, d), and the encoder's seed and first number, to latents up to half a cell, float (N, d).
+        """What the decoders read.
+
+        Symbols, int64 (N, d), and the encoder's seed and first number, to latents up to half a
+        cell, float (N, d).
 
         Raises:
             QuadrateError: If the symbols are not this codec's.
         """
         symbols = symbols.to(self.device)
-        if symbols.ndim != 2 or symbols.shape[1] != len(self.levels) or bool(((symbols < 0) | (symbols > self.quantizer.top)).any()):
-            raise QuadrateError(f"this codec reads symbols (N, {len(self.levels)}) below {self.levels}; these are {tuple(symbols.shape)} or beyond")
+        if (
+            symbols.ndim != 2
+            or symbols.shape[1] != len(self.levels)
+            or bool(((symbols < 0) | (symbols > self.quantizer.top)).any())
+        ):
+            raise QuadrateError(
+                f"this codec reads symbols (N, {len(self.levels)}) below {self.levels}; these are"
+                f" {tuple(symbols.shape)} or beyond"
+            )
         return self.quantizer.dequantize(symbols, self.dither(len(symbols), seed, first))
 
-    def decode(self, symbols: Tensor, seed: int = 0, decoder: Blend = None, first: int = 0) -> Tensor:
-        """Symbols, int64 (N, d), and the encoder's seed and first number, to images, float32 (N, C, H, W) in [0, 1].
+    def decode(
+        self, symbols: Tensor, seed: int = 0, decoder: Blend = None, first: int = 0
+    ) -> Tensor:
+        """Symbols, int64 (N, d), and the encoder's seed and first number, to images, float32 (N, C,
+        H, W) in [0, 1].
 
         Args:
             symbols: What `encode` gave.
             seed: The seed it was given.
-            decoder: A decoder's name, or a blend, the decoders' weights by name, which sum to one; by default the first decoder.
+            decoder: A decoder's name, or a blend, the decoders' weights by name, which sum to one;
+                by default the first decoder.
             first: The number of the first sample.
 
         Raises:
-            QuadrateError: If there is no decoder of a name, a blend is none, or the symbols are not this codec's.
+            QuadrateError: If there is no decoder of a name, a blend is none, or the symbols are not
+                this codec's.
         """
         return self.decode_received(self.received(symbols, seed, first), decoder)
 
     @torch.no_grad()
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
-        """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1]; `decoder` and errors as in `decode`."""
+        """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1].
+
+        `decoder` and errors as in `decode`.
+        """
         networks = self.weighted(decoder)
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
             return in_blocks(networks[0][0], received, self.shape)
-        return in_blocks(lambda block: torch.stack([weight * network(block) for network, weight in networks]).sum(dim=0), received, self.shape)
+        return in_blocks(
+            lambda block: torch.stack(
+                [weight * network(block) for network, weight in networks]
+            ).sum(dim=0),
+            received,
+            self.shape,
+        )
 
     def reconstruct(self, images: Tensor, seed: int = 0, decoder: Blend = None) -> Tensor:
-        """Images through symbols and back: uint8 or float (N, C, H, W) to float32 (N, C, H, W) in [0, 1]."""
+        """Images through symbols and back.
+
+        Uint8 or float (N, C, H, W) to float32 (N, C, H, W) in [0, 1].
+        """
         return self.decode(self.encode(images, seed), seed, decoder)
 
     def compress(
@@ -340,21 +457,26 @@ class Codec:
         names: Sequence[str] | None = None,
         strict: bool = False,
     ) -> bytes | None:
-        """Writes images as a .quad file; see `quadrate.codecs.quad` for images that come in batches.
+        """Writes images as a .quad file.
+
+        See `quadrate.codecs.quad` for images that come in batches.
 
         Args:
-            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W); gray ones also (N, H, W).
+            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W); gray ones
+                also (N, H, W).
             seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
             to: The file to write; by default none.
             labels: Integers (N,) to store beside the images.
             names: N texts to store beside the images.
-            strict: Whether to refuse images that are unlike those the codec was made for, rather than warn of them.
+            strict: Whether to refuse images that are unlike those the codec was made for, rather
+                than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not frozen, images do not fit it, the file cannot be written, or it is strict about the images.
+            QuadrateError: If the codec is not frozen, images do not fit it, the file cannot be
+                written, or it is strict about the images.
         """
         from quadrate.codecs.quad import compress
 
@@ -362,8 +484,17 @@ class Codec:
         compress(self, [Batch(images, labels, names)], target, seed, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
-    def decompress(self, source: FileSource, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
-        """Reads a .quad file, given by its path or its bytes, in any buffer: see `quadrate.codecs.quad.decompress`."""
+    def decompress(
+        self,
+        source: FileSource,
+        decoder: Blend = None,
+        samples: slice = slice(None),
+        dtype: str = "uint8",
+    ) -> NDArray[Any]:
+        """Reads a .quad file, given by its path or its bytes, in any buffer.
+
+        See `quadrate.codecs.quad.decompress`.
+        """
         from quadrate.codecs.quad import decompress
 
         return decompress(self, source, decoder, samples, dtype)
@@ -379,7 +510,9 @@ class Codec:
         save_codec(self, Path(path))
 
     @classmethod
-    def load(cls, path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
+    def load(
+        cls, path: Path | str, family: Family | None = None, device: torch.device | str = "cpu"
+    ) -> Codec:
         """Reads a codec's file, or one of the codecs that come with the package.
 
         Args:
@@ -388,7 +521,8 @@ class Codec:
             device: Where the networks shall live.
 
         Raises:
-            QuadrateError: If the file is missing, damaged, or no codec, or this machine does not have the device.
+            QuadrateError: If the file is missing, damaged, or no codec, or this machine does not
+                have the device.
         """
         from quadrate.codecs.codec_file import load_codec
 
@@ -396,5 +530,12 @@ class Codec:
 
 
 def _rounded(tensor: Tensor) -> Tensor:
-    """Matrices rounded to float16 numbers; vectors (biases, statistics) are few and of wide range, and stay as they are."""
-    return tensor.half().to(tensor.dtype) if tensor.ndim >= 2 and tensor.is_floating_point() else tensor
+    """Matrices rounded to float16 numbers.
+
+    Vectors (biases, statistics) are few and of wide range, and stay as they are.
+    """
+    return (
+        tensor.half().to(tensor.dtype)
+        if tensor.ndim >= 2 and tensor.is_floating_point()
+        else tensor
+    )

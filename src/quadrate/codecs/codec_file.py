@@ -1,4 +1,7 @@
-"""Codec files and decoder packs: safetensors with the configuration as metadata, so that nothing in them is ever executed."""
+"""Codec files and decoder packs.
+
+Safetensors with the configuration as metadata, so that nothing in them is ever executed.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,10 @@ def open_codec(path: Path | str) -> AnyCodec:
         return InvariantCodec.load(path)
     codec = load_codec(path)
     if not codec.models:
-        raise QuadrateError(f"{path} has no tables yet, so it cannot write files; Codec.freeze(source) fits them, Codec.save keeps them")
+        raise QuadrateError(
+            f"{path} has no tables yet, so it cannot write files; Codec.freeze(source) fits them,"
+            " Codec.save keeps them"
+        )
     return codec
 
 
@@ -75,7 +81,10 @@ def save_codec(codec: Codec, path: Path) -> None:
     Raises:
         QuadrateError: If the file cannot be written.
     """
-    tables = {f"tables.{i}": {name: torch.from_numpy(array) for name, array in model.arrays().items()} for i, model in enumerate(codec.models)}
+    tables = {
+        f"tables.{i}": {name: torch.from_numpy(array) for name, array in model.arrays().items()}
+        for i, model in enumerate(codec.models)
+    }
     metadata = {
         "family": codec.family.name,
         "shape": json.dumps(codec.shape),
@@ -83,15 +92,22 @@ def save_codec(codec: Codec, path: Path) -> None:
         "points": _points_text(codec.points),
         "details": json.dumps(codec.details, sort_keys=True),
     }
-    write_tensors(path, flat(codec.states | tables), {"format": _CODEC, **metadata, **metadata_of(codec)})
+    write_tensors(
+        path, flat(codec.states | tables), {"format": _CODEC, **metadata, **metadata_of(codec)}
+    )
 
 
-def load_codec(path: Path | str, family: Family | None = None, device: torch.device | str = "cpu") -> Codec:
+def load_codec(
+    path: Path | str, family: Family | None = None, device: torch.device | str = "cpu"
+) -> Codec:
     """Reads a codec; arguments and errors as `Codec.load`."""
     place = Path(path)
     if not exists(place):
         if str(path) not in zoo():
-            raise QuadrateError(f"no codec at {path}; `quadrate train RECIPE` makes one, and {', '.join(zoo()) or 'none'} come with the package")
+            raise QuadrateError(
+                f"no codec at {path}; `quadrate train RECIPE` makes one, and"
+                f" {', '.join(zoo()) or 'none'} come with the package"
+            )
         place = zoo()[str(path)]
     metadata, tensors = read_tensors(place, "a codec of Quadrate's", [_CODEC], _CODECS_BEFORE)
     with describing(path, "codec"):
@@ -100,7 +116,9 @@ def load_codec(path: Path | str, family: Family | None = None, device: torch.dev
         details = mapping(metadata["details"], "details")
         name = check_text("the name of its family", metadata["family"])
         states = by_role(tensors)
-        if metadata["format"] == "quadrate-codec-1":  # before codecs had more than one decoder in a file
+        if (
+            metadata["format"] == "quadrate-codec-1"
+        ):  # before codecs had more than one decoder in a file
             point = _point(metadata["point"])
             points = {point.purpose: point}
             states[f"decoder.{point.purpose}"] = states.pop("decoder")
@@ -108,12 +126,25 @@ def load_codec(path: Path | str, family: Family | None = None, device: torch.dev
             points = _points(metadata["points"], states)
         tables = [states.pop(f"tables.{i}") for i in range(len(stages)) if f"tables.{i}" in states]
         models = [
-            ContextModel.from_arrays(sum(stages[: i + 1], ()), sum(map(len, stages[:i])), {name: t.numpy() for name, t in arrays.items()})
+            ContextModel.from_arrays(
+                sum(stages[: i + 1], ()),
+                sum(map(len, stages[:i])),
+                {name: t.numpy() for name, t in arrays.items()},
+            )
             for i, arrays in enumerate(tables)
         ]
         familiarity = of_metadata(metadata)
     try:
-        codec = Codec(family or name, (shape[0], shape[1], shape[2]), stages, points, states, details, device, models)
+        codec = Codec(
+            family or name,
+            (shape[0], shape[1], shape[2]),
+            stages,
+            points,
+            states,
+            details,
+            device,
+            models,
+        )
     except QuadrateError as error:
         raise QuadrateError(f"{path}: {error}") from error.__cause__
     codec.familiarity = familiarity
@@ -127,7 +158,11 @@ def save_pack(pack: Decoders, path: Path) -> None:
         QuadrateError: If the file cannot be written.
     """
     states = {f"decoder.{name}": state for name, state in pack.states.items()}
-    write_tensors(path, flat(states), {"format": _PACK, "encoder_hash": pack.encoder_hash, "points": _points_text(pack.points)})
+    write_tensors(
+        path,
+        flat(states),
+        {"format": _PACK, "encoder_hash": pack.encoder_hash, "points": _points_text(pack.points)},
+    )
 
 
 def load_pack(path: Path) -> Decoders:
@@ -144,7 +179,9 @@ def load_pack(path: Path) -> Decoders:
             raise ValueError("its encoder_hash is not a SHA-256 in hexadecimal digits")
         states = by_role(tensors)
         points = _points(metadata["points"], states)
-        return Decoders(metadata["encoder_hash"], points, {name: states[f"decoder.{name}"] for name in points})
+        return Decoders(
+            metadata["encoder_hash"], points, {name: states[f"decoder.{name}"] for name in points}
+        )
 
 
 # What the files of all kinds of codecs have in common.
@@ -163,12 +200,23 @@ def describing(path: Path | str, what: str) -> Iterator[None]:
 
 
 def flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors by role and name to tensors by `role/name`, each with memory of its own; matrices of numbers that float16 holds become float16."""
-    return {f"{role}/{name}": _smallest(tensor) for role, state in states.items() for name, tensor in state.items()}
+    """Tensors by role and name to tensors by `role/name`, each with memory of its own.
+
+    Matrices of numbers that float16 holds become float16.
+    """
+    return {
+        f"{role}/{name}": _smallest(tensor)
+        for role, state in states.items()
+        for name, tensor in state.items()
+    }
 
 
 def _smallest(tensor: Tensor) -> Tensor:
-    if tensor.dtype == torch.float32 and tensor.ndim >= 2 and torch.equal(half := tensor.half(), tensor):
+    if (
+        tensor.dtype == torch.float32
+        and tensor.ndim >= 2
+        and torch.equal(half := tensor.half(), tensor)
+    ):
         return half  # at half the size, and no number changes
     return tensor.clone()  # weights that share memory are refused by safetensors
 
@@ -178,7 +226,9 @@ def by_role(tensors: Mapping[str, Tensor]) -> States:
     states: States = {}
     for full_name, tensor in tensors.items():
         role, _, name = full_name.partition("/")
-        states.setdefault(role, {})[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+        states.setdefault(role, {})[name] = (
+            tensor.float() if tensor.dtype == torch.float16 else tensor
+        )
     return states
 
 
@@ -186,7 +236,10 @@ def samples_shape(text: str, *dimensions: int) -> tuple[int, ...]:
     """The shape of a sample, so many whole numbers from 1 on, of which no more than a .quad file takes."""
     shape = _whole_numbers(json.loads(text), "shape", 1, MAX_SAMPLE_SIZE)
     if len(shape) not in dimensions or math.prod(shape) > MAX_SAMPLE_SIZE:
-        raise ValueError(f"its shape {shape} is not {' or '.join(map(str, dimensions))} numbers with a product of at most {MAX_SAMPLE_SIZE}")
+        raise ValueError(
+            f"its shape {shape} is not {' or '.join(map(str, dimensions))} numbers with a product"
+            f" of at most {MAX_SAMPLE_SIZE}"
+        )
     return shape
 
 
@@ -199,7 +252,9 @@ def mapping(text: str, what: str) -> dict[str, Any]:
 
 
 def _whole_numbers(values: Any, what: str, least: int, most: int) -> tuple[int, ...]:
-    if not isinstance(values, list) or not all(type(value) is int and least <= value <= most for value in values):
+    if not isinstance(values, list) or not all(
+        type(value) is int and least <= value <= most for value in values
+    ):
         raise ValueError(f"its {what} are not whole numbers from {least} to {most}")
     return tuple(values)
 

@@ -1,9 +1,13 @@
-"""Whether samples are like those a codec was made for: limits taken from held-out samples of its source, checked when files are written.
+"""Whether samples are like those a codec was made for.
 
-A codec gives something back of anything: one of digits makes digits of photographs. What gives them away is how far what comes back is from what went
-in. Measured on MNIST with the codecs in the package, the squared error tells noise, negatives and checked patterns, and the error in proportion to
-the sample's own variance tells photographs and blank pictures as well, which have little to lose. The code length under a table of a few levels tells
-nothing; where symbols are integers without bounds (features, invariant codecs), what is far from the training data takes many bits.
+Limits taken from held-out samples of its source, checked when files are written.
+
+A codec gives something back of anything: one of digits makes digits of photographs. What gives them
+away is how far what comes back is from what went in. Measured on MNIST with the codecs in the
+package, the squared error tells noise, negatives and checked patterns, and the error in proportion
+to the sample's own variance tells photographs and blank pictures as well, which have little to
+lose. The code length under a table of a few levels tells nothing; where symbols are integers
+without bounds (features, invariant codecs), what is far from the training data takes many bits.
 """
 
 from __future__ import annotations
@@ -47,8 +51,9 @@ class Familiarity:
 
     Attributes:
         samples: How many there were.
-        limits: By measure, 1.5 times what 99.9 % of them stay below: "error", the squared error of the default decoder, a mean over a sample's
-            coordinates; "relative_error", the same over the variance of the sample's pixels; "code_bits", the code length.
+        limits: By measure, 1.5 times what 99.9 % of them stay below: "error", the squared error of
+            the default decoder, a mean over a sample's coordinates; "relative_error", the same over
+            the variance of the sample's pixels; "code_bits", the code length.
     """
 
     samples: int
@@ -56,11 +61,18 @@ class Familiarity:
 
     @classmethod
     def fit(cls, measures: Measures) -> Familiarity | None:
-        """The limits that held-out samples set, from their measures, (n,) each; None of fewer than 50, which say too little."""
+        """The limits that held-out samples set, from their measures, (n,) each.
+
+        None of fewer than 50, which say too little.
+        """
         count = min((len(values) for values in measures.values()), default=0)
         if count < _LEAST_SAMPLES:
             return None
-        limits = {name: _MARGIN * float(np.quantile(values, _QUANTILE)) for name, values in measures.items() if np.isfinite(values).all()}
+        limits = {
+            name: _MARGIN * float(np.quantile(values, _QUANTILE))
+            for name, values in measures.items()
+            if np.isfinite(values).all()
+        }
         return cls(count, limits) if limits else None
 
     def outside(self, measures: Measures) -> NDArray[np.bool_]:
@@ -88,7 +100,10 @@ class Familiarity:
             samples, limits = fields["samples"], dict(fields["limits"])
         except (ValueError, TypeError, KeyError, RecursionError):
             samples, limits = 0, {}
-        numbers = all(name in _MEASURES and isinstance(limit, float) and 0 <= limit < math.inf for name, limit in limits.items())
+        numbers = all(
+            name in _MEASURES and isinstance(limit, float) and 0 <= limit < math.inf
+            for name, limit in limits.items()
+        )
         if not (isinstance(samples, int) and samples > 0 and limits and numbers):
             raise QuadrateError(f"the limits of familiar samples are damaged: {text[:80]!a}")
         return cls(samples, limits)
@@ -110,7 +125,9 @@ def of_metadata(metadata: Mapping[str, str]) -> Familiarity | None:
 
 
 @torch.no_grad()
-def measure(codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int = 0, first: int = 0) -> Measures:
+def measure(
+    codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
+) -> Measures:
     """The measures of samples that a codec has coded.
 
     Args:
@@ -121,30 +138,42 @@ def measure(codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int =
         first: The number of the first of them.
 
     Returns:
-        Those that the codec has, (n,) each: errors if it decodes, the code length if its symbols have no bounds.
+        Those that the codec has, (n,) each: errors if it decodes, the code length if its symbols
+        have no bounds.
     """
-    parts = [_measure(codec, samples[i : i + _PART], symbols[i : i + _PART], seed, first + i) for i in range(0, len(samples), _PART)]
+    parts = [
+        _measure(codec, samples[i : i + _PART], symbols[i : i + _PART], seed, first + i)
+        for i in range(0, len(samples), _PART)
+    ]
     return joined(parts)
 
 
 def joined(parts: Iterable[Measures]) -> Measures:
     """Measures of several lots of samples as one."""
     parts = list(parts)
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
+    return {
+        name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())
+    }
 
 
-def code_lengths(codec: Any, symbols: NDArray[np.int64], seed: int = 0, first: int = 0) -> list[NDArray[np.float64]]:
+def code_lengths(
+    codec: Any, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
+) -> list[NDArray[np.float64]]:
     """The ideal code length of each sample in each layer, in bits, (n,) a layer."""
     dither = codec.dither_words(len(symbols), seed, first)
     columns = [range(model.first, model.first + model.columns) for model in codec.models]
     return [
-        np.sum([model.tables.lengths(symbols[:, i], model.indices(i, symbols, dither)) for i in own], axis=0)
+        np.sum(
+            [model.tables.lengths(symbols[:, i], model.indices(i, symbols, dither)) for i in own],
+            axis=0,
+        )
         for model, own in zip(codec.models, columns, strict=True)
     ]
 
 
 def of_source(codec: Codec, source: Source) -> Familiarity | None:
-    """The limits that a source's validation images set for a frozen codec, seen through the source's noise as its encoder was trained to.
+    """The limits that a source's validation images set for a frozen codec, seen through the
+    source's noise as its encoder was trained to.
 
     Warns (`QuadrateWarning`) if their codes say that the codec has collapsed.
     """
@@ -152,20 +181,32 @@ def of_source(codec: Codec, source: Source) -> Familiarity | None:
     generator = draws.generator("familiarity", device=codec.device)
     for first in range(0, len(images), _PART):
         observed = source.observe(pixels(images[first : first + _PART].to(codec.device)), generator)
-        symbols = codec.quantizer.quantize(codec.latents(observed), codec.dither(len(observed), 0, first)).cpu().numpy()
+        symbols = (
+            codec.quantizer.quantize(codec.latents(observed), codec.dither(len(observed), 0, first))
+            .cpu()
+            .numpy()
+        )
         parts.append(measure(codec, observed, symbols, first=first))
         lengths.append(code_lengths(codec, symbols, first=first))
-    for layer, (bits, levels) in enumerate(zip(map(np.concatenate, zip(*lengths, strict=True)), codec.stages, strict=True)):
+    for layer, (bits, levels) in enumerate(
+        zip(map(np.concatenate, zip(*lengths, strict=True)), codec.stages, strict=True)
+    ):
         what = f"layer {layer} of the codec" if len(codec.stages) > 1 else "the codec"
         warn_if_collapsed(what, float(bits.mean()), sum(map(math.log2, levels)), stacklevel=3)
     return Familiarity.fit(joined(parts))
 
 
-def _measure(codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int) -> Measures:
+def _measure(
+    codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int
+) -> Measures:
     measures: Measures = {}
     if getattr(codec, "decoders", None) != ():  # a codec that was trained by contrast has none
-        decoded = codec.decode_received(codec.received(torch.from_numpy(symbols), seed, first)).cpu()
-        original = (pixels(samples) if samples.dtype == torch.uint8 else samples).cpu().double()  # squares of large features leave float32
+        decoded = codec.decode_received(
+            codec.received(torch.from_numpy(symbols), seed, first)
+        ).cpu()
+        original = (
+            (pixels(samples) if samples.dtype == torch.uint8 else samples).cpu().double()
+        )  # squares of large features leave float32
         measures["error"] = (decoded - original).square().flatten(1).mean(1).numpy()
         if of_images(codec.shape):
             variance = original.flatten(1).var(1, correction=0).clamp(min=_LEAST_VARIANCE)
@@ -191,24 +232,43 @@ class Watch:
         self._known: Familiarity | None = getattr(codec, "familiarity", None)
         self.samples = self.outside = 0
         if strict and self._known is None:
-            raise QuadrateError("this codec keeps no limits of familiar samples, so it cannot be strict about others; freeze it again to have some")
+            raise QuadrateError(
+                "this codec keeps no limits of familiar samples, so it cannot be strict about"
+                " others; freeze it again to have some"
+            )
 
     def see(self, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int) -> None:
         """Looks at some samples with their symbols; arguments as `measure`."""
         if self._known and len(samples):
             self.samples += len(samples)
-            self.outside += int(self._known.outside(measure(self._codec, samples, symbols, seed, first)).sum())
+            self.outside += int(
+                self._known.outside(measure(self._codec, samples, symbols, seed, first)).sum()
+            )
 
     def conclude(self) -> None:
-        """Warns if more than 1 % of the samples were unlike the codec's own; a tenth of that would be within what it knows.
+        """Warns if more than 1 % of the samples were unlike the codec's own.
+
+        A tenth of that would be within what it knows.
 
         Raises:
             QuadrateError: If so, and it is to be strict.
         """
         if self.outside <= _ALARMING * self.samples:
             return
-        share = f"{self.outside} of {self.samples} samples ({100 * self.outside / self.samples:.3g} %)"
-        doubt = f"{share} are unlike those this codec was made for, so what it gives back will not be like them"
+        share = (
+            f"{self.outside} of {self.samples} samples ({100 * self.outside / self.samples:.3g} %)"
+        )
+        doubt = (
+            f"{share} are unlike those this codec was made for, so what it gives back will not be"
+            " like them"
+        )
         if self._strict:
-            raise QuadrateError(f"{doubt}; nothing was written: leave strict out to write all the same, or take a codec trained on such samples")
-        warnings.warn(f"{doubt}; look at what it gives back, or take a codec trained on such samples", QuadrateWarning, stacklevel=3)
+            raise QuadrateError(
+                f"{doubt}; nothing was written: leave strict out to write all the same, or take a"
+                " codec trained on such samples"
+            )
+        warnings.warn(
+            f"{doubt}; look at what it gives back, or take a codec trained on such samples",
+            QuadrateWarning,
+            stacklevel=3,
+        )

@@ -1,4 +1,7 @@
-"""Features to .quad files and back: a codec for vectors, fitted in closed form, and a scikit-learn transformer."""
+"""Features to .quad files and back.
+
+A codec for vectors, fitted in closed form, and a scikit-learn transformer.
+"""
 
 from __future__ import annotations
 
@@ -39,30 +42,46 @@ _FORMAT, _BEFORE = "quadrate-features-2", ("quadrate-features-1",)
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
 _FLOAT32_SPACING = 2.0**-23  # of numbers near 1
 _FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
-_SAMPLES_A_DIMENSION = 10  # with fewer, principal axes fit the training features better than others like them
+_SAMPLES_A_DIMENSION = (
+    10  # with fewer, principal axes fit the training features better than others like them
+)
 _FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
 
 
 class FeatureCodec(TransformerMixin, BaseEstimator):
-    """A codec for feature vectors: principal axes or coordinates, one step, integer tables, all in closed form (`quadrate.bottlenecks.closed_form`).
+    """A codec for feature vectors.
 
-    `fit`, then `compress` and `decompress`, or `transform`: what a receiver sees. Functions of `quadrate.codecs.quad` take it, too.
+    Principal axes or coordinates, one step, integer tables, all in closed form
+    (`quadrate.bottlenecks.closed_form`).
+
+    `fit`, then `compress` and `decompress`, or `transform`: what a receiver sees. Functions of
+    `quadrate.codecs.quad` take it, too.
 
     Args:
         mse: The squared error wanted, a mean over samples and coordinates; or
-        rate_bits: the rate wanted, in bits a sample. By default the error is a hundredth of the features' mean variance.
-        klt: Whether principal axes are coded rather than coordinates; by default whichever does better on features held out.
+        rate_bits: the rate wanted, in bits a sample. By default the error is a hundredth of the
+            features' mean variance.
+        klt: Whether principal axes are coded rather than coordinates; by default whichever does
+            better on features held out.
         optimize_rate: Whether symbols are chosen with regard to their bits, too.
 
     Attributes:
         transform_: The linear transform.
         model_: The frozen bottleneck.
         n_features_in_: D.
-        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of others; None of fewer than ten a dimension.
+        familiarity_: How far the features reach that it was fitted to, by which `compress` warns of
+            others; None of fewer than ten a dimension.
     """
 
-    def __init__(self, *, mse: float | None = None, rate_bits: float | None = None, klt: bool | None = None, optimize_rate: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        mse: float | None = None,
+        rate_bits: float | None = None,
+        klt: bool | None = None,
+        optimize_rate: bool = True,
+    ) -> None:
         self.mse, self.rate_bits, self.klt, self.optimize_rate = mse, rate_bits, klt, optimize_rate
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -72,7 +91,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             ValueError: If features are not finite real numbers (n, D), as scikit-learn words it.
             QuadrateError: If a target cannot be reached.
         """
-        features = validate_data(self, array_of(X), dtype=[np.float32, np.float64], ensure_min_samples=2)
+        features = validate_data(
+            self, array_of(X), dtype=[np.float32, np.float64], ensure_min_samples=2
+        )
         self.model_: FrozenBottleneck
         self.transform_, self.model_ = fit_closed_form(
             features,
@@ -91,7 +112,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return getattr(self, "familiarity_", None)
 
     def _reach(self, features: Features) -> Familiarity | None:
-        """How far the features reach that the codec was fitted to; None if they are too few for that to hold of others like them."""
+        """How far the features reach that the codec was fitted to.
+
+        None if they are too few for that to hold of others like them.
+        """
         if len(features) < _SAMPLES_A_DIMENSION * features.shape[1]:
             return None
         some = features[:: -(-len(features) // _FAMILIAR)].copy()
@@ -99,7 +123,11 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
 
     @classmethod
     def from_factorized(
-        cls, bottleneck: FactorizedBottleneck, medians: Tensor | None = None, rate_weight: float = 0.0, latents: Tensor | None = None
+        cls,
+        bottleneck: FactorizedBottleneck,
+        medians: Tensor | None = None,
+        rate_weight: float = 0.0,
+        latents: Tensor | None = None,
     ) -> Self:
         """The codec of a learned bottleneck, frozen.
 
@@ -107,14 +135,17 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             bottleneck: What was trained.
             medians: As in `FactorizedBottleneck.freeze`.
             rate_weight: Likewise.
-            latents: Training latents (n, d), to have each symbol coded given those before it: worth it where d is small.
+            latents: Training latents (n, d), to have each symbol coded given those before it: worth
+                it where d is small.
 
         Raises:
             QuadrateError: If a table would be too long.
         """
         rounding = bottleneck.freeze(medians, rate_weight)
         model = rounding if latents is None else fit_joint(rounding, latents.numpy())
-        return cls._of(LinearTransform.identity(model.dims), model, klt=False, optimize_rate=rate_weight > 0)
+        return cls._of(
+            LinearTransform.identity(model.dims), model, klt=False, optimize_rate=rate_weight > 0
+        )
 
     @classmethod
     def from_hyperprior(cls, bottleneck: HyperpriorBottleneck | SpatialBottleneck) -> Self:
@@ -129,7 +160,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
     @classmethod
     def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
         if len(transform.kept) != model.dims:
-            raise QuadrateError(f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {model.dims}")
+            raise QuadrateError(
+                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes"
+                f" {model.dims}"
+            )
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
         return codec
@@ -143,8 +177,12 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
         precise = np.result_type(features, self.dtype)
-        symbols = self.model_.quantize(self.transform_.forward(features.astype(precise, copy=False)))
-        received = self.transform_.inverse(self.model_.dequantize(symbols).astype(precise, copy=False))
+        symbols = self.model_.quantize(
+            self.transform_.forward(features.astype(precise, copy=False))
+        )
+        received = self.transform_.inverse(
+            self.model_.dequantize(symbols).astype(precise, copy=False)
+        )
         return received.astype(features.dtype, copy=False)
 
     def _check_names(self, features: Any) -> None:
@@ -184,14 +222,16 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             labels: Integers (n,) to store beside them.
             names: n texts to store beside them.
             chunk: Samples a chunk; by default up to 16384, and fewer long vectors.
-            strict: Whether to refuse features that are unlike those the codec was fitted to, rather than warn of them.
+            strict: Whether to refuse features that are unlike those the codec was fitted to, rather
+                than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, a data frame has other columns than the codec was
-                fitted to, the file cannot be written, or it is strict about the features.
+            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, a
+                data frame has other columns than the codec was fitted to, the file cannot be
+                written, or it is strict about the features.
         """
         self._check_names(features)
         target = io.BytesIO() if to is None else Path(to)
@@ -200,10 +240,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What features are computed in, and come back as by default: float32, or float64 where float32 would add to the error.
+        """What features are computed in, and come back as by default.
 
-        It does where its spacing at the largest features is more than an eighth of a step: for seconds since 1970 that are coded to a second,
-        say. Then float32 holds neither the features nor what a receiver sees of them.
+        Float32, or float64 where float32 would add to the error.
+
+        It does where its spacing at the largest features is more than an eighth of a step: for
+        seconds since 1970 that are coded to a second, say. Then float32 holds neither the features
+        nor what a receiver sees of them.
         """
         if not isinstance(self.model_, RoundingModel):  # learned, in float32
             return np.dtype(np.float32)
@@ -213,7 +256,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         narrow = low < finest and largest < high and largest * _FLOAT32_SPACING <= finest / 8
         return np.dtype(np.float32 if narrow else np.float64)
 
-    def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str | None = None) -> NDArray[Any]:
+    def decompress(
+        self, data: FileSource, samples: slice = slice(None), dtype: str | None = None
+    ) -> NDArray[Any]:
         """Reads the features of a .quad file, (n, D).
 
         Args:
@@ -231,7 +276,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
-            raise QuadrateError("this codec is not fitted yet, so it cannot write or read files; FeatureCodec.fit(features) fits it")
+            raise QuadrateError(
+                "this codec is not fitted yet, so it cannot write or read files;"
+                " FeatureCodec.fit(features) fits it"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -247,17 +295,24 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
 
     @property
     def identities(self) -> tuple[bytes, ...]:
-        """What identifies streams, 16 bytes: bottleneck and transform, without either of which a stream says nothing."""
+        """What identifies streams, 16 bytes.
+
+        Bottleneck and transform, without either of which a stream says nothing.
+        """
         self._check_fitted()
         return (hashlib.sha256(self.model_.identity + self.transform_.digest()).digest()[:16],)
 
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raises a QuadrateError unless a shape (n, D) is that of features of this codec."""
         if tuple(shape[1:]) != self.shape:
-            raise QuadrateError(f"this codec takes features of {self.shape[0]} dimensions; got {tuple(shape[1:])}")
+            raise QuadrateError(
+                f"this codec takes features of {self.shape[0]} dimensions; got {tuple(shape[1:])}"
+            )
 
     def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
-        """Features (n, D) to symbols, int64 (n, columns); there is no dither, so seed and first number change nothing.
+        """Features (n, D) to symbols, int64 (n, columns).
+
+        There is no dither, so seed and first number change nothing.
 
         Raises:
             QuadrateError: If features do not fit the codec, or are not finite.
@@ -265,7 +320,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         samples = checked(Batch(samples), self.shape).images
         self.check_shape(samples.shape)
         features = tensor_of(samples, self.shape).numpy()
-        return torch.from_numpy(self.model_.quantize(self.transform_.forward(features.astype(np.result_type(features, self.dtype), copy=False))))
+        return torch.from_numpy(
+            self.model_.quantize(
+                self.transform_.forward(
+                    features.astype(np.result_type(features, self.dtype), copy=False)
+                )
+            )
+        )
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """None: (count, 0)."""
@@ -278,8 +339,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If the symbols are not this codec's.
         """
         if symbols.ndim != 2 or symbols.shape[1] != self.model_.columns:
-            raise QuadrateError(f"this codec reads symbols (n, {self.model_.columns}); these are {tuple(symbols.shape)}")
-        return torch.from_numpy(self.model_.dequantize(symbols.numpy()).astype(self.dtype, copy=False))
+            raise QuadrateError(
+                f"this codec reads symbols (n, {self.model_.columns}); these are"
+                f" {tuple(symbols.shape)}"
+            )
+        return torch.from_numpy(
+            self.model_.dequantize(symbols.numpy()).astype(self.dtype, copy=False)
+        )
 
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
         """Coefficients (n, d) to features (n, D), both of the codec's `dtype`."""
@@ -287,9 +353,14 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         return torch.from_numpy(self.transform_.inverse(received.numpy()))
 
     def weighted(self, decoder: Blend) -> list[object]:
-        """Raises a QuadrateError if a decoder is asked for by name: there is one, without a name."""
+        """Raises a QuadrateError if a decoder is asked for by name.
+
+        There is one, without a name.
+        """
         if decoder is not None:
-            raise QuadrateError(f"a feature codec has one decoder, without a name; asked for {decoder!r}")
+            raise QuadrateError(
+                f"a feature codec has one decoder, without a name; asked for {decoder!r}"
+            )
         return []
 
     # Codec files.
@@ -303,8 +374,14 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         self._check_fitted()
         arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
         arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        metadata = {"format": _FORMAT, "parameters": json.dumps(self.get_params(), default=float), **metadata_of(self)}
+        tensors = {
+            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+        }
+        metadata = {
+            "format": _FORMAT,
+            "parameters": json.dumps(self.get_params(), default=float),
+            **metadata_of(self),
+        }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
         write_tensors(Path(path), tensors, metadata)
@@ -318,22 +395,40 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         """
         if not exists(path):
             raise QuadrateError(f"no codec at {path}; FeatureCodec.save writes one")
-        metadata, tensors = read_tensors(Path(path), "a feature codec of Quadrate's", [_FORMAT], _BEFORE)
+        metadata, tensors = read_tensors(
+            Path(path), "a feature codec of Quadrate's", [_FORMAT], _BEFORE
+        )
         with describing(path, "codec"):
-            groups = {group: {name: tensor.numpy() for name, tensor in state.items()} for group, state in by_role(tensors).items()}
+            groups = {
+                group: {name: tensor.numpy() for name, tensor in state.items()}
+                for group, state in by_role(tensors).items()
+            }
             parameters = _parameters(mapping(metadata["parameters"], "parameters"))
-            codec = cls._of(LinearTransform.from_arrays(groups["transform"]), from_arrays(groups["model"]), **parameters)
+            codec = cls._of(
+                LinearTransform.from_arrays(groups["transform"]),
+                from_arrays(groups["model"]),
+                **parameters,
+            )
             if "feature_names" in metadata:
-                codec.feature_names_in_ = _feature_names(metadata["feature_names"], codec.n_features_in_)
+                codec.feature_names_in_ = _feature_names(
+                    metadata["feature_names"], codec.n_features_in_
+                )
             codec.familiarity_ = of_metadata(metadata)
             return codec
 
 
 def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """The constructor's arguments as a file has them."""
-    kinds: dict[str, tuple[type, ...]] = {"mse": (int, float), "rate_bits": (int, float), "klt": (bool,), "optimize_rate": (bool,)}
+    kinds: dict[str, tuple[type, ...]] = {
+        "mse": (int, float),
+        "rate_bits": (int, float),
+        "klt": (bool,),
+        "optimize_rate": (bool,),
+    }
     for name, value in parameters.items():
-        if name not in kinds or not (value is None or type(value) in kinds[name] and math.isfinite(value)):
+        if name not in kinds or not (
+            value is None or type(value) in kinds[name] and math.isfinite(value)
+        ):
             raise ValueError(f"parameter {name!r} is none, or its value is not of its kind")
     return parameters
 

@@ -1,4 +1,8 @@
-"""Invariant codecs: samples to symbols that tell what invariant tasks need and little more, and back to representatives (Dubois et al. 2021)."""
+"""Invariant codecs.
+
+Samples to symbols that tell what invariant tasks need and little more, and back to representatives
+(Dubois et al. 2021).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +44,8 @@ _JOINT_DIMS = 8  # up to which trees over earlier symbols are grown in seconds
 
 
 class InvariantCodec:
-    """An encoder, a frozen bottleneck, and a decoder of members (VC) or representatives (VIC), or none (BINCE); `quadrate.codecs.quad` takes it.
+    """An encoder, a frozen bottleneck, and a decoder of members (VC) or representatives (VIC), or
+    none (BINCE); `quadrate.codecs.quad` takes it.
 
     Args:
         config: How it was trained; decides the networks.
@@ -53,7 +58,9 @@ class InvariantCodec:
         QuadrateError: If the states or the bottleneck are not those of the configuration.
     """
 
-    familiarity: Familiarity | None = None  # how far held-out samples reach, by which `compress` warns of others
+    familiarity: Familiarity | None = (
+        None  # how far held-out samples reach, by which `compress` warns of others
+    )
 
     def __init__(
         self,
@@ -63,32 +70,56 @@ class InvariantCodec:
         model: FrozenBottleneck,
         details: dict[str, Any] | None = None,
     ) -> None:
-        self.config, self.shape, self.states, self.details = config, tuple(shape), states, details or {}
+        self.config = config
+        self.shape = tuple(shape)
+        self.states = states
+        self.details = details or {}
         if model.dims != config.dims:
-            raise QuadrateError(f"the bottleneck codes {model.dims} dimensions, the encoder gives {config.dims}")
+            raise QuadrateError(
+                f"the bottleneck codes {model.dims} dimensions, the encoder gives {config.dims}"
+            )
         self.models: tuple[FrozenBottleneck] = (model,)
         self.encoder = self._network("encoder", networks.encoder)
-        self.decoder = self._network("decoder", networks.decoder) if config.objective != "bince" else None
+        self.decoder = (
+            self._network("decoder", networks.decoder) if config.objective != "bince" else None
+        )
 
     def __repr__(self) -> str:
-        return f"InvariantCodec({self.config.objective!r}, shape={self.shape}, dims={self.config.dims}, decoders={list(self.decoders)})"
+        return (
+            f"InvariantCodec({self.config.objective!r}, shape={self.shape},"
+            f" dims={self.config.dims}, decoders={list(self.decoders)})"
+        )
 
-    def _network(self, role: str, build: Callable[[InvariantNetwork, Sequence[int], int], nn.Module]) -> nn.Module:
+    def _network(
+        self, role: str, build: Callable[[InvariantNetwork, Sequence[int], int], nn.Module]
+    ) -> nn.Module:
         try:
-            return filled(partial(build, self.config.network, self.shape, self.config.dims), self.states.get(role, {}))
+            return filled(
+                partial(build, self.config.network, self.shape, self.config.dims),
+                self.states.get(role, {}),
+            )
         except QuadrateError as error:
             where = f"the {self.config.network} one for samples of shape {self.shape}"
             raise QuadrateError(f"the codec's {role} is not {where}: {error}") from error.__cause__
 
     @classmethod
-    def of(cls, trained: Trained, members: Tensor, details: dict[str, Any] | None = None, held_out: Tensor | None = None) -> Self:
-        """The codec of what was trained, frozen; of up to 8 dimensions with tables for each symbol given those before it.
+    def of(
+        cls,
+        trained: Trained,
+        members: Tensor,
+        details: dict[str, Any] | None = None,
+        held_out: Tensor | None = None,
+    ) -> Self:
+        """The codec of what was trained, frozen.
+
+        Of up to 8 dimensions with tables for each symbol given those before it.
 
         Args:
             trained: What training left, on the CPU.
             members: Training members, (n, ...), that tables are fitted to.
             details: What else a file should say.
-            held_out: Members that trained nothing, by which `compress` will know samples that are like them; by default the training members.
+            held_out: Members that trained nothing, by which `compress` will know samples that are
+                like them; by default the training members.
 
         Warns (`QuadrateWarning`) if all members get the same symbols: then nothing is kept of them.
 
@@ -106,7 +137,9 @@ class InvariantCodec:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
         known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
         symbols = codec.models[0].quantize(codec.latents(known).numpy())
-        warn_if_constant(f"the codec {trained.config.key}", symbols, stacklevel=2, steps=trained.config.steps)
+        warn_if_constant(
+            f"the codec {trained.config.key}", symbols, stacklevel=2, steps=trained.config.steps
+        )
         codec.familiarity = Familiarity.fit(measure(codec, known, symbols))
         return codec
 
@@ -123,23 +156,33 @@ class InvariantCodec:
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raises a QuadrateError unless a shape (n, ...) is that of samples of this codec."""
         if tuple(shape[1:]) != self.shape:
-            raise QuadrateError(f"this codec takes samples of shape {self.shape}; got {tuple(shape[1:])}")
+            raise QuadrateError(
+                f"this codec takes samples of shape {self.shape}; got {tuple(shape[1:])}"
+            )
 
     @torch.no_grad()
     def latents(self, samples: Tensor) -> Tensor:
         """Samples, images uint8 or float in [0, 1], (n, *shape), to latents, float (n, d)."""
         self.check_shape(samples.shape)
-        samples = pixels(samples) if of_images(self.shape) and samples.dtype == torch.uint8 else samples.float()
+        samples = (
+            pixels(samples)
+            if of_images(self.shape) and samples.dtype == torch.uint8
+            else samples.float()
+        )
         return in_blocks(self.encoder, samples, self.shape).float()
 
     def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
-        """Samples (n, *shape) to symbols, int64 (n, d); there is no dither, so seed and first number change nothing.
+        """Samples (n, *shape) to symbols, int64 (n, d).
+
+        There is no dither, so seed and first number change nothing.
 
         Raises:
             QuadrateError: If samples do not fit the codec, or are not finite.
         """
         samples = checked(Batch(samples), self.shape).images
-        return torch.from_numpy(self.models[0].quantize(self.latents(tensor_of(samples, self.shape)).numpy()))
+        return torch.from_numpy(
+            self.models[0].quantize(self.latents(tensor_of(samples, self.shape)).numpy())
+        )
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """None: (count, 0)."""
@@ -152,7 +195,10 @@ class InvariantCodec:
             QuadrateError: If the symbols are not this codec's.
         """
         if symbols.ndim != 2 or symbols.shape[1] != self.models[0].columns:
-            raise QuadrateError(f"this codec reads symbols (n, {self.models[0].columns}); these are {tuple(symbols.shape)}")
+            raise QuadrateError(
+                f"this codec reads symbols (n, {self.models[0].columns}); these are"
+                f" {tuple(symbols.shape)}"
+            )
         return torch.from_numpy(self.models[0].dequantize(symbols.numpy())).float()
 
     @torch.no_grad()
@@ -170,14 +216,21 @@ class InvariantCodec:
         output: Tensor = self.decoder(received)
         if not of_images(self.shape):
             return output
-        return torch.sigmoid(output) if self.config.likelihood == "bernoulli" else output.clamp(0, 1)
+        return (
+            torch.sigmoid(output) if self.config.likelihood == "bernoulli" else output.clamp(0, 1)
+        )
 
     def weighted(self, decoder: Blend) -> list[object]:
         """Raises a QuadrateError unless there is a decoder, of that name if one is given."""
         if not self.decoders:
-            raise QuadrateError("this codec was trained by contrast and decodes nothing; read its latents: QuadDataset(file, codec, item='latents')")
+            raise QuadrateError(
+                "this codec was trained by contrast and decodes nothing; read its latents:"
+                " QuadDataset(file, codec, item='latents')"
+            )
         if decoder is not None and decoder not in self.decoders:
-            raise QuadrateError(f"no decoder {decoder!r}; this codec has {', '.join(self.decoders)}")
+            raise QuadrateError(
+                f"no decoder {decoder!r}; this codec has {', '.join(self.decoders)}"
+            )
         return []
 
     def compress(
@@ -194,8 +247,13 @@ class InvariantCodec:
         quad.compress(self, [Batch(samples, labels, names)], target, chunk=chunk, strict=strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
-    def decompress(self, data: FileSource, samples: slice = slice(None), dtype: str = "float32") -> NDArray[Any]:
-        """Reads what the decoder makes of a .quad file, (n, *shape); arguments and errors as `quadrate.codecs.quad.decompress`."""
+    def decompress(
+        self, data: FileSource, samples: slice = slice(None), dtype: str = "float32"
+    ) -> NDArray[Any]:
+        """Reads what the decoder makes of a .quad file, (n, *shape).
+
+        Arguments and errors as `quadrate.codecs.quad.decompress`.
+        """
         return quad.decompress(self, data, samples=samples, dtype=dtype)
 
     def decompress_latents(self, data: FileSource) -> Tensor:
@@ -205,7 +263,9 @@ class InvariantCodec:
             QuadrateError: If the file is damaged or another codec's.
         """
         with quad.QuadFile(data, self) as file:
-            return torch.cat([torch.empty((0, self.config.dims), dtype=torch.float32), *file.received_pieces()])
+            return torch.cat(
+                [torch.empty((0, self.config.dims), dtype=torch.float32), *file.received_pieces()]
+            )
 
     def save(self, path: Path | str) -> None:
         """Writes the codec as one safetensors file.
@@ -213,9 +273,17 @@ class InvariantCodec:
         Raises:
             QuadrateError: If it cannot be written.
         """
-        model = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in self.models[0].arrays().items()}
+        model = {
+            name: torch.from_numpy(np.ascontiguousarray(array))
+            for name, array in self.models[0].arrays().items()
+        }
         tensors = {f"model/{name}": tensor for name, tensor in model.items()} | flat(self.states)
-        metadata = {"format": FORMAT, "config": to_json(self.config), "shape": json.dumps(self.shape), "details": json.dumps(self.details)}
+        metadata = {
+            "format": FORMAT,
+            "config": to_json(self.config),
+            "shape": json.dumps(self.shape),
+            "details": json.dumps(self.details),
+        }
         write_tensors(Path(path), tensors, metadata | metadata_of(self))
 
     @classmethod
@@ -227,15 +295,27 @@ class InvariantCodec:
         """
         if not exists(path):
             raise QuadrateError(f"no codec at {path}; InvariantCodec.save writes one")
-        metadata, tensors = read_tensors(Path(path), "an invariant codec of Quadrate's", [FORMAT], _BEFORE)
+        metadata, tensors = read_tensors(
+            Path(path), "an invariant codec of Quadrate's", [FORMAT], _BEFORE
+        )
         with describing(path, "codec"):
             states = by_role(tensors)
-            model = from_arrays({name: tensor.numpy() for name, tensor in states.pop("model").items()})
+            model = from_arrays(
+                {name: tensor.numpy() for name, tensor in states.pop("model").items()}
+            )
             shape = samples_shape(metadata["shape"], 1, 2, 3, 4)
-            codec = cls(from_json(InvariantConfig, metadata["config"]), shape, states, model, mapping(metadata["details"], "details"))
+            codec = cls(
+                from_json(InvariantConfig, metadata["config"]),
+                shape,
+                states,
+                model,
+                mapping(metadata["details"], "details"),
+            )
             codec.familiarity = of_metadata(metadata)
             return codec
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }

@@ -1,8 +1,12 @@
-"""What lossyless published (Dubois et al., 2021): its CLIP bottlenecks, and the files that its hub compressor writes.
+"""What lossyless published (Dubois et al., 2021).
 
-A bottleneck is a state dict: `scaling` s and `biasing` b, by which features become (z + b)·exp(s), and CompressAI's entropy bottleneck for these,
-which rounds about the medians in `quantiles`. A file is a big-endian 32-bit count, then for each sample a big-endian 32-bit length and a stream of
-CompressAI's rANS: a 64-bit state, little-endian 32-bit words, 16-bit frequencies, a symbol a dimension, and 4-bit pieces for what is in no table.
+Its CLIP bottlenecks, and the files that its hub compressor writes.
+
+A bottleneck is a state dict: `scaling` s and `biasing` b, by which features become (z + b)·exp(s),
+and CompressAI's entropy bottleneck for these, which rounds about the medians in `quantiles`. A file
+is a big-endian 32-bit count, then for each sample a big-endian 32-bit length and a stream of
+CompressAI's rANS: a 64-bit state, little-endian 32-bit words, 16-bit frequencies, a symbol a
+dimension, and 4-bit pieces for what is in no table.
 """
 
 from __future__ import annotations
@@ -39,7 +43,8 @@ class PublishedBottleneck:
 
     Attributes:
         bottleneck: The same as ours.
-        quantiles: (d, 3): the ends of CompressAI's tables, and in the middle the medians, in units of the density.
+        quantiles: (d, 3): the ends of CompressAI's tables, and in the middle the medians, in units
+            of the density.
 
     Raises:
         QuadrateError: If the state dict is not that of such a bottleneck.
@@ -48,27 +53,48 @@ class PublishedBottleneck:
     def __init__(self, state: dict[str, Tensor]) -> None:
         try:
             parts = [state[name] for name in ("scaling", "biasing", "entropy_bottleneck.quantiles")]
-            for name, tensor in state.items():  # before anything is computed: one number can pose as a billion
+            for (
+                name,
+                tensor,
+            ) in state.items():  # before anything is computed: one number can pose as a billion
                 if isinstance(tensor, Tensor) and tensor.nbytes > tensor.untyped_storage().nbytes():
-                    raise ValueError(f"{name} claims a shape of {tuple(tensor.shape)}, more than it holds")
-            if [tuple(part.shape) for part in parts] != [(len(parts[0]),), (len(parts[0]),), (len(parts[0]), 1, 3)]:
-                raise ValueError(f"scaling, biasing and quantiles are {[tuple(part.shape) for part in parts]}")
+                    raise ValueError(
+                        f"{name} claims a shape of {tuple(tensor.shape)}, more than it holds"
+                    )
+            if [tuple(part.shape) for part in parts] != [
+                (len(parts[0]),),
+                (len(parts[0]),),
+                (len(parts[0]), 1, 3),
+            ]:
+                raise ValueError(
+                    f"scaling, biasing and quantiles are {[tuple(part.shape) for part in parts]}"
+                )
             if not all(bool(part.isfinite().all()) for part in parts):
                 raise ValueError("scaling, biasing or quantiles are not finite")
             scaling, biasing, quantiles = (part.float() for part in parts)
             density = MonotoneNetwork(len(scaling))
             density.load_state_dict(
                 {
-                    f"{new}.{i}": _either(state, f"entropy_bottleneck._{old}{i}", f"entropy_bottleneck.{new}.{i}")
-                    for old, new in (("matrix", "matrices"), ("bias", "biases"), ("factor", "factors"))
+                    f"{new}.{i}": _either(
+                        state, f"entropy_bottleneck._{old}{i}", f"entropy_bottleneck.{new}.{i}"
+                    )
+                    for old, new in (
+                        ("matrix", "matrices"),
+                        ("bias", "biases"),
+                        ("factor", "factors"),
+                    )
                     for i in range(_LAYERS - (new == "factors"))
                 }
             )
             self.quantiles = quantiles.reshape(len(scaling), 3)
         except (KeyError, RuntimeError, TypeError, ValueError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise QuadrateError(f"this is not the state dict of a factorized bottleneck of lossyless: {reason}") from None
-        self.bottleneck = FactorizedBottleneck(density, -biasing, torch.exp(-scaling)).requires_grad_(False)
+            raise QuadrateError(
+                f"this is not the state dict of a factorized bottleneck of lossyless: {reason}"
+            ) from None
+        self.bottleneck = FactorizedBottleneck(
+            density, -biasing, torch.exp(-scaling)
+        ).requires_grad_(False)
 
     @classmethod
     def load(cls, path: Path | str) -> PublishedBottleneck:
@@ -78,13 +104,18 @@ class PublishedBottleneck:
             QuadrateError: If the file is missing, damaged, or no such bottleneck.
         """
         if not exists(path):
-            raise QuadrateError(f"no bottleneck at {path}; lossyless publishes them with its release v1.0, as beta…-factorized_rate.pt")
+            raise QuadrateError(
+                f"no bottleneck at {path}; lossyless publishes them with its release v1.0, as"
+                " beta…-factorized_rate.pt"
+            )
         try:
             state = read_saved(path, _LARGEST_BYTES)
         except QuadrateError:
             raise
         except Exception as error:  # of many kinds, as a file may hold anything
-            raise QuadrateError(f"{path} is not a file of PyTorch tensors: {' '.join(str(error).split())[:200]}") from None
+            raise QuadrateError(
+                f"{path} is not a file of PyTorch tensors: {' '.join(str(error).split())[:200]}"
+            ) from None
         if not isinstance(state, dict):
             raise QuadrateError(f"{path} holds {type(state).__name__}, not a state dict")
         try:
@@ -93,7 +124,10 @@ class PublishedBottleneck:
             raise QuadrateError(f"{path}: {error}") from None
 
     def codec(self) -> FeatureCodec:
-        """The same bottleneck as a codec for .quad files: symbols and received features are those of lossyless, tables span what the density does."""
+        """The same bottleneck as a codec for .quad files.
+
+        Symbols and received features are those of lossyless, tables span what the density does.
+        """
         return FeatureCodec.from_factorized(self.bottleneck, self.quantiles[:, 1])
 
     def read(self, source: FileSource) -> NDArray[np.float32]:
@@ -123,8 +157,12 @@ class PublishedBottleneck:
                 last = error
                 continue
             parts = [slice(i, i + _BATCH) for i in range(0, len(starts), _BATCH)]
-            return np.concatenate([_decode(words, starts[part], ends[part], cdfs, self._offsets) for part in parts])
-        raise QuadrateError(f"sample 0: {last}; the file is damaged, or was written with another bottleneck") from None
+            return np.concatenate(
+                [_decode(words, starts[part], ends[part], cdfs, self._offsets) for part in parts]
+            )
+        raise QuadrateError(
+            f"sample 0: {last}; the file is damaged, or was written with another bottleneck"
+        ) from None
 
     @property
     def _offsets(self) -> NDArray[np.int64]:
@@ -132,22 +170,30 @@ class PublishedBottleneck:
         return -torch.ceil(self.quantiles[:, 1] - self.quantiles[:, 0]).clamp(min=0).long().numpy()
 
     def _cumulative(self, kind: str) -> list[NDArray[np.int64]]:
-        """CompressAI's cumulative frequencies for each dimension; the last entry is for what is in no table.
+        """CompressAI's cumulative frequencies for each dimension.
 
-        It makes them in float32 whenever it loads a model, and later versions subtract the sigmoids without a change of sign, which rounds otherwise:
-        a reader can only try.
+        The last entry is for what is in no table.
+
+        It makes them in float32 whenever it loads a model, and later versions subtract the sigmoids
+        without a change of sign, which rounds otherwise: a reader can only try.
         """
-        low, high = -self._offsets, torch.ceil(self.quantiles[:, 2] - self.quantiles[:, 1]).clamp(min=0).long().numpy()
+        low = -self._offsets
+        high = torch.ceil(self.quantiles[:, 2] - self.quantiles[:, 1]).clamp(min=0).long().numpy()
         sizes = low + high + 1
         if sizes.max() > TOTAL // 2:
-            raise QuadrateError(f"a table of this bottleneck has {sizes.max()} entries; its quantiles are damaged")
+            raise QuadrateError(
+                f"a table of this bottleneck has {sizes.max()} entries; its quantiles are damaged"
+            )
         start = self.quantiles[:, 1] - torch.from_numpy(low).float()
         samples = torch.arange(int(sizes.max()))[:, None] + start  # (K, d)
         lower, upper = (self.bottleneck.density.logits(samples + side).T for side in (-0.5, 0.5))  # type: ignore[operator]
         sign = -torch.sign(lower + upper) if kind == "sign" else torch.ones_like(lower)
         masses = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
         tails = torch.sigmoid(lower[:, :1]) + torch.sigmoid(-upper[:, -1:])
-        return [_cumulative(torch.cat([row[:size], tail]).numpy()) for row, tail, size in zip(masses, tails, sizes.tolist(), strict=True)]
+        return [
+            _cumulative(torch.cat([row[:size], tail]).numpy())
+            for row, tail, size in zip(masses, tails, sizes.tolist(), strict=True)
+        ]
 
 
 def _either(state: dict[str, Tensor], *names: str) -> Tensor:
@@ -158,7 +204,10 @@ def _either(state: dict[str, Tensor], *names: str) -> Tensor:
 
 
 def _cumulative(masses: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Masses (K,) to cumulative frequencies (K + 1,) out of 2^16, as CompressAI makes them: rounded, scaled, and taken from the rarest for zeros."""
+    """Masses (K,) to cumulative frequencies (K + 1,) out of 2^16, as CompressAI makes them.
+
+    Rounded, scaled, and taken from the rarest for zeros.
+    """
     rounded = np.floor(masses.astype(np.float64) * TOTAL + 0.5).astype(np.int64)
     if not rounded.sum() > 0:
         raise QuadrateError("a table of this bottleneck has no mass; its quantiles are damaged")
@@ -178,28 +227,40 @@ def _cumulative(masses: NDArray[np.float32]) -> NDArray[np.int64]:
 def _streams(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """A file's 32-bit words, and where each sample's stream begins and ends among them."""
     if len(data) < 4 or len(data) % 4:
-        raise QuadrateError(f"a file of the hub compressor is a whole number of 32-bit words; this one has {len(data)} bytes")
+        raise QuadrateError(
+            "a file of the hub compressor is a whole number of 32-bit words; this one has"
+            f" {len(data)} bytes"
+        )
     lengths = np.frombuffer(data, ">u4")
     count, place = int(lengths[0]), 1
     if count > (len(lengths) - 1) // 3:
-        raise QuadrateError(f"the file announces {count} samples, for which its {len(data)} bytes are too few")
+        raise QuadrateError(
+            f"the file announces {count} samples, for which its {len(data)} bytes are too few"
+        )
     borders = np.empty((count, 2), np.int64)
     for i in range(count):
         size = int(lengths[place]) if place < len(lengths) else 0
         end = place + 1 + size // 4
         if size % 4 or size < 8 or end > len(lengths):
-            raise QuadrateError(f"sample {i} at byte {4 * place}: its length of {size} bytes is none, or reaches beyond the file")
+            raise QuadrateError(
+                f"sample {i} at byte {4 * place}: its length of {size} bytes is none, or reaches"
+                " beyond the file"
+            )
         borders[i] = place + 1, end
         place = end
     if place != len(lengths):
-        raise QuadrateError(f"the file goes on for {4 * (len(lengths) - place)} bytes after its {count} samples")
+        raise QuadrateError(
+            f"the file goes on for {4 * (len(lengths) - place)} bytes after its {count} samples"
+        )
     return np.frombuffer(data, "<u4").astype(np.int64), borders[:, 0], borders[:, 1]
 
 
 class _States:
     """The rANS decoders of many samples, in step."""
 
-    def __init__(self, words: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+    def __init__(
+        self, words: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> None:
         self._words, self._places, self._ends = words.astype(np.uint64), starts + 2, ends
         self.states = self._words[starts] | self._words[starts + 1] << np.uint64(32)
 
@@ -225,7 +286,11 @@ class _States:
 
 
 def _decode(
-    words: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64], cdfs: list[NDArray[np.int64]], offsets: NDArray[np.int64]
+    words: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    cdfs: list[NDArray[np.int64]],
+    offsets: NDArray[np.int64],
 ) -> Words:
     """The symbols (n, d) of n streams."""
     streams = _States(words, starts, ends)
@@ -234,8 +299,11 @@ def _decode(
     for own, cdf, offset in zip(symbols, cdfs, offsets.tolist(), strict=True):
         points = streams.states & np.uint64(TOTAL - 1)
         entries = np.searchsorted(cdf, points.astype(np.int64), side="right") - 1
-        frequencies, begins = np.diff(cdf).astype(np.uint64)[entries], cdf[entries].astype(np.uint64)
-        streams.states = frequencies * (streams.states >> np.uint64(PRECISION_BITS)) + points - begins
+        frequencies = np.diff(cdf).astype(np.uint64)[entries]
+        begins = cdf[entries].astype(np.uint64)
+        streams.states = (
+            frequencies * (streams.states >> np.uint64(PRECISION_BITS)) + points - begins
+        )
         streams.refill(everyone)
         last = len(cdf) - 2
         escaped = np.flatnonzero(entries == last)

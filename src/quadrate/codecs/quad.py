@@ -1,4 +1,7 @@
-"""Files: images or features to a .quad file and back, by a frozen codec; docs/format.md is the format's norm."""
+"""Files: images or features to a .quad file and back, by a frozen codec.
+
+Docs/format.md is the format's norm.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,14 @@ from numpy.typing import NDArray
 from quadrate.codecs.batches import Batch, Blend, checked, joined, of_images, tensor_of
 from quadrate.codecs.familiarity import Watch
 from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
-from quadrate.codecs.quad_file import CHUNK_SAMPLES, QuadFile, SampleCodec, as_bytes, check_fit, chunk_samples
+from quadrate.codecs.quad_file import (
+    CHUNK_SAMPLES,
+    QuadFile,
+    SampleCodec,
+    as_bytes,
+    check_fit,
+    chunk_samples,
+)
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import encode_layer
@@ -45,30 +55,43 @@ def compress(
     chunk: int | None = None,
     strict: bool = False,
 ) -> int:
-    """Writes a .quad file in one pass and in constant memory; under its name it appears only when it is whole.
+    """Writes a .quad file in one pass and in constant memory.
 
-    Warns (`QuadrateWarning`) if more than 1 % of the samples are unlike those that the codec was made for (`quadrate.codecs.familiarity`).
+    Under its name it appears only when it is whole.
+
+    Warns (`QuadrateWarning`) if more than 1 % of the samples are unlike those that the codec was
+    made for (`quadrate.codecs.familiarity`).
 
     Args:
         codec: A frozen codec.
-        batches: Samples of the codec's shape, in batches of any size; all of them with labels or names, or none.
-        target: Where to write: a path, of which a symbolic link is followed, or an open binary file.
+        batches: Samples of the codec's shape, in batches of any size; all of them with labels or
+            names, or none.
+        target: Where to write: a path, of which a symbolic link is followed, or an open binary
+            file.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
-        chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer large ones.
-        strict: Whether to refuse where it would warn: a file of the target's name then stays as it was.
+        chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer
+            large ones.
+        strict: Whether to refuse where it would warn: a file of the target's name then stays as it
+            was.
 
     Returns:
         How many samples were written.
 
     Raises:
-        QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be written, or it is strict about the samples.
+        QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be
+            written, or it is strict about the samples.
     """
-    layers = tuple(LayerHeader(identity, model.columns) for identity, model in zip(codec.identities, codec.models, strict=True))
+    layers = tuple(
+        LayerHeader(identity, model.columns)
+        for identity, model in zip(codec.identities, codec.models, strict=True)
+    )
     chunks = _rechunked(codec, batches, chunk)
     first = next(chunks, None)
     fields = tuple(name for name in ("labels", "names") if getattr(first, name, None) is not None)
     header = Header(codec.shape, seed, layers, fields)
-    seed = int(seed)  # which the header has checked: True and 1 are one seed, but would not print the same
+    seed = int(
+        seed
+    )  # which the header has checked: True and 1 are one seed, but would not print the same
     watch = Watch(codec, strict)
     with Writer.create(target, header) as writer:
         if first is not None:
@@ -79,20 +102,31 @@ def compress(
         return writer.samples
 
 
-def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike[str], chunk: int | None = None, strict: bool = False) -> int:
-    """Adds samples to a .quad file that this codec wrote; if that fails half-way, the file is as before. Otherwise as `compress`.
+def append(
+    codec: SampleCodec,
+    batches: Iterable[Batch],
+    path: str | os.PathLike[str],
+    chunk: int | None = None,
+    strict: bool = False,
+) -> int:
+    """Adds samples to a .quad file that this codec wrote.
 
-    The file is locked meanwhile: another append waits a few seconds for its end, and is then refused.
+    If that fails half-way, the file is as before. Otherwise as `compress`.
+
+    The file is locked meanwhile: another append waits a few seconds for its end, and is then
+    refused.
 
     Raises:
-        QuadrateError: As `compress`; if there is no such file, it is damaged, or another program is writing to it.
+        QuadrateError: As `compress`; if there is no such file, it is damaged, or another program is
+            writing to it.
     """
     watch = Watch(codec, strict)
     with Writer.append(path) as writer:
         check_fit(codec, writer.header, str(path))
         if len(codec.models) != len(writer.header.layers):
             raise QuadrateError(
-                f"{path} has {len(writer.header.layers)} layers, this codec writes {len(codec.models)}; append with the codec of all layers"
+                f"{path} has {len(writer.header.layers)} layers, this codec writes"
+                f" {len(codec.models)}; append with the codec of all layers"
             )
         before = writer.samples
         for batch in _rechunked(codec, batches, chunk):
@@ -101,41 +135,65 @@ def append(codec: SampleCodec, batches: Iterable[Batch], path: str | os.PathLike
         return writer.samples - before
 
 
-def decompress(codec: SampleCodec, source: FileSource, decoder: Blend = None, samples: slice = slice(None), dtype: str = "uint8") -> NDArray[Any]:
-    """Reads the samples of a .quad file, all in memory; `QuadFile.pieces` reads them chunk by chunk.
+def decompress(
+    codec: SampleCodec,
+    source: FileSource,
+    decoder: Blend = None,
+    samples: slice = slice(None),
+    dtype: str = "uint8",
+) -> NDArray[Any]:
+    """Reads the samples of a .quad file, all in memory.
+
+    `QuadFile.pieces` reads them chunk by chunk.
 
     Args:
         codec: The codec that wrote the file, or one with the same encoders.
         source: The file's path, or its bytes.
-        decoder: A decoder's name, or the weights of several by name, which sum to one; by default the codec's first.
+        decoder: A decoder's name, or the weights of several by name, which sum to one; by default
+            the codec's first.
         samples: Which samples; only their chunks are read.
-        dtype: "uint8", or a floating point type, whose numbers lie in [0, 1]; of features, a floating point type.
+        dtype: "uint8", or a floating point type, whose numbers lie in [0, 1]; of features, a
+            floating point type.
 
     Returns:
         Images (n, C, H, W), or features (n, D).
 
     Raises:
-        QuadrateError: If the file is damaged or another codec's, the decoder or the type is unknown, or there is not enough memory.
+        QuadrateError: If the file is damaged or another codec's, the decoder or the type is
+            unknown, or there is not enough memory.
     """
     try:
         kind = np.dtype(dtype)
     except TypeError:
         kind = np.dtype("V")
     if kind.kind != "f" and not of_images(codec.shape):
-        raise QuadrateError(f"features come as a floating point type such as float32; got dtype {dtype!r}")
+        raise QuadrateError(
+            f"features come as a floating point type such as float32; got dtype {dtype!r}"
+        )
     if kind != np.uint8 and kind.kind != "f":
-        raise QuadrateError(f"images come as uint8 or a floating point type such as float32; got dtype {dtype!r}")
+        raise QuadrateError(
+            f"images come as uint8 or a floating point type such as float32; got dtype {dtype!r}"
+        )
     with QuadFile(source, codec) as file:
         shape = (len(range(*samples.indices(file.samples))), *codec.shape)
         size = math.prod(shape) * kind.itemsize
-        too_much = f"{file.name}: {shape[0]} samples take {size} bytes of memory at once; decode them in pieces, with samples= or QuadFile.pieces"
-        if size > _memory_bytes():  # few bytes may claim many samples, and some systems promise memory that they have not got
+        too_much = (
+            f"{file.name}: {shape[0]} samples take {size} bytes of memory at once; decode them in"
+            " pieces, with samples= or QuadFile.pieces"
+        )
+        if (
+            size > _memory_bytes()
+            # few bytes may claim many samples, and some systems promise memory that they have not
+            # got
+        ):
             raise QuadrateError(too_much)
         try:
             images = np.empty(shape, kind)
             done = 0
             for batch in file.pieces(samples, decoder):
-                images[done : done + len(batch)] = (as_bytes(batch.images) if kind == np.uint8 else batch.images).numpy()
+                images[done : done + len(batch)] = (
+                    as_bytes(batch.images) if kind == np.uint8 else batch.images
+                ).numpy()
                 done += len(batch)
         except MemoryError:
             raise QuadrateError(too_much) from None
@@ -184,4 +242,6 @@ def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int, watch: Wat
     watch.see(samples, symbols, seed, first)
     dither = codec.dither_words(len(symbols), seed, first)
     payloads = tuple(encode_layer(model, symbols, dither) for model in codec.models)
-    return ChunkData(len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names))
+    return ChunkData(
+        len(symbols), payloads, batch.labels, None if batch.names is None else tuple(batch.names)
+    )

@@ -24,33 +24,49 @@ from quadrate.errors import QuadrateError
 CACHE_BYTES = 1 << 28  # 340,000 decoded MNIST images
 _LABEL_BYTES = 8
 Item = Literal["pixels", "features", "latents", "labels"]
-Rows: TypeAlias = tuple[Tensor, Tensor]  # contents (n, …) and labels (n,), or (0,) where there are none
+Rows: TypeAlias = tuple[
+    Tensor, Tensor
+]  # contents (n, …) and labels (n,), or (0,) where there are none
 
 
 class QuadDataset(torch.utils.data.Dataset[Any]):
-    """The samples of a .quad file by number, for a PyTorch `DataLoader`. Any number of threads may read from one.
+    """The samples of a .quad file by number, for a PyTorch `DataLoader`.
 
-    What was decoded is kept, up to `cache_bytes`, the least recently used goes first; each worker process of a loader keeps its own. Samples that
-    all fit into the cache are decoded a chunk at a time, once. Of more samples, only what a chunk's decoder reads is kept, and each sample is
+    Any number of threads may read from one.
+
+    What was decoded is kept, up to `cache_bytes`, the least recently used goes first; each worker
+    process of a loader keeps its own. Samples that all fit into the cache are decoded a chunk at a
+    time, once. Of more samples, only what a chunk's decoder reads is kept, and each sample is
     decoded when it is asked for: there `sampler` gives an order that reads each chunk once.
 
     Args:
         source: The file's path, or its bytes.
         codec: The codec that reads it; that of the first layers reads the base of a layered file.
-        item: What the codec's samples are, "pixels", uint8 (C, H, W), or "features", float (D,), which is the default; or "latents", float (d,); each
-            with its label where the file has labels. Or "labels" alone.
+        item: What the codec's samples are, "pixels", uint8 (C, H, W), or "features", float (D,),
+            which is the default; or "latents", float (d,); each with its label where the file has
+            labels. Or "labels" alone.
         decoder: Which decoder makes the pixels.
-        cache_bytes: How many bytes of decoded samples to keep, at most; what was last read is kept in any case.
+        cache_bytes: How many bytes of decoded samples to keep, at most; what was last read is kept
+            in any case.
 
     Raises:
-        QuadrateError: If the file is not this codec's, there is no such decoder, there are no labels where they are asked for, or the cache has a
-            negative size.
+        QuadrateError: If the file is not this codec's, there is no such decoder, there are no
+            labels where they are asked for, or the cache has a negative size.
     """
 
     def __init__(
-        self, source: FileSource, codec: SampleCodec, item: Item | None = None, decoder: Blend = None, cache_bytes: int = CACHE_BYTES
+        self,
+        source: FileSource,
+        codec: SampleCodec,
+        item: Item | None = None,
+        decoder: Blend = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        allowed: tuple[Item, ...] = ("pixels" if of_images(codec.shape) else "features", "latents", "labels")
+        allowed: tuple[Item, ...] = (
+            "pixels" if of_images(codec.shape) else "features",
+            "latents",
+            "labels",
+        )
         item = item or allowed[0]
         if item not in allowed:
             raise QuadrateError(f"an item is {', '.join(allowed)}; got {item!r}")
@@ -58,7 +74,10 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         if not cache_bytes >= 0:
             raise QuadrateError(f"a cache takes 0 bytes or more; got {cache_bytes}")
         self._source: bytes | Path = data_or_path(source)
-        self._codec, self._item, self._decoder, self._cache_bytes = codec, item, decoder, cache_bytes
+        self._codec = codec
+        self._item = item
+        self._decoder = decoder
+        self._cache_bytes = cache_bytes
         self._open()
         self._labelled = "labels" in self._file.reader.header.fields
         if item == "labels" and not self._labelled:
@@ -67,22 +86,36 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
     def _open(self) -> None:
         self._file, self._cache = QuadFile(self._source, self._codec), _Cache(self._cache_bytes)
         size, width = math.prod(self._codec.shape), self._file.latent_dtype.itemsize
-        kept = {"pixels": size, "features": width * size, "latents": width * self._file.latent_dims, "labels": 0}[self._item] + _LABEL_BYTES
+        kept = {
+            "pixels": size,
+            "features": width * size,
+            "latents": width * self._file.latent_dims,
+            "labels": 0,
+        }[self._item] + _LABEL_BYTES
         self._fits = len(self) * kept <= self._cache_bytes  # all samples, once they are decoded
 
     def __len__(self) -> int:
         return self._file.samples
 
     def __repr__(self) -> str:
-        content = "labels" if self._item == "labels" else f"{self._item} {self._item_shape}{' with labels' * self._labelled}"
-        return f"QuadDataset({self._file.name!r}: {len(self)} samples in {len(self._file.reader.index)} chunks; {content})"
+        content = (
+            "labels"
+            if self._item == "labels"
+            else f"{self._item} {self._item_shape}{' with labels' * self._labelled}"
+        )
+        return (
+            f"QuadDataset({self._file.name!r}: {len(self)} samples in"
+            f" {len(self._file.reader.index)} chunks; {content})"
+        )
 
     def __getitem__(self, number: int) -> Any:
         return self._items([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
         """The samples of several numbers, which a loader asks for a batch at a time, so that they are decoded together."""
-        if type(self).__getitem__ is not QuadDataset.__getitem__:  # a subclass makes more of a sample
+        if (
+            type(self).__getitem__ is not QuadDataset.__getitem__
+        ):  # a subclass makes more of a sample
             return [self[number] for number in numbers]
         return self._items(numbers)
 
@@ -93,10 +126,18 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         items: list[Any] = [None] * len(wanted)
         for chunk in np.unique(chunks).tolist():
             places = np.flatnonzero(chunks == chunk).tolist()
-            contents, labels = self._rows(chunk, [wanted[place] - int(starts[chunk]) for place in places])
+            contents, labels = self._rows(
+                chunk, [wanted[place] - int(starts[chunk]) for place in places]
+            )
             for k, place in enumerate(places):
                 label = int(labels[k]) if self._labelled else None
-                items[place] = label if self._item == "labels" else contents[k] if label is None else (contents[k], label)
+                items[place] = (
+                    label
+                    if self._item == "labels"
+                    else contents[k]
+                    if label is None
+                    else (contents[k], label)
+                )
         return items
 
     def _checked(self, number: int) -> int:
@@ -107,7 +148,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
     @property
     def _item_shape(self) -> tuple[int, ...]:
-        return {"latents": (self._file.latent_dims,), "labels": ()}.get(self._item, tuple(self._codec.shape))
+        return {"latents": (self._file.latent_dims,), "labels": ()}.get(
+            self._item, tuple(self._codec.shape)
+        )
 
     @property
     def _decodes(self) -> bool:
@@ -115,22 +158,35 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         return self._item in ("pixels", "features")
 
     def _rows(self, chunk: int, rows: list[int]) -> Rows:
-        """Some of a chunk's items, by their place in it: copies, so that nobody changes what is kept."""
+        """Some of a chunk's items, by their place in it.
+
+        Copies, so that nobody changes what is kept.
+        """
         if not (self._decodes and self._fits):
             contents, labels = self._received(chunk)
             picked = contents[rows] if len(contents) else contents
-            return self._decoded(picked) if self._decodes else picked, labels[rows] if len(labels) else labels
+            return self._decoded(picked) if self._decodes else picked, (
+                labels[rows] if len(labels) else labels
+            )
         size = chunk_samples(self._codec)
         pieces = {number: self._piece(chunk, number) for number in {row // size for row in rows}}
         contents = torch.stack([pieces[row // size][0][row % size] for row in rows])
-        return contents, torch.stack([pieces[row // size][1][row % size] for row in rows]) if self._labelled else torch.empty(0)
+        return contents, (
+            torch.stack([pieces[row // size][1][row % size] for row in rows])
+            if self._labelled
+            else torch.empty(0)
+        )
 
     def _received(self, chunk: int) -> Rows:
         """What decoders read of a chunk, and its labels."""
 
         def read() -> Rows:
             contents = torch.empty(0) if self._item == "labels" else self._file.received(chunk)
-            return contents, torch.from_numpy(self._file.side(chunk).labels) if self._labelled else torch.empty(0)
+            return contents, (
+                torch.from_numpy(self._file.side(chunk).labels)
+                if self._labelled
+                else torch.empty(0)
+            )
 
         return self._cache.get((chunk, None), read)
 
@@ -150,24 +206,42 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         return as_bytes(samples) if self._item == "pixels" else samples
 
     def sampler(self, seed: int = 0, window: int | None = None) -> ChunkSampler:
-        """An order for a `DataLoader` that shuffles and yet reads each chunk once: `DataLoader(dataset, batch_size, sampler=dataset.sampler())`.
+        """An order for a `DataLoader` that shuffles and yet reads each chunk once.
+
+        `DataLoader(dataset, batch_size, sampler=dataset.sampler())`.
 
         Args:
             seed: What the order depends on.
-            window: How many chunks are shuffled together; by default all if all samples fit into the cache, else as many as fill half of it, since a
-                batch may reach into the next window.
+            window: How many chunks are shuffled together; by default all if all samples fit into
+                the cache, else as many as fill half of it, since a batch may reach into the next
+                window.
 
         Raises:
             QuadrateError: If the window is less than 1.
         """
         counts = self._file.reader.index[:, 1]
         if window is None:
-            kept = (0 if self._item == "labels" else self._file.latent_dims * self._file.latent_dtype.itemsize) + _LABEL_BYTES
-            window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept))
+            kept = (
+                0
+                if self._item == "labels"
+                else self._file.latent_dims * self._file.latent_dtype.itemsize
+            ) + _LABEL_BYTES
+            window = max(
+                1,
+                (
+                    len(counts)
+                    if self._fits
+                    else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept)
+                ),
+            )
         return ChunkSampler(counts.tolist(), seed, window)
 
-    def __getstate__(self) -> dict[str, Any]:  # a worker process opens the file for itself, and keeps what it decodes
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_file", "_cache")}
+    def __getstate__(
+        self,
+    ) -> dict[str, Any]:  # a worker process opens the file for itself, and keeps what it decodes
+        state = {
+            name: value for name, value in self.__dict__.items() if name not in ("_file", "_cache")
+        }
         return state | {"_file_id": self._file.reader.file_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -175,7 +249,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         self.__dict__ |= state
         self._open()
         if self._file.reader.file_id != file_id:
-            raise QuadrateError(f"{self._file.name} is another file than when the data set was made; open it anew")
+            raise QuadrateError(
+                f"{self._file.name} is another file than when the data set was made; open it anew"
+            )
 
     def __del__(self) -> None:
         if "_file" in self.__dict__:
@@ -183,7 +259,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
 
 class ChunkSampler(torch.utils.data.Sampler[int]):
-    """All samples of a chunked file once, in an order that is random and yet local: chunks are shuffled, then samples within some chunks at a time.
+    """All samples of a chunked file once, in an order that is random and yet local.
+
+    Chunks are shuffled, then samples within some chunks at a time.
 
     Every pass has another order, which depends on the seed and the number of the pass alone.
 
@@ -193,7 +271,8 @@ class ChunkSampler(torch.utils.data.Sampler[int]):
         window: How many chunks are shuffled together: what a reader should keep.
 
     Attributes:
-        epoch: The number of the next pass, from 0; set it to go on where an earlier program stopped.
+        epoch: The number of the next pass, from 0; set it to go on where an earlier program
+            stopped.
 
     Raises:
         QuadrateError: If the window is less than 1.
@@ -202,7 +281,10 @@ class ChunkSampler(torch.utils.data.Sampler[int]):
     def __init__(self, counts: Sequence[int], seed: int = 0, window: int = 1) -> None:
         if window < 1:
             raise QuadrateError(f"a window has at least one chunk; got {window}")
-        self._counts, self._seed, self._window, self.epoch = np.asarray(counts, np.int64), seed, window, 0
+        self._counts = np.asarray(counts, np.int64)
+        self._seed = seed
+        self._window = window
+        self.epoch = 0
 
     def __len__(self) -> int:
         return int(self._counts.sum())
@@ -213,13 +295,20 @@ class ChunkSampler(torch.utils.data.Sampler[int]):
         order = draws.permutation("chunks", self._seed, epoch, n=len(self._counts)).numpy()
         for first in range(0, len(order), self._window):
             chunks = order[first : first + self._window]
-            samples = np.concatenate([np.arange(starts[chunk], starts[chunk] + self._counts[chunk]) for chunk in chunks])
-            for place in draws.permutation("samples", self._seed, epoch, first, n=len(samples)).tolist():
+            samples = np.concatenate(
+                [np.arange(starts[chunk], starts[chunk] + self._counts[chunk]) for chunk in chunks]
+            )
+            for place in draws.permutation(
+                "samples", self._seed, epoch, first, n=len(samples)
+            ).tolist():
                 yield int(samples[place])
 
 
 class _Cache:
-    """Values that were used last, up to a number of bytes; the newest in any case. Threads and forked processes may use it."""
+    """Values that were used last, up to a number of bytes; the newest in any case.
+
+    Threads and forked processes may use it.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._most = most_bytes
@@ -231,9 +320,14 @@ class _Cache:
         self._bytes = 0
 
     def get(self, key: object, make: Callable[[], Rows]) -> Rows:
-        """The value of a key, made if it is not there; other threads wait for it, so that nothing is decoded twice."""
+        """The value of a key, made if it is not there.
+
+        Other threads wait for it, so that nothing is decoded twice.
+        """
         if self._process != os.getpid():
-            self._clear()  # we were forked, maybe while another thread had the lock, which nobody will give back here
+            # we were forked, maybe while another thread had the lock, which nobody will give back
+            # here
+            self._clear()
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)

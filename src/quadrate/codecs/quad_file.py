@@ -20,9 +20,13 @@ from quadrate.coding.streams import SymbolModel, Words, decode_layer
 from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 
-CHUNK_SAMPLES = 1 << 14  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+CHUNK_SAMPLES = (
+    1 << 14
+)  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
 CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
-CHUNK_FEATURES = 1 << 21  # of features every number is a symbol, and the symbols of larger chunks leave the cache
+CHUNK_FEATURES = (
+    1 << 21
+)  # of features every number is a symbol, and the symbols of larger chunks leave the cache
 
 
 class SampleCodec(Protocol):
@@ -66,28 +70,35 @@ class SampleCodec(Protocol):
 
 
 class QuadFile:
-    """A .quad file with the codec that reads it; a context manager. Any number of threads may read from one.
+    """A .quad file with the codec that reads it; a context manager.
 
-    A codec of the first layers alone reads the base of a file with refinements, and nothing more of the file than it needs.
+    Any number of threads may read from one.
+
+    A codec of the first layers alone reads the base of a file with refinements, and nothing more of
+    the file than it needs.
 
     Args:
         source: The file's path, or its bytes.
         codec: The codec that wrote it, or one with the same encoders.
-        layers: How many layers' symbols to read; by default all of the codec's. With fewer, `symbols` is all there is: the codec's decoders
-            read all its layers, so samples of the first layers need the codec of these layers.
+        layers: How many layers' symbols to read; by default all of the codec's. With fewer,
+            `symbols` is all there is: the codec's decoders read all its layers, so samples of the
+            first layers need the codec of these layers.
 
     Attributes:
         models: The bottlenecks of the layers that are read.
 
     Raises:
-        QuadrateError: If the file cannot be read or is damaged, was written by another codec, or has no such layers.
+        QuadrateError: If the file cannot be read or is damaged, was written by another codec, or
+            has no such layers.
     """
 
     def __init__(self, source: FileSource, codec: SampleCodec, layers: int | None = None) -> None:
         self.codec, self.reader = codec, Reader(source)
         self.name = self.reader.name
         try:
-            check_fit(codec, self.reader.header, "the file" if self.name == "the data" else self.name)
+            check_fit(
+                codec, self.reader.header, "the file" if self.name == "the data" else self.name
+            )
             self.models = codec.models[: check_layers(layers, len(codec.models), "this codec")]
         except BaseException:
             self.close()
@@ -116,11 +127,21 @@ class QuadFile:
         return symbols
 
     def received(self, chunk: int) -> Tensor:
-        """What decoders read of a chunk, float (n, d); errors as `symbols`, and if fewer layers are read than the codec has."""
+        """What decoders read of a chunk, float (n, d).
+
+        Errors as `symbols`, and if fewer layers are read than the codec has.
+        """
         if len(self.models) < len(self.codec.models):
             read = f"{len(self.models)} of {len(self.codec.models)} layers are read"
-            raise QuadrateError(f"{self.name}: {read}, but this codec's decoders need all: give the codec of these layers alone")
-        return self.codec.received(torch.from_numpy(self.symbols(chunk)), self.reader.header.seed, int(self.reader.index[chunk, 0]))
+            raise QuadrateError(
+                f"{self.name}: {read}, but this codec's decoders need all: give the codec of these"
+                " layers alone"
+            )
+        return self.codec.received(
+            torch.from_numpy(self.symbols(chunk)),
+            self.reader.header.seed,
+            int(self.reader.index[chunk, 0]),
+        )
 
     def side(self, chunk: int) -> ChunkData:
         """A chunk's labels and names, without its symbols.
@@ -146,7 +167,10 @@ class QuadFile:
         return self.codec.received(torch.empty((0, columns), dtype=torch.int64))
 
     def received_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
-        """What decoders read of a slice of the samples, float (n, d), chunk by chunk; errors as `symbols`."""
+        """What decoders read of a slice of the samples, float (n, d), chunk by chunk.
+
+        Errors as `symbols`.
+        """
         for chunk, inside in self._chunks(samples):
             yield self.received(chunk)[torch.from_numpy(inside)].cpu()
 
@@ -163,7 +187,8 @@ class QuadFile:
                 yield chunk, inside
 
     def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
-        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels and names.
+        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels
+        and names.
 
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
@@ -171,11 +196,15 @@ class QuadFile:
         self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
         for chunk, inside in self._chunks(samples):
             received, side = self.received(chunk), self.side(chunk)
-            size = chunk_samples(self.codec)  # a file may have chunks of more images than there is memory for
+            size = chunk_samples(
+                self.codec
+            )  # a file may have chunks of more images than there is memory for
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):
                 images = self.codec.decode_received(received[torch.from_numpy(part)], decoder).cpu()
                 labels = None if side.labels is None else side.labels[part]
-                yield Batch(images, labels, None if side.names is None else [side.names[i] for i in part])
+                yield Batch(
+                    images, labels, None if side.names is None else [side.names[i] for i in part]
+                )
 
     def close(self) -> None:
         """Closes the file."""
@@ -184,7 +213,12 @@ class QuadFile:
     def __enter__(self) -> QuadFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
@@ -202,7 +236,9 @@ def check_layers(layers: int | None, most: int, whose: str) -> int:
     if layers is None:
         return most
     if not 1 <= layers <= most:
-        raise QuadrateError(f"{whose} has {most} layer{'s' * (most > 1)}; asked for the first {layers}")
+        raise QuadrateError(
+            f"{whose} has {most} layer{'s' * (most > 1)}; asked for the first {layers}"
+        )
     return layers
 
 
@@ -213,21 +249,39 @@ def check_fit(codec: SampleCodec, header: Header, name: str) -> None:
         number = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
         needed, given = theirs[number].hex(), ours[number].hex()
         raise QuadrateError(
-            f"{name} was written by another codec: its layer {number} is {needed}, this codec's is {given}; use the codec that wrote it"
+            f"{name} was written by another codec: its layer {number} is {needed}, this codec's is"
+            f" {given}; use the codec that wrote it"
         )
     if len(theirs) < len(ours):
-        raise QuadrateError(f"{name} holds {len(theirs)} of this codec's {len(ours)} layers; read it with the codec of the base alone")
+        raise QuadrateError(
+            f"{name} holds {len(theirs)} of this codec's {len(ours)} layers; read it with the codec"
+            " of the base alone"
+        )
     if tuple(header.shape) != tuple(codec.shape):
-        raise QuadrateError(f"{name} holds samples of shape {tuple(header.shape)}; this codec's are {tuple(codec.shape)}")
+        raise QuadrateError(
+            f"{name} holds samples of shape {tuple(header.shape)}; this codec's are"
+            f" {tuple(codec.shape)}"
+        )
 
 
 def chunk_samples(codec: SampleCodec) -> int:
     """The default number of samples a chunk."""
-    return max(1, min(CHUNK_SAMPLES, (CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES) // math.prod(codec.shape)))
+    return max(
+        1,
+        min(
+            CHUNK_SAMPLES,
+            (CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES) // math.prod(codec.shape),
+        ),
+    )
 
 
 def _within(wanted: range, first: int, count: int) -> NDArray[np.int64]:
     """Which of the wanted samples a chunk holds, counted from its first, in the order wanted."""
     rising = wanted if wanted.step > 0 else wanted[::-1]
-    inside = np.array(rising[bisect_left(rising, first) : bisect_left(rising, first + count)], dtype=np.int64) - first
+    inside = (
+        np.array(
+            rising[bisect_left(rising, first) : bisect_left(rising, first + count)], dtype=np.int64
+        )
+        - first
+    )
     return inside if wanted.step > 0 else inside[::-1].copy()

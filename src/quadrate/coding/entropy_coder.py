@@ -16,11 +16,17 @@ Symbols = NDArray[np.int64]
 _Model = constriction.stream.model.Categorical
 _HALF = constriction.stream.model.Uniform(1 << 16)
 _BLOCK = 1 << 20  # probabilities that are spelled out at a time
-_FEW = 32  # symbols a table, on average, below which spelling the probabilities out is faster than a call a table
+# symbols a table, on average, below which spelling the probabilities out is faster than a call a
+# table
+_FEW = 32
 
 
 class Encoder:
-    """Writes one stream. Symbols are written in groups; within a group in the order of their tables, and within a table as they stand."""
+    """Writes one stream.
+
+    Symbols are written in groups; within a group in the order of their tables, and within a table
+    as they stand.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables, self._sizes = tables, tables.sizes
@@ -30,7 +36,8 @@ class Encoder:
         """Codes symbols, (n,), each under the table of its index, (n,).
 
         Raises:
-            QuadrateError: If a symbol lies outside its table and the tables have no escape, or does not fit into 32 bits.
+            QuadrateError: If a symbol lies outside its table and the tables have no escape, or does
+                not fit into 32 bits.
         """
         order = _order(indices)
         indices = indices[order]
@@ -39,7 +46,9 @@ class Encoder:
         last = self._sizes[indices] - 1
         outside = (entries < 0) | (entries > last - self._tables.escape)
         if outside.any() and not self._tables.escape:
-            raise QuadrateError(f"symbol {int(values[outside][0])} is not in its table, which has no escape")
+            raise QuadrateError(
+                f"symbol {int(values[outside][0])} is not in its table, which has no escape"
+            )
         entries = np.where(outside, last, entries).astype(np.int32)
         for part, model, probabilities in _calls(self._tables, self._sizes, indices):
             self._coder.encode(entries[part], model, *probabilities)
@@ -47,11 +56,15 @@ class Encoder:
             self._write_raw(values[outside])
 
     def _write_raw(self, values: Symbols) -> None:
-        wide = (values < -(1 << 31)) | (values >= 1 << 31)  # before folding, which would overflow 64 bits
+        wide = (values < -(1 << 31)) | (
+            values >= 1 << 31
+        )  # before folding, which would overflow 64 bits
         if wide.any():
             raise QuadrateError(f"symbol {int(values[np.argmax(wide)])} does not fit into 32 bits")
         folded = np.where(values < 0, -2 * values - 1, 2 * values)
-        self._coder.encode(np.stack([folded >> 16, folded & 0xFFFF], axis=1).astype(np.int32).ravel(), _HALF)
+        self._coder.encode(
+            np.stack([folded >> 16, folded & 0xFFFF], axis=1).astype(np.int32).ravel(), _HALF
+        )
 
     def bytes(self) -> bytes:
         """The stream so far."""
@@ -67,9 +80,14 @@ class Decoder:
 
     def __init__(self, tables: Tables, stream: bytes) -> None:
         if len(stream) % 4:
-            raise QuadrateError(f"a coded stream is a whole number of 32-bit words; this one has {len(stream)} bytes")
+            raise QuadrateError(
+                f"a coded stream is a whole number of 32-bit words; this one has {len(stream)}"
+                " bytes"
+            )
         self._tables, self._sizes = tables, tables.sizes
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(stream, "<u4").astype(np.uint32))
+        self._coder = constriction.stream.queue.RangeDecoder(
+            np.frombuffer(stream, "<u4").astype(np.uint32)
+        )
 
     def read(self, indices: Symbols) -> Symbols:
         """Symbols, (n,), each under the table of its index, (n,).
@@ -100,7 +118,9 @@ class Decoder:
         try:
             return self._coder.decode(model, *arguments)
         except AssertionError:  # what constriction raises on data that no encoder wrote
-            raise QuadrateError("the coded stream is damaged: no symbols under these tables give it") from None
+            raise QuadrateError(
+                "the coded stream is damaged: no symbols under these tables give it"
+            ) from None
 
     def finish(self) -> None:
         """Checks that the stream ends where the symbols do.
@@ -114,14 +134,22 @@ class Decoder:
 
 def _order(indices: Symbols) -> NDArray[np.intp]:
     """A stable order by table; numpy sorts 16-bit integers by radix, about ten times as fast."""
-    return np.argsort(indices.astype(np.uint16) if len(indices) and indices.max() < 1 << 16 else indices, kind="stable")
+    return np.argsort(
+        indices.astype(np.uint16) if len(indices) and indices.max() < 1 << 16 else indices,
+        kind="stable",
+    )
 
 
-def _calls(tables: Tables, sizes: Symbols, indices: Symbols) -> Iterator[tuple[slice, Any, tuple[Any, ...]]]:
-    """The calls to the coder for symbols that are sorted by table: (which, model, per-symbol probabilities or nothing).
+def _calls(
+    tables: Tables, sizes: Symbols, indices: Symbols
+) -> Iterator[tuple[slice, Any, tuple[Any, ...]]]:
+    """The calls to the coder for symbols that are sorted by table.
 
-    Many symbols a table go table by table, few with a row of probabilities each; the stream is the same. Frequencies reach the coder as the
-    float64 numbers f / 2^16, exactly, with `perfect=False`: this fixes the stream.
+    (which, model, per-symbol probabilities or nothing).
+
+    Many symbols a table go table by table, few with a row of probabilities each; the stream is the
+    same. Frequencies reach the coder as the float64 numbers f / 2^16, exactly, with
+    `perfect=False`: this fixes the stream.
     """
     if not len(indices):
         return
@@ -135,4 +163,8 @@ def _calls(tables: Tables, sizes: Symbols, indices: Symbols) -> Iterator[tuple[s
         return
     for first, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(indices)], strict=True):
         table = int(indices[first])
-        yield slice(first, stop), _Model(tables.frequencies[table, : sizes[table]] / TOTAL, perfect=False), ()
+        yield (
+            slice(first, stop),
+            _Model(tables.frequencies[table, : sizes[table]] / TOTAL, perfect=False),
+            (),
+        )

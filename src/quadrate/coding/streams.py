@@ -14,7 +14,9 @@ Words = NDArray[np.int64]
 
 
 class SymbolModel(Protocol):
-    """What a frozen bottleneck gives the coder: which table each symbol is coded under, in integers.
+    """What a frozen bottleneck gives the coder.
+
+    Which table each symbol is coded under, in integers.
 
     Attributes:
         first: The layer's first column among the columns of all layers.
@@ -38,7 +40,9 @@ class SymbolModel(Protocol):
 
 
 def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
-    """A layer's payload: symbols (n, d) of all layers up to it, and dithers (n, d) in units of 2^-24 cell.
+    """A layer's payload.
+
+    Symbols (n, d) of all layers up to it, and dithers (n, d) in units of 2^-24 cell.
 
     Raises:
         QuadrateError: If a symbol is not in its table.
@@ -50,7 +54,8 @@ def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
 
 
 def decode_layer(model: SymbolModel, payload: bytes, known: Words, dither: Words) -> Words:
-    """The inverse: a payload, the symbols (n, first) of the layers before, and dithers (n, >= first + columns), to symbols (n, first + columns).
+    """The inverse: a payload, the symbols (n, first) of the layers before, and dithers (n, >= first
+    + columns), to symbols (n, first + columns).
 
     Raises:
         QuadrateError: If the payload is not one of this model's.

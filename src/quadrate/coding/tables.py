@@ -1,4 +1,7 @@
-"""Frequency tables: what entropy coder and decoder must agree on to the bit, so integers throughout."""
+"""Frequency tables.
+
+What entropy coder and decoder must agree on to the bit, so integers throughout.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,18 @@ MAX_ENTRIES = 1 << 14  # of one table, the escape among them
 class Tables:
     """Integer frequencies out of 2^16, none zero, for runs of consecutive integers.
 
-    Table t gives symbol `lows[t] + k` the probability `frequencies[t, k] / 2^16`. With `escape`, the last entry of every table stands for all other
-    integers, which then follow as they are.
+    Table t gives symbol `lows[t] + k` the probability `frequencies[t, k] / 2^16`. With `escape`,
+    the last entry of every table stands for all other integers, which then follow as they are.
 
     Attributes:
-        frequencies: (T, K) uint16, a table a row; shorter tables end in zeros. 2^16 - 1 is the most a table with two entries can hold in one.
+        frequencies: (T, K) uint16, a table a row; shorter tables end in zeros. 2^16 - 1 is the most
+            a table with two entries can hold in one.
         lows: (T,) int32, each table's least symbol.
         escape: Whether the tables end in an escape entry.
 
     Raises:
-        QuadrateError: If a table is none: a zero before its end, a sum other than 2^16, fewer than two entries.
+        QuadrateError: If a table is none: a zero before its end, a sum other than 2^16, fewer than
+            two entries.
     """
 
     frequencies: NDArray[np.uint16]
@@ -38,13 +43,28 @@ class Tables:
 
     def __post_init__(self) -> None:
         if self.frequencies.ndim != 2 or self.lows.shape != self.frequencies.shape[:1]:
-            raise QuadrateError(f"tables are (T, K) frequencies with (T,) lows; got {self.frequencies.shape} and {self.lows.shape}")
-        if not 1 <= len(self.lows) <= MAX_TABLES or not 2 <= self.frequencies.shape[1] <= MAX_ENTRIES:
-            raise QuadrateError(f"a codec has 1 to {MAX_TABLES} tables of 2 to {MAX_ENTRIES} entries; got {self.frequencies.shape}")
+            raise QuadrateError(
+                f"tables are (T, K) frequencies with (T,) lows; got {self.frequencies.shape} and"
+                f" {self.lows.shape}"
+            )
+        if (
+            not 1 <= len(self.lows) <= MAX_TABLES
+            or not 2 <= self.frequencies.shape[1] <= MAX_ENTRIES
+        ):
+            raise QuadrateError(
+                f"a codec has 1 to {MAX_TABLES} tables of 2 to {MAX_ENTRIES} entries; got"
+                f" {self.frequencies.shape}"
+            )
         filled = self.frequencies > 0
-        whole = (self.frequencies.sum(axis=1, dtype=np.int64) == TOTAL) & (filled[:, :-1] >= filled[:, 1:]).all(axis=1) & filled[:, 1]
+        whole = (
+            (self.frequencies.sum(axis=1, dtype=np.int64) == TOTAL)
+            & (filled[:, :-1] >= filled[:, 1:]).all(axis=1)
+            & filled[:, 1]
+        )
         if not whole.all():
-            raise QuadrateError(f"table {int(np.argmin(whole))} does not hold frequencies >= 1 that sum to {TOTAL}")
+            raise QuadrateError(
+                f"table {int(np.argmin(whole))} does not hold frequencies >= 1 that sum to {TOTAL}"
+            )
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -55,20 +75,32 @@ class Tables:
     def digest(self) -> bytes:
         """SHA-256 of everything that decides the coded stream."""
         sha = hashlib.sha256(repr((self.frequencies.shape, self.escape)).encode())
-        sha.update(np.ascontiguousarray(self.frequencies, "<u2").tobytes() + np.ascontiguousarray(self.lows, "<i4").tobytes())
+        sha.update(
+            np.ascontiguousarray(self.frequencies, "<u2").tobytes()
+            + np.ascontiguousarray(self.lows, "<i4").tobytes()
+        )
         return sha.digest()
 
     def bits(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> float:
-        """The ideal code length of symbols under their tables, in bits; an escape counts as its entry plus 32 bits."""
-        frequencies, escaped = self._frequencies_of(symbols, indices)
-        return float(PRECISION_BITS * frequencies.size - np.log2(frequencies).sum() + 32 * escaped.sum())
+        """The ideal code length of symbols under their tables, in bits.
 
-    def lengths(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        An escape counts as its entry plus 32 bits.
+        """
+        frequencies, escaped = self._frequencies_of(symbols, indices)
+        return float(
+            PRECISION_BITS * frequencies.size - np.log2(frequencies).sum() + 32 * escaped.sum()
+        )
+
+    def lengths(
+        self, symbols: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
         """The same of each symbol by itself, (n,)."""
         frequencies, escaped = self._frequencies_of(symbols, indices)
         return np.asarray(PRECISION_BITS - np.log2(frequencies, dtype=np.float64) + 32 * escaped)
 
-    def _frequencies_of(self, symbols: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
+    def _frequencies_of(
+        self, symbols: NDArray[np.int64], indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
         """The frequencies that symbols are coded with, and which of them escape."""
         entries = symbols - self.lows[indices]
         last = self.sizes[indices] - 1
@@ -77,23 +109,34 @@ class Tables:
 
 
 def integer_frequencies(probabilities: ArrayLike) -> NDArray[np.uint16]:
-    """Frequencies out of 2^16 that are all at least 1 and close to the weights' shares, row by row: (T, K) weights, not negative, to (T, K) uint16.
+    """Frequencies out of 2^16 that are all at least 1 and close to the weights' shares, row by row.
 
-    Every entry first gets 1; what is left is shared in proportion and the last units go to the largest remainders, the earlier entry first in a tie.
+    (T, K) weights, not negative, to (T, K) uint16.
+
+    Every entry first gets 1; what is left is shared in proportion and the last units go to the
+    largest remainders, the earlier entry first in a tie.
 
     Raises:
         QuadrateError: If a row has no weight, or there are fewer than 2 or more entries than units.
     """
     weights = np.asarray(probabilities, dtype=np.float64)
     if weights.ndim != 2 or not 2 <= weights.shape[1] <= MAX_ENTRIES:
-        raise QuadrateError(f"a table holds 2 to {MAX_ENTRIES} entries; got an array of shape {weights.shape}")
+        raise QuadrateError(
+            f"a table holds 2 to {MAX_ENTRIES} entries; got an array of shape {weights.shape}"
+        )
     sums = weights.sum(axis=1, keepdims=True)
     if not (np.isfinite(sums).all() and (weights >= 0).all() and (sums > 0).all()):
-        raise QuadrateError("a table's weights must be finite, as their sum, not negative, and not all zero")
+        raise QuadrateError(
+            "a table's weights must be finite, as their sum, not negative, and not all zero"
+        )
     shares = weights / sums * (TOTAL - weights.shape[1])
     floors = np.floor(shares)
-    missing = TOTAL - weights.shape[1] - floors.sum(axis=1).astype(np.int64)  # (T,) units to give away, fewer than K
+    missing = (
+        TOTAL - weights.shape[1] - floors.sum(axis=1).astype(np.int64)
+    )  # (T,) units to give away, fewer than K
     order = np.argsort(-(shares - floors), axis=1, kind="stable")
     ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.broadcast_to(np.arange(weights.shape[1]), order.shape), axis=1)
+    np.put_along_axis(
+        ranks, order, np.broadcast_to(np.arange(weights.shape[1]), order.shape), axis=1
+    )
     return np.asarray(1 + floors + (ranks < missing[:, None]), dtype=np.uint16)

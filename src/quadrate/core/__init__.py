@@ -1,1 +1,4 @@
-"""What every layer stands on: names, files, devices, draws, progress, registries; imported by module."""
+"""What every layer stands on: names, files, devices, draws, progress, registries.
+
+Imported by module.
+"""

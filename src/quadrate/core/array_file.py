@@ -1,4 +1,7 @@
-"""NumPy's .npy and .npz files from elsewhere: nothing in them is run or unpickled, and no memory is taken for what a file only claims to hold."""
+"""NumPy's .npy and .npz files from elsewhere.
+
+Nothing in them is run or unpickled, and no memory is taken for what a file only claims to hold.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,16 @@ from quadrate.errors import QuadrateError
 MAX_BYTES = 1 << 32  # of an array that is read whole
 _MAX_HEADER_BYTES = 1 << 16
 _MAX_DIMENSIONS, _MAX_DIGITS = 32, 18
-# The header is a Python dictionary. It is matched and not evaluated: to an evaluator 8,000 minus signs are a program.
-_ENTRY = re.compile(r"""['"](descr|fortran_order|shape)['"]\s*:\s*(['"][^'"]*['"]|True|False|\([\d\s,L]*\))""")
+# The header is a Python dictionary. It is matched and not evaluated: to an evaluator 8,000 minus
+# signs are a program.
+_ENTRY = re.compile(
+    r"""['"](descr|fortran_order|shape)['"]\s*:\s*(['"][^'"]*['"]|True|False|\([\d\s,L]*\))"""
+)
 _NUMBERS = re.compile(r"[<>|=]?[biuf]\d{1,2}")
-_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes; others take as much memory as the file says
+_COMPRESSIONS = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # what NumPy writes; others take as much memory as the file says
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,20 @@ def array_names(path: Path) -> tuple[str, ...]:
         QuadrateError: If it is missing or is not such a file.
     """
     with open_regular(path) as file, _readable(path), zipfile.ZipFile(file) as archive:
-        return tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+        return tuple(
+            name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
+        )
 
 
 @contextmanager
 def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
-    """An .npy file, or the array of a name in an .npz file; whatever goes wrong while it is open is said to be the file's fault.
+    """An .npy file, or the array of a name in an .npz file.
+
+    Whatever goes wrong while it is open is said to be the file's fault.
 
     Raises:
-        QuadrateError: If it is missing, damaged, shorter than its header says, or holds anything but numbers.
+        QuadrateError: If it is missing, damaged, shorter than its header says, or holds anything
+            but numbers.
     """
     with ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
@@ -87,11 +101,17 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
 
 
 def read_array(path: Path, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """The whole array in an .npy file, or of a name in an .npz file; errors as `open_array`, and if it takes more than `most_bytes`."""
+    """The whole array in an .npy file, or of a name in an .npz file.
+
+    Errors as `open_array`, and if it takes more than `most_bytes`.
+    """
     with open_array(path, name) as array:
         count = math.prod(array.shape)
         if count * array.dtype.itemsize > most_bytes:
-            raise ValueError(f"its shape is {array.shape}; an array that is read whole takes at most {most_bytes} bytes here")
+            raise ValueError(
+                f"its shape is {array.shape}; an array that is read whole takes at most"
+                f" {most_bytes} bytes here"
+            )
         return array.read(count).reshape(array.shape, order="F" if array.in_columns else "C")
 
 
@@ -114,11 +134,15 @@ def _stream(file: IO[bytes], size: int) -> ArrayStream:
     shape = tuple(map(int, sizes))
     kind = entries["descr"][1:-1]
     if not _NUMBERS.fullmatch(kind):
-        raise ValueError(f"it holds {'Python objects' if 'O' in kind else f'the type {kind!a}'} and not numbers")
+        raise ValueError(
+            f"it holds {'Python objects' if 'O' in kind else f'the type {kind!a}'} and not numbers"
+        )
     dtype = np.dtype(kind)
     follow = size - len(prefix) - len(length_bytes) - length
     if math.prod(shape) * dtype.itemsize > follow:
-        raise ValueError(f"it is cut short: its header says {dtype} {shape}, and {max(follow, 0)} bytes follow")
+        raise ValueError(
+            f"it is cut short: its header says {dtype} {shape}, and {max(follow, 0)} bytes follow"
+        )
     return ArrayStream(shape, dtype, entries["fortran_order"] == "True" and len(shape) > 1, file)
 
 

@@ -15,7 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Built = TypeVar("Built")
 
-_building = threading.RLock()  # PyTorch counts open dispatch modes in variables that all threads share
+_building = (
+    threading.RLock()
+)  # PyTorch counts open dispatch modes in variables that all threads share
 
 
 def key(*parts: object) -> int:
@@ -33,7 +35,9 @@ def words(*parts: object, count: int, first: int = 0) -> NDArray[np.int64]:
 
 def uniform(*parts: object, shape: tuple[int, ...]) -> Tensor:
     """Uniform float32 numbers on [0, 1), multiples of 2^-24, of the counter generator under the key of `parts`; the same on any machine."""
-    return torch.from_numpy(words(*parts, count=int(np.prod(shape))).astype(np.float32) * np.float32(2**-24)).reshape(shape)
+    return torch.from_numpy(
+        words(*parts, count=int(np.prod(shape))).astype(np.float32) * np.float32(2**-24)
+    ).reshape(shape)
 
 
 def permutation(*parts: object, n: int) -> Tensor:
@@ -49,8 +53,9 @@ def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Gener
 def build_with_seed(build: Callable[[], Built], key: int) -> Built:
     """Calls `build`, where all that PyTorch draws comes from generators of its own under `key`.
 
-    PyTorch draws initial weights from its global generator. Seeding that one for a while would let threads disturb each other; here it neither
-    matters nor moves. The numbers are those that it would give after `torch.manual_seed(key)`.
+    PyTorch draws initial weights from its global generator. Seeding that one for a while would let
+    threads disturb each other; here it neither matters nor moves. The numbers are those that it
+    would give after `torch.manual_seed(key)`.
     """
     with _building, _OwnGenerators(key):
         return build()
@@ -68,18 +73,28 @@ class _OwnGenerators(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         tensors = [value for value in args if isinstance(value, Tensor)]
         device = torch.device(tensors[0].device if tensors else kwargs.get("device") or "cpu")
-        device = torch.device("cpu") if device.type == "meta" else device  # whose operators may draw from the global generator, too
-        if torch.Tag.nondeterministic_seeded not in func.tags or device.type not in ("cpu", "cuda") or kwargs.get("generator") is not None:
+        device = (
+            torch.device("cpu") if device.type == "meta" else device
+        )  # whose operators may draw from the global generator, too
+        if (
+            torch.Tag.nondeterministic_seeded not in func.tags
+            or device.type not in ("cpu", "cuda")
+            or kwargs.get("generator") is not None
+        ):
             return func(*args, **kwargs)
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._key)
         own = self._generators[device]
         names = {argument.name for argument in func._schema.arguments} | {"generator"}
-        kin = (getattr(func.overloadpacket, overload) for overload in func.overloadpacket.overloads())
+        kin = (
+            getattr(func.overloadpacket, overload) for overload in func.overloadpacket.overloads()
+        )
         for variant in (func, *kin):
             if {argument.name for argument in variant._schema.arguments} == names:
                 return variant(*args, **kwargs, generator=own)
-        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):  # dropout and its like take no generator
+        with torch.random.fork_rng(
+            devices=[] if device.type == "cpu" else [device]
+        ):  # dropout and its like take no generator
             state: Any = torch if device.type == "cpu" else torch.cuda
             state.set_rng_state(own.get_state())
             result = func(*args, **kwargs)

@@ -1,4 +1,8 @@
-"""Fields of configurations as plain values: NumPy's and PyTorch's scalars become numbers, lists become tuples, and nothing else passes for either."""
+"""Fields of configurations as plain values.
+
+NumPy's and PyTorch's scalars become numbers, lists become tuples, and nothing else passes for
+either.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,18 @@ _LARGEST_WHOLE = 1 << 63
 
 
 def make_plain(config: Any, where: str = "") -> None:
-    """Replaces the fields of a frozen dataclass by plain values of the types that it declares; called in its `__post_init__`.
+    """Replaces the fields of a frozen dataclass by plain values of the types that it declares.
+
+    Called in its `__post_init__`.
 
     Args:
-        config: The dataclass; it may declare numbers, bools, texts, choices (Literal), other dataclasses, and tuples of these.
+        config: The dataclass; it may declare numbers, bools, texts, choices (Literal), other
+            dataclasses, and tuples of these.
         where: What begins the error, such as "stage 'base': ".
 
     Raises:
-        QuadrateError: If a value cannot be taken for its type: a bool or a text for a number, a text with control characters, another choice.
+        QuadrateError: If a value cannot be taken for its type: a bool or a text for a number, a
+            text with control characters, another choice.
     """
     for name, kind in _kinds(config.__class__).items():
         object.__setattr__(config, name, plain(where + name, getattr(config, name), kind))
@@ -58,7 +66,9 @@ def plain(what: str, value: Any, kind: Any) -> Any:
 
 
 def number(what: str, value: Any) -> float:
-    """A number as an int or a float, infinite where a float does not hold it; a whole one stays an int, as texts of configurations tell 1 from 1.0.
+    """A number as an int or a float, infinite where a float does not hold it.
+
+    A whole one stays an int, as texts of configurations tell 1 from 1.0.
 
     Raises:
         QuadrateError: If it is not a number; a bool is not one.
@@ -106,25 +116,34 @@ def check_not_negative(config: Any, *names: str, where: str = "") -> None:
     """Raises a QuadrateError if a field is not finite or below 0."""
     for name in names:
         if not 0 <= getattr(config, name) < math.inf:
-            raise QuadrateError(f"{where}{name} must be finite and not negative; got {getattr(config, name)}")
+            raise QuadrateError(
+                f"{where}{name} must be finite and not negative; got {getattr(config, name)}"
+            )
 
 
 def check_shares(config: Any, *names: str) -> None:
     """Raises a QuadrateError if a field does not lie in [0, 1]."""
     for name in names:
         if not 0 <= getattr(config, name) <= 1:
-            raise QuadrateError(f"{name} is a share of the training and must lie in [0, 1]; got {getattr(config, name)}")
+            raise QuadrateError(
+                f"{name} is a share of the training and must lie in [0, 1]; got"
+                f" {getattr(config, name)}"
+            )
 
 
 def check_recipe(recipe: Any) -> None:
-    """Makes a recipe's fields plain; its name must be fit for a folder, and the keys of its points differ.
+    """Makes a recipe's fields plain.
+
+    Its name must be fit for a folder, and the keys of its points differ.
 
     Raises:
         QuadrateError: As `make_plain`; or if the name is not, or two points have one key.
     """
     check_file_name("the name of a recipe", recipe.name)
     make_plain(recipe, f"recipe {recipe.name!r}: ")
-    if hasattr(recipe, "points") and len({point.key for point in recipe.points}) != len(recipe.points):
+    if hasattr(recipe, "points") and len({point.key for point in recipe.points}) != len(
+        recipe.points
+    ):
         raise QuadrateError(f"recipe {recipe.name!r} names the same point twice")
 
 
@@ -157,12 +176,18 @@ def _sequence(what: str, value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
     """A list, a tuple, a range, or an array of one dimension as a tuple."""
     items = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(items, list | tuple | range):
-        raise QuadrateError(f"{what} must be a tuple, such as {what.split()[-1]}=({shown(value)},); got {shown(value)}")
+        raise QuadrateError(
+            f"{what} must be a tuple, such as {what.split()[-1]}=({shown(value)},); got"
+            f" {shown(value)}"
+        )
     if kinds[-1] is ...:
         return tuple(plain(f"{what}[{i}]", item, kinds[0]) for i, item in enumerate(items))
     if len(items) != len(kinds):
         raise QuadrateError(f"{what} must have {len(kinds)} numbers; got {shown(value)}")
-    return tuple(plain(f"{what}[{i}]", item, kind) for i, (item, kind) in enumerate(zip(items, kinds, strict=True)))
+    return tuple(
+        plain(f"{what}[{i}]", item, kind)
+        for i, (item, kind) in enumerate(zip(items, kinds, strict=True))
+    )
 
 
 def _article(name: str) -> str:

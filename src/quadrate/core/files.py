@@ -21,12 +21,15 @@ _NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, which then takes its name; on any failure the old file stands.
+    """Lets `write` fill a temporary file beside `path`, which then takes its name.
+
+    On any failure the old file stands.
 
     A symbolic link is followed: the file that it names is replaced, or made, and the link stays.
 
     Raises:
-        QuadrateError: If the file cannot be written (no space, no permission, something else than a file in its place).
+        QuadrateError: If the file cannot be written (no space, no permission, something else than a
+            file in its place).
     """
     temporary = None
     try:
@@ -36,49 +39,67 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.touch()
         mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(mode)  # safetensors makes files that only their owner may read, and results are to be shared
+        temporary.chmod(
+            mode
+        )  # safetensors makes files that only their owner may read, and results are to be shared
         os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-        # safetensors reports a full disk as an error of its own, so the reason is read from the text too.
+        # safetensors reports a full disk as an error of its own, so the reason is read from the
+        # text too.
         if isinstance(error, OSError) or "No space left" in str(error) or "I/O error" in str(error):
             reason = getattr(error, "strerror", None) or str(error)
             raise QuadrateError(
-                f"cannot write {shown(path)}: {reason}; what stood there before is untouched: make room or choose another folder"
+                f"cannot write {shown(path)}: {reason}; what stood there before is untouched: make"
+                " room or choose another folder"
             ) from None
         raise
 
 
 def target_of(path: Path) -> Path:
-    """The file that writing to `path` makes or replaces: `path`, or where it leads to if it is a symbolic link.
+    """The file that writing to `path` makes or replaces.
+
+    `path`, or where it leads to if it is a symbolic link.
 
     Raises:
-        QuadrateError: If something else than a file is there, or nobody can tell: links in a circle, no permission, or a name that is none on this
-            system.
+        QuadrateError: If something else than a file is there, or nobody can tell: links in a
+            circle, no permission, or a name that is none on this system.
     """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG
     except (OSError, ValueError) as error:
-        raise QuadrateError(f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose another name") from None
+        raise QuadrateError(
+            f"cannot write {shown(path)}: {getattr(error, 'strerror', None) or error}; choose"
+            " another name"
+        ) from None
     if not stat.S_ISREG(mode):
-        raise QuadrateError(f"cannot write {shown(path)}: it is not a regular file; give another name")
+        raise QuadrateError(
+            f"cannot write {shown(path)}: it is not a regular file; give another name"
+        )
     return Path(os.path.realpath(path)) if os.path.islink(path) else path
 
 
 def temporary_beside(path: Path) -> Path:
     """A name for a temporary file in the folder of `path`, which says which process writes it.
 
-    Those that writers of the same file left there, since they were killed, are removed; those of living ones and of other machines stay.
+    Those that writers of the same file left there, since they were killed, are removed; those of
+    living ones and of other machines stay.
     """
-    name = path.name if len(path.name.encode(errors="replace")) <= _NAME_BYTES else hashlib.sha256(path.name.encode(errors="replace")).hexdigest()
+    name = (
+        path.name
+        if len(path.name.encode(errors="replace")) <= _NAME_BYTES
+        else hashlib.sha256(path.name.encode(errors="replace")).hexdigest()
+    )
     begin = f".{name}.{_processes()}-"
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(begin) and not _lives(entry.name.removeprefix(begin).partition("-")[0]):
+            if entry.name.startswith(begin) and not _lives(
+                entry.name.removeprefix(begin).partition("-")[0]
+            ):
                 with suppress(OSError):
                     os.unlink(entry.path)
     return path.with_name(f"{begin}{os.getpid()}-{secrets.token_hex(4)}")
@@ -90,7 +111,9 @@ def _processes() -> str:
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[:8]
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[
+        :8
+    ]
 
 
 def _lives(process: str) -> bool:
@@ -107,8 +130,14 @@ def _lives(process: str) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically; what UTF-8 lacks, such as parts of a file's name in another encoding, is written as an escape."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
+    """Writes a text file atomically.
+
+    What UTF-8 lacks, such as parts of a file's name in another encoding, is written as an escape.
+    """
+    write_atomically(
+        path,
+        lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"),
+    )
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -133,14 +162,17 @@ def data_or_path(source: FileSource) -> bytes | Path:
     try:
         return memoryview(source).tobytes()
     except TypeError:
-        raise QuadrateError(f"a file is given by its path or its bytes; got {type(source).__name__}") from None
+        raise QuadrateError(
+            f"a file is given by its path or its bytes; got {type(source).__name__}"
+        ) from None
 
 
 def exists(path: Path | str) -> bool:
     """Whether there is a file or folder of this name.
 
     Raises:
-        QuadrateError: If nobody can tell: no permission, or a name that is none on this system (too long, or with a null character).
+        QuadrateError: If nobody can tell: no permission, or a name that is none on this system (too
+            long, or with a null character).
     """
     try:
         os.stat(path)
@@ -164,7 +196,8 @@ def open_regular(path: Path | str) -> IO[bytes]:
     """A regular file, opened for reading.
 
     Raises:
-        QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep us waiting.
+        QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep
+            us waiting.
     """
     try:
         mode = os.stat(path).st_mode
@@ -182,7 +215,11 @@ def is_folder(path: Path | str) -> bool:
 
 def shown(path: Path | str) -> str:
     """A path as errors name it: on one line, and not longer than one."""
-    return str(path) if len(str(path)) < 300 and is_printable(str(path)) else f"{str(path)[:80]!a}{'…' * (len(str(path)) > 80)}"
+    return (
+        str(path)
+        if len(str(path)) < 300 and is_printable(str(path))
+        else f"{str(path)[:80]!a}{'…' * (len(str(path)) > 80)}"
+    )
 
 
 def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError:
@@ -206,7 +243,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise QuadrateError(f"{path}, line {number}: not a JSON object; delete the file to have it written anew")
+            raise QuadrateError(
+                f"{path}, line {number}: not a JSON object; delete the file to have it written anew"
+            )
         rows.append(row)
     return rows
 

@@ -1,4 +1,7 @@
-"""Rules for names that come from elsewhere: what may be printed, and what may become the name of a file or folder."""
+"""Rules for names that come from elsewhere.
+
+What may be printed, and what may become the name of a file or folder.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,20 @@ import re
 
 from quadrate.errors import QuadrateError
 
-# Line breaks would break lists of names, and other control characters a terminal that shows them; surrogates are not Unicode text.
+# Line breaks would break lists of names, and other control characters a terminal that shows them;
+# surrogates are not Unicode text.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NOT_IN_FILES = re.compile(r'[/\\<>:"|?*]')  # the first two make folders, and Windows forbids the others
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that are no files on Windows
+_NOT_IN_FILES = re.compile(
+    r'[/\\<>:"|?*]'
+)  # the first two make folders, and Windows forbids the others
+DEVICES = re.compile(
+    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
+)  # names that are no files on Windows
 _LONG = re.compile(r"\S{400,}")
 _TEXT_BYTES = 1 << 12
-_FILE_BYTES = 160  # file systems allow 255; a digest, an ending and the name of a temporary file need room
+_FILE_BYTES = (
+    160  # file systems allow 255; a digest, an ending and the name of a temporary file need room
+)
 
 
 def is_printable(text: str) -> bool:
@@ -21,8 +31,13 @@ def is_printable(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """A message on one line: control characters as escapes, and names that are longer than a screen cut short."""
-    escaped = _FORBIDDEN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    """A message on one line.
+
+    Control characters as escapes, and names that are longer than a screen cut short.
+    """
+    escaped = _FORBIDDEN.sub(
+        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text
+    )
     return _LONG.sub(lambda found: f"{found[0][:80]}…", escaped)
 
 
@@ -34,7 +49,8 @@ def check_text(what: str, text: str) -> str:
         text: The name.
 
     Raises:
-        QuadrateError: If it is not a text, is longer than 4096 bytes, or has control characters, line separators or surrogates.
+        QuadrateError: If it is not a text, is longer than 4096 bytes, or has control characters,
+            line separators or surrogates.
     """
     if not isinstance(text, str):
         raise QuadrateError(f"{what} is a text; got {type(text).__name__}")
@@ -46,19 +62,25 @@ def check_text(what: str, text: str) -> str:
 
 
 def check_file_name(what: str, text: str) -> str:
-    """Returns a name that may become the name of one file or folder on any system; it cannot lead out of the folder it is put in.
+    """Returns a name that may become the name of one file or folder on any system.
+
+    It cannot lead out of the folder it is put in.
 
     Raises:
-        QuadrateError: As `check_text`; or if it is empty, longer than 160 bytes, begins or ends with a dot or a space, has a character that file
-            names lack on some system, or is the name of a device on Windows.
+        QuadrateError: As `check_text`; or if it is empty, longer than 160 bytes, begins or ends
+            with a dot or a space, has a character that file names lack on some system, or is the
+            name of a device on Windows.
     """
     check_text(what, text)
     size = len(text.encode())
     if not 1 <= size <= _FILE_BYTES:
-        raise QuadrateError(f"{what} becomes the name of a folder, so it takes 1 to {_FILE_BYTES} bytes; got {size}")
+        raise QuadrateError(
+            f"{what} becomes the name of a folder, so it takes 1 to {_FILE_BYTES} bytes; got {size}"
+        )
     if _NOT_IN_FILES.search(text) or text.strip(". ") != text or DEVICES.fullmatch(text):
         raise QuadrateError(
-            f'{what}, {text!r}, becomes the name of a folder: give a plain name such as my-name, without / \\ < > : " | ? *, '
-            "without a dot or a space at its ends, and not a device's"
+            f"{what}, {text!r}, becomes the name of a folder: give a plain name such as my-name,"
+            ' without / \\ < > : " | ? *, without a dot or a space at its ends, and not a'
+            " device's"
         )
     return text

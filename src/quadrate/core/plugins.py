@@ -1,7 +1,9 @@
-"""Plug-ins: Python files, modules and installed packages that register networks, judges, sources, loss terms, bottlenecks and recipes of one's own.
+"""Plug-ins: Python files, modules and installed packages that register networks, judges, sources,
+loss terms, bottlenecks and recipes of one's own.
 
-A plug-in is a module that calls `register_…` functions when it is imported. Files and modules are named (`--module` on the command line); a package
-announces its module as an entry point of the group "quadrate.core.plugins", and is imported when a name is asked for that is not known otherwise.
+A plug-in is a module that calls `register_…` functions when it is imported. Files and modules are
+named (`--module` on the command line); a package announces its module as an entry point of the
+group "quadrate.core.plugins", and is imported when a name is asked for that is not known otherwise.
 """
 
 from __future__ import annotations
@@ -25,10 +27,13 @@ _looked_for = False
 
 
 def load_plugin(spec: str | Path) -> ModuleType:
-    """Imports a plug-in, once; what it registers holds for this process and for the worker processes that it starts.
+    """Imports a plug-in, once.
+
+    What it registers holds for this process and for the worker processes that it starts.
 
     Args:
-        spec: The path of a Python file, which may import others in its folder, or the name of a module that can be imported.
+        spec: The path of a Python file, which may import others in its folder, or the name of a
+            module that can be imported.
 
     Raises:
         QuadrateError: If there is none, or importing it fails; then nothing of it is registered.
@@ -40,11 +45,27 @@ def load_plugin(spec: str | Path) -> ModuleType:
         before = registry.contents()
         try:
             _loaded[key] = _import_file(Path(key)) if is_file else importlib.import_module(key)
-        except (Exception, SystemExit) as error:  # whatever a user's module raises when it is imported
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a user's module raises when it is imported
             registry.restore(before)
-            reason = str(error) if isinstance(error, QuadrateError) else f"{type(error).__name__}: {error}"
-            advice = "" if is_file else "; a plug-in is a path such as ./mine.py, or the name of a module that can be imported"
-            raise QuadrateError(f"plug-in {text} cannot be loaded: {' '.join(reason.split())}{advice}") from None
+            reason = (
+                str(error)
+                if isinstance(error, QuadrateError)
+                else f"{type(error).__name__}: {error}"
+            )
+            advice = (
+                ""
+                if is_file
+                else (
+                    "; a plug-in is a path such as ./mine.py, or the name of a module that can be"
+                    " imported"
+                )
+            )
+            raise QuadrateError(
+                f"plug-in {text} cannot be loaded: {' '.join(reason.split())}{advice}"
+            ) from None
     return _loaded[key]
 
 
@@ -60,7 +81,10 @@ def loaded_plugins() -> tuple[str, ...]:
 
 
 def load_installed() -> None:
-    """Imports the plug-ins of installed packages, once; warns (`QuadrateWarning`) of those that fail."""
+    """Imports the plug-ins of installed packages, once.
+
+    Warns (`QuadrateWarning`) of those that fail.
+    """
     global _looked_for
     if _looked_for:
         return
@@ -72,7 +96,11 @@ def load_installed() -> None:
         except (Exception, SystemExit) as error:
             registry.restore(before)
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            warnings.warn(f"plug-in {entry.name} ({entry.value}) cannot be loaded: {reason}", QuadrateWarning, stacklevel=3)
+            warnings.warn(
+                f"plug-in {entry.name} ({entry.value}) cannot be loaded: {reason}",
+                QuadrateWarning,
+                stacklevel=3,
+            )
 
 
 def _import_file(path: Path) -> ModuleType:

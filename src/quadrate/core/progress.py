@@ -1,4 +1,7 @@
-"""What long work shows of itself: a bar on a terminal and in notebooks; elsewhere nothing, or a line a point where the command line asks for it."""
+"""What long work shows of itself: a bar on a terminal and in notebooks.
+
+Elsewhere nothing, or a line a point where the command line asks for it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,32 @@ from typing import Any, Literal, Protocol
 
 Report = Callable[[dict[str, Any]], None]
 Showing = Report | Literal["auto"] | None
-"""What takes reports of progress: a function of one's own; "auto", a bar where there is someone to see it; None, nothing."""
+"""What takes reports of progress: a function of one's own.
+
+"auto", a bar where there is someone to see it; None, nothing.
+"""
 
 _SHOWN = {
-    **{"mse": "MSE", "cross_entropy_nats": "CE", "critic_gap": "W1", "validation_accuracy": "acc", "distortion_mse": "MSE", "w1_fresh": "W1"},
-    **{"distortion": "D", "rate_bits": "bits", "disk_bits": "bits on disk", "bits_per_image": "bits an image", "accuracy": "acc"},
-    **{"accuracy_reconstructions": "acc", "accuracy_latents": "acc of latents", "prediction_error": "errors"},
+    **{
+        "mse": "MSE",
+        "cross_entropy_nats": "CE",
+        "critic_gap": "W1",
+        "validation_accuracy": "acc",
+        "distortion_mse": "MSE",
+        "w1_fresh": "W1",
+    },
+    **{
+        "distortion": "D",
+        "rate_bits": "bits",
+        "disk_bits": "bits on disk",
+        "bits_per_image": "bits an image",
+        "accuracy": "acc",
+    },
+    **{
+        "accuracy_reconstructions": "acc",
+        "accuracy_latents": "acc of latents",
+        "prediction_error": "errors",
+    },
 }
 _BETWEEN_UPDATES = 0.2  # seconds, in notebooks
 _lines = ContextVar("lines", default=False)
@@ -36,8 +59,9 @@ def lines_off_terminal() -> Iterator[None]:
 def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
     """Where to send reports.
 
-    A report is a dictionary: "stage" and "point" say what it is of, "epoch" and "epochs" (or "step" and "steps") how far it is, if it is not done;
-    losses and scores stand beside them under their names.
+    A report is a dictionary: "stage" and "point" say what it is of, "epoch" and "epochs" (or "step"
+    and "steps") how far it is, if it is not done; losses and scores stand beside them under their
+    names.
 
     Args:
         report: What the caller gave.
@@ -76,17 +100,27 @@ class _Progress:
     """Adds reports up."""
 
     def __init__(self, title: str, total: int, display: _Display) -> None:
-        self._title, self._total, self._display, self._started = title, total, display, time.monotonic()
+        self._title = title
+        self._total = total
+        self._display = display
+        self._started = time.monotonic()
         self._shares: dict[tuple[Any, Any], float] = {}  # of each point that has been heard of
 
     def report(self, message: dict[str, Any]) -> None:
         """Shows one report."""
-        name = "/".join(str(message[part]) for part in ("stage", "point") if part in message) or self._title
+        name = (
+            "/".join(str(message[part]) for part in ("stage", "point") if part in message)
+            or self._title
+        )
         unit = next((unit for unit in ("epoch", "step") if unit in message), None)
         share = message[unit] / message[f"{unit}s"] if unit else 1.0
         self._shares[message.get("stage"), message.get("point")] = share
         done, elapsed = sum(self._shares.values()), time.monotonic() - self._started
-        losses = " ".join(f"{short} {message[key]:.4f}" for key, short in _SHOWN.items() if message.get(key) is not None)
+        losses = " ".join(
+            f"{short} {message[key]:.4f}"
+            for key, short in _SHOWN.items()
+            if message.get(key) is not None
+        )
         left = elapsed / done * max(self._total - done, 0) if done else 0.0
         finished = f"{name}: {losses} [{elapsed:.0f} s, {left:.0f} s left]" if share >= 1 else None
         self._display.update(done, f"{message.get('point', name)} {losses}", finished)
@@ -107,7 +141,9 @@ def _in_notebook() -> bool:
     """Whether this is a kernel whose output is shown below a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return type(shell).__name__ == "ZMQInteractiveShell" or type(shell).__module__.startswith("google.colab")
+    return type(shell).__name__ == "ZMQInteractiveShell" or type(shell).__module__.startswith(
+        "google.colab"
+    )
 
 
 class _Bar:
@@ -115,7 +151,14 @@ class _Bar:
 
     def __init__(self, title: str, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         columns = (
             TextColumn("{task.description}"),
@@ -138,7 +181,9 @@ class _Bar:
     def update(self, done: float, text: str, finished: str | None) -> None:
         """Moves on."""
         self._points += finished is not None
-        self._bar.update(self._task, completed=done, text=text, points=f"{self._points}/{self._total}")
+        self._bar.update(
+            self._task, completed=done, text=text, points=f"{self._points}/{self._total}"
+        )
 
     def stop(self) -> None:
         """Stays as it is."""
@@ -169,7 +214,12 @@ class _Cell:
 
     def _line(self, done: float, text: str) -> dict[str, str]:
         filled = int(24 * done / self._total)
-        return {"text/plain": f"{self._title} {'█' * filled}{'░' * (24 - filled)} {done:.1f} of {self._total} {text}"}
+        return {
+            "text/plain": (
+                f"{self._title} {'█' * filled}{'░' * (24 - filled)} {done:.1f} of {self._total}"
+                f" {text}"
+            )
+        }
 
 
 class _Lines:

@@ -42,7 +42,9 @@ class Registry(dict[str, Thing]):
     def knows(self, name: str) -> bool:
         """Whether there is one of that name, in an installed plug-in if not here."""
         if name not in self:
-            from quadrate.core.plugins import load_installed  # plug-ins are looked for when something is missing, and not before
+            from quadrate.core.plugins import (
+                load_installed,
+            )  # plug-ins are looked for when something is missing, and not before
 
             load_installed()
         return name in self
@@ -60,7 +62,10 @@ class Registry(dict[str, Thing]):
     @property
     def hint(self) -> str:
         """What there is, and how to bring in more."""
-        return f"known: {', '.join(self) or 'none'}; one of your own is registered by --module FILE.py (docs/extending.md)"
+        return (
+            f"known: {', '.join(self) or 'none'}; one of your own is registered by --module FILE.py"
+            " (docs/extending.md)"
+        )
 
 
 def contents() -> list[dict[str, object]]:

@@ -20,7 +20,16 @@ _DIGEST = "digest"
 _MAX_HEADER_BYTES = 1 << 24
 _DTYPES = {
     *(torch.float16, torch.float32, torch.float64, torch.bool),
-    *(torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+    *(
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.uint8,
+        torch.uint16,
+        torch.uint32,
+        torch.uint64,
+    ),
 }
 
 
@@ -35,12 +44,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         QuadrateError: If the file cannot be written.
     """
-    here = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}  # networks may share weights; files do not
+    here = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
+    }  # networks may share weights; files do not
     texts = {**metadata, _DIGEST: _digest(metadata, here)}
     write_atomically(path, lambda temporary: safetensors.torch.save_file(here, temporary, texts))
 
 
-def read_tensors(path: Path, what: str, formats: Sequence[str], older: Sequence[str] = ()) -> tuple[dict[str, str], dict[str, Tensor]]:
+def read_tensors(
+    path: Path, what: str, formats: Sequence[str], older: Sequence[str] = ()
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads what `write_tensors` wrote; later changes of the file do not reach the tensors.
 
     Args:
@@ -53,15 +66,18 @@ def read_tensors(path: Path, what: str, formats: Sequence[str], older: Sequence[
         The texts and the tensors, by name.
 
     Raises:
-        QuadrateError: If the file is missing, cannot be read, is of another format, or is damaged: its digest differs, a number is not finite, or a
-            tensor has a type that Quadrate does not write.
+        QuadrateError: If the file is missing, cannot be read, is of another format, or is damaged:
+            its digest differs, a number is not finite, or a tensor has a type that Quadrate does
+            not write.
     """
     data = read_bytes(path)
     try:
         tensors = safetensors.torch.load(data)
         metadata = _metadata(data)
     except Exception as error:  # safetensors raises a dozen kinds of exception on hostile headers
-        raise QuadrateError(f"{path} is not a whole safetensors file: {' '.join(str(error).split())[:200]!a}") from None
+        raise QuadrateError(
+            f"{path} is not a whole safetensors file: {' '.join(str(error).split())[:200]!a}"
+        ) from None
     if metadata.get("format") not in (*formats, *older):
         raise QuadrateError(f"{path} is a safetensors file, but not {what}")
     found = metadata.pop(_DIGEST, None)
@@ -70,16 +86,25 @@ def read_tensors(path: Path, what: str, formats: Sequence[str], older: Sequence[
     for name, tensor in tensors.items():
         check_text(f"{path}: the name of a tensor", name)
         if tensor.dtype not in _DTYPES:
-            raise QuadrateError(f"{path} is damaged: tensor {name!r} is {tensor.dtype}, which Quadrate does not write")
+            raise QuadrateError(
+                f"{path} is damaged: tensor {name!r} is {tensor.dtype}, which Quadrate does not"
+                " write"
+            )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise QuadrateError(f"{path} is damaged: tensor {name!r} has numbers that are not finite")
+            raise QuadrateError(
+                f"{path} is damaged: tensor {name!r} has numbers that are not finite"
+            )
     if found is not None and found != _digest(metadata, tensors):
-        raise QuadrateError(f"{path} is damaged: its contents are not those that its digest was made of")
+        raise QuadrateError(
+            f"{path} is damaged: its contents are not those that its digest was made of"
+        )
     return metadata, tensors
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts of a file, unchecked; "format" says what it is. None at all if it is not a safetensors file.
+    """The texts of a file, unchecked; "format" says what it is.
+
+    None at all if it is not a safetensors file.
 
     Raises:
         QuadrateError: If the file is missing or cannot be read.
@@ -96,7 +121,11 @@ def _metadata(data: bytes) -> dict[str, str]:
         raise ValueError(f"its header takes {size} bytes; allowed: {_MAX_HEADER_BYTES}")
     header = json.loads(data[8 : 8 + size])
     texts = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return {name: text for name, text in texts.items() if isinstance(text, str)} if isinstance(texts, dict) else {}
+    return (
+        {name: text for name, text in texts.items() if isinstance(text, str)}
+        if isinstance(texts, dict)
+        else {}
+    )
 
 
 def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:

@@ -1,4 +1,7 @@
-"""Evaluation: one fixed protocol that scores any codec on held-out images; written down in docs/evaluation.md."""
+"""Evaluation: one fixed protocol that scores any codec on held-out images.
+
+Written down in docs/evaluation.md.
+"""
 
 from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.critic import fresh_critic_w1, legacy_w1

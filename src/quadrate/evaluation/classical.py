@@ -1,7 +1,8 @@
 """The classical image codecs, as baselines: what they spend on images, and what comes back.
 
-Pillow has PNG, JPEG, WebP and AVIF; imagecodecs (the extra `baselines`) JPEG 2000 and JPEG XL. Each is run at slow, small settings. Headers weigh
-heavily on small images (at JPEG quality 50, three fifths of a file of 32x32 pixels), so many images may share a file, laid out as a mosaic.
+Pillow has PNG, JPEG, WebP and AVIF; imagecodecs (the extra `baselines`) JPEG 2000 and JPEG XL. Each
+is run at slow, small settings. Headers weigh heavily on small images (at JPEG quality 50, three
+fifths of a file of 32x32 pixels), so many images may share a file, laid out as a mosaic.
 """
 
 from __future__ import annotations
@@ -67,20 +68,35 @@ def code_images(images: Tensor, codec: str, quality: float = 0, grid: int = 1) -
     Args:
         images: uint8 (N, 1 or 3, H, W), N at least 1.
         codec: one of `CLASSICAL`.
-        quality: on the codec's own scale: 0 to 100 for JPEG, WebP and AVIF (more is better), PSNR in dB for JPEG 2000 (more is better), Butteraugli
-            distance for JPEG XL (less is better; about 1 is visually lossless). PNG is lossless and takes 0.
+        quality: on the codec's own scale: 0 to 100 for JPEG, WebP and AVIF (more is better), PSNR
+            in dB for JPEG 2000 (more is better), Butteraugli distance for JPEG XL (less is better;
+            about 1 is visually lossless). PNG is lossless and takes 0.
         grid: a file holds grid x grid images, side by side; the last one is filled up with black.
 
     Raises:
-        QuadrateError: for an unknown codec, a quality outside its range, other images than these, or when imagecodecs is needed and missing.
+        QuadrateError: for an unknown codec, a quality outside its range, other images than these,
+            or when imagecodecs is needed and missing.
     """
     if codec not in CLASSICAL:
-        raise QuadrateError(f"unknown classical codec {codec!r}: expected one of {', '.join(CLASSICAL)}")
+        raise QuadrateError(
+            f"unknown classical codec {codec!r}: expected one of {', '.join(CLASSICAL)}"
+        )
     method = CLASSICAL[codec]
     if not method.lowest <= quality <= method.highest:
-        raise QuadrateError(f"{codec}: the quality is {method.scale}, from {method.lowest:g} to {method.highest:g}, not {quality:g}")
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or images.numel() == 0:
-        raise QuadrateError(f"classical codecs take uint8 images (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
+        raise QuadrateError(
+            f"{codec}: the quality is {method.scale}, from {method.lowest:g} to {method.highest:g},"
+            f" not {quality:g}"
+        )
+    if (
+        images.dtype != torch.uint8
+        or images.ndim != 4
+        or images.shape[1] not in (1, 3)
+        or images.numel() == 0
+    ):
+        raise QuadrateError(
+            f"classical codecs take uint8 images (N, 1 or 3, H, W), not {images.dtype}"
+            f" {tuple(images.shape)}"
+        )
     if grid < 1:
         raise QuadrateError(f"a file holds at least 1x1 images, not {grid}x{grid}")
     arrays = images.permute(0, 2, 3, 1).cpu().numpy()
@@ -95,12 +111,19 @@ def code_images(images: Tensor, codec: str, quality: float = 0, grid: int = 1) -
 
 
 def _mosaic(images: _Pixels, grid: int) -> _Pixels:
-    """(n, H, W, C), n at most grid², to one picture, row by row: (rows·H, grid·W, 3) or, for one channel, (rows·H, grid·W)."""
+    """(n, H, W, C), n at most grid², to one picture, row by row.
+
+    (rows·H, grid·W, 3) or, for one channel, (rows·H, grid·W).
+    """
     count, height, width, channels = images.shape
     rows = math.ceil(count / grid)
     full = np.zeros((rows * grid, height, width, channels), dtype=np.uint8)
     full[:count] = images
-    picture = full.reshape(rows, grid, height, width, channels).swapaxes(1, 2).reshape(rows * height, grid * width, channels)
+    picture = (
+        full.reshape(rows, grid, height, width, channels)
+        .swapaxes(1, 2)
+        .reshape(rows * height, grid * width, channels)
+    )
     return np.ascontiguousarray(picture[:, :, 0] if channels == 1 else picture)
 
 
@@ -110,15 +133,23 @@ def _tiles(picture: _Pixels, shape: tuple[int, ...], grid: int) -> _Pixels:
     grey = picture.ndim == 2
     if channels == 1 and not grey:  # WebP and AVIF hold grey images as colour
         picture = np.rint(picture.mean(2)).astype(np.uint8)
-    return picture.reshape(-1, height, grid, width, channels).swapaxes(1, 2).reshape(-1, height, width, channels)[:count]
+    return (
+        picture.reshape(-1, height, grid, width, channels)
+        .swapaxes(1, 2)
+        .reshape(-1, height, width, channels)[:count]
+    )
 
 
-def _pillow(form: str, lossless: bool = False, **settings: Any) -> tuple[Callable[[_Pixels, float], bytes], Callable[[bytes], _Pixels]]:
+def _pillow(
+    form: str, lossless: bool = False, **settings: Any
+) -> tuple[Callable[[_Pixels, float], bytes], Callable[[bytes], _Pixels]]:
     def encode(pixels: _Pixels, quality: float) -> bytes:
         from PIL import Image
 
         file = io.BytesIO()
-        Image.fromarray(pixels).save(file, form, **settings, **({} if lossless else {"quality": round(quality)}))
+        Image.fromarray(pixels).save(
+            file, form, **settings, **({} if lossless else {"quality": round(quality)})
+        )
         return file.getvalue()
 
     def decode(file: bytes) -> _Pixels:
@@ -130,12 +161,17 @@ def _pillow(form: str, lossless: bool = False, **settings: Any) -> tuple[Callabl
     return encode, decode
 
 
-def _imagecodecs(kind: str, quality: str, **settings: Any) -> tuple[Callable[[_Pixels, float], bytes], Callable[[bytes], _Pixels]]:
+def _imagecodecs(
+    kind: str, quality: str, **settings: Any
+) -> tuple[Callable[[_Pixels, float], bytes], Callable[[bytes], _Pixels]]:
     def module() -> Any:
         try:
             return importlib.import_module("imagecodecs")
         except ImportError:
-            raise QuadrateError(f"{kind} needs imagecodecs, which is missing: pip install 'quadrate[baselines]' -c constraints.txt") from None
+            raise QuadrateError(
+                f"{kind} needs imagecodecs, which is missing: pip install 'quadrate[baselines]' -c"
+                " constraints.txt"
+            ) from None
 
     def encode(pixels: _Pixels, value: float) -> bytes:
         return bytes(getattr(module(), f"{kind}_encode")(pixels, **{quality: value}, **settings))
@@ -153,7 +189,15 @@ CLASSICAL = {
         ClassicalCodec("jpeg", "JPEG quality", 0, 100, *_pillow("JPEG", optimize=True)),
         ClassicalCodec("webp", "WebP quality", 0, 100, *_pillow("WEBP", method=6)),
         ClassicalCodec("avif", "AVIF quality", 0, 100, *_pillow("AVIF", speed=4, max_threads=1)),
-        ClassicalCodec("jpeg2000", "PSNR in dB", 10, 100, *_imagecodecs("jpeg2k", "level", codecformat="j2k")),
-        ClassicalCodec("jpegxl", "Butteraugli distance", 0.01, 25, *_imagecodecs("jpegxl", "distance", effort=7, numthreads=1)),
+        ClassicalCodec(
+            "jpeg2000", "PSNR in dB", 10, 100, *_imagecodecs("jpeg2k", "level", codecformat="j2k")
+        ),
+        ClassicalCodec(
+            "jpegxl",
+            "Butteraugli distance",
+            0.01,
+            25,
+            *_imagecodecs("jpegxl", "distance", effort=7, numthreads=1),
+        ),
     )
 }

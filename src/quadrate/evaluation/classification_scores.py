@@ -16,14 +16,19 @@ _SLOPE = 0.01
 
 
 class Recognition(NamedTuple):
-    """How well a classifier reads a set of images: the share it gets right, and its mean cross-entropy in nats."""
+    """How well a classifier reads a set of images.
+
+    The share it gets right, and its mean cross-entropy in nats.
+    """
 
     accuracy: float
     cross_entropy_nats: float
 
 
 @torch.no_grad()
-def recognition(classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 1000) -> Recognition:
+def recognition(
+    classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 1000
+) -> Recognition:
     """Scores a classifier.
 
     Args:
@@ -33,17 +38,31 @@ def recognition(classifier: Callable[[Tensor], Tensor], images: Tensor, labels: 
         batch: Images at a time.
     """
     logits = torch.cat([classifier(as_pixels(chunk)) for chunk in images.split(batch)]).double()
-    return Recognition((logits.argmax(1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item())
+    return Recognition(
+        (logits.argmax(1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item()
+    )
 
 
 def retrain_judge(
-    images: Tensor, labels: Tensor, classes: int, *, steps: int, batch: int, learning_rate: float, widths: Sequence[int], seed: int
+    images: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    widths: Sequence[int],
+    seed: int,
 ) -> nn.Module:
-    """A fully connected classifier (LeakyReLU) of the images that it is given: reconstructions, or clean ones for comparison.
+    """A fully connected classifier (LeakyReLU) of the images that it is given.
 
-    It sees each image less the mean of its training images. Without that it can stay at chance where images differ most in brightness, as SVHN's do.
+    Reconstructions, or clean ones for comparison.
 
-    On reconstructions, its held-out cross-entropy is an upper estimate of H(S|X̂), the uncertainty in nats about the class that a codec leaves.
+    It sees each image less the mean of its training images. Without that it can stay at chance
+    where images differ most in brightness, as SVHN's do.
+
+    On reconstructions, its held-out cross-entropy is an upper estimate of H(S|X̂), the uncertainty
+    in nats about the class that a codec leaves.
 
     Args:
         images: uint8 or float32 (N, C, H, W).
@@ -56,8 +75,12 @@ def retrain_judge(
         seed: Keys all that is drawn.
     """
     key = ("evaluation", seed, "retrained judge")
-    network = fully_connected((images[0].numel(), *widths, classes), _SLOPE, *key, "weights", device=images.device)
-    mean = torch.stack([as_pixels(chunk).sum(0) for chunk in images.split(1000)]).sum(0) / len(images)
+    network = fully_connected(
+        (images[0].numel(), *widths, classes), _SLOPE, *key, "weights", device=images.device
+    )
+    mean = torch.stack([as_pixels(chunk).sum(0) for chunk in images.split(1000)]).sum(0) / len(
+        images
+    )
     judge = nn.Sequential(_Centre(mean), network)
     chosen = batches(len(images), steps, batch, *key, "images", device=images.device)
 

@@ -1,4 +1,7 @@
-"""Wasserstein-1 by a critic: one trained afresh under fixed terms, scored on images it never saw; and the papers' figure, by the run's own critic."""
+"""Wasserstein-1 by a critic: one trained afresh under fixed terms, scored on images it never saw.
+
+And the papers' figure, by the run's own critic.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ _SLOPE = 0.01
 
 
 class CriticGap(NamedTuple):
-    """What a critic saw: the gap and its standard error, both already divided by `gradient_norm` where that exceeds 1."""
+    """What a critic saw.
+
+    The gap and its standard error, both already divided by `gradient_norm` where that exceeds 1.
+    """
 
     value: float
     stderr: float
@@ -35,16 +41,20 @@ def fresh_critic_w1(
     widths: Sequence[int],
     seed: int,
 ) -> CriticGap:
-    """A lower-bound estimate of W1 between pictures and reconstructions, in units of the Euclidean norm of an image in [0, 1]^CHW.
+    """A lower-bound estimate of W1 between pictures and reconstructions, in units of the Euclidean
+    norm of an image in [0, 1]^CHW.
 
-    By Kantorovich and Rubinstein, W1 is the largest gap E D(x) - E D(x̂) over 1-Lipschitz D. A fully connected critic is trained on training images
-    (WGAN-GP, Gulrajani et al. 2017), and its gap is measured on test images: on average no more than W1 times the critic's Lipschitz constant. The
-    penalty holds gradients near norm 1, not below it, so the gap is divided by the largest norm seen between test images and reconstructions if
-    that exceeds 1.
+    By Kantorovich and Rubinstein, W1 is the largest gap E D(x) - E D(x̂) over 1-Lipschitz D. A
+    fully connected critic is trained on training images (WGAN-GP, Gulrajani et al. 2017), and its
+    gap is measured on test images: on average no more than W1 times the critic's Lipschitz
+    constant. The penalty holds gradients near norm 1, not below it, so the gap is divided by the
+    largest norm seen between test images and reconstructions if that exceeds 1.
 
     Args:
-        train: Pictures and reconstructions to learn from, uint8 or float32, (N, C, H, W) each; the two may differ in number.
-        test: Pictures and reconstructions to score, N of each; row i of one may belong to row i of the other, which the standard error respects.
+        train: Pictures and reconstructions to learn from, uint8 or float32, (N, C, H, W) each; the
+            two may differ in number.
+        test: Pictures and reconstructions to score, N of each; row i of one may belong to row i of
+            the other, which the standard error respects.
         steps: Training steps.
         batch: Pictures a step, and as many reconstructions.
         learning_rate: Of the first step; it falls linearly to 0.
@@ -61,17 +71,28 @@ def fresh_critic_w1(
     share = draws.uniform(*key, "share", shape=(steps, batch, 1)).to(device)
 
     def loss(step: int) -> Tensor:
-        x, y = as_pixels(real[chosen_real[step]]).flatten(1), as_pixels(fake[chosen_fake[step]]).flatten(1)  # (B, CHW)
+        x, y = (
+            as_pixels(real[chosen_real[step]]).flatten(1),
+            as_pixels(fake[chosen_fake[step]]).flatten(1),
+        )  # (B, CHW)
         scores = critic(torch.cat([x, y])).squeeze(1)  # (2B,)
         norms = _gradient_norms(critic, torch.lerp(y, x, share[step]), create_graph=True)
         return scores[batch:].mean() - scores[:batch].mean() + penalty * (norms - 1).square().mean()
 
     minimize(critic, loss, steps, learning_rate, _BETAS)
-    return _measure(critic, *test, draws.permutation(*key, "test", n=len(test[0])), draws.uniform(*key, "test share", shape=(len(test[0]), 1)))
+    return _measure(
+        critic,
+        *test,
+        draws.permutation(*key, "test", n=len(test[0])),
+        draws.uniform(*key, "test share", shape=(len(test[0]), 1)),
+    )
 
 
-def legacy_w1(critic: Callable[[Tensor], Tensor], images: Tensor, reconstructions: Tensor, batch: int = 1000) -> float:
-    """The papers' perception figure, mean D(x) - mean D(x̂) on test images with the critic that trained the codec, which may be fooled by it.
+def legacy_w1(
+    critic: Callable[[Tensor], Tensor], images: Tensor, reconstructions: Tensor, batch: int = 1000
+) -> float:
+    """The papers' perception figure, mean D(x) - mean D(x̂) on test images with the critic that
+    trained the codec, which may be fooled by it.
 
     Args:
         critic: Images (N, C, H, W) in [0, 1] to N scores.
@@ -82,11 +103,20 @@ def legacy_w1(critic: Callable[[Tensor], Tensor], images: Tensor, reconstruction
     return mean_estimate(_gaps(critic, images, reconstructions, batch)).value
 
 
-def _measure(critic: nn.Module, real: Tensor, fake: Tensor, partner: Tensor, share: Tensor, batch: int = 1000) -> CriticGap:
+def _measure(
+    critic: nn.Module, real: Tensor, fake: Tensor, partner: Tensor, share: Tensor, batch: int = 1000
+) -> CriticGap:
     """The gap on held-out images, and the largest gradient norm on segments from each picture to the reconstruction of another one."""
     gap = mean_estimate(_gaps(critic, real, fake, batch))
-    rows = zip(real.split(batch), partner.to(real.device).split(batch), share.to(real.device).split(batch), strict=True)
-    segments = (torch.lerp(as_pixels(fake[j]).flatten(1), as_pixels(x).flatten(1), a) for x, j, a in rows)
+    rows = zip(
+        real.split(batch),
+        partner.to(real.device).split(batch),
+        share.to(real.device).split(batch),
+        strict=True,
+    )
+    segments = (
+        torch.lerp(as_pixels(fake[j]).flatten(1), as_pixels(x).flatten(1), a) for x, j, a in rows
+    )
     largest = max(_gradient_norms(critic, points).max().item() for points in segments)
     scale = max(1.0, largest)
     return CriticGap(gap.value / scale, gap.stderr / scale, largest)

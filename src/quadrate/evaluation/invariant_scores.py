@@ -1,4 +1,7 @@
-"""What invariant codecs keep and cost: bits on disk of a .quad file of test members, and what receivers make of it."""
+"""What invariant codecs keep and cost.
+
+Bits on disk of a .quad file of test members, and what receivers make of it.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,16 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
     """Scores a codec of the banana or of patterns on fresh samples.
 
     Returns:
-        `disk_bits` (everything in the file of 100,000 members), `factorized_disk_bits` (with a table a dimension instead of joint ones), the codec
-        file's content, and:
-        of the banana `distortion` (MSE averaged over the two coordinates) and `objective_disk`, distortion + beta · nats on disk;
-        of patterns the exact entropies, `prediction_error` (how often the worst invariant task, M itself, is guessed wrong from the code alone),
-        `information_bits`, the plug-in I(Z;M), and for a contrast the InfoNCE bound on it with its standard error.
+        `disk_bits` (everything in the file of 100,000 members), `factorized_disk_bits` (with a
+        table a dimension instead of joint ones), the codec file's content, and: of the banana
+        `distortion` (MSE averaged over the two coordinates) and `objective_disk`, distortion + beta
+        · nats on disk; of patterns the exact entropies, `prediction_error` (how often the worst
+        invariant task, M itself, is guessed wrong from the code alone), `information_bits`, the
+        plug-in I(Z;M), and for a contrast the InfoNCE bound on it with its standard error.
     """
-    fit, test = (source.sample(TEST_SAMPLES, name, codec.config.seed).float() for name in ("fit", "test"))
+    fit, test = (
+        source.sample(TEST_SAMPLES, name, codec.config.seed).float() for name in ("fit", "test")
+    )
     generator = draws.generator("invariant members", codec.config.seed)
     fit_members, members, others = (source.member(x, generator) for x in (fit, test, test))
     data = codec.compress(members, chunk=TEST_SAMPLES)
@@ -48,14 +54,23 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
     target = source.representative(test) if codec.config.objective == "vic" else members
     if isinstance(source, Banana):
         distortion = float((torch.from_numpy(codec.decompress(data)) - target).square().mean())
-        return row | {"distortion": distortion, "objective_disk": distortion + codec.config.beta * row["disk_bits"] * math.log(2)}
+        return row | {
+            "distortion": distortion,
+            "objective_disk": distortion + codec.config.beta * row["disk_bits"] * math.log(2),
+        }
     assert isinstance(source, PermutedPatterns)
     exact = source.entropies()
     fit_codes, codes = codec.encode(fit_members).numpy(), codec.encode(members).numpy()
-    fit_orbits, orbits = (source.invariant(x).numpy().reshape(len(x), -1) for x in (fit_members, members))
+    fit_orbits, orbits = (
+        source.invariant(x).numpy().reshape(len(x), -1) for x in (fit_members, members)
+    )
     row |= {"entropy_source_bits": exact.source, "entropy_invariant_bits": exact.invariant}
     row |= {"prediction_error": _prediction_error(fit_codes, fit_orbits, codes, orbits)}
-    row |= {"information_bits": _entropy(codes) + _entropy(orbits) - _entropy(np.concatenate([codes, orbits], axis=1))}
+    row |= {
+        "information_bits": (
+            _entropy(codes) + _entropy(orbits) - _entropy(np.concatenate([codes, orbits], axis=1))
+        )
+    }
     if codec.config.objective != "bince":
         wrong = (torch.from_numpy(codec.decompress(data)) > 0.5) != (target > 0.5)
         return row | {"pattern_error": float(wrong.flatten(1).any(dim=1).float().mean())}
@@ -67,7 +82,9 @@ def _factorized(codec: InvariantCodec, samples: Tensor) -> Row:
     model = codec.models[0]
     if not isinstance(model, JointModel):
         return {}
-    data = type(codec)(codec.config, codec.shape, codec.states, model.rounding).compress(samples, chunk=len(samples))
+    data = type(codec)(codec.config, codec.shape, codec.states, model.rounding).compress(
+        samples, chunk=len(samples)
+    )
     assert data is not None
     return {"factorized_disk_bits": 8 * len(data) / len(samples)}
 
@@ -77,7 +94,9 @@ def _bound(codec: InvariantCodec, received: Tensor, others: Tensor) -> Row:
     critic.load_state_dict(codec.states["critic"])
     other = codec.decompress_latents(codec.compress(others) or b"")
     count = len(received) // CANDIDATES * CANDIDATES
-    bound, error = information_bound_bits(critic.eval(), received[:count], other[:count], CANDIDATES)
+    bound, error = information_bound_bits(
+        critic.eval(), received[:count], other[:count], CANDIDATES
+    )
     return {"bound_bits": bound, "bound_stderr": error}
 
 
@@ -88,10 +107,17 @@ def _entropy(rows: np.ndarray) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def _prediction_error(fit_codes: np.ndarray, fit_orbits: np.ndarray, codes: np.ndarray, orbits: np.ndarray) -> float:
-    """How often the orbit that a code had most often in training is not the test sample's: the worst invariant task, from codes alone."""
+def _prediction_error(
+    fit_codes: np.ndarray, fit_orbits: np.ndarray, codes: np.ndarray, orbits: np.ndarray
+) -> float:
+    """How often the orbit that a code had most often in training is not the test sample's.
+
+    The worst invariant task, from codes alone.
+    """
     votes: dict[bytes, dict[int, int]] = {}
-    for code, orbit in zip(np.ascontiguousarray(fit_codes), fit_orbits.ravel().tolist(), strict=True):
+    for code, orbit in zip(
+        np.ascontiguousarray(fit_codes), fit_orbits.ravel().tolist(), strict=True
+    ):
         own = votes.setdefault(code.tobytes(), {})
         own[orbit] = own.get(orbit, 0) + 1
     best = {code: max(own, key=lambda orbit: own[orbit]) for code, own in votes.items()}
@@ -100,34 +126,58 @@ def _prediction_error(fit_codes: np.ndarray, fit_orbits: np.ndarray, codes: np.n
 
 
 def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> Row:
-    """Scores a codec of augmented, labelled images: one member of each test image goes into the file.
+    """Scores a codec of augmented, labelled images.
 
-    Predictors learn, on members of the training images that were coded and decoded, to tell the labels: a `ConvClassifier` on reconstructions,
-    where there is a decoder, and a perceptron of two hidden layers on what is received. Neither saw a test image, and nothing was chosen on them;
+    One member of each test image goes into the file.
+
+    Predictors learn, on members of the training images that were coded and decoded, to tell the
+    labels: a `ConvClassifier` on reconstructions, where there is a decoder, and a perceptron of two
+    hidden layers on what is received. Neither saw a test image, and nothing was chosen on them;
     validation accuracy is given beside.
 
     Args:
         codec: The codec.
-        splits: Images with labels; their group is the predictors', which need not be the one that the codec was trained with.
+        splits: Images with labels; their group is the predictors', which need not be the one that
+            the codec was trained with.
         name: Of the predictors' group, for the row.
     """
     seed, predictors = codec.config.seed, _predictors(codec, splits.train)
     everything = torch.arange(len(splits.test))
     members = splits.test.members(everything, draws.generator("invariant test members", seed))
     data = codec.compress(members, chunk=len(members))
-    assert data is not None and splits.test.labels is not None and splits.validation.labels is not None
+    assert (
+        data is not None and splits.test.labels is not None and splits.validation.labels is not None
+    )
     received = codec.decompress_latents(data)
-    row: Row = {"predictor_augmentation": name, "disk_bits": 8 * len(data) / len(members), **_factorized(codec, members)}
-    held_out = splits.validation.members(torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed))
+    row: Row = {
+        "predictor_augmentation": name,
+        "disk_bits": 8 * len(data) / len(members),
+        **_factorized(codec, members),
+    }
+    held_out = splits.validation.members(
+        torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed)
+    )
     held_out_received = codec.received(codec.encode(held_out))
     for kind, predict in predictors.items():
         correct = predict(received) == splits.test.labels
         accuracy = accuracy_interval(correct.numpy())
-        row |= {f"accuracy_{kind}": accuracy.estimate, f"accuracy_{kind}_low": accuracy.low, f"accuracy_{kind}_high": accuracy.high}
-        row |= {f"validation_accuracy_{kind}": float((predict(held_out_received) == splits.validation.labels).float().mean())}
+        row |= {
+            f"accuracy_{kind}": accuracy.estimate,
+            f"accuracy_{kind}_low": accuracy.low,
+            f"accuracy_{kind}_high": accuracy.high,
+        }
+        row |= {
+            f"validation_accuracy_{kind}": float(
+                (predict(held_out_received) == splits.validation.labels).float().mean()
+            )
+        }
     if codec.decoders:
-        target = splits.test.representatives(everything) if codec.config.objective == "vic" else members
-        row["distortion_mse"] = float((torch.from_numpy(codec.decompress(data)) - target).square().mean())
+        target = (
+            splits.test.representatives(everything) if codec.config.objective == "vic" else members
+        )
+        row["distortion_mse"] = float(
+            (torch.from_numpy(codec.decompress(data)) - target).square().mean()
+        )
     else:
         others = splits.test.members(everything, draws.generator("invariant other members", seed))
         row |= _bound(codec, received, others)
@@ -140,24 +190,41 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
     classes = int(train.labels.max()) + 1
 
     def build() -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {"latents": _perceptron(codec.config.dims, classes, codec.config.seed)}
+        modules: dict[str, nn.Module] = {
+            "latents": _perceptron(codec.config.dims, classes, codec.config.seed)
+        }
         if codec.decoders:
-            modules["reconstructions"] = ConvClassifier((codec.shape[0], codec.shape[1], codec.shape[2]), classes)
+            modules["reconstructions"] = ConvClassifier(
+                (codec.shape[0], codec.shape[1], codec.shape[2]), classes
+            )
         return modules
 
     modules = draws.build_with_seed(build, draws.key("invariant predictors", codec.config.seed))
-    reads: dict[str, Callable[[Tensor], Tensor]] = {"latents": lambda received: received, "reconstructions": codec.decode_received}
+    reads: dict[str, Callable[[Tensor], Tensor]] = {
+        "latents": lambda received: received,
+        "reconstructions": codec.decode_received,
+    }
     steps = _EPOCHS * (len(train) // _BATCH)
-    optimizers = {name: torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY) for name, module in modules.items()}
-    schedules = [torch.optim.lr_scheduler.OneCycleLR(each, _LEARNING_RATE, total_steps=steps, pct_start=0.1) for each in optimizers.values()]
+    optimizers = {
+        name: torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+        for name, module in modules.items()
+    }
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(each, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
+        for each in optimizers.values()
+    ]
     bfloat16 = native_bfloat16(torch.device("cpu"))
     for epoch in range(_EPOCHS):
         generator = draws.generator("invariant predictor members", codec.config.seed, epoch)
-        order = draws.permutation("invariant predictor order", codec.config.seed, epoch, n=len(train))
+        order = draws.permutation(
+            "invariant predictor order", codec.config.seed, epoch, n=len(train)
+        )
         for chosen in order.split(_BATCH)[: len(train) // _BATCH]:
             received = codec.received(codec.encode(train.members(chosen, generator)))
             for name, module in modules.items():
-                with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16 and name == "reconstructions"):
+                with torch.autocast(
+                    "cpu", torch.bfloat16, enabled=bfloat16 and name == "reconstructions"
+                ):
                     logits = module(reads[name](received))
                 loss = F.cross_entropy(logits.float(), train.labels[chosen])
                 optimizers[name].zero_grad(set_to_none=True)
@@ -184,7 +251,11 @@ class _Dropout(nn.Module):
         self._generator = draws.generator("invariant predictor dropout", *key)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * (torch.rand(x.shape, generator=self._generator) >= 0.1) / 0.9 if self.training else x
+        return (
+            x * (torch.rand(x.shape, generator=self._generator) >= 0.1) / 0.9
+            if self.training
+            else x
+        )
 
 
 def _perceptron(fan_in: int, classes: int, seed: int) -> nn.Module:

@@ -17,7 +17,11 @@ from quadrate.evaluation.certified import certified_w1
 from quadrate.evaluation.classification_scores import Recognition, recognition, retrain_judge
 from quadrate.evaluation.critic import CriticGap, fresh_critic_w1
 from quadrate.evaluation.estimate import Estimate
-from quadrate.evaluation.perception_scores import crossed_kid, crossed_sliced_w2sq, random_directions
+from quadrate.evaluation.perception_scores import (
+    crossed_kid,
+    crossed_sliced_w2sq,
+    random_directions,
+)
 from quadrate.evaluation.yardsticks import as_pixels
 from quadrate.sources.source import Source, Split
 
@@ -26,20 +30,28 @@ if TYPE_CHECKING:
 
 
 VERSION = 1
-"""Of the code that measures: it rises when the same terms give other numbers, and what was scored before is then scored anew."""
+"""Of the code that measures.
+
+It rises when the same terms give other numbers, and what was scored before is then scored anew.
+"""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The terms of a comparison. Two scores compare only if these are equal; the defaults are the protocol of docs/evaluation.md.
+    """The terms of a comparison.
+
+    Two scores compare only if these are equal; the defaults are the protocol of docs/evaluation.md.
 
     Attributes:
-        seed: Keys everything drawn: which images, directions, initial weights, batches, and the codec's dither and noise.
+        seed: Keys everything drawn: which images, directions, initial weights, batches, and the
+            codec's dither and noise.
         batch: Images at a time through codec, judges and critics.
-        training_images: Training images, at most, that are reconstructed for the fresh critic and the retrained judge.
+        training_images: Training images, at most, that are reconstructed for the fresh critic and
+            the retrained judge.
         directions: Directions of sliced W2².
         kid_blocks: Blocks of the kernel distance.
-        critic_steps: Steps of the fresh critic; on MNIST they reach 90 to 95 % of what five times as many reach.
+        critic_steps: Steps of the fresh critic; on MNIST they reach 90 to 95 % of what five times
+            as many reach.
         critic_batch: Pictures a step, and as many reconstructions.
         critic_learning_rate: Of its first step; it falls linearly to 0.
         critic_penalty: Weight of the gradient penalty, as in WGAN-GP.
@@ -51,7 +63,8 @@ class Protocol:
         judge_learning_rate: Of its first step; it falls linearly to 0.
         judge_widths: Hidden widths of the retrained judge.
         test_images: Test images, at most, that are scored; None for all.
-        entropy_steps: Steps of the learned model of a code's entropy (`quadrate.bottlenecks.conditional_entropy_bits`).
+        entropy_steps: Steps of the learned model of a code's entropy
+            (`quadrate.bottlenecks.conditional_entropy_bits`).
     """
 
     seed: int = 0
@@ -78,7 +91,10 @@ class Protocol:
 
     @classmethod
     def quick(cls) -> Protocol:
-        """Terms for a first look, at about a sixth of the cost: fewer images and steps. Their scores are rough, and compare with no others."""
+        """Terms for a first look, at about a sixth of the cost: fewer images and steps.
+
+        Their scores are rough, and compare with no others.
+        """
         return cls(
             training_images=2000,
             test_images=1000,
@@ -95,16 +111,28 @@ class Protocol:
         return _shuffled(source.train, self.seed, "train", count)
 
     def test_sample(self, source: Source) -> Split:
-        """Test images in the protocol's random order: their own order may mean something (MNIST's first half is the cleaner one).
+        """Test images in the protocol's random order.
+
+        Their own order may mean something (MNIST's first half is the cleaner one).
 
         Raises:
             QuadrateError: If there are too few to fill the blocks of the kernel distance.
         """
         if len(source.test) < 4 * self.kid_blocks:
-            raise QuadrateError(f"{source.name}: evaluation takes at least {4 * self.kid_blocks} test images; got {len(source.test)}")
-        return _shuffled(source.test, self.seed, "test", len(source.test) if self.test_images is None else self.test_images)
+            raise QuadrateError(
+                f"{source.name}: evaluation takes at least {4 * self.kid_blocks} test images; got"
+                f" {len(source.test)}"
+            )
+        return _shuffled(
+            source.test,
+            self.seed,
+            "test",
+            len(source.test) if self.test_images is None else self.test_images,
+        )
 
-    def fresh_critic_w1(self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> CriticGap:
+    def fresh_critic_w1(
+        self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
+    ) -> CriticGap:
         """`quadrate.evaluation.critic.fresh_critic_w1` on the protocol's terms."""
         return fresh_critic_w1(
             train,
@@ -124,18 +152,30 @@ class Protocol:
     def sliced_w2sq(self, images: Tensor, reconstructions: Tensor) -> Estimate:
         """Crossed sliced W2² between images (N, C, H, W) in the protocol's order and their reconstructions."""
         real, fake = as_pixels(images).flatten(1), as_pixels(reconstructions).flatten(1)
-        generator = draws.generator("evaluation", self.seed, "directions")  # on the CPU: the same directions on every device
-        return crossed_sliced_w2sq(real, fake, random_directions(self.directions, real.shape[1], generator).to(real.device))
+        generator = draws.generator(
+            "evaluation", self.seed, "directions"
+        )  # on the CPU: the same directions on every device
+        return crossed_sliced_w2sq(
+            real, fake, random_directions(self.directions, real.shape[1], generator).to(real.device)
+        )
 
     def kid(self, judge: Judge, images: Tensor, reconstructions: Tensor) -> Estimate:
         """Crossed kernel distance in a judge's features between images (N, C, H, W) in the protocol's order and their reconstructions."""
         real, fake = (
-            torch.cat([judge.features(as_pixels(chunk)).flatten(1) for chunk in stack.split(self.batch)]) for stack in (images, reconstructions)
+            torch.cat(
+                [judge.features(as_pixels(chunk)).flatten(1) for chunk in stack.split(self.batch)]
+            )
+            for stack in (images, reconstructions)
         )
         return crossed_kid(real, fake, self.kid_blocks)
 
-    def retrained(self, train: Split, test: Split, train_images: Tensor, test_images: Tensor, classes: int) -> Recognition:
-        """How well a judge trained on `train_images` reads `test_images`; the labels are those of the splits."""
+    def retrained(
+        self, train: Split, test: Split, train_images: Tensor, test_images: Tensor, classes: int
+    ) -> Recognition:
+        """How well a judge trained on `train_images` reads `test_images`.
+
+        The labels are those of the splits.
+        """
         judge = retrain_judge(
             train_images,
             train.labels,
@@ -151,16 +191,23 @@ class Protocol:
 
 @contextlib.contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Single precision and repeatable kernels, whatever the caller has switched on; gradients only where they are asked for."""
+    """Single precision and repeatable kernels, whatever the caller has switched on.
+
+    Gradients only where they are asked for.
+    """
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         torch.autocast(device.type, enabled=False),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
     ):
         yield
 
 
 def _shuffled(split: Split, seed: int, name: str, count: int) -> Split:
-    order = draws.permutation("evaluation", seed, name, n=len(split))[:count].to(split.images.device)
+    order = draws.permutation("evaluation", seed, name, n=len(split))[:count].to(
+        split.images.device
+    )
     return Split(split.images[order], split.labels[order])

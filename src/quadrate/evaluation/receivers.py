@@ -1,7 +1,9 @@
-"""Receivers: the models that read features, and so the measure of what a compressor of features has kept.
+"""Receivers: the models that read features, and so the measure of what a compressor of features has
+kept.
 
-Each has one hyper-parameter, its regularization, which is chosen on a validation set and never on the test set. All see features centred and scaled
-by their training set's mean and standard deviation, so that a grid suits features of any scale.
+Each has one hyper-parameter, its regularization, which is chosen on a validation set and never on
+the test set. All see features centred and scaled by their training set's mean and standard
+deviation, so that a grid suits features of any scale.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ Labelled = tuple[Features, Labels]
 _Predict = Callable[[Features], Labels]
 
 _MLP_WIDTH, _MLP_BATCH, _MLP_EPOCHS, _MLP_LEARNING_RATE = 512, 256, 20, 1e-3
-# By rising complexity: the inverse of the penalty for the linear ones, the penalty for the MLP. Ties go to the simpler one.
+# By rising complexity: the inverse of the penalty for the linear ones, the penalty for the MLP.
+# Ties go to the simpler one.
 GRIDS: dict[ReceiverName, tuple[float, ...]] = {
     "linear": (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1),
     "svm": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
@@ -65,34 +68,55 @@ class Receiver:
         return self.predict(features) == labels
 
 
-def train_receiver(name: ReceiverName, train: Labelled, validation: Labelled, *, grid: Sequence[float] | None = None, seed: int = 0) -> Receiver:
-    """Fits a receiver on `train` for each value of its grid, and keeps the one that does best on `validation`.
+def train_receiver(
+    name: ReceiverName,
+    train: Labelled,
+    validation: Labelled,
+    *,
+    grid: Sequence[float] | None = None,
+    seed: int = 0,
+) -> Receiver:
+    """Fits a receiver on `train` for each value of its grid, and keeps the one that does best on
+    `validation`.
 
     Args:
-        name: "linear" (multinomial logistic regression), "svm" (linear, one class against the rest), or "mlp" (one hidden layer of 512 ReLUs, Adam,
-            20 epochs).
+        name: "linear" (multinomial logistic regression), "svm" (linear, one class against the
+            rest), or "mlp" (one hidden layer of 512 ReLUs, Adam, 20 epochs).
         train: features (N, d), finite, and int labels (N,) from 0; at least two classes.
         validation: likewise.
-        grid: values to choose from: 1 / penalty of the linear ones (scikit-learn's C), weight of the squared weights of the MLP. `GRIDS` by default.
+        grid: values to choose from: 1 / penalty of the linear ones (scikit-learn's C), weight of
+            the squared weights of the MLP. `GRIDS` by default.
         seed: keys what the MLP draws; the linear ones draw nothing that matters.
 
     Raises:
-        QuadrateError: for an unknown name, an empty grid, or features and labels that do not fit together.
+        QuadrateError: for an unknown name, an empty grid, or features and labels that do not fit
+            together.
     """
     fits: dict[str, Callable[..., _Predict]] = {"linear": _logistic, "svm": _svm, "mlp": _mlp}
     if name not in fits:
         raise QuadrateError(f"unknown receiver {name!r}: expected one of {', '.join(fits)}")
     grid = GRIDS[name] if grid is None else grid
     if not grid:
-        raise QuadrateError("a receiver's hyper-parameter is chosen from at least one value; the grid is empty")
+        raise QuadrateError(
+            "a receiver's hyper-parameter is chosen from at least one value; the grid is empty"
+        )
     dim = _check(train, "training")
     if _check(validation, "validation") != dim:
-        raise QuadrateError(f"training features have {dim} dimensions, validation features {validation[0].shape[1]}; they should have equally many")
+        raise QuadrateError(
+            f"training features have {dim} dimensions, validation features"
+            f" {validation[0].shape[1]}; they should have equally many"
+        )
     if len(np.unique(train[1])) < 2:
-        raise QuadrateError("a receiver learns to tell at least two classes apart; the training labels are all the same")
+        raise QuadrateError(
+            "a receiver learns to tell at least two classes apart; the training labels are all the"
+            " same"
+        )
     mean, scale = train[0].mean(0, dtype=np.float64), train[0].std(0, dtype=np.float64)
-    # Dimensions that the compressor left without content stay at 0 instead of blowing up their rounding noise.
-    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 1e-6 * (1e-30 + np.abs(mean)))
+    # Dimensions that the compressor left without content stay at 0 instead of blowing up their
+    # rounding noise.
+    inverse = np.divide(
+        1, scale, out=np.zeros_like(scale), where=scale > 1e-6 * (1e-30 + np.abs(mean))
+    )
 
     def standardized(features: Features) -> Features:
         return ((features - mean) * inverse).astype(np.float32)
@@ -106,11 +130,18 @@ def train_receiver(name: ReceiverName, train: Labelled, validation: Labelled, *,
             best = accuracy, value, predict
     assert best is not None
     accuracy, value, chosen = best
-    return Receiver(name, value, len(grid) > 1 and value in (grid[0], grid[-1]), accuracy, lambda features: chosen(standardized(features)))
+    return Receiver(
+        name,
+        value,
+        len(grid) > 1 and value in (grid[0], grid[-1]),
+        accuracy,
+        lambda features: chosen(standardized(features)),
+    )
 
 
 def accuracy_interval(correct: NDArray[np.bool_], level: float = 0.95) -> Interval:
-    """Accuracy with Wilson's score interval (1927), which stays within [0, 1] and holds near its ends.
+    """Accuracy with Wilson's score interval (1927), which stays within [0, 1] and holds near its
+    ends.
 
     Args:
         correct: bool (N,), N at least 1.
@@ -126,11 +157,15 @@ def accuracy_interval(correct: NDArray[np.bool_], level: float = 0.95) -> Interv
     return Interval(share, max(0.0, float(centre - reach)), min(1.0, float(centre + reach)))
 
 
-def accuracy_lost(before: NDArray[np.bool_], after: NDArray[np.bool_], level: float = 0.95) -> Interval:
-    """Accuracy before less accuracy after, of two receivers on the same test samples, with an interval that uses the pairing.
+def accuracy_lost(
+    before: NDArray[np.bool_], after: NDArray[np.bool_], level: float = 0.95
+) -> Interval:
+    """Accuracy before less accuracy after, of two receivers on the same test samples, with an
+    interval that uses the pairing.
 
-    Bonett and Price's adjusted Wald interval for paired proportions (2012): only the samples on which the two disagree count. It covers what test
-    sampling adds; the receivers are taken as they are.
+    Bonett and Price's adjusted Wald interval for paired proportions (2012): only the samples on
+    which the two disagree count. It covers what test sampling adds; the receivers are taken as they
+    are.
 
     Args:
         before: bool (N,), which samples the first receiver gets right.
@@ -138,10 +173,14 @@ def accuracy_lost(before: NDArray[np.bool_], after: NDArray[np.bool_], level: fl
         level: chance that the interval covers.
 
     Raises:
-        QuadrateError: when the two differ in length, there are no samples or the level is not between 0 and 1.
+        QuadrateError: when the two differ in length, there are no samples or the level is not
+            between 0 and 1.
     """
     if before.shape != after.shape:
-        raise QuadrateError(f"accuracies are compared on the same samples; got {before.size} before and {after.size} after")
+        raise QuadrateError(
+            f"accuracies are compared on the same samples; got {before.size} before and"
+            f" {after.size} after"
+        )
     n, z = _size_and_quantile(before, level)
     lost, won = int(np.sum(before & ~after)), int(np.sum(~before & after))
     p, q = (lost + 1) / (n + 2), (won + 1) / (n + 2)
@@ -151,7 +190,10 @@ def accuracy_lost(before: NDArray[np.bool_], after: NDArray[np.bool_], level: fl
 
 def _size_and_quantile(correct: NDArray[np.bool_], level: float) -> tuple[int, float]:
     if correct.size == 0 or not 0 < level < 1:
-        raise QuadrateError(f"an interval takes at least one sample and a level between 0 and 1; got {correct.size} samples and level {level}")
+        raise QuadrateError(
+            f"an interval takes at least one sample and a level between 0 and 1; got {correct.size}"
+            f" samples and level {level}"
+        )
     from scipy.stats import norm
 
     return correct.size, float(norm.ppf((1 + level) / 2))
@@ -160,11 +202,19 @@ def _size_and_quantile(correct: NDArray[np.bool_], level: float) -> tuple[int, f
 def _check(labelled: Labelled, what: str) -> int:
     features, labels = labelled
     if features.ndim != 2 or features.shape[0] == 0 or labels.shape != features.shape[:1]:
-        raise QuadrateError(f"{what} data is features (N, d) and labels (N,), N at least 1; got {features.shape} and {labels.shape}")
+        raise QuadrateError(
+            f"{what} data is features (N, d) and labels (N,), N at least 1; got {features.shape}"
+            f" and {labels.shape}"
+        )
     if not np.isfinite(features).all():
-        raise QuadrateError(f"{what} features must be finite; {int((~np.isfinite(features)).any(1).sum())} of {len(features)} samples are not")
+        raise QuadrateError(
+            f"{what} features must be finite; {int((~np.isfinite(features)).any(1).sum())} of"
+            f" {len(features)} samples are not"
+        )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
-        raise QuadrateError(f"{what} labels must be integers from 0; got {labels.dtype} from {labels.min()}")
+        raise QuadrateError(
+            f"{what} labels must be integers from 0; got {labels.dtype} from {labels.min()}"
+        )
     return features.shape[1]
 
 
@@ -177,15 +227,20 @@ def _logistic(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
 def _svm(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
     from sklearn.svm import LinearSVC
 
-    # Dual, for 10,000 samples of 1,280 dimensions take 3 s so and 14 s in the primal; a finer tolerance changes no prediction there.
-    return _fitted(LinearSVC(C=value, dual=True, max_iter=300, tol=1e-2, random_state=seed), x, labels)
+    # Dual, for 10,000 samples of 1,280 dimensions take 3 s so and 14 s in the primal; a finer
+    # tolerance changes no prediction there.
+    return _fitted(
+        LinearSVC(C=value, dual=True, max_iter=300, tol=1e-2, random_state=seed), x, labels
+    )
 
 
 def _fitted(model: Any, x: Features, labels: Labels) -> _Predict:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # stopping early only regularizes, and validation judges that too
+        warnings.simplefilter(
+            "ignore", ConvergenceWarning
+        )  # stopping early only regularizes, and validation judges that too
         model.fit(x, labels)
     return lambda features: model.predict(features).astype(np.int64)
 
@@ -193,14 +248,18 @@ def _fitted(model: Any, x: Features, labels: Labels) -> _Predict:
 def _mlp(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
     key = ("receiver", seed, "mlp")
     inputs, targets = torch.from_numpy(x), torch.from_numpy(labels)
-    network = fully_connected((x.shape[1], _MLP_WIDTH, int(labels.max()) + 1), 0.0, *key, "weights", device=inputs.device)
+    network = fully_connected(
+        (x.shape[1], _MLP_WIDTH, int(labels.max()) + 1), 0.0, *key, "weights", device=inputs.device
+    )
     steps = _MLP_EPOCHS * -(-len(x) // _MLP_BATCH)
     chosen = batches(len(x), steps, min(_MLP_BATCH, len(x)), *key, "samples", device=inputs.device)
     weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
 
     def loss(step: int) -> torch.Tensor:
         penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
-        return F.cross_entropy(network(inputs[chosen[step]]), targets[chosen[step]]) + value * penalty
+        return (
+            F.cross_entropy(network(inputs[chosen[step]]), targets[chosen[step]]) + value * penalty
+        )
 
     minimize(network, loss, steps, _MLP_LEARNING_RATE, (0.9, 0.999))
 

@@ -1,6 +1,7 @@
 """The small networks that scoring trains, and how it trains them.
 
-They are kept apart from `quadrate.networks` and from the trainer on purpose: a better codec network or optimizer must not move the yardstick.
+They are kept apart from `quadrate.networks` and from the trainer on purpose: a better codec network
+or optimizer must not move the yardstick.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from quadrate.core import draws
 from quadrate.sources.source import pixels
 
 
-def fully_connected(widths: Sequence[int], slope: float, *key: object, device: torch.device) -> nn.Sequential:
-    """Linear layers with LeakyReLU between them, on flattened images; initial weights are U(-1, 1)/√fan-in under the key, PyTorch's usual law.
+def fully_connected(
+    widths: Sequence[int], slope: float, *key: object, device: torch.device
+) -> nn.Sequential:
+    """Linear layers with LeakyReLU between them, on flattened images.
+
+    Initial weights are U(-1, 1)/√fan-in under the key, PyTorch's usual law.
 
     Args:
         widths: Inputs, hidden widths and outputs.
@@ -28,7 +33,9 @@ def fully_connected(widths: Sequence[int], slope: float, *key: object, device: t
     for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         if number:
             layers.append(nn.LeakyReLU(slope))
-        linear = nn.Linear(inputs, outputs, device="meta").to_empty(device=device)  # empty: the usual constructor draws from the global generator
+        linear = nn.Linear(inputs, outputs, device="meta").to_empty(
+            device=device
+        )  # empty: the usual constructor draws from the global generator
         with torch.no_grad():
             for name, parameter in linear.named_parameters():
                 u = draws.uniform(*key, number, name, shape=tuple(parameter.shape))
@@ -37,7 +44,13 @@ def fully_connected(widths: Sequence[int], slope: float, *key: object, device: t
     return nn.Sequential(*layers)
 
 
-def minimize(module: nn.Module, loss: Callable[[int], Tensor], steps: int, learning_rate: float, betas: tuple[float, float]) -> None:
+def minimize(
+    module: nn.Module,
+    loss: Callable[[int], Tensor],
+    steps: int,
+    learning_rate: float,
+    betas: tuple[float, float],
+) -> None:
     """Trains `module` in place by Adam, the rate falling linearly to 0, on the losses (scalars) of steps 0 .. steps - 1; then freezes it."""
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate, betas=betas)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
@@ -52,7 +65,9 @@ def minimize(module: nn.Module, loss: Callable[[int], Tensor], steps: int, learn
 
 def batches(count: int, steps: int, batch: int, *key: object, device: torch.device) -> Tensor:
     """Which of `count` images each step takes, drawn with replacement: int64 (steps, batch)."""
-    words = draws.uniform(*key, shape=(steps, batch)).double()  # double, because count·u must not be rounded up to count
+    words = draws.uniform(
+        *key, shape=(steps, batch)
+    ).double()  # double, because count·u must not be rounded up to count
     return (words * count).long().to(device)
 
 

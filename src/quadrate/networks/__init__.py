@@ -1,7 +1,14 @@
 """Networks: encoders, decoders, critics and classifiers."""
 
 from quadrate.networks.classifiers import ConvClassifier, DenseClassifier
-from quadrate.networks.family import CLASSIFIERS, FAMILIES, Family, find_family, register_classifier, register_family
+from quadrate.networks.family import (
+    CLASSIFIERS,
+    FAMILIES,
+    Family,
+    find_family,
+    register_classifier,
+    register_family,
+)
 from quadrate.networks.published_weights import load_published_classifier, load_published_codec
 
 __all__ = [

@@ -1,4 +1,7 @@
-"""The networks of invariant compressors, by name: vectors and small patterns take perceptrons, images convolutions."""
+"""The networks of invariant compressors, by name.
+
+Vectors and small patterns take perceptrons, images convolutions.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +29,13 @@ class _Centred(nn.Module):
 
 
 class Upright(nn.Module):
-    """A spatial transformer (Jaderberg et al. 2015): images under an affine map each that a small network chooses, at first none.
+    """A spatial transformer (Jaderberg et al. 2015).
 
-    What is encoded for invariant tasks has no pose, so the encoder had best undo it first: with it VIC reaches on augmented MNIST in 12 epochs what
-    takes the convolutions alone more than twice as many.
+    Images under an affine map each that a small network chooses, at first none.
+
+    What is encoded for invariant tasks has no pose, so the encoder had best undo it first: with it
+    VIC reaches on augmented MNIST in 12 epochs what takes the convolutions alone more than twice as
+    many.
 
     Args:
         shape: (C, H, W) of the images.
@@ -58,10 +64,16 @@ def encoder(name: InvariantNetwork, shape: Sequence[int], dims: int) -> nn.Modul
         QuadrateError: If there is no such network, or it does not take samples of that shape.
     """
     if name == "perceptron":
-        return nn.Sequential(_Centred(len(shape) == 3), *_perceptron(math.prod(shape), dims, (256, 256)))
+        return nn.Sequential(
+            _Centred(len(shape) == 3), *_perceptron(math.prod(shape), dims, (256, 256))
+        )
     channels, cells = _image(name, shape)
-    body = _convolutions([(channels, 32, 5, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)])
-    return nn.Sequential(Upright(shape), *body, nn.Flatten(), *_normed(128 * cells, 256), nn.Linear(256, dims))
+    body = _convolutions(
+        [(channels, 32, 5, 2), (32, 64, 3, 2), (64, 64, 3, 1), (64, 128, 3, 2), (128, 128, 3, 1)]
+    )
+    return nn.Sequential(
+        Upright(shape), *body, nn.Flatten(), *_normed(128 * cells, 256), nn.Linear(256, dims)
+    )
 
 
 def decoder(name: InvariantNetwork, shape: Sequence[int], dims: int) -> nn.Module:
@@ -70,7 +82,8 @@ def decoder(name: InvariantNetwork, shape: Sequence[int], dims: int) -> nn.Modul
         layers = _perceptron(dims, math.prod(shape), (256, 256))
     else:
         _image(name, shape)
-        # A representative has a place and a pose of its own, so what convolutions are good for is not needed: a dense one is as good, and cheaper.
+        # A representative has a place and a pose of its own, so what convolutions are good for is
+        # not needed: a dense one is as good, and cheaper.
         layers = [*_normed(dims, 256), *_normed(256, 512), nn.Linear(512, math.prod(shape))]
     return nn.Sequential(*layers, nn.Unflatten(1, tuple(shape)))
 
@@ -86,7 +99,11 @@ def _convolutions(layers: Sequence[tuple[int, int, int, int]]) -> list[nn.Module
     """Channels in, channels out, kernel and stride of each."""
     modules: list[nn.Module] = []
     for fan_in, fan_out, kernel, stride in layers:
-        modules += [nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        modules += [
+            nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False),
+            nn.BatchNorm2d(fan_out),
+            nn.ReLU(),
+        ]
     return modules
 
 
@@ -97,7 +114,12 @@ def _normed(fan_in: int, fan_out: int) -> list[nn.Module]:
 def _image(name: str, shape: Sequence[int]) -> tuple[int, int]:
     """Channels, and the cells that three strides of two leave."""
     if name != "convolutional":
-        raise QuadrateError(f"unknown network {name!r} of an invariant compressor; known: perceptron, convolutional")
+        raise QuadrateError(
+            f"unknown network {name!r} of an invariant compressor; known: perceptron, convolutional"
+        )
     if len(shape) != 3:
-        raise QuadrateError(f"the convolutional network takes images (C, H, W); got samples of shape {tuple(shape)}: use the perceptron")
+        raise QuadrateError(
+            "the convolutional network takes images (C, H, W); got samples of shape"
+            f" {tuple(shape)}: use the perceptron"
+        )
     return shape[0], math.ceil(shape[1] / 8) * math.ceil(shape[2] / 8)

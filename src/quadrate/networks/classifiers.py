@@ -1,4 +1,7 @@
-"""Classifiers, cheap enough to be trained afresh as independent judges: all give logits, and the activations just before them."""
+"""Classifiers, cheap enough to be trained afresh as independent judges.
+
+All give logits, and the activations just before them.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ class Classifier(nn.Module):
 class ConvClassifier(Classifier):
     """Two strided convolutions, a third, and one hidden layer, all with batch norm and ReLU.
 
-    On MNIST an epoch takes 7 s of one core, and five of them reach 99.4 %. Strides rather than max-pooling: cheaper here, and without the
-    scattered additions that make training on a GPU differ from run to run.
+    On MNIST an epoch takes 7 s of one core, and five of them reach 99.4 %. Strides rather than
+    max-pooling: cheaper here, and without the scattered additions that make training on a GPU
+    differ from run to run.
 
     Raises:
         QuadrateError: The images are smaller than 8×8.
@@ -46,17 +50,36 @@ class ConvClassifier(Classifier):
     def __init__(self, shape: Shape, classes: int) -> None:
         channels, height, width = shape
         if min(height, width) < 8:
-            raise QuadrateError(f"the conv classifier needs images of at least 8x8 pixels, not {height}x{width}; the dense one takes any shape")
+            raise QuadrateError(
+                f"the conv classifier needs images of at least 8x8 pixels, not {height}x{width};"
+                " the dense one takes any shape"
+            )
         layers: list[nn.Module] = []
-        for fan_in, fan_out, kernel, stride in [(channels, 16, 5, 2), (16, 32, 3, 2), (32, 64, 3, 1)]:
-            layers += [nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        for fan_in, fan_out, kernel, stride in [
+            (channels, 16, 5, 2),
+            (16, 32, 3, 2),
+            (32, 64, 3, 1),
+        ]:
+            layers += [
+                nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(fan_out),
+                nn.ReLU(),
+            ]
         cells = math.ceil(height / 4) * math.ceil(width / 4)
-        layers += [nn.Flatten(), nn.Linear(64 * cells, 128, bias=False), nn.BatchNorm1d(128), nn.ReLU()]
+        layers += [
+            nn.Flatten(),
+            nn.Linear(64 * cells, 128, bias=False),
+            nn.BatchNorm1d(128),
+            nn.ReLU(),
+        ]
         super().__init__(nn.Sequential(*layers), nn.Linear(128, classes))
 
 
 class DenseClassifier(Classifier):
-    """Fully connected with ReLU and no normalisation; with widths (128, 64) on 28×28 it is the MNIST classifier of RDPC (Wang et al. 2025)."""
+    """Fully connected with ReLU and no normalisation.
+
+    With widths (128, 64) on 28×28 it is the MNIST classifier of RDPC (Wang et al. 2025).
+    """
 
     def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...] = (512, 256)) -> None:
         layers: list[nn.Module] = [nn.Flatten()]
@@ -66,9 +89,11 @@ class DenseClassifier(Classifier):
 
 
 class ResidualClassifier(Classifier):
-    """A strided convolution and three residual blocks of two convolutions (He et al. 2016), averaged over the image; for colour images.
+    """A strided convolution and three residual blocks of two convolutions (He et al. 2016),
+    averaged over the image; for colour images.
 
-    On CIFAR-10 six epochs take 163 s of one core and reach 77.6 %, where the conv classifier reaches 73.1 % in 40 s.
+    On CIFAR-10 six epochs take 163 s of one core and reach 77.6 %, where the conv classifier
+    reaches 73.1 % in 40 s.
 
     Raises:
         QuadrateError: The images are smaller than 8×8.
@@ -77,21 +102,34 @@ class ResidualClassifier(Classifier):
     def __init__(self, shape: Shape, classes: int) -> None:
         channels, height, width = shape
         if min(height, width) < 8:
-            raise QuadrateError(f"the residual classifier needs images of at least 8x8 pixels, not {height}x{width}; the dense one takes any shape")
-        layers: list[nn.Module] = [nn.Conv2d(channels, 32, 5, 2, 2, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
+            raise QuadrateError(
+                "the residual classifier needs images of at least 8x8 pixels, not"
+                f" {height}x{width}; the dense one takes any shape"
+            )
+        layers: list[nn.Module] = [
+            nn.Conv2d(channels, 32, 5, 2, 2, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+        ]
         layers += [_Residual(32, 64, 2), _Residual(64, 128, 2), _Residual(128, 128, 1)]
         super().__init__(nn.Sequential(*layers, _Mean()), nn.Linear(128, classes))
 
 
 class _Mean(nn.Module):
-    """(N, C, H, W) to its means over the pixels (N, C); unlike adaptive pooling it has no scattered additions."""
+    """(N, C, H, W) to its means over the pixels (N, C).
+
+    Unlike adaptive pooling it has no scattered additions.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
 class _Residual(nn.Module):
-    """relu(x + f(x)), f two convolutions; with x through a 1×1 convolution where its shape changes."""
+    """relu(x + f(x)), f two convolutions.
+
+    With x through a 1×1 convolution where its shape changes.
+    """
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
@@ -103,7 +141,13 @@ class _Residual(nn.Module):
             nn.BatchNorm2d(fan_out),
         )
         same = fan_in == fan_out and stride == 1
-        self.shortcut = nn.Identity() if same else nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out))
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out)
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, fan_out, H / stride, W / stride)."""

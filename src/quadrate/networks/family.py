@@ -19,10 +19,13 @@ class Family:
 
     Attributes:
         name: The family's name.
-        encoder: From the shape (C, H, W) and the latent dimension to a network from images (N, C, H, W) in [0, 1] to latents (N, dim) in [-1, 1].
+        encoder: From the shape (C, H, W) and the latent dimension to a network from images (N, C,
+            H, W) in [0, 1] to latents (N, dim) in [-1, 1].
         decoder: From the same to a network from received latents (N, dim) to images.
-        critic: From the shape to a network from images to scores (N,); no batch norm, as the gradient penalty holds for each sample.
-        version: What stands for the code of a family of one's own in the name of a run's folder; without it, the code itself.
+        critic: From the shape to a network from images to scores (N,); no batch norm, as the
+            gradient penalty holds for each sample.
+        version: What stands for the code of a family of one's own in the name of a run's folder;
+            without it, the code itself.
     """
 
     name: str
@@ -39,7 +42,13 @@ _OURS = (
 )
 FAMILIES: Registry[Family] = Registry("network family", {family.name: family for family in _OURS})
 CLASSIFIERS: Registry[Callable[[Shape, int], nn.Module]] = Registry(
-    "classifier", {"conv": ConvClassifier, "dense": DenseClassifier, "paper": paper.classifier, "residual": ResidualClassifier}
+    "classifier",
+    {
+        "conv": ConvClassifier,
+        "dense": DenseClassifier,
+        "paper": paper.classifier,
+        "residual": ResidualClassifier,
+    },
 )
 
 
@@ -53,12 +62,14 @@ def register_family(family: Family) -> None:
 
 
 def register_classifier(name: str, build: Callable[[Shape, int], nn.Module]) -> None:
-    """Makes a classifier of one's own known by a name, so that judges of this architecture are trained, saved and read.
+    """Makes a classifier of one's own known by a name, so that judges of this architecture are
+    trained, saved and read.
 
     Args:
         name: The name.
-        build: From the shape (C, H, W) and the number of classes K to a network from images (N, C, H, W) in [0, 1] to logits (N, K). If it is to be
-            an independent judge, it has a method `features`, too, (N, C, H, W) to (N, F).
+        build: From the shape (C, H, W) and the number of classes K to a network from images (N, C,
+            H, W) in [0, 1] to logits (N, K). If it is to be an independent judge, it has a method
+            `features`, too, (N, C, H, W) to (N, F).
 
     Raises:
         QuadrateError: If the name is taken, or cannot be that of a file.

@@ -1,4 +1,7 @@
-"""Networks with weights from elsewhere: nothing is built before the weights are known to fit, and nothing is drawn that others would miss."""
+"""Networks with weights from elsewhere.
+
+Nothing is built before the weights are known to fit, and nothing is drawn that others would miss.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from quadrate.errors import QuadrateError
 
 
 def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
-    """The network that `build` makes, with copies of a state for its weights, on the CPU, in evaluation mode and without gradients.
+    """The network that `build` makes, with copies of a state for its weights, on the CPU, in
+    evaluation mode and without gradients.
 
     Raises:
-        QuadrateError: If it cannot be built, or names, shapes or types of its weights are not those of the state.
+        QuadrateError: If it cannot be built, or names, shapes or types of its weights are not those
+            of the state.
     """
     outline = draws.build_with_seed(lambda: _outline(build), 0)
     if outline is not None:
@@ -25,14 +30,21 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
     except QuadrateError:
         raise
     except Exception as error:  # whatever a family does with a shape that it was not made for
-        raise QuadrateError(f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise QuadrateError(
+            f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
     _check(network, state)
-    network.load_state_dict({name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}, assign=True)
+    network.load_state_dict(
+        {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}, assign=True
+    )
     return network.eval().requires_grad_(False)
 
 
 def _outline(build: Callable[[], nn.Module]) -> nn.Module | None:
-    """The network without memory, so that a file cannot make us allocate more than it holds; None for a network that cannot be built without."""
+    """The network without memory, so that a file cannot make us allocate more than it holds.
+
+    None for a network that cannot be built without.
+    """
     try:
         with torch.device("meta"):
             return build()
@@ -51,7 +63,10 @@ def _check(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise QuadrateError(f"weight {name!r} is one too many")
         (wanted, kind), given = (slots[name].shape, _kind(slots[name].dtype)), state[name]
         if (given.shape, given.dtype) != (wanted, kind):
-            raise QuadrateError(f"weight {name!r} is {given.dtype} {tuple(given.shape)}, where {kind} {tuple(wanted)} belongs")
+            raise QuadrateError(
+                f"weight {name!r} is {given.dtype} {tuple(given.shape)}, where {kind}"
+                f" {tuple(wanted)} belongs"
+            )
 
 
 def _kind(dtype: torch.dtype) -> torch.dtype:

@@ -1,7 +1,9 @@
-"""Reading the checkpoints that uRDP (Zhang et al. 2021) and RDPC (Wang et al. 2025) publish into our own `paper` networks.
+"""Reading the checkpoints that uRDP (Zhang et al. 2021) and RDPC (Wang et al. 2025) publish into
+our own `paper` networks.
 
-The originals name their layers otherwise but register them in the order in which they are applied, as we do. So tensors are matched by order, and
-every pair must agree in kind (weight, bias, running mean or variance) and in shape.
+The originals name their layers otherwise but register them in the order in which they are applied,
+as we do. So tensors are matched by order, and every pair must agree in kind (weight, bias, running
+mean or variance) and in shape.
 """
 
 from __future__ import annotations
@@ -20,20 +22,23 @@ from quadrate.networks import paper
 from quadrate.networks.classifiers import Classifier
 from quadrate.networks.compact import Shape
 
-# What a layer of these networks holds. The counters of batch norms, which have no effect, and a quantizer's centres go by other names.
+# What a layer of these networks holds. The counters of batch norms, which have no effect, and a
+# quantizer's centres go by other names.
 _KINDS = ("weight", "bias", "running_mean", "running_var")
 _LARGEST_BYTES = 2**28  # the largest published checkpoint, SVHN's classifier, has 24 MB
 
 
 def load_published_classifier(path: Path | str) -> Classifier:
-    """Reads a classifier of RDPC's, for MNIST (`q-mnist.ckpt`) or SVHN; which of the two, the file tells.
+    """Reads a classifier of RDPC's, for MNIST (`q-mnist.ckpt`) or SVHN.
+
+    Which of the two, the file tells.
 
     Returns:
         The network in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
-        QuadrateError: If the file is missing, damaged or holds anything but tensors, or a tensor does not fit; it names the file, the tensor and both
-            shapes.
+        QuadrateError: If the file is missing, damaged or holds anything but tensors, or a tensor
+            does not fit; it names the file, the tensor and both shapes.
     """
     tensors = _read(path)
     shape = paper.SVHN if _first(tensors).ndim == 4 else paper.MNIST
@@ -43,8 +48,11 @@ def load_published_classifier(path: Path | str) -> Classifier:
     return network
 
 
-def load_published_codec(encoder_path: Path | str, decoder_path: Path | str, shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Reads an encoder and a decoder of uRDP's or RDPC's (`encoder1.ckpt` and `decoder1.ckpt`, or `decoder0.ckpt` for a universal one).
+def load_published_codec(
+    encoder_path: Path | str, decoder_path: Path | str, shape: Shape
+) -> tuple[nn.Module, nn.Module]:
+    """Reads an encoder and a decoder of uRDP's or RDPC's (`encoder1.ckpt` and `decoder1.ckpt`, or
+    `decoder0.ckpt` for a universal one).
 
     Args:
         encoder_path: The encoder's checkpoint; the latent dimension is read off its last layer.
@@ -55,8 +63,9 @@ def load_published_codec(encoder_path: Path | str, decoder_path: Path | str, sha
         Encoder and decoder as of `quadrate.networks.paper`, in evaluation mode.
 
     Raises:
-        QuadrateError: If there is no published network for the shape, a file is missing, damaged or holds anything but tensors, or a tensor does not
-            fit; it names the file, the tensor and both shapes.
+        QuadrateError: If there is no published network for the shape, a file is missing, damaged or
+            holds anything but tensors, or a tensor does not fit; it names the file, the tensor and
+            both shapes.
     """
     tensors = _read(encoder_path)
     dim = _last(tensors).numel()
@@ -73,40 +82,63 @@ def _read(path: Path | str) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise QuadrateError(f"no such checkpoint: {path}") from None
     except Exception:  # an unpickler that is fed any bytes raises any exception
-        raise QuadrateError(f"{path} is not a whole checkpoint of tensors alone, as torch.save(network.state_dict(), …) writes it") from None
-    if not isinstance(state, dict) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
-        raise QuadrateError(f"{path} is not a state dict, tensors by name, but holds something else; save network.state_dict() alone")
+        raise QuadrateError(
+            f"{path} is not a whole checkpoint of tensors alone, as"
+            " torch.save(network.state_dict(), …) writes it"
+        ) from None
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise QuadrateError(
+            f"{path} is not a state dict, tensors by name, but holds something else; save"
+            " network.state_dict() alone"
+        )
     tensors = {name: tensor for name, tensor in state.items() if _kind(name) in _KINDS}
     if not tensors:
         raise QuadrateError(f"{path} is a state dict without a single weight")
     for name, tensor in tensors.items():
         check_text(f"{path}: the name of a tensor", name)
         if not tensor.is_floating_point() or tensor.numel() == 0:
-            raise QuadrateError(f"{path}: {name} is no dense floating-point tensor with something in it")
+            raise QuadrateError(
+                f"{path}: {name} is no dense floating-point tensor with something in it"
+            )
         if not bool(tensor.isfinite().all()):
             raise QuadrateError(f"{path}: {name} has numbers that are not finite")
     return tensors
 
 
-def _fill(build: Callable[[], nn.Module], tensors: dict[str, Tensor], path: Path | str) -> nn.Module:
+def _fill(
+    build: Callable[[], nn.Module], tensors: dict[str, Tensor], path: Path | str
+) -> nn.Module:
     """The network that `build` makes, with the tensors for its weights, in evaluation mode."""
-    # On "meta" the network has shapes but no memory, so a file cannot make us allocate more than it holds.
+    # On "meta" the network has shapes but no memory, so a file cannot make us allocate more than it
+    # holds.
     with torch.device("meta"):
         network = build()
     wanted = {name: slot for name, slot in network.state_dict().items() if _kind(name) in _KINDS}
     filled: dict[str, Tensor] = {}
     for slot, given in itertools.zip_longest(wanted, tensors):
         if slot is None:
-            raise QuadrateError(f"{path}: {given} {tuple(tensors[given].shape)} is one too many; the published network has {len(wanted)} tensors")
+            raise QuadrateError(
+                f"{path}: {given} {tuple(tensors[given].shape)} is one too many; the published"
+                f" network has {len(wanted)} tensors"
+            )
         if given is None:
             raise QuadrateError(
-                f"{path} ends after {len(tensors)} tensors, where {slot} {tuple(wanted[slot].shape)} of the published network should follow"
+                f"{path} ends after {len(tensors)} tensors, where {slot}"
+                f" {tuple(wanted[slot].shape)} of the published network should follow"
             )
         shape, right = tuple(tensors[given].shape), tuple(wanted[slot].shape)
         if shape != right or _kind(given) != _kind(slot):
-            raise QuadrateError(f"{path}: {given} {shape} stands where the published network has {slot} {right}")
+            raise QuadrateError(
+                f"{path}: {given} {shape} stands where the published network has {slot} {right}"
+            )
         filled[slot] = tensors[given].detach().to(torch.float32, copy=True)
-    counters = {name: torch.zeros((), dtype=torch.int64) for name in network.state_dict() if name not in wanted}
+    counters = {
+        name: torch.zeros((), dtype=torch.int64)
+        for name in network.state_dict()
+        if name not in wanted
+    }
     network.load_state_dict(filled | counters, assign=True)
     return network.eval()
 

@@ -1,8 +1,21 @@
-"""Objectives: one file a term of the loss; a term of your own is a function from a `Batch` to one number a model."""
+"""Objectives: one file a term of the loss.
+
+A term of your own is a function from a `Batch` to one number a model.
+"""
 
 from quadrate.objectives.classification import CrossEntropy
 from quadrate.objectives.distortion import squared_error
 from quadrate.objectives.perception import Wasserstein, critic_losses
 from quadrate.objectives.term import TERMS, Batch, Term, find_term, register_term
 
-__all__ = ["TERMS", "Batch", "CrossEntropy", "Term", "Wasserstein", "critic_losses", "find_term", "register_term", "squared_error"]
+__all__ = [
+    "TERMS",
+    "Batch",
+    "CrossEntropy",
+    "Term",
+    "Wasserstein",
+    "critic_losses",
+    "find_term",
+    "register_term",
+    "squared_error",
+]

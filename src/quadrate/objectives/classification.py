@@ -9,10 +9,13 @@ from quadrate.objectives.term import Batch
 
 
 class CrossEntropy:
-    """Cross-entropy, in nats, of the labels under a frozen classifier of the reconstruction: an upper bound of H(S | X̂) (RDPC, Wang et al. 2025).
+    """Cross-entropy, in nats, of the labels under a frozen classifier of the reconstruction.
+
+    An upper bound of H(S | X̂) (RDPC, Wang et al. 2025).
 
     Args:
-        classifier: Images (N, C, H, W) to logits or log-probabilities (N, classes). It is put in evaluation mode and frozen here.
+        classifier: Images (N, C, H, W) to logits or log-probabilities (N, classes). It is put in
+            evaluation mode and frozen here.
     """
 
     def __init__(self, classifier: nn.Module) -> None:

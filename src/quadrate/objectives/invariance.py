@@ -1,4 +1,7 @@
-"""What an invariant compressor is trained for (Dubois et al. 2021): plain and invariant reconstruction, and contrast."""
+"""What an invariant compressor is trained for (Dubois et al. 2021).
+
+Plain and invariant reconstruction, and contrast.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,22 @@ from quadrate.errors import QuadrateError
 
 
 class Reconstruction(nn.Module):
-    """How far a decoder's output is from its target: a member itself (VC), or the representative of its orbit (VIC).
+    """How far a decoder's output is from its target.
+
+    A member itself (VC), or the representative of its orbit (VIC).
 
     Args:
         decoder: What is received, (n, d), to the target's shape; logits for "bernoulli".
-        likelihood: "gaussian", the squared error averaged over coordinates; "bernoulli", the cross-entropy summed over pixels, nats.
+        likelihood: "gaussian", the squared error averaged over coordinates; "bernoulli", the
+            cross-entropy summed over pixels, nats.
     """
 
     def __init__(self, decoder: nn.Module, likelihood: Likelihood = "gaussian") -> None:
         super().__init__()
         if likelihood not in get_args(Likelihood):
-            raise QuadrateError(f"likelihood must be one of {', '.join(get_args(Likelihood))}; got {likelihood!r}")
+            raise QuadrateError(
+                f"likelihood must be one of {', '.join(get_args(Likelihood))}; got {likelihood!r}"
+            )
         self.decoder, self.likelihood = decoder, likelihood
 
     def forward(self, received: Tensor, target: Tensor) -> Tensor:
@@ -33,14 +41,19 @@ class Reconstruction(nn.Module):
         target = target.to(output.dtype)
         if self.likelihood == "gaussian":
             return (output - target).square().flatten(1).mean(1)
-        return F.binary_cross_entropy_with_logits(output, target, reduction="none").flatten(1).sum(1)
+        return (
+            F.binary_cross_entropy_with_logits(output, target, reduction="none").flatten(1).sum(1)
+        )
 
 
 class Contrast(nn.Module):
-    """The bottleneck InfoNCE: among N candidates, which second view shares the orbit of a first one.
+    """The bottleneck InfoNCE.
 
-    Its cross-entropy D bounds the information that the code holds on the orbit: I(Z;M) >= ln N - D, for one view against the N second views of a
-    batch of independent samples (van den Oord et al. 2018; Poole et al. 2019). Candidates of the same orbit count as wrong, which only loosens it.
+    Among N candidates, which second view shares the orbit of a first one.
+
+    Its cross-entropy D bounds the information that the code holds on the orbit: I(Z;M) >= ln N - D,
+    for one view against the N second views of a batch of independent samples (van den Oord et al.
+    2018; Poole et al. 2019). Candidates of the same orbit count as wrong, which only loosens it.
 
     Args:
         dims: d of what is received.
@@ -56,11 +69,17 @@ class Contrast(nn.Module):
         """Two views' received codes, (n, d) each, to the cross-entropy a sample in nats, (n,)."""
         first, second = (F.normalize(self.project(view), dim=1) for view in (received, other))
         logits = first @ second.T * self.log_scale.clamp(max=math.log(100.0)).exp()  # (n, n)
-        return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device), reduction="none")
+        return F.cross_entropy(
+            logits, torch.arange(len(logits), device=logits.device), reduction="none"
+        )
 
 
-def information_bound_bits(contrast: Contrast, received: Tensor, other: Tensor, batch: int) -> tuple[float, float]:
-    """The InfoNCE bound on I(Z;M) of hard-quantized codes of held-out samples: log2 N - CE with N = `batch` candidates, and its standard error.
+def information_bound_bits(
+    contrast: Contrast, received: Tensor, other: Tensor, batch: int
+) -> tuple[float, float]:
+    """The InfoNCE bound on I(Z;M) of hard-quantized codes of held-out samples.
+
+    Log2 N - CE with N = `batch` candidates, and its standard error.
 
     Args:
         contrast: The trained critic.
@@ -72,8 +91,16 @@ def information_bound_bits(contrast: Contrast, received: Tensor, other: Tensor, 
         QuadrateError: If n is no multiple of `batch`, or there are fewer than two batches.
     """
     if len(received) % batch or len(received) < 2 * batch or len(other) != len(received):
-        raise QuadrateError(f"the bound is averaged over two or more batches of {batch}; got {len(received)} and {len(other)} samples")
+        raise QuadrateError(
+            f"the bound is averaged over two or more batches of {batch}; got {len(received)} and"
+            f" {len(other)} samples"
+        )
     with torch.no_grad():
-        nats = torch.stack([contrast(a, b).mean() for a, b in zip(received.split(batch), other.split(batch), strict=True)]).double()
+        nats = torch.stack(
+            [
+                contrast(a, b).mean()
+                for a, b in zip(received.split(batch), other.split(batch), strict=True)
+            ]
+        ).double()
     bits = (math.log(batch) - nats) / math.log(2)
     return float(bits.mean()), float(bits.std() / math.sqrt(len(bits)))

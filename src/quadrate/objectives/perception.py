@@ -13,7 +13,9 @@ Critics = Callable[[Tensor], Tensor]
 
 
 class Wasserstein:
-    """The critics' part of the loss of the codecs, -E D(x̂): it falls as the reconstructions look real to them (WGAN, Arjovsky et al. 2017).
+    """The critics' part of the loss of the codecs, -E D(x̂).
+
+    It falls as the reconstructions look real to them (WGAN, Arjovsky et al. 2017).
 
     Args:
         critics: Images (K, B, C, H, W) to scores (K, B).
@@ -27,14 +29,18 @@ class Wasserstein:
         return -self.critics(batch.reconstruction).float().mean(1)
 
 
-def critic_losses(critics: Critics, clean: Tensor, reconstruction: Tensor, mix: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """The loss of each critic (WGAN-GP, Gulrajani et al. 2017) and the gap it sees, E D(x) - E D(x̂), both (K,).
+def critic_losses(
+    critics: Critics, clean: Tensor, reconstruction: Tensor, mix: Tensor, penalty: float
+) -> tuple[Tensor, Tensor]:
+    """The loss of each critic (WGAN-GP, Gulrajani et al. 2017) and the gap it sees, E D(x) - E
+    D(x̂), both (K,).
 
     Args:
         critics: Images (K, B, C, H, W) to scores (K, B).
         clean: Pictures, (K, B, C, H, W).
         reconstruction: Reconstructions of the same shape, without gradient.
-        mix: The share of the picture in each point at which the gradient is held near norm 1, (K, B).
+        mix: The share of the picture in each point at which the gradient is held near norm 1, (K,
+            B).
         penalty: The weight of the gradient penalty.
     """
     size = clean.shape[1]

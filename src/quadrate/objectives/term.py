@@ -40,12 +40,14 @@ class Term:
         weight: One weight for all models, or one a model.
         loss: From a `Batch` to one number a model, (K,); it must not mix the models.
         ramp: Whether annealing raises the weight from 0.
-        version: What stands for the code of the loss in the name of a run's folder; without it, its code, constants and weights themselves. Give one
-            where they cannot be read (as of TorchScript), or where what the loss computes is decided elsewhere (in a file, in the environment), and
-            change it when the loss changes.
+        version: What stands for the code of the loss in the name of a run's folder; without it, its
+            code, constants and weights themselves. Give one where they cannot be read (as of
+            TorchScript), or where what the loss computes is decided elsewhere (in a file, in the
+            environment), and change it when the loss changes.
 
     Raises:
-        QuadrateError: If the name or the version is not a printable text, or a weight is not a finite number.
+        QuadrateError: If the name or the version is not a printable text, or a weight is not a
+            finite number.
     """
 
     name: str
@@ -62,19 +64,36 @@ class Term:
         if not all(map(math.isfinite, checked)):
             raise QuadrateError(f"{where}weight must be finite; got {shown(self.weight)}")
         if not callable(self.loss):
-            raise QuadrateError(f"{where}loss must be a function of a Batch; got {shown(self.loss)}")
-        object.__setattr__(self, "weight", checked if isinstance(self.weight, tuple | list) else checked[0])
+            raise QuadrateError(
+                f"{where}loss must be a function of a Batch; got {shown(self.loss)}"
+            )
+        object.__setattr__(
+            self, "weight", checked if isinstance(self.weight, tuple | list) else checked[0]
+        )
         object.__setattr__(self, "ramp", plain(f"{where}ramp", self.ramp, bool))
         check_text(f"{where}version", self.version)
 
 
-_TAKEN = ("mse", "wasserstein", "cross_entropy_nats", "critic_gap", "epoch", "epochs", "stage", "point", "cpu_seconds")
+_TAKEN = (
+    "mse",
+    "wasserstein",
+    "cross_entropy_nats",
+    "critic_gap",
+    "epoch",
+    "epochs",
+    "stage",
+    "point",
+    "cpu_seconds",
+)
 TERMS: Registry[Term] = Registry("loss term", {})
 """Losses that recipes name (`Recipe.terms`), with the weight 1."""
 
 
-def register_term(name: str, loss: Callable[[Batch], Tensor], ramp: bool = False, version: str = "") -> None:
-    """Makes a loss of one's own known by a name, so that recipes and `quadrate train --term NAME=WEIGHT` find it.
+def register_term(
+    name: str, loss: Callable[[Batch], Tensor], ramp: bool = False, version: str = ""
+) -> None:
+    """Makes a loss of one's own known by a name, so that recipes and `quadrate train --term
+    NAME=WEIGHT` find it.
 
     Args:
         name: The name, which becomes a column of the metrics.
@@ -83,10 +102,14 @@ def register_term(name: str, loss: Callable[[Batch], Tensor], ramp: bool = False
         version: As that of a `Term`.
 
     Raises:
-        QuadrateError: If the name is taken, or cannot be that of a file, or an argument is not of its kind.
+        QuadrateError: If the name is taken, or cannot be that of a file, or an argument is not of
+            its kind.
     """
     if name in _TAKEN or name.startswith("validation_"):
-        raise QuadrateError(f"a loss term cannot be called {name!r}: the metrics have a column of that name; give yours another name")
+        raise QuadrateError(
+            f"a loss term cannot be called {name!r}: the metrics have a column of that name; give"
+            " yours another name"
+        )
     TERMS.register(name, Term(name, 1.0, loss, ramp, version))
 
 

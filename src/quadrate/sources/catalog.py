@@ -1,7 +1,8 @@
 """The data sets known by name, and where their files are found.
 
-All have 10 classes. The test set is as published; the validation set is the last n/12 of the published training set after a fixed permutation
-(`from_arrays`): 5,000 of MNIST's and Fashion-MNIST's 60,000, 6,104 of SVHN's 73,257, 4,166 of CIFAR-10's 50,000.
+All have 10 classes. The test set is as published; the validation set is the last n/12 of the
+published training set after a fixed permutation (`from_arrays`): 5,000 of MNIST's and
+Fashion-MNIST's 60,000, 6,104 of SVHN's 73,257, 4,166 of CIFAR-10's 50,000.
 """
 
 from __future__ import annotations
@@ -22,12 +23,20 @@ from quadrate.sources.source import Source, fixed_permutation, from_arrays
 
 CLASSES = 10
 DIGITS_TRAIN, DIGITS_VALIDATION = 1197, 200  # of 1797; the other 400 are the test set
-TIMEOUT_SECONDS = (3, 20)  # to connect, to each of a host's addresses, and between two packets: without a network, fail fast
+TIMEOUT_SECONDS = (
+    3,
+    20,
+    # to connect, to each of a host's addresses, and between two packets: without a network, fail
+    # fast
+)
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One published file: its name, its checksum as pooch takes it, and the name it has when a user has unpacked it."""
+    """One published file.
+
+    Its name, its checksum as pooch takes it, and the name it has when a user has unpacked it.
+    """
 
     name: str
     checksum: str
@@ -36,7 +45,11 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set to download: its files in the order that `read` takes them, the addresses that hold them all, and where a system may have them."""
+    """A data set to download.
+
+    Its files in the order that `read` takes them, the addresses that hold them all, and where a
+    system may have them.
+    """
 
     files: tuple[DataFile, ...]
     addresses: tuple[str, ...]
@@ -44,10 +57,20 @@ class DataSet:
     system_folder: str = ""
 
 
-def _idx_files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> tuple[DataFile, ...]:
-    stems = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+def _idx_files(
+    train_images: str, train_labels: str, test_images: str, test_labels: str
+) -> tuple[DataFile, ...]:
+    stems = (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
     checksums = (train_images, train_labels, test_images, test_labels)
-    return tuple(DataFile(f"{stem}.gz", f"md5:{checksum}", stem) for stem, checksum in zip(stems, checksums, strict=True))
+    return tuple(
+        DataFile(f"{stem}.gz", f"md5:{checksum}", stem)
+        for stem, checksum in zip(stems, checksums, strict=True)
+    )
 
 
 def _read_idx_files(paths: list[Path]) -> tuple[Arrays, Arrays]:
@@ -93,7 +116,13 @@ DOWNLOADS = {
         read=lambda paths: (read_svhn(paths[0]), read_svhn(paths[1])),
     ),
     "cifar-10": DataSet(
-        files=(DataFile("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", "cifar-10-batches-bin"),),
+        files=(
+            DataFile(
+                "cifar-10-binary.tar.gz",
+                "md5:c32a1d4ab5d03f1284b67883e8d87530",
+                "cifar-10-batches-bin",
+            ),
+        ),
         addresses=("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/"),
         read=lambda paths: read_cifar(paths[0]),
     ),
@@ -105,12 +134,14 @@ ALIASES = {"cifar10": "cifar-10", "fashionmnist": "fashion-mnist"}
 def load_named(name: str, data_dir: Path | str | None = None) -> Source:
     """The data set called `name`, one of `SOURCE_NAMES`.
 
-    Files are looked for in `<data>/<name>/`, where `<data>` is `data_dir` or else the folder that the environment variable QUADRATE_DATA names; then
-    where the system's packages put them; then in the download cache; and are downloaded at last. Only downloads are held against checksums: local
+    Files are looked for in `<data>/<name>/`, where `<data>` is `data_dir` or else the folder that
+    the environment variable QUADRATE_DATA names; then where the system's packages put them; then in
+    the download cache; and are downloaded at last. Only downloads are held against checksums: local
     files may have been packed anew. `digits` is scikit-learn's and needs no files.
 
     Raises:
-        QuadrateError: when files are missing and cannot be downloaded, or are not what they should be.
+        QuadrateError: when files are missing and cannot be downloaded, or are not what they should
+            be.
     """
     if name == "digits":
         return _digits()
@@ -124,7 +155,9 @@ def _digits() -> Source:
 
     bunch = load_digits()
     images, labels = np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target
-    parts = np.split(fixed_permutation(len(images)), [DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION])
+    parts = np.split(
+        fixed_permutation(len(images)), [DIGITS_TRAIN, DIGITS_TRAIN + DIGITS_VALIDATION]
+    )
     train, validation, test = ((images[part], labels[part]) for part in parts)
     return from_arrays("digits", train, test, validation, CLASSES)
 
@@ -135,7 +168,10 @@ def _locate(name: str, data_set: DataSet, data_dir: Path | str | None) -> list[P
     if root := data_dir or os.environ.get("QUADRATE_DATA"):
         root = Path(os.path.expanduser(root))
         if not (exists(root) and root.is_dir()):
-            raise QuadrateError(f"{name}: the data folder {root} does not exist; mend data_dir or QUADRATE_DATA, or unset it to download the data")
+            raise QuadrateError(
+                f"{name}: the data folder {root} does not exist; mend data_dir or QUADRATE_DATA, or"
+                " unset it to download the data"
+            )
         folders.insert(0, root / name)
     paths = {file.name: _find(file, folders) for file in data_set.files}
     missing = [file for file in data_set.files if paths[file.name] is None]
@@ -145,14 +181,17 @@ def _locate(name: str, data_set: DataSet, data_dir: Path | str | None) -> list[P
             paths[file.name] = _download(name, file, data_set.addresses)
         except QuadrateError as error:
             raise QuadrateError(
-                f"{name}: missing {', '.join(file.name for file in missing)}; looked in {looked_in}, and the download failed ({error}); "
-                f"put the files into <folder>/{name}/ and set QUADRATE_DATA=<folder>, or connect to the network"
+                f"{name}: missing {', '.join(file.name for file in missing)}; looked in"
+                f" {looked_in}, and the download failed ({error}); put the files into"
+                f" <folder>/{name}/ and set QUADRATE_DATA=<folder>, or connect to the network"
             ) from error
     return [path for path in paths.values() if path is not None]
 
 
 def _find(file: DataFile, folders: list[Path]) -> Path | None:
-    candidates = (folder / name for folder in folders for name in (file.name, file.unpacked) if name)
+    candidates = (
+        folder / name for folder in folders for name in (file.name, file.unpacked) if name
+    )
     return next((path for path in candidates if exists(path)), None)
 
 
@@ -176,7 +215,11 @@ def _download(name: str, file: DataFile, addresses: tuple[str, ...]) -> Path:
                         downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, chunk_size=2**20),
                     )
                 )
-            except (OSError, ValueError) as error:  # requests' exceptions are OSErrors; pooch raises ValueError for a wrong checksum
+            except (
+                OSError,
+                ValueError,
+                # requests' exceptions are OSErrors; pooch raises ValueError for a wrong checksum
+            ) as error:
                 reasons.append(f"{urlsplit(address).hostname}: {_reason(error)}")
     finally:
         logger.setLevel(level)

@@ -12,7 +12,14 @@ import numpy as np
 from quadrate.core.files import exists
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources.images import read_image
-from quadrate.sources.source import MAX_BYTES, SPLIT_NAMES, Arrays, Source, assembled, fixed_permutation
+from quadrate.sources.source import (
+    MAX_BYTES,
+    SPLIT_NAMES,
+    Arrays,
+    Source,
+    assembled,
+    fixed_permutation,
+)
 from quadrate.sources.tree import Survey, folders_in, survey, walk
 
 _SPLIT_OF = {
@@ -25,20 +32,25 @@ Sample = tuple[Path, int | None]
 
 
 def from_folder(root: Path | str) -> Source:
-    """A source from a folder of images; docs/data.md says what counts as an image, and what becomes of it.
+    """A source from a folder of images.
+
+    Docs/data.md says what counts as an image, and what becomes of it.
 
     Two layouts are read:
 
-    - `<root>/<class>/<image>`: split 80/10/10 into train, validation and test by a fixed permutation of the files in sorted order;
-    - `<root>/train/<class>/<image>` and `<root>/test/<class>/<image>`, with or without `<root>/validation` (or val, valid, dev, in capitals
-      or not): split as it stands; a missing validation set is split off the training set as in `from_arrays`.
+    - `<root>/<class>/<image>`: split 80/10/10 into train, validation and test by a fixed
+      permutation of the files in sorted order;
+    - `<root>/train/<class>/<image>` and `<root>/test/<class>/<image>`, with or without
+      `<root>/validation` (or val, valid, dev, in capitals or not): split as it stands; a missing
+      validation set is split off the training set as in `from_arrays`.
 
-    Class k is the k-th class folder in sorted order (of `train`); an image may lie deeper in it. Where images lie in no class folder, or there is one
-    class only, the source has no labels.
+    Class k is the k-th class folder in sorted order (of `train`); an image may lie deeper in it.
+    Where images lie in no class folder, or there is one class only, the source has no labels.
 
     Raises:
-        QuadrateError: when no or too few images are found, they take more than 4 GiB, one cannot be read or differs from the first one in shape, the
-            folders of splits are not all known, or `test` or `validation` has a class that `train` lacks.
+        QuadrateError: when no or too few images are found, they take more than 4 GiB, one cannot be
+            read or differs from the first one in shape, the folders of splits are not all known, or
+            `test` or `validation` has a class that `train` lacks.
     """
     root = Path(os.path.expanduser(root))
     if not (exists(root) and root.is_dir()):
@@ -55,11 +67,22 @@ def from_folder(root: Path | str) -> Source:
         first, _ = samples[0]
         held_out = len(samples) // 10
         if held_out == 0:
-            raise QuadrateError(f"{root}: a split into train, validation and test takes at least 10 images; found {len(samples)}")
-        cuts = np.split(fixed_permutation(len(samples)), [len(samples) - 2 * held_out, len(samples) - held_out])
-        parts = {split: [samples[i] for i in part] for split, part in zip(SPLIT_NAMES, cuts, strict=True)}
+            raise QuadrateError(
+                f"{root}: a split into train, validation and test takes at least 10 images; found"
+                f" {len(samples)}"
+            )
+        cuts = np.split(
+            fixed_permutation(len(samples)), [len(samples) - 2 * held_out, len(samples) - held_out]
+        )
+        parts = {
+            split: [samples[i] for i in part] for split, part in zip(SPLIT_NAMES, cuts, strict=True)
+        }
     shape = _shape(first, sum(map(len, parts.values())))
-    return assembled(name, {split: _read(part, shape) for split, part in parts.items()}, len(classes) if classes else 1)
+    return assembled(
+        name,
+        {split: _read(part, shape) for split, part in parts.items()},
+        len(classes) if classes else 1,
+    )
 
 
 def _split_folders(root: Path) -> dict[str, Path] | None:
@@ -71,12 +94,18 @@ def _split_folders(root: Path) -> dict[str, Path] | None:
     splits = {split: root / name for name, split in named.items()}
     if missing := sorted({"train", "test"} - splits.keys()):
         has = ", ".join(named)
-        raise QuadrateError(f"{root}: it has {has}, but no {' and no '.join(missing)}; a split folder has train and test, and may have validation")
+        raise QuadrateError(
+            f"{root}: it has {has}, but no {' and no '.join(missing)}; a split folder has train and"
+            " test, and may have validation"
+        )
     if len(splits) < len(named):
-        raise QuadrateError(f"{root}: two of {', '.join(named)} are the same split; keep one of them")
+        raise QuadrateError(
+            f"{root}: two of {', '.join(named)} are the same split; keep one of them"
+        )
     if unknown := [name for name in folders if name not in named]:
         raise QuadrateError(
-            f"{root / unknown[0]}: beside train and test, a folder that is no known split; expected validation (or val, valid, dev), or move it away"
+            f"{root / unknown[0]}: beside train and test, a folder that is no known split; expected"
+            " validation (or val, valid, dev), or move it away"
         )
     return splits
 
@@ -88,7 +117,8 @@ def _classes(found: Survey) -> dict[str, int] | None:
     if len(found.classes):
         stray = found.root / found.stray
         warnings.warn(
-            f"{stray} lies in no class folder, so the images of {found.root} have no labels; in <class>/<image> all would have",
+            f"{stray} lies in no class folder, so the images of {found.root} have no labels; in"
+            " <class>/<image> all would have",
             QuadrateWarning,
             stacklevel=4,
         )
@@ -100,10 +130,15 @@ def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
     classes = _classes(found["train"])
     for each in found.values():
         if classes is None and each.stray is None:
-            raise QuadrateError(f"{each.root}: it has class folders, and {found['train'].root} has none")
+            raise QuadrateError(
+                f"{each.root}: it has class folders, and {found['train'].root} has none"
+            )
         for name in each.classes if classes else ():
             if name not in (classes or ()):
-                raise QuadrateError(f"{each.root / name}: a class that the training set lacks; it has {', '.join(classes or ())}")
+                raise QuadrateError(
+                    f"{each.root / name}: a class that the training set lacks; it has"
+                    f" {', '.join(classes or ())}"
+                )
         if classes:
             each.class_numbers()
     return classes
@@ -111,7 +146,10 @@ def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
 
 def _samples(folder: Path, classes: dict[str, int] | None) -> list[Sample]:
     """Every image of a folder with its class number, in sorted order."""
-    return [(folder / name, classes[name.partition("/")[0]] if classes else None) for name in walk(folder)]
+    return [
+        (folder / name, classes[name.partition("/")[0]] if classes else None)
+        for name in walk(folder)
+    ]
 
 
 def _shape(path: Path, count: int) -> tuple[int, int, int]:
@@ -122,7 +160,10 @@ def _shape(path: Path, count: int) -> tuple[int, int, int]:
     """
     channels, height, width = read_image(path).shape
     if (total := count * channels * height * width) > MAX_BYTES:
-        raise QuadrateError(f"{count} images like {path}, {channels} x {height} x {width}, take {total} bytes; a source takes at most {MAX_BYTES}")
+        raise QuadrateError(
+            f"{count} images like {path}, {channels} x {height} x {width}, take {total} bytes; a"
+            f" source takes at most {MAX_BYTES}"
+        )
     return channels, height, width
 
 

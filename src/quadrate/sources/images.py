@@ -1,4 +1,6 @@
-"""One reader of images for folders, data sets and the command line: an image in whatever form it comes, as uint8 (C, H, W).
+"""One reader of images for folders, data sets and the command line.
+
+An image in whatever form it comes, as uint8 (C, H, W).
 
 The policy is written for users in docs/data.md.
 """
@@ -21,8 +23,11 @@ from quadrate.sources.source import eight_bits, to_uint8
 
 Shape = tuple[int, int, int]
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"})
-# Pillow goes by contents, not by names; of its other formats some start a program (EPS: Ghostscript).
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# Pillow goes by contents, not by names; of its other formats some start a program (EPS:
+# Ghostscript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 1 << 26  # of one image: 8192 x 8192
 BACKGROUND = 255  # what shows through transparent pixels: white, as on a page
@@ -32,7 +37,11 @@ _GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GRAY = (*_GRAY_8, *_GRAY_16, "LA", "La", "F")
 _WITH_ALPHA = ("P", "PA", "RGBA", "RGBa")  # a palette may be transparent too
 _COLOUR = ("RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-_FEWER_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}  # from the units of a PNG's transparent colour to those of 8 bits
+_FEWER_BITS = {
+    "L;2": 85,
+    "L;4": 17,
+    "RGB;16B": 1 / 256,
+}  # from the units of a PNG's transparent colour to those of 8 bits
 
 # EXIF's orientations other than upright, as turns of (C, H, W).
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -46,7 +55,9 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 }
 
 
-def read_image(path: Path, shape: Shape | None = None, wanted: str = "wanted is") -> NDArray[np.uint8]:
+def read_image(
+    path: Path, shape: Shape | None = None, wanted: str = "wanted is"
+) -> NDArray[np.uint8]:
     """The image in a file, of one of the listed formats by its contents.
 
     Args:
@@ -55,19 +66,27 @@ def read_image(path: Path, shape: Shape | None = None, wanted: str = "wanted is"
         wanted: How an error introduces that shape.
 
     Raises:
-        QuadrateError: If it is missing, not a regular file, not a whole image of a listed format, or not as `image_to_array` takes it.
+        QuadrateError: If it is missing, not a regular file, not a whole image of a listed format,
+            or not as `image_to_array` takes it.
     """
     from PIL import Image
 
-    with open_regular(path) as file, _readable(str(path)), Image.open(file, formats=FORMATS) as image:
+    with (
+        open_regular(path) as file,
+        _readable(str(path)),
+        Image.open(file, formats=FORMATS) as image,
+    ):
         return _from_pil(image, str(path), shape, wanted)
 
 
-def image_to_array(image: Any, where: str, shape: tuple[int, ...] | None = None) -> NDArray[np.uint8]:
+def image_to_array(
+    image: Any, where: str, shape: tuple[int, ...] | None = None
+) -> NDArray[np.uint8]:
     """A PIL image, a tensor or an array as uint8 (C, H, W).
 
-    A PIL image becomes gray if it is gray, otherwise RGB; it is turned upright, transparent pixels show white, and 16 bits become 8. Tensors and
-    arrays are uint8, uint16 or floating point in [0, 1], and (H, W), (C, H, W) or (H, W, C) with C 1 or 3. Where both ends could be channels, a
+    A PIL image becomes gray if it is gray, otherwise RGB; it is turned upright, transparent pixels
+    show white, and 16 bits become 8. Tensors and arrays are uint8, uint16 or floating point in [0,
+    1], and (H, W), (C, H, W) or (H, W, C) with C 1 or 3. Where both ends could be channels, a
     tensor is read as (C, H, W) and an array as (H, W, C), as is the custom of each.
 
     Args:
@@ -78,21 +97,31 @@ def image_to_array(image: Any, where: str, shape: tuple[int, ...] | None = None)
     Raises:
         QuadrateError: If it is anything else, has more than `MAX_PIXELS` pixels, or another shape.
     """
-    if hasattr(image, "convert"):  # a PIL image, told by its method so that PIL need not be imported
+    if hasattr(
+        image, "convert"
+    ):  # a PIL image, told by its method so that PIL need not be imported
         with _readable(where):
             return _from_pil(image, where, shape, "the first has")
     if not isinstance(image, np.ndarray | torch.Tensor):
-        raise QuadrateError(f"{where}: an image must be a PIL image, a tensor or an array; got {type(image).__name__}")
+        raise QuadrateError(
+            f"{where}: an image must be a PIL image, a tensor or an array; got"
+            f" {type(image).__name__}"
+        )
     dims = tuple(image.shape)
     channels_first, channels_last = dims[:1] in ((1,), (3,)), dims[-1:] in ((1,), (3,))
     if len(dims) == 2:
         size, order = dims, None
-    elif len(dims) == 3 and channels_first and (isinstance(image, torch.Tensor) or not channels_last):
+    elif (
+        len(dims) == 3 and channels_first and (isinstance(image, torch.Tensor) or not channels_last)
+    ):
         size, order = dims[1:], (0, 1, 2)
     elif len(dims) == 3 and channels_last:
         size, order = dims[:2], (2, 0, 1)
     else:
-        raise QuadrateError(f"{where}: an image must be (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels; got {dims}")
+        raise QuadrateError(
+            f"{where}: an image must be (H, W), (C, H, W) or (H, W, C) with 1 or 3 channels; got"
+            f" {dims}"
+        )
     _check_size(where, *size)
     array = to_uint8(image, where)
     array = array[np.newaxis] if order is None else array.transpose(order)
@@ -101,21 +130,34 @@ def image_to_array(image: Any, where: str, shape: tuple[int, ...] | None = None)
     return array
 
 
-def _from_pil(image: Any, where: str, shape: tuple[int, ...] | None, wanted: str) -> NDArray[np.uint8]:
+def _from_pil(
+    image: Any, where: str, shape: tuple[int, ...] | None, wanted: str
+) -> NDArray[np.uint8]:
     _check_size(where, image.height, image.width)
-    if shape is not None and sorted((image.height, image.width)) != sorted(shape[1:]):  # it may lie on its side
-        _check_shape(where, (1 if image.mode in _GRAY else 3, image.height, image.width), shape, wanted)
+    if shape is not None and sorted((image.height, image.width)) != sorted(
+        shape[1:]
+    ):  # it may lie on its side
+        _check_shape(
+            where, (1 if image.mode in _GRAY else 3, image.height, image.width), shape, wanted
+        )
     raw = _raw_mode(image)
     _load(image)
     array = _composited(*_channels(image, raw, where)).transpose(2, 0, 1)
-    array = _UPRIGHT.get(_orientation(image), lambda upright: upright)(array)  # once loaded, a PNG has its EXIF, and a TIFF has turned itself
+    array = _UPRIGHT.get(_orientation(image), lambda upright: upright)(
+        array
+    )  # once loaded, a PNG has its EXIF, and a TIFF has turned itself
     if shape is not None:
         _check_shape(where, array.shape, shape, wanted)
     return array
 
 
-def _channels(image: Any, raw: str, where: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Gray or colour (H, W, 1 or 3), and the opacity (H, W), 255 where it is whole; None for all whole."""
+def _channels(
+    image: Any, raw: str, where: str
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Gray or colour (H, W, 1 or 3), and the opacity (H, W), 255 where it is whole.
+
+    None for all whole.
+    """
     mode, key = image.mode, image.info.get("transparency")
     if raw == "LA;16B":  # which Pillow makes RGBA
         values = np.asarray(image)
@@ -135,18 +177,28 @@ def _channels(image: Any, raw: str, where: str) -> tuple[NDArray[np.uint8], NDAr
     if mode in _COLOUR:
         colour = np.asarray(image.convert("RGB"))
         return colour, _opacity(colour, key, raw) if mode == "RGB" else None
-    what = "floating-point pixels, which have no agreed range" if mode == "F" else f"PIL mode {mode}"
-    raise QuadrateError(f"{where}: an image must be gray or colour with 8 bits a channel, or gray with 16; it has {what}")
+    what = (
+        "floating-point pixels, which have no agreed range" if mode == "F" else f"PIL mode {mode}"
+    )
+    raise QuadrateError(
+        f"{where}: an image must be gray or colour with 8 bits a channel, or gray with 16; it has"
+        f" {what}"
+    )
 
 
 def _sixteen_bits(image: Any, raw: str, where: str) -> NDArray[np.int32]:
     """The pixels of a gray image of more than 8 bits, (H, W), in 0..65535."""
     values = np.asarray(image.convert("I"))
     low, high = int(values.min()), int(values.max())
-    other_bits = image.format == "TIFF" and bool(raw) and (not raw.startswith("I;16") or raw.endswith("S"))
+    other_bits = (
+        image.format == "TIFF" and bool(raw) and (not raw.startswith("I;16") or raw.endswith("S"))
+    )
     if other_bits or low < 0 or high > 65535:
         kind = f"pixels of the kind {raw}" if other_bits else f"pixels from {low} to {high}"
-        raise QuadrateError(f"{where}: an image of more than 8 bits must be gray with 16, so that its pixels span 0..65535; it has {kind}")
+        raise QuadrateError(
+            f"{where}: an image of more than 8 bits must be gray with 16, so that its pixels span"
+            f" 0..65535; it has {kind}"
+        )
     return values
 
 
@@ -159,7 +211,9 @@ def _opacity(values: NDArray[Any], key: Any, raw: str) -> NDArray[np.uint8] | No
     return np.where((values == scaled).all(2), 0, 255).astype(np.uint8)
 
 
-def _composited(channels: NDArray[np.uint8], opacity: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def _composited(
+    channels: NDArray[np.uint8], opacity: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
     """The channels (H, W, C) over the background."""
     if opacity is None:
         return channels
@@ -171,7 +225,9 @@ def _load(image: Any) -> None:
     """Decodes an image."""
     name = getattr(image, "filename", "")
     if image.format == "TIFF" and name:
-        image.filename = ""  # else Pillow maps the file into memory, and mixes up the rows of one that lies on its side (13.0)
+        # else Pillow maps the file into memory, and mixes up the rows of one that lies on its side
+        # (13.0)
+        image.filename = ""
     image.load()
     if name:
         image.filename = name
@@ -195,12 +251,18 @@ def _orientation(image: Any) -> int:
 
 def _check_size(where: str, height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise QuadrateError(f"{where}: {width} x {height} pixels; an image has at most {MAX_PIXELS}: cut or shrink it first")
+        raise QuadrateError(
+            f"{where}: {width} x {height} pixels; an image has at most {MAX_PIXELS}: cut or shrink"
+            " it first"
+        )
 
 
 def _check_shape(where: str, found: tuple[int, ...], shape: tuple[int, ...], wanted: str) -> None:
     if tuple(found) != tuple(shape):
-        raise QuadrateError(f"{where}: its shape is {tuple(found)} (C, H, W); {wanted} {tuple(shape)}: resize or convert them first")
+        raise QuadrateError(
+            f"{where}: its shape is {tuple(found)} (C, H, W); {wanted} {tuple(shape)}: resize or"
+            " convert them first"
+        )
 
 
 @contextmanager
@@ -216,8 +278,15 @@ def _readable(where: str) -> Iterator[None]:
     except QuadrateError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise QuadrateError(f"{where}: an image has at most {MAX_PIXELS} pixels: cut or shrink it first") from None
+        raise QuadrateError(
+            f"{where}: an image has at most {MAX_PIXELS} pixels: cut or shrink it first"
+        ) from None
     except UnidentifiedImageError:
-        raise QuadrateError(f"{where}: not a readable image: its contents are none of {', '.join(FORMATS)}") from None
+        raise QuadrateError(
+            f"{where}: not a readable image: its contents are none of {', '.join(FORMATS)}"
+        ) from None
     except Exception as error:
-        raise QuadrateError(f"{where}: not a readable image ({type(error).__name__}: {' '.join(str(error).split())})") from None
+        raise QuadrateError(
+            f"{where}: not a readable image ({type(error).__name__}:"
+            f" {' '.join(str(error).split())})"
+        ) from None

@@ -41,9 +41,11 @@ def load_source(name: str | Path, data_dir: Path | str | None = None) -> Source:
     """The source that a name or a path asks for.
 
     Args:
-        name: a data set's name (one of `SOURCE_NAMES`, or of `ALIASES`, as `cifar10`, or a registered one), or the path of a folder of images
-            (`from_folder`). A name wins over a folder of the same name; write `./digits` for the folder.
-        data_dir: the folder with the files of named data sets, as `<data_dir>/<name>/<file>`; QUADRATE_DATA if it is left out. See `load_named`.
+        name: a data set's name (one of `SOURCE_NAMES`, or of `ALIASES`, as `cifar10`, or a
+            registered one), or the path of a folder of images (`from_folder`). A name wins over a
+            folder of the same name; write `./digits` for the folder.
+        data_dir: the folder with the files of named data sets, as `<data_dir>/<name>/<file>`;
+            QUADRATE_DATA if it is left out. See `load_named`.
 
     Raises:
         QuadrateError: when there is no such name or folder, or what it holds cannot be read.
@@ -57,4 +59,7 @@ def load_source(name: str | Path, data_dir: Path | str | None = None) -> Source:
         return from_folder(name)
     known = ", ".join((*SOURCE_NAMES, *SOURCES))
     own = "; one of your own is registered by --module FILE.py (docs/extending.md)"
-    raise QuadrateError(f"unknown source {str(name)!r}: expected one of {known}, or the path of a folder of images{own}")
+    raise QuadrateError(
+        f"unknown source {str(name)!r}: expected one of {known}, or the path of a folder of"
+        f" images{own}"
+    )

@@ -1,7 +1,8 @@
 """Numeric arrays from MATLAB's level 5 MAT-files, the format that `save` writes with -v6 and -v7.
 
-Not by `scipy.io.loadmat`: a file with a few bytes changed makes it read outside its memory and takes the whole process down (scipy 1.17), so it is
-not fit for files from elsewhere. What a plain array needs of the format is little.
+Not by `scipy.io.loadmat`: a file with a few bytes changed makes it read outside its memory and
+takes the whole process down (scipy 1.17), so it is not fit for files from elsewhere. What a plain
+array needs of the format is little.
 """
 
 from __future__ import annotations
@@ -15,15 +16,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 # "MAT-File Format", The MathWorks: table 1-1 (data types), table 1-3 (array types).
-NUMERIC = {1: "<i1", 2: "<u1", 3: "<i2", 4: "<u2", 5: "<i4", 6: "<u4", 7: "<f4", 9: "<f8", 12: "<i8", 13: "<u8"}
+NUMERIC = {
+    1: "<i1",
+    2: "<u1",
+    3: "<i2",
+    4: "<u2",
+    5: "<i4",
+    6: "<u4",
+    7: "<f4",
+    9: "<f8",
+    12: "<i8",
+    13: "<u8",
+}
 MATRIX, COMPRESSED = 14, 15
 MAX_ARRAYS = 1000  # in one file, so that reading ends soon whatever the file holds
 HEADER_BYTES = 128
 SIGNATURE = b"\x00\x01IM"  # ends the header: version 1.0, written on a little-endian machine
 
 
-def matlab_arrays(data: bytes, names: Collection[str], max_bytes: int) -> dict[str, NDArray[np.generic]]:
-    """The numeric arrays called `names` in a MAT-file; those that are absent, or no plain numeric arrays, are left out.
+def matlab_arrays(
+    data: bytes, names: Collection[str], max_bytes: int
+) -> dict[str, NDArray[np.generic]]:
+    """The numeric arrays called `names` in a MAT-file.
+
+    Those that are absent, or no plain numeric arrays, are left out.
 
     Args:
         data: the file's contents.
@@ -56,11 +72,19 @@ def _elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise ValueError("truncated")
         kind, size = struct.unpack_from("<II", data, position)
         start = position + 8
-        end = start + size + (0 if kind == COMPRESSED else -size % 8)  # all but compressed contents are padded to 8 bytes
-        if kind >> 16:  # a small element: size and type share the first word, and at most 4 bytes of contents stand in the second
+        end = (
+            start + size + (0 if kind == COMPRESSED else -size % 8)
+        )  # all but compressed contents are padded to 8 bytes
+        if (
+            kind >> 16
+            # a small element: size and type share the first word, and at most 4 bytes of contents
+            # stand in the second
+        ):
             kind, size, start, end = kind & 0xFFFF, min(kind >> 16, 4), position + 4, position + 8
         if start + size > len(data):
-            raise ValueError(f"truncated: an element takes {size} bytes, and {len(data) - start} follow")
+            raise ValueError(
+                f"truncated: an element takes {size} bytes, and {len(data) - start} follow"
+            )
         yield kind, data[start : start + size]
         position = end
 
@@ -76,7 +100,10 @@ def _inflated(contents: memoryview, max_bytes: int) -> memoryview:
 
 
 def _matrix(contents: memoryview) -> tuple[str, NDArray[np.generic] | None]:
-    """The name and values of an array, which stands as flags, dimensions, name and values; no values if they are no plain numbers."""
+    """The name and values of an array, which stands as flags, dimensions, name and values.
+
+    No values if they are no plain numbers.
+    """
     parts = list(islice(_elements(contents), 4))
     if len(parts) < 4:
         return "", None

@@ -21,8 +21,14 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 SPLIT_KEY = 1948
 SPLIT_NAMES = ("train", "validation", "test")
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64] | None]  # images (N, C, H, W) and labels (N,)
-MAX_BYTES = 1 << 32  # of a folder's or a data set's pixels: a source lives in memory, and splitting takes as much again
-MAX_CLASSES = 1 << 16  # a judge has an output for each, so a label that is no class number would take all memory
+MAX_BYTES = (
+    1 << 32
+    # of a folder's or a data set's pixels: a source lives in memory, and splitting takes as much
+    # again
+)
+MAX_CLASSES = (
+    1 << 16
+)  # a judge has an output for each, so a label that is no class number would take all memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +48,15 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.numel() == 0:
-            raise QuadrateError(f"the images of a split must be uint8 (N, C, H, W), none of them 0; got {_describe(self.images)}")
+            raise QuadrateError(
+                "the images of a split must be uint8 (N, C, H, W), none of them 0; got"
+                f" {_describe(self.images)}"
+            )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise QuadrateError(f"the labels of {len(self.images)} images must be int64 ({len(self.images)},); got {_describe(self.labels)}")
+            raise QuadrateError(
+                f"the labels of {len(self.images)} images must be int64 ({len(self.images)},); got"
+                f" {_describe(self.labels)}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,22 +69,28 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where samples come from: three disjoint splits, and the noise between a sample and the encoder.
+    """Where samples come from.
 
-    Where samples have no labels, all are 0 and there is one class: labels that tell nothing apart are none. Codecs whose points have lambda_c = 0
-    train on such a source; whatever needs labels (judges, accuracies, points with lambda_c > 0) asks `is_labelled`.
+    Three disjoint splits, and the noise between a sample and the encoder.
+
+    Where samples have no labels, all are 0 and there is one class: labels that tell nothing apart
+    are none. Codecs whose points have lambda_c = 0 train on such a source; whatever needs labels
+    (judges, accuracies, points with lambda_c > 0) asks `is_labelled`.
 
     Attributes:
         name: the data set's name, for tables and figures.
         train: what codecs, critics and judges are fitted to.
         validation: what choices are made on.
         test: only for final evaluation.
-        classes: the number of classes K, at most 65,536; labels lie in 0..K-1, and not every class need occur. 1 where there are no labels.
+        classes: the number of classes K, at most 65,536; labels lie in 0..K-1, and not every class
+            need occur. 1 where there are no labels.
         fingerprint: sha256 (hex) of the three splits' contents; see `fingerprint_of`.
-        noise_std: standard deviation of the noise that `observe` adds, on the scale where pixels lie in [0, 1].
+        noise_std: standard deviation of the noise that `observe` adds, on the scale where pixels
+            lie in [0, 1].
 
     Raises:
-        QuadrateError: when the splits differ in image shape or a label, the class count or `noise_std` is out of range.
+        QuadrateError: when the splits differ in image shape or a label, the class count or
+            `noise_std` is out of range.
     """
 
     name: str
@@ -85,17 +103,23 @@ class Source:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_std) and self.noise_std >= 0):
-            raise QuadrateError(f"{self.name}: noise_std must be finite and not negative; got {self.noise_std}")
+            raise QuadrateError(
+                f"{self.name}: noise_std must be finite and not negative; got {self.noise_std}"
+            )
         object.__setattr__(self, "classes", _class_count(self.name, self.classes))
         for name in SPLIT_NAMES:
             split: Split = getattr(self, name)
             if split.images.shape[1:] != self.train.images.shape[1:]:
                 raise QuadrateError(
-                    f"{self.name}: all images must have one shape (C, H, W); train has {self.shape}, {name} {tuple(split.images.shape[1:])}"
+                    f"{self.name}: all images must have one shape (C, H, W); train has"
+                    f" {self.shape}, {name} {tuple(split.images.shape[1:])}"
                 )
             low, high = int(split.labels.min()), int(split.labels.max())
             if low < 0 or high >= self.classes:
-                raise QuadrateError(f"{self.name}: labels of {self.classes} classes must lie in 0..{self.classes - 1}; {name} has {low}..{high}")
+                raise QuadrateError(
+                    f"{self.name}: labels of {self.classes} classes must lie in"
+                    f" 0..{self.classes - 1}; {name} has {low}..{high}"
+                )
 
     @property
     def is_labelled(self) -> bool:
@@ -110,18 +134,28 @@ class Source:
 
     def to(self, device: torch.device | str) -> Source:
         """The same source on `device`."""
-        return dataclasses.replace(self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device))
+        return dataclasses.replace(
+            self,
+            train=self.train.to(device),
+            validation=self.validation.to(device),
+            test=self.test.to(device),
+        )
 
     def observe(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """What the encoder sees of `x`: Y = X + noise_std·N(0, 1), or `x` itself for a noise-free source.
+        """What the encoder sees of `x`.
 
-        The target of compression stays clean; the noise makes it a restoration, the setting in which RDPC finds a trade-off between classification
-        and perception ("source noise plays a decisive role"). The result is not clipped to [0, 1]: clipping would turn the Gaussian channel of the
-        theory into another one, biased where pixels are black or white, which on MNIST is nearly everywhere.
+        Y = X + noise_std·N(0, 1), or `x` itself for a noise-free source.
+
+        The target of compression stays clean; the noise makes it a restoration, the setting in
+        which RDPC finds a trade-off between classification and perception ("source noise plays a
+        decisive role"). The result is not clipped to [0, 1]: clipping would turn the Gaussian
+        channel of the theory into another one, biased where pixels are black or white, which on
+        MNIST is nearly everywhere.
 
         Args:
             x: floating point, (..., C, H, W), in [0, 1].
-            generator: source of the noise. It may live on another device; the noise is drawn there, so its seed alone decides what is drawn.
+            generator: source of the noise. It may live on another device; the noise is drawn there,
+                so its seed alone decides what is drawn.
 
         Returns:
             A tensor of the shape, dtype and device of `x`.
@@ -130,7 +164,10 @@ class Source:
             QuadrateError: when `x` is not floating point; see `pixels`.
         """
         if not x.is_floating_point():
-            raise QuadrateError(f"observe takes floating-point images in [0, 1], as pixels() returns them; got {x.dtype}")
+            raise QuadrateError(
+                "observe takes floating-point images in [0, 1], as pixels() returns them; got"
+                f" {x.dtype}"
+            )
         if self.noise_std == 0:
             return x
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
@@ -159,48 +196,83 @@ def from_arrays(
 
     Args:
         name: the source's name.
-        train: images and labels. Images are (N, C, H, W) of any number of channels, or (N, H, W); uint8, uint16 (made 8 bits), or floating point in
-            [0, 1] (rounded to 256 levels). Labels are class numbers from 0, (N,); or None in every split, for a source without labels.
+        train: images and labels. Images are (N, C, H, W) of any number of channels, or (N, H, W);
+            uint8, uint16 (made 8 bits), or floating point in [0, 1] (rounded to 256 levels). Labels
+            are class numbers from 0, (N,); or None in every split, for a source without labels.
         test: the same for the test set.
-        validation: the same for the validation set. If it is left out, the last n/12 (rounded down) of the n training samples after a fixed
-            permutation become the validation set: 5,000 of MNIST's 60,000.
+        validation: the same for the validation set. If it is left out, the last n/12 (rounded down)
+            of the n training samples after a fixed permutation become the validation set: 5,000 of
+            MNIST's 60,000.
         classes: the number of classes; one more than the largest label if it is left out.
 
     Raises:
-        QuadrateError: when images or labels have another shape, dtype or range, only some splits have labels, or there are too few to split.
+        QuadrateError: when images or labels have another shape, dtype or range, only some splits
+            have labels, or there are too few to split.
     """
-    given = {"train": train, "test": test} | ({} if validation is None else {"validation": validation})
+    given = {"train": train, "test": test} | (
+        {} if validation is None else {"validation": validation}
+    )
     checked = {split: _checked(name, split, pair) for split, pair in given.items()}
-    # Copies, because later writes to the caller's arrays would make the fingerprint a lie; splitting copies by itself.
+    # Copies, because later writes to the caller's arrays would make the fingerprint a lie;
+    # splitting copies by itself.
     uncopied = ["train"] if validation is None else []
-    return assembled(name, {split: pair if split in uncopied else _copied(*pair) for split, pair in checked.items()}, classes)
+    return assembled(
+        name,
+        {split: pair if split in uncopied else _copied(*pair) for split, pair in checked.items()},
+        classes,
+    )
 
 
 def assembled(name: str, arrays: dict[str, Arrays], classes: int | None = None) -> Source:
-    """A source of checked arrays that nobody writes to later; arguments and errors as in `from_arrays`."""
-    if len(unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]) not in (0, len(arrays)):
-        raise QuadrateError(f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have labels, or none")
+    """A source of checked arrays that nobody writes to later.
+
+    Arguments and errors as in `from_arrays`.
+    """
+    if len(
+        unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]
+    ) not in (0, len(arrays)):
+        raise QuadrateError(
+            f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have"
+            " labels, or none"
+        )
     if "validation" not in arrays:
         images, labels = arrays["train"]
         held_out = len(images) // 12
         if held_out == 0:
-            raise QuadrateError(f"{name}: splitting off a validation set takes at least 12 training samples; got {len(images)}")
+            raise QuadrateError(
+                f"{name}: splitting off a validation set takes at least 12 training samples; got"
+                f" {len(images)}"
+            )
         order = fixed_permutation(len(images))
-        train, validation = [(images[part], None if labels is None else labels[part]) for part in (order[:-held_out], order[-held_out:])]
+        train, validation = [
+            (images[part], None if labels is None else labels[part])
+            for part in (order[:-held_out], order[-held_out:])
+        ]
         arrays = {**arrays, "train": train, "validation": validation}
     splits = {
-        split: Split(torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(np.zeros(len(images), np.int64) if labels is None else labels))
+        split: Split(
+            torch.from_numpy(np.ascontiguousarray(images)),
+            torch.from_numpy(np.zeros(len(images), np.int64) if labels is None else labels),
+        )
         for split, (images, labels) in arrays.items()
     }
     if classes is None:
         classes = 1 + max(int(split.labels.max()) for split in splits.values())
-    return Source(name, splits["train"], splits["validation"], splits["test"], classes, fingerprint_of(**splits))
+    return Source(
+        name,
+        splits["train"],
+        splits["validation"],
+        splits["test"],
+        classes,
+        fingerprint_of(**splits),
+    )
 
 
 def fixed_permutation(n: int) -> NDArray[np.int64]:
     """A permutation of 0..n-1 that is the same on every machine and under every version of NumPy.
 
-    It sorts raw Philox words: NumPy promises to keep those, but not the stream behind `Generator.permutation` (NEP 19).
+    It sorts raw Philox words: NumPy promises to keep those, but not the stream behind
+    `Generator.permutation` (NEP 19).
     """
     return np.argsort(np.random.Philox(key=SPLIT_KEY).random_raw(n), kind="stable")
 
@@ -222,7 +294,9 @@ def as_it_is(source: Source) -> Source:
 
 
 def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
-    """uint8 pixels as they are; uint16 scaled by 1/257, and floating point in [0, 1] by 255, both rounded to the nearest.
+    """uint8 pixels as they are.
+
+    Uint16 scaled by 1/257, and floating point in [0, 1] by 255, both rounded to the nearest.
 
     Raises:
         QuadrateError: for any other dtype, and for values outside [0, 1].
@@ -232,13 +306,22 @@ def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
         return images
     if images.dtype.kind == "u" and images.dtype.itemsize == 2:
         if 0 < images.max(initial=0) <= 255:
-            text = f"{where}: uint16 pixels span 0..65535, and these reach {images.max()} only: make them uint8 if they are 8 bits"
+            text = (
+                f"{where}: uint16 pixels span 0..65535, and these reach {images.max()} only: make"
+                " them uint8 if they are 8 bits"
+            )
             warnings.warn(text, QuadrateWarning, stacklevel=2)
         return eight_bits(images)
     if images.dtype.kind != "f":
-        raise QuadrateError(f"{where}: pixels must be uint8, uint16, or floating point in [0, 1]; got {images.dtype}")
+        raise QuadrateError(
+            f"{where}: pixels must be uint8, uint16, or floating point in [0, 1]; got"
+            f" {images.dtype}"
+        )
     if not (images.min(initial=0.0) >= 0 and images.max(initial=1.0) <= 1):
-        raise QuadrateError(f"{where}: floating-point pixels must lie in [0, 1], not normalized; got {images.min():g} to {images.max():g}")
+        raise QuadrateError(
+            f"{where}: floating-point pixels must lie in [0, 1], not normalized; got"
+            f" {images.min():g} to {images.max():g}"
+        )
     return np.rint(images * 255).astype(np.uint8)
 
 
@@ -251,9 +334,14 @@ def _class_count(name: str, classes: Any) -> int:
     try:
         count = operator.index(classes)
     except TypeError:
-        raise QuadrateError(f"{name}: the number of classes is a whole number; got {classes!r}") from None
+        raise QuadrateError(
+            f"{name}: the number of classes is a whole number; got {classes!r}"
+        ) from None
     if not 1 <= count <= MAX_CLASSES:
-        raise QuadrateError(f"{name}: a source has 1 to {MAX_CLASSES} classes, and labels are their numbers from 0; got {count} classes")
+        raise QuadrateError(
+            f"{name}: a source has 1 to {MAX_CLASSES} classes, and labels are their numbers from 0;"
+            f" got {count} classes"
+        )
     return count
 
 
@@ -265,8 +353,9 @@ def check_labels(where: str, low: int, high: int) -> None:
     """
     if low < 0 or high >= MAX_CLASSES:
         raise QuadrateError(
-            f"{where}: labels are class numbers, which must lie in 0..{MAX_CLASSES - 1}; found {low if low < 0 else high}: "
-            "number the classes from 0, as numpy.unique(labels, return_inverse=True)[1] does"
+            f"{where}: labels are class numbers, which must lie in 0..{MAX_CLASSES - 1}; found"
+            f" {low if low < 0 else high}: number the classes from 0, as numpy.unique(labels,"
+            " return_inverse=True)[1] does"
         )
 
 
@@ -274,16 +363,25 @@ def _checked(name: str, split: str, pair: Any) -> Arrays:
     """Images as uint8 (N, C, H, W) and labels as int64 (N,), or None."""
     where = f"{name}, {split}"
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise QuadrateError(f"{where}: expected a pair (images, labels), or (images, None); got {type(pair).__name__}")
-    images, labels = to_uint8(pair[0], where), None if pair[1] is None else _numpy(pair[1], f"{where}: labels")
+        raise QuadrateError(
+            f"{where}: expected a pair (images, labels), or (images, None); got"
+            f" {type(pair).__name__}"
+        )
+    images = to_uint8(pair[0], where)
+    labels = None if pair[1] is None else _numpy(pair[1], f"{where}: labels")
     if images.ndim == 3:
         images = images[:, np.newaxis]
     if images.ndim != 4 or images.size == 0:
-        raise QuadrateError(f"{where}: images must be (N, C, H, W) or (N, H, W), none of them 0; got {images.shape}")
+        raise QuadrateError(
+            f"{where}: images must be (N, C, H, W) or (N, H, W), none of them 0; got {images.shape}"
+        )
     if labels is None:
         return images, None
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
-        raise QuadrateError(f"{where}: the labels of {len(images)} images must be {len(images)} integers; got {labels.dtype} {labels.shape}")
+        raise QuadrateError(
+            f"{where}: the labels of {len(images)} images must be {len(images)} integers; got"
+            f" {labels.dtype} {labels.shape}"
+        )
     check_labels(where, int(labels.min()), int(labels.max()))
     return images, labels.astype(np.int64)
 

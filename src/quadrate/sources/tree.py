@@ -10,17 +10,23 @@ from pathlib import Path
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import SUFFIXES
 
-# What systems leave behind, beside hidden names: archives of macOS, thumbnails of Synology, and folders of Windows and of Linux's file systems.
-_DROPPINGS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+# What systems leave behind, beside hidden names: archives of macOS, thumbnails of Synology, and
+# folders of Windows and of Linux's file systems.
+_DROPPINGS = frozenset(
+    {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
+)
 
 
 def walk(root: Path) -> Iterator[str]:
-    """The images under a folder and its sub-folders, relative to it, with slashes, in the same order everywhere.
+    """The images under a folder and its sub-folders, relative to it, with slashes, in the same
+    order everywhere.
 
-    An image is a file that ends like one. Hidden names and what systems leave behind are passed over; links are followed.
+    An image is a file that ends like one. Hidden names and what systems leave behind are passed
+    over; links are followed.
 
     Raises:
-        QuadrateError: If a folder cannot be read or is met twice, as links make it, or what ends like an image is not a regular file.
+        QuadrateError: If a folder cannot be read or is met twice, as links make it, or what ends
+            like an image is not a regular file.
     """
     met: dict[tuple[int, int], Path] = {}
     places = [""]
@@ -31,14 +37,19 @@ def walk(root: Path) -> Iterator[str]:
         # Met twice, a folder would be read twice or, where a link leads back up, for ever.
         stat = os.stat(folder)
         if (first := met.setdefault((stat.st_dev, stat.st_ino), folder)) is not folder:
-            raise QuadrateError(f"{folder} is the same folder as {first}, which a link leads to; remove the link")
+            raise QuadrateError(
+                f"{folder} is the same folder as {first}, which a link leads to; remove the link"
+            )
         folders = []
         for name, is_folder, is_file in entries:
             if is_folder:
                 folders.append(place + name + "/")
             elif is_image_name(name):
                 if not is_file:
-                    raise QuadrateError(f"{folder / name}: neither a file nor a link to one, though it ends like an image; remove it")
+                    raise QuadrateError(
+                        f"{folder / name}: neither a file nor a link to one, though it ends like an"
+                        " image; remove it"
+                    )
                 yield place + name
         places.extend(reversed(folders))
 
@@ -49,15 +60,25 @@ def is_image_name(name: str) -> bool:
 
 
 def folders_in(root: Path) -> list[str]:
-    """The names of the folders in a folder, in sorted order, without those that `walk` passes over; errors as `walk`."""
+    """The names of the folders in a folder, in sorted order, without those that `walk` passes over.
+
+    Errors as `walk`.
+    """
     return [name for name, is_folder, _ in _entries(root) if is_folder]
 
 
 def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
-    """The entries of a folder in the order of their names: the name, whether it leads to a folder, and whether to a regular file."""
+    """The entries of a folder in the order of their names.
+
+    The name, whether it leads to a folder, and whether to a regular file.
+    """
     try:
         with os.scandir(folder) as entries:
-            kept = [entry for entry in entries if not (entry.name.startswith(".") or entry.name.lower() in _DROPPINGS)]
+            kept = [
+                entry
+                for entry in entries
+                if not (entry.name.startswith(".") or entry.name.lower() in _DROPPINGS)
+            ]
             return sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in kept)
     except OSError as error:
         raise QuadrateError(f"cannot read {error.filename or folder}: {error.strerror}") from None
@@ -85,10 +106,14 @@ class Survey:
         """The number of each class folder.
 
         Raises:
-            QuadrateError: If an image lies in no class folder, so that it has no label, or a class has no images.
+            QuadrateError: If an image lies in no class folder, so that it has no label, or a class
+                has no images.
         """
         if self.stray is not None:
-            raise QuadrateError(f"{self.root / self.stray}: it lies in no class folder, so it has no label; expected {self.root}/<class>/<image>")
+            raise QuadrateError(
+                f"{self.root / self.stray}: it lies in no class folder, so it has no label;"
+                f" expected {self.root}/<class>/<image>"
+            )
         if self.empty is not None:
             raise QuadrateError(f"{self.root / self.empty}: no images; {_EXPECTED}")
         return {name: number for number, name in enumerate(self.classes)}
@@ -114,4 +139,6 @@ def survey(root: Path) -> Survey:
     if not count:
         raise QuadrateError(f"{root}: no images; {_EXPECTED}")
     folders = tuple(folders_in(root))
-    return Survey(root, count, folders, stray, next((name for name in folders if name not in filled), None))
+    return Survey(
+        root, count, folders, stray, next((name for name in folders if name not in filled), None)
+    )

@@ -1,4 +1,8 @@
-"""What is possible: rate functions of distortion, perception and classification, in closed form and by solvers. Needs numpy and scipy only."""
+"""What is possible.
+
+Rate functions of distortion, perception and classification, in closed form and by solvers. Needs
+numpy and scipy only.
+"""
 
 from quadrate.theory.any_source import Source
 from quadrate.theory.binary import Bernoulli, OneShotBernoulli
@@ -19,7 +23,14 @@ from quadrate.theory.invariance import (
     orbit_entropies,
 )
 from quadrate.theory.invariance import banana_rate as banana
-from quadrate.theory.universality import Representation, mse_encoder_bounds, one_shot_bound, rate_penalty, representation, universal_rate
+from quadrate.theory.universality import (
+    Representation,
+    mse_encoder_bounds,
+    one_shot_bound,
+    rate_penalty,
+    representation,
+    universal_rate,
+)
 
 __all__ = [
     "AlignedLabels",

@@ -1,4 +1,7 @@
-"""What every source answers to, and the constraints it is asked under. Everything here is in nats."""
+"""What every source answers to, and the constraints it is asked under.
+
+Everything here is in nats.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,8 @@ class Constraints:
         classification: the largest H(S|X̂), nats.
         divergence: name of the perception measure.
         common_randomness: rate of the randomness that encoder and decoder share, nats a sample.
-        classifier_sees_randomness: whether the classifier is given that randomness: H(S|X̂,U) instead of H(S|X̂).
+        classifier_sees_randomness: whether the classifier is given that randomness: H(S|X̂,U)
+            instead of H(S|X̂).
     """
 
     distortion: FloatArray
@@ -41,11 +45,20 @@ class Constraints:
     def each(self) -> Iterator[tuple[tuple[int, ...], tuple[float, float, float]]]:
         """One (index, (distortion, perception, classification)) after another, for solvers that take single points."""
         for index in np.ndindex(self.shape):
-            yield index, (float(self.distortion[index]), float(self.perception[index]), float(self.classification[index]))
+            yield (
+                index,
+                (
+                    float(self.distortion[index]),
+                    float(self.perception[index]),
+                    float(self.classification[index]),
+                ),
+            )
 
 
 class Source(ABC):
-    """A memoryless source X with a distortion measure and, where it has one, a label S. Solvers are methods in nats; `rate` and its like call them.
+    """A memoryless source X with a distortion measure and, where it has one, a label S.
+
+    Solvers are methods in nats; `rate` and its like call them.
 
     Attributes:
         divergences: names of the perception measures that the source has a rate function for.
@@ -61,7 +74,10 @@ class Source(ABC):
     @property
     @abstractmethod
     def label_entropies(self) -> tuple[float, float] | None:
-        """(H(S|Y), H(S)) in nats, Y what the encoder sees: the range of the classification constraint. None without a label."""
+        """(H(S|Y), H(S)) in nats, Y what the encoder sees.
+
+        The range of the classification constraint. None without a label.
+        """
 
     @abstractmethod
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
@@ -72,7 +88,10 @@ class Source(ABC):
         """Where a channel stands, from the definitions of the four quantities and independently of how it was found."""
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
-        """The least distortion at a rate of at most `rate` nats, by bisection on the rate function; `inf` where infeasible."""
+        """The least distortion at a rate of at most `rate` nats, by bisection on the rate function.
+
+        `inf` where infeasible.
+        """
 
         def enough(distortion: FloatArray) -> Any:
             needed, _ = self.solve(replace(constraints, distortion=distortion))
@@ -92,8 +111,17 @@ class Source(ABC):
         return _least(enough, *entropies, constraints.shape)
 
 
-def _least(enough: Callable[[FloatArray], Any], low: float, high: float, shape: tuple[int, ...], steps: int = 60) -> FloatArray:
-    """The least value in [low, high] that is enough, elementwise, for a monotone test; `inf` where not even `high` is."""
+def _least(
+    enough: Callable[[FloatArray], Any],
+    low: float,
+    high: float,
+    shape: tuple[int, ...],
+    steps: int = 60,
+) -> FloatArray:
+    """The least value in [low, high] that is enough, elementwise, for a monotone test.
+
+    `inf` where not even `high` is.
+    """
     lows, highs = np.full(shape, low), np.full(shape, high)
     feasible = np.asarray(enough(highs))
     for _ in range(steps):

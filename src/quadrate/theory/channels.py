@@ -1,4 +1,7 @@
-"""Test channels p(x̂|y): what an optimal codec does to its input, in a form that `measure` can check."""
+"""Test channels p(x̂|y).
+
+What an optimal codec does to its input, in a form that `measure` can check.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GaussianChannel:
-    """X̂ = gain · Y + N(0, noise), with Y what the encoder sees (X itself, unless the source is noisy).
+    """X̂ = gain · Y + N(0, noise), with Y what the encoder sees (X itself, unless the source is
+    noisy).
 
     Attributes:
         gain: (...) for a scalar source, (..., n, n) for a vector.
@@ -52,13 +56,17 @@ Channel = GaussianChannel | DiscreteChannel | MixedChannel
 
 @dataclass(frozen=True)
 class Point:
-    """Where a codec stands: the four quantities, each a number or an array of the channel's leading shape.
+    """Where a codec stands.
+
+    The four quantities, each a number or an array of the channel's leading shape.
 
     Attributes:
         rate: I(Y;X̂), or I(Y;X̂|U) for a mixed channel.
-        distortion: E Δ(X,X̂): mean squared error, or the source's own distortion (Hamming for binary).
+        distortion: E Δ(X,X̂): mean squared error, or the source's own distortion (Hamming for
+            binary).
         perception: d(p_X̂, p_X) under the divergence asked for.
-        classification: H(S|X̂) (differential for Gaussian labels; H(S|X̂,U) for a mixed channel); NaN without a label.
+        classification: H(S|X̂) (differential for Gaussian labels; H(S|X̂,U) for a mixed channel);
+            NaN without a label.
     """
 
     rate: FloatArray

@@ -15,7 +15,9 @@ from quadrate.theory.channels import FloatArray
 _SUM_TOLERANCE = 1e-6
 
 
-def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False) -> float:
+def number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False
+) -> float:
     """A finite real number within [low, high], or (low, high] if `open_low`.
 
     Raises:
@@ -25,29 +27,53 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
         checked = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number; got {value!r}") from None
-    if not math.isfinite(checked) or checked < low or checked > high or (open_low and checked == low):
-        bounds = [f"{'>' if open_low else '>='} {low:g}"] * (low > -math.inf) + [f"<= {high:g}"] * (high < math.inf)
-        raise ValueError(f"{name} must be a finite number{' ' if bounds else ''}{' and '.join(bounds)}; got {value!r}")
+    if (
+        not math.isfinite(checked)
+        or checked < low
+        or checked > high
+        or (open_low and checked == low)
+    ):
+        bounds = [f"{'>' if open_low else '>='} {low:g}"] * (low > -math.inf) + [f"<= {high:g}"] * (
+            high < math.inf
+        )
+        raise ValueError(
+            f"{name} must be a finite number{' ' if bounds else ''}{' and '.join(bounds)}; got"
+            f" {value!r}"
+        )
     return checked
 
 
-def array(name: str, value: ArrayLike, dimensions: tuple[int, ...] | None = None, *, infinite: bool = False) -> FloatArray:
-    """A float64 array of finite numbers, or with `infinite` also inf, with one of the given numbers of dimensions.
+def array(
+    name: str,
+    value: ArrayLike,
+    dimensions: tuple[int, ...] | None = None,
+    *,
+    infinite: bool = False,
+) -> FloatArray:
+    """A float64 array of finite numbers, or with `infinite` also inf, with one of the given numbers
+    of dimensions.
 
     Raises:
         ValueError: Otherwise.
     """
     try:
-        if np.asarray(value).dtype.kind not in "biufO":  # complex numbers and dates would become other numbers, and texts are none
+        if (
+            np.asarray(value).dtype.kind not in "biufO"
+        ):  # complex numbers and dates would become other numbers, and texts are none
             raise TypeError
         checked = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name} must be an array of numbers of one shape; got {_shown(value)}") from None
+        raise ValueError(
+            f"{name} must be an array of numbers of one shape; got {_shown(value)}"
+        ) from None
     if dimensions is not None and checked.ndim not in dimensions:
         wanted = " or ".join(str(count) for count in dimensions)
         raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
     if checked.size == 0 or not (np.isfinite(checked) | (infinite & np.isposinf(checked))).all():
-        raise ValueError(f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got {_shown(value)}")
+        raise ValueError(
+            f"{name} must hold at least one number, all finite{' or inf' if infinite else ''}; got"
+            f" {_shown(value)}"
+        )
     return checked
 
 
@@ -63,13 +89,18 @@ def distributions(name: str, value: ArrayLike, shape: tuple[int | None, ...]) ->
         ValueError: Otherwise.
     """
     checked = array(name, value)
-    if checked.ndim != len(shape) or any(want is not None and have != want for have, want in zip(checked.shape, shape, strict=False)):
+    if checked.ndim != len(shape) or any(
+        want is not None and have != want for have, want in zip(checked.shape, shape, strict=False)
+    ):
         wanted = ", ".join("any" if length is None else str(length) for length in shape)
         raise ValueError(f"{name} must have shape ({wanted}); got {checked.shape}")
     sums = checked.sum(axis=-1, keepdims=True)
     if (checked < 0).any() or (np.abs(sums - 1) > _SUM_TOLERANCE).any():
         what = "a distribution" if checked.ndim == 1 else "a distribution in every row"
-        raise ValueError(f"{name} must be {what}: non-negative and summing to 1; the least entry is {checked.min():g}, a sum is {_worst(sums):g}")
+        raise ValueError(
+            f"{name} must be {what}: non-negative and summing to 1; the least entry is"
+            f" {checked.min():g}, a sum is {_worst(sums):g}"
+        )
     return np.asarray(checked / sums)
 
 
@@ -91,18 +122,21 @@ def count(name: str, value: Any) -> int:
 def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     """Arrays of numbers as float64 arrays of their common shape; infinities allowed.
 
-    What cannot be negative (anything but a classification, which may be a differential entropy) is refused where it is: a mistake, while a bound that
-    no codec meets is a question with an answer.
+    What cannot be negative (anything but a classification, which may be a differential entropy) is
+    refused where it is: a mistake, while a bound that no codec meets is a question with an answer.
 
     Raises:
-        ValueError: If one is no array of numbers, holds a NaN or a negative number, or the shapes do not broadcast.
+        ValueError: If one is no array of numbers, holds a NaN or a negative number, or the shapes
+            do not broadcast.
     """
     arrays = []
     for name, value in arguments.items():
         try:
             values = np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"{name} must be a number or an array of numbers; got {_shown(value)}") from None
+            raise ValueError(
+                f"{name} must be a number or an array of numbers; got {_shown(value)}"
+            ) from None
         if np.isnan(values).any():
             raise ValueError(f"{name} must not be NaN: a number, or inf for no constraint")
         if name != "classification" and (values < 0).any():
@@ -111,7 +145,9 @@ def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     try:
         return tuple(np.array(values) for values in np.broadcast_arrays(*arrays))
     except ValueError:
-        shapes = ", ".join(f"{name} {values.shape}" for name, values in zip(arguments, arrays, strict=True))
+        shapes = ", ".join(
+            f"{name} {values.shape}" for name, values in zip(arguments, arrays, strict=True)
+        )
         raise ValueError(f"constraints must broadcast to one shape; got {shapes}") from None
 
 

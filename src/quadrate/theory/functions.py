@@ -52,33 +52,54 @@ def rate(
     classifier_sees_randomness: bool = False,
     return_channel: bool = False,
 ) -> float | FloatArray | tuple[float | FloatArray, Channel]:
-    """The least rate of any codec under the given constraints: R(D, P, C) = min I(Y;X̂) (Blau & Michaeli 2019; Wang et al. 2025, eq. 1-4).
+    """The least rate of any codec under the given constraints.
+
+    R(D, P, C) = min I(Y;X̂) (Blau & Michaeli 2019; Wang et al. 2025, eq. 1-4).
 
     Args:
         source: What is coded. Y is what its encoder sees: X, or X with noise.
-        distortion: The largest E Δ(X,X̂): MSE for Gaussian sources, Hamming for binary ones, the source's own matrix for discrete ones; inf: any.
+        distortion: The largest E Δ(X,X̂): MSE for Gaussian sources, Hamming for binary ones, the
+            source's own matrix for discrete ones; inf: any.
         perception: The largest d(p_X̂, p_X); inf: any.
-        classification: The largest H(S|X̂), in `unit` (differential, and so maybe negative, for Gaussian labels); inf: any.
-        divergence: "w2" (squared 2-Wasserstein distance), "tv" (total variation, in [0, 1]), "kl" (KL(p_X̂ ‖ p_X), in `unit`), "chi2" (χ²) or
-            "hellinger" (squared Hellinger distance), as far as the source has them: its `divergences`.
-        unit: "bits" or "nats": of the rate, the classification, the common randomness and a KL perception alike.
-        common_randomness: Rate of the randomness that encoder and decoder share, in `unit`; inf: enough. Finite only for scalar Gaussian sources.
-        classifier_sees_randomness: Whether the classifier is given the common randomness as well: H(S|X̂,U). Only for binary sources.
+        classification: The largest H(S|X̂), in `unit` (differential, and so maybe negative, for
+            Gaussian labels); inf: any.
+        divergence: "w2" (squared 2-Wasserstein distance), "tv" (total variation, in [0, 1]), "kl"
+            (KL(p_X̂ ‖ p_X), in `unit`), "chi2" (χ²) or "hellinger" (squared Hellinger distance), as
+            far as the source has them: its `divergences`.
+        unit: "bits" or "nats": of the rate, the classification, the common randomness and a KL
+            perception alike.
+        common_randomness: Rate of the randomness that encoder and decoder share, in `unit`; inf:
+            enough. Finite only for scalar Gaussian sources.
+        classifier_sees_randomness: Whether the classifier is given the common randomness as well:
+            H(S|X̂,U). Only for binary sources.
         return_channel: Also return an optimal test channel, which `measure` can check.
 
     Returns:
-        The rate, `inf` where no codec meets the constraints: a float if all constraints are numbers, else an array of their broadcast shape;
-        with `return_channel` a pair of it and the channel (NaN where the rate is inf, and for finite common randomness, which no such channel shows).
+        The rate, `inf` where no codec meets the constraints: a float if all constraints are
+        numbers, else an array of their broadcast shape; with `return_channel` a pair of it and the
+        channel (NaN where the rate is inf, and for finite common randomness, which no such channel
+        shows).
 
     Raises:
-        ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast; if a distortion or perception is negative, which is
-            no constraint but a mistake. (A classification below what any codec reaches, negative or not, is infeasible: inf.)
+        ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast;
+            if a distortion or perception is negative, which is no constraint but a mistake. (A
+            classification below what any codec reaches, negative or not, is infeasible: inf.)
 
     Warns:
         ConvergenceWarning: If a solver is less exact than it should be.
-        LocalOptimumWarning: If H(S|X̂) of a Discrete source's ideal classifier binds: then the rate is an upper bound, from a local method.
+        LocalOptimumWarning: If H(S|X̂) of a Discrete source's ideal classifier binds: then the rate
+            is an upper bound, from a local method.
     """
-    constraints = make_constraints(source, distortion, perception, classification, divergence, unit, common_randomness, classifier_sees_randomness)
+    constraints = make_constraints(
+        source,
+        distortion,
+        perception,
+        classification,
+        divergence,
+        unit,
+        common_randomness,
+        classifier_sees_randomness,
+    )
     nats, channel = source.solve(constraints)
     result = checks.plain(nats / nats_per(unit))
     return (result, channel) if return_channel else result
@@ -95,10 +116,13 @@ def distortion(
     common_randomness: float = math.inf,
     classifier_sees_randomness: bool = False,
 ) -> float | FloatArray:
-    """The least distortion of any codec at a rate: the inverse of `rate` in its distortion; arguments as there.
+    """The least distortion of any codec at a rate: the inverse of `rate` in its distortion.
+
+    Arguments as there.
 
     Returns:
-        The distortion, `inf` where no codec of that rate meets the other constraints; a float or an array of the broadcast shape.
+        The distortion, `inf` where no codec of that rate meets the other constraints; a float or an
+        array of the broadcast shape.
 
     Raises:
         ValueError: As `rate`; if a rate is negative.
@@ -107,9 +131,18 @@ def distortion(
         ConvergenceWarning: As `rate`.
         LocalOptimumWarning: As `rate`.
     """
-    rates, perceptions, classifications = checks.broadcast(rate=rate, perception=perception, classification=classification)
+    rates, perceptions, classifications = checks.broadcast(
+        rate=rate, perception=perception, classification=classification
+    )
     constraints = make_constraints(
-        source, np.inf * np.ones(rates.shape), perceptions, classifications, divergence, unit, common_randomness, classifier_sees_randomness
+        source,
+        np.inf * np.ones(rates.shape),
+        perceptions,
+        classifications,
+        divergence,
+        unit,
+        common_randomness,
+        classifier_sees_randomness,
     )
     return checks.plain(source.solve_distortion(rates * nats_per(unit), constraints))
 
@@ -125,10 +158,13 @@ def classification(
     common_randomness: float = math.inf,
     classifier_sees_randomness: bool = False,
 ) -> float | FloatArray:
-    """The least H(S|X̂) of any codec at a rate, in `unit`: the inverse of `rate` in its classification; arguments as there.
+    """The least H(S|X̂) of any codec at a rate, in `unit`.
+
+    The inverse of `rate` in its classification; arguments as there.
 
     Returns:
-        The conditional entropy, `inf` where no codec of that rate meets the other constraints; a float or an array of the broadcast shape.
+        The conditional entropy, `inf` where no codec of that rate meets the other constraints; a
+        float or an array of the broadcast shape.
 
     Raises:
         ValueError: As `rate`; if a rate is negative; if the source has no label.
@@ -137,16 +173,31 @@ def classification(
         ConvergenceWarning: As `rate`.
         LocalOptimumWarning: As `rate`.
     """
-    rates, distortions, perceptions = checks.broadcast(rate=rate, distortion=distortion, perception=perception)
+    rates, distortions, perceptions = checks.broadcast(
+        rate=rate, distortion=distortion, perception=perception
+    )
     constraints = make_constraints(
-        source, distortions, perceptions, np.inf * np.ones(rates.shape), divergence, unit, common_randomness, classifier_sees_randomness
+        source,
+        distortions,
+        perceptions,
+        np.inf * np.ones(rates.shape),
+        divergence,
+        unit,
+        common_randomness,
+        classifier_sees_randomness,
     )
     _need_label(source)
-    return checks.plain(source.solve_classification(rates * nats_per(unit), constraints) / nats_per(unit))
+    return checks.plain(
+        source.solve_classification(rates * nats_per(unit), constraints) / nats_per(unit)
+    )
 
 
-def measure(source: Source, channel: Channel, *, divergence: str = "w2", unit: Unit = "bits") -> Point:
-    """Where a test channel stands, computed from the definitions: I(Y;X̂), E Δ(X,X̂), d(p_X̂, p_X) and H(S|X̂).
+def measure(
+    source: Source, channel: Channel, *, divergence: str = "w2", unit: Unit = "bits"
+) -> Point:
+    """Where a test channel stands, computed from the definitions.
+
+    I(Y;X̂), E Δ(X,X̂), d(p_X̂, p_X) and H(S|X̂).
 
     Args:
         source: What is coded.
@@ -176,12 +227,17 @@ def make_constraints(
 ) -> Constraints:
     """The arguments of `rate`, checked, broadcast and in nats."""
     check_names(source, divergence, unit)
-    distortions, perceptions, classifications = checks.broadcast(distortion=distortion, perception=perception, classification=classification)
+    distortions, perceptions, classifications = checks.broadcast(
+        distortion=distortion, perception=perception, classification=classification
+    )
     if (classifications < np.inf).any():
         _need_label(source)
     scale = nats_per(unit)
     if np.ndim(common_randomness) or not common_randomness >= 0:
-        raise ValueError(f"common_randomness must be one number >= 0 (inf: enough of it); got {common_randomness!r}")
+        raise ValueError(
+            "common_randomness must be one number >= 0 (inf: enough of it); got"
+            f" {common_randomness!r}"
+        )
     return Constraints(
         distortions,
         perceptions * nats_per_perception(divergence, unit),
@@ -195,12 +251,21 @@ def make_constraints(
 def check_names(source: Source, divergence: str, unit: Unit) -> None:
     """Raises a ValueError if the source is none, has no such divergence, or the unit is unknown."""
     if not isinstance(source, Source):
-        raise ValueError(f"source must be one of quadrate.theory's sources, such as ScalarGaussian(variance=1.0); got {source!r}")
+        raise ValueError(
+            "source must be one of quadrate.theory's sources, such as"
+            f" ScalarGaussian(variance=1.0); got {source!r}"
+        )
     nats_per(unit)
     if divergence not in source.divergences:
-        raise ValueError(f"divergence must be one of {', '.join(source.divergences)} for a {type(source).__name__}; got {divergence!r}")
+        raise ValueError(
+            f"divergence must be one of {', '.join(source.divergences)} for a"
+            f" {type(source).__name__}; got {divergence!r}"
+        )
 
 
 def _need_label(source: Source) -> None:
     if source.label_entropies is None:
-        raise ValueError(f"classification needs a source with a label; this {type(source).__name__} was made without one")
+        raise ValueError(
+            f"classification needs a source with a label; this {type(source).__name__} was made"
+            " without one"
+        )

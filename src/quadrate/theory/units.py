@@ -31,5 +31,8 @@ def nats_per(unit: Unit) -> float:
 
 
 def nats_per_perception(divergence: str, unit: Unit) -> float:
-    """What one unit of a perception constraint is inside: nats for "kl", which is an entropy; all others have no unit of information."""
+    """What one unit of a perception constraint is inside: nats for "kl", which is an entropy.
+
+    All others have no unit of information.
+    """
     return nats_per(unit) if divergence == "kl" else 1.0

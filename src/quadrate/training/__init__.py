@@ -1,6 +1,14 @@
 """Training: many operating points at once, end-to-end, on a frozen encoder, or as a refinement."""
 
-from quadrate.training.judges import Judge, find_judge, judge_of, load_judge, save_judge, score, train_judge
+from quadrate.training.judges import (
+    Judge,
+    find_judge,
+    judge_of,
+    load_judge,
+    save_judge,
+    score,
+    train_judge,
+)
 from quadrate.training.stages import Assignment, Execution, train_stage
 from quadrate.training.trainer import Frozen, Task, Trainer
 

@@ -13,9 +13,18 @@ def fitting_batch(batch: int, count: int) -> int:
 
 
 def check_batch(what: str, batch: int, count: int) -> None:
-    """Warns where a pass over `count` training samples takes one or two steps, as few learn little; a batch is never larger than the data."""
+    """Warns where a pass over `count` training samples takes one or two steps, as few learn little.
+
+    A batch is never larger than the data.
+    """
     if (fitting := fitting_batch(batch, count)) < min(batch, count):
         steps = max(1, count // batch)
-        advice = f"with a batch of {fitting} it would take about eight and learn more (TrainingConfig.batch, InvariantConfig.batch)"
-        text = f"{what}: a pass over {count} training samples takes {steps} step{'s' * (steps > 1)} of a batch of {batch}; {advice}"
+        advice = (
+            f"with a batch of {fitting} it would take about eight and learn more"
+            " (TrainingConfig.batch, InvariantConfig.batch)"
+        )
+        text = (
+            f"{what}: a pass over {count} training samples takes {steps} step{'s' * (steps > 1)} of"
+            f" a batch of {batch}; {advice}"
+        )
         warnings.warn(text, QuadrateWarning, stacklevel=3)

@@ -1,4 +1,7 @@
-"""Checkpoints of unfinished trainings: a file goes on to the result that it was on its way to, or it is refused."""
+"""Checkpoints of unfinished trainings.
+
+A file goes on to the result that it was on its way to, or it is refused.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,14 @@ from quadrate.core.files import exists
 from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 
-_FORMAT = "quadrate-checkpoint-2"  # those of version 0.1 had neither a digest nor a format, and are refused
+_FORMAT = (  # those of version 0.1 had neither a digest nor a format, and are refused
+    "quadrate-checkpoint-2"
+)
 
 
-def write_checkpoint(path: Path, state: Mapping[str, Tensor], training: str, rows: Sequence[dict[str, Any]] = ()) -> None:
+def write_checkpoint(
+    path: Path, state: Mapping[str, Tensor], training: str, rows: Sequence[dict[str, Any]] = ()
+) -> None:
     """Writes all that a training needs to go on.
 
     Args:
@@ -30,10 +37,14 @@ def write_checkpoint(path: Path, state: Mapping[str, Tensor], training: str, row
     Raises:
         QuadrateError: If the file cannot be written.
     """
-    write_tensors(path, state, {"format": _FORMAT, "training": training, "metrics": _digest_of(rows)})
+    write_tensors(
+        path, state, {"format": _FORMAT, "training": training, "metrics": _digest_of(rows)}
+    )
 
 
-def read_checkpoint(path: Path, training: str | None = None) -> tuple[dict[str, Tensor], str] | None:
+def read_checkpoint(
+    path: Path, training: str | None = None
+) -> tuple[dict[str, Tensor], str] | None:
     """Reads what `write_checkpoint` wrote.
 
     Args:
@@ -41,7 +52,8 @@ def read_checkpoint(path: Path, training: str | None = None) -> tuple[dict[str, 
         training: What training it must be of; None takes any.
 
     Returns:
-        Tensors by name, and the digest of the metrics, for `check_metrics`; None if there is no checkpoint.
+        Tensors by name, and the digest of the metrics, for `check_metrics`; None if there is no
+        checkpoint.
 
     Raises:
         QuadrateError: If it is damaged, of another version or of another training.
@@ -53,14 +65,19 @@ def read_checkpoint(path: Path, training: str | None = None) -> tuple[dict[str, 
     except QuadrateError as error:
         raise damaged(path, error) from None
     if training is not None and texts.get("training") != training:
-        raise QuadrateError(f"checkpoint {path} is of another configuration; delete it to train from the start")
+        raise QuadrateError(
+            f"checkpoint {path} is of another configuration; delete it to train from the start"
+        )
     return state, texts.get("metrics", "")
 
 
 def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Raises a QuadrateError unless a state has the names, shapes and types of another, whose numbers do not matter."""
     if state.keys() != wanted.keys():
-        raise QuadrateError(f"it has too few or too many tensors: {', '.join(sorted(state.keys() ^ wanted.keys()))[:200]!a}")
+        raise QuadrateError(
+            "it has too few or too many tensors:"
+            f" {', '.join(sorted(state.keys() ^ wanted.keys()))[:200]!a}"
+        )
     for name, tensor in wanted.items():
         found = state[name]
         if (found.shape, found.dtype) != (tensor.shape, tensor.dtype):
@@ -71,9 +88,19 @@ def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
 
 
 def check_counter(name: str, found: Tensor, least: int, most: int) -> int:
-    """A counter's value; raises a QuadrateError unless it is a whole number from `least` to `most`."""
-    if found.shape or found.dtype not in (torch.int64, torch.float32) or not (found == found.round() and least <= float(found) <= most):
-        raise QuadrateError(f"its {name!r} is {found.tolist()!r:.100}, and should be a whole number from {least} to {most}")
+    """A counter's value.
+
+    Raises a QuadrateError unless it is a whole number from `least` to `most`.
+    """
+    if (
+        found.shape
+        or found.dtype not in (torch.int64, torch.float32)
+        or not (found == found.round() and least <= float(found) <= most)
+    ):
+        raise QuadrateError(
+            f"its {name!r} is {found.tolist()!r:.100}, and should be a whole number from {least} to"
+            f" {most}"
+        )
     return int(found)
 
 
@@ -85,7 +112,10 @@ def check_metrics(rows: Sequence[dict[str, Any]], digest: str) -> None:
 
 def damaged(path: Path, reason: object) -> QuadrateError:
     """An error that tells what is wrong with a checkpoint."""
-    return QuadrateError(f"checkpoint {path} is damaged ({str(reason).removeprefix(f'{path} ')}); delete it to train the point from the start")
+    return QuadrateError(
+        f"checkpoint {path} is damaged ({str(reason).removeprefix(f'{path} ')}); delete it to train"
+        " the point from the start"
+    )
 
 
 def _digest_of(rows: Sequence[dict[str, Any]]) -> str:

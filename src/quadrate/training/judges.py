@@ -1,6 +1,8 @@
-"""Judges: frozen classifiers with a known accuracy on clean images, which score what a codec leaves readable.
+"""Judges: frozen classifiers with a known accuracy on clean images, which score what a codec leaves
+readable.
 
-A codec learns to please the classifier in its loss, so it is scored by others that it never met: trained here on first use and kept in a folder.
+A codec learns to please the classifier in its loss, so it is scored by others that it never met:
+trained here on first use and kept in a folder.
 """
 
 from __future__ import annotations
@@ -44,10 +46,12 @@ class Judge:
 
     Attributes:
         name: What tables call it.
-        module: Images (N, C, H, W) in [0, 1] to logits (N, classes); put in evaluation mode and frozen here.
+        module: Images (N, C, H, W) in [0, 1] to logits (N, classes); put in evaluation mode and
+            frozen here.
         accuracy: Its accuracy on the clean test images.
         cross_entropy_nats: Its mean cross-entropy on them, in nats.
-        provenance: Where it comes from: architecture, shape, classes, source, fingerprint, seed and epochs, as far as they are known.
+        provenance: Where it comes from: architecture, shape, classes, source, fingerprint, seed and
+            epochs, as far as they are known.
     """
 
     name: str
@@ -61,8 +65,14 @@ class Judge:
 
     @property
     def is_built_in(self) -> bool:
-        """Whether weights alone say what it computes: its classes are Quadrate's and PyTorch's, and its architecture is no registered one."""
-        return is_built_in_module(self.module) and self.provenance.get("architecture", "") in ("", *CLASSIFIERS.built_in)
+        """Whether weights alone say what it computes.
+
+        Its classes are Quadrate's and PyTorch's, and its architecture is no registered one.
+        """
+        return is_built_in_module(self.module) and self.provenance.get("architecture", "") in (
+            "",
+            *CLASSIFIERS.built_in,
+        )
 
     @property
     def identity(self) -> str:
@@ -71,19 +81,27 @@ class Judge:
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] to penultimate activations (N, F), for distances between sets of images.
+        """Images (N, C, H, W) in [0, 1] to penultimate activations (N, F), for distances between
+        sets of images.
 
         Raises:
             QuadrateError: If the module is not the kind that has features.
         """
         if not hasattr(self.module, "features"):
-            raise QuadrateError(f"judge {self.name!r} has no features; give its module a method features(x) -> (N, F)")
+            raise QuadrateError(
+                f"judge {self.name!r} has no features; give its module a method features(x) ->"
+                " (N, F)"
+            )
         return self.module.features(x)  # type: ignore[operator]
 
 
 @torch.no_grad()
-def score(module: nn.Module, images: Tensor, labels: Tensor, batch: int = 2000) -> tuple[float, float]:
-    """Accuracy and mean cross-entropy, in nats, of a classifier in evaluation mode; its mode is restored.
+def score(
+    module: nn.Module, images: Tensor, labels: Tensor, batch: int = 2000
+) -> tuple[float, float]:
+    """Accuracy and mean cross-entropy, in nats, of a classifier in evaluation mode.
+
+    Its mode is restored.
 
     Args:
         module: Images (N, C, H, W) in [0, 1] to logits or log-probabilities, on the images' device.
@@ -111,41 +129,57 @@ def train_judge(
     lr: float | None = None,
     report: Showing = "auto",
 ) -> Judge:
-    """Trains a classifier of the source's clean training images: Adam, one-cycle schedule, last weights; the test set is scored once, at the end.
+    """Trains a classifier of the source's clean training images.
 
-    The same seed gives the same judge, on one kind of device and with one number of threads. On MNIST and one core "conv" takes about 35 s (99.4 %)
-    and "dense" about 20 s (98.4 %); on digits both take a few seconds.
+    Adam, one-cycle schedule, last weights; the test set is scored once, at the end.
+
+    The same seed gives the same judge, on one kind of device and with one number of threads. On
+    MNIST and one core "conv" takes about 35 s (99.4 %) and "dense" about 20 s (98.4 %); on digits
+    both take a few seconds.
 
     Args:
         source: The images; training runs on the device they lie on.
         architecture: A name in `quadrate.networks.CLASSIFIERS`.
         seed: Decides the initial weights and the order of the images, and nothing else does.
-        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or 6 ("residual"), more where
-            they would make fewer than 600 steps.
+        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or
+            6 ("residual"), more where they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
-        report: Takes the progress, as `quadrate.core.progress.shown` says: after each pass epoch, epochs and cross_entropy_nats.
+        report: Takes the progress, as `quadrate.core.progress.shown` says: after each pass epoch,
+            epochs and cross_entropy_nats.
 
     Raises:
-        QuadrateError: If there is no such architecture, it does not take the source's shape, the source has no labels, or training diverges.
+        QuadrateError: If there is no such architecture, it does not take the source's shape, the
+            source has no labels, or training diverges.
     """
     if not source.is_labelled:
-        raise QuadrateError(f"{source.name} has no labels, or one class only: a judge tells at least two apart; images in class folders have some")
+        raise QuadrateError(
+            f"{source.name} has no labels, or one class only: a judge tells at least two apart;"
+            " images in class folders have some"
+        )
     module = _build(architecture, source, seed)
     usual_epochs, usual_lr = _SETTINGS.get(architecture, (5, 1e-3))
     split = source.train
     steps = math.ceil(len(split) / batch)
     epochs = epochs or max(usual_epochs, math.ceil(_LEAST_STEPS / steps))
     optimizer = torch.optim.Adam(module.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr or usual_lr, total_steps=epochs * steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, lr or usual_lr, total_steps=epochs * steps
+    )
 
     name = f"{architecture}-s{seed}"
     deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with deterministic, shown(report, f"judge {name}", 1) as told:
         for epoch in range(1, epochs + 1):
-            order = draws.permutation("judge", seed, architecture, epoch, n=len(split)).to(split.images.device)
+            order = draws.permutation("judge", seed, architecture, epoch, n=len(split)).to(
+                split.images.device
+            )
             total = torch.zeros((), device=order.device)
-            for chosen in order.tensor_split(steps):  # batches of equal size, give or take one: never a lone last image, which batch norm cannot take
+            for chosen in order.tensor_split(
+                steps
+                # batches of equal size, give or take one: never a lone last image, which batch norm
+                # cannot take
+            ):
                 loss = F.cross_entropy(module(pixels(split.images[chosen])), split.labels[chosen])
                 optimizer.zero_grad()
                 loss.backward()
@@ -154,20 +188,35 @@ def train_judge(
                 total += loss.detach()
             mean_nats = float(total) / steps
             if not math.isfinite(mean_nats):
-                raise QuadrateError(f"training of the {architecture} judge on {source.name} diverged in epoch {epoch}; a smaller lr would be right")
-            told({"stage": "judge", "point": name, "epoch": epoch, "epochs": epochs, "cross_entropy_nats": mean_nats})
+                raise QuadrateError(
+                    f"training of the {architecture} judge on {source.name} diverged in epoch"
+                    f" {epoch}; a smaller lr would be right"
+                )
+            told(
+                {
+                    "stage": "judge",
+                    "point": name,
+                    "epoch": epoch,
+                    "epochs": epochs,
+                    "cross_entropy_nats": mean_nats,
+                }
+            )
 
     provenance = _provenance(architecture, source) | {"seed": str(seed), "epochs": str(epochs)}
     return Judge(name, module, *score(module, source.test.images, source.test.labels), provenance)
 
 
-def judge_of(module: nn.Module, source: Source, architecture: str, name: str | None = None) -> Judge:
-    """A judge of a classifier that was trained elsewhere, scored here on the source's clean test images.
+def judge_of(
+    module: nn.Module, source: Source, architecture: str, name: str | None = None
+) -> Judge:
+    """A judge of a classifier that was trained elsewhere, scored here on the source's clean test
+    images.
 
     Args:
         module: Images (N, C, H, W) in [0, 1] to logits (N, classes).
         source: What it judges.
-        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so that what `save_judge` writes can be read.
+        architecture: By what name `quadrate.networks.register_classifier` knows how to build it, so
+            that what `save_judge` writes can be read.
         name: What tables call it; by default the architecture.
 
     Raises:
@@ -175,18 +224,30 @@ def judge_of(module: nn.Module, source: Source, architecture: str, name: str | N
     """
     CLASSIFIERS.find(architecture)
     module = module.to(source.test.images.device)
-    return Judge(name or architecture, module, *score(module, source.test.images, source.test.labels), _provenance(architecture, source))
+    return Judge(
+        name or architecture,
+        module,
+        *score(module, source.test.images, source.test.labels),
+        _provenance(architecture, source),
+    )
 
 
 def save_judge(judge: Judge, path: Path | str) -> None:
     """Writes a judge as safetensors, whole or not at all; the metadata say what it is and how good.
 
     Raises:
-        QuadrateError: If the judge's architecture is unknown, so that nobody could read it again, or the file cannot be written.
+        QuadrateError: If the judge's architecture is unknown, so that nobody could read it again,
+            or the file cannot be written.
     """
     if not CLASSIFIERS.knows(judge.provenance.get("architecture", "")):
-        known = f"out of {', '.join(CLASSIFIERS)}; register its architecture: quadrate.networks.register_classifier(name, build)"
-        raise QuadrateError(f"judge {judge.name!r} cannot be saved: its provenance names no architecture {known}, and make it with judge_of")
+        known = (
+            f"out of {', '.join(CLASSIFIERS)}; register its architecture:"
+            " quadrate.networks.register_classifier(name, build)"
+        )
+        raise QuadrateError(
+            f"judge {judge.name!r} cannot be saved: its provenance names no architecture {known},"
+            " and make it with judge_of"
+        )
     metadata = {
         **judge.provenance,
         "format": _FORMAT,
@@ -202,8 +263,9 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
 
     Args:
         path: The file.
-        source: What it shall judge. Its shape and classes must be the judge's; if its contents are not what the judge was trained on, accuracy and
-            cross-entropy are measured anew on its test set. The judge lies on its device, or else on the CPU.
+        source: What it shall judge. Its shape and classes must be the judge's; if its contents are
+            not what the judge was trained on, accuracy and cross-entropy are measured anew on its
+            test set. The judge lies on its device, or else on the CPU.
 
     Raises:
         QuadrateError: If the file is missing, damaged, no judge, or does not fit the source.
@@ -214,17 +276,26 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
     metadata, tensors = read_tensors(path, "a judge of Quadrate's", [_FORMAT], [_OLDER])
     del metadata["format"]
     try:
-        name, accuracy, nats = metadata.pop("name"), float(metadata.pop("accuracy")), float(metadata.pop("cross_entropy_nats"))
+        name = metadata.pop("name")
+        accuracy = float(metadata.pop("accuracy"))
+        nats = float(metadata.pop("cross_entropy_nats"))
         check_text("the judge's name", name)
         if not (0 <= accuracy <= 1 and 0 <= nats < math.inf):
             raise ValueError(f"accuracy {accuracy} or cross-entropy {nats} is impossible")
-        architecture, classes = check_text("the name of its architecture", metadata["architecture"]), int(metadata["classes"])
+        architecture = check_text("the name of its architecture", metadata["architecture"])
+        classes = int(metadata["classes"])
         channels, height, width = map(int, metadata["shape"].split("x"))
-        if not 1 <= classes <= _MOST_CLASSES or not all(1 <= side <= _MOST_SIDE for side in (channels, height, width)):
-            raise ValueError(f"{metadata['shape'][:40]!a} pixels in {classes} classes are impossible")
+        if not 1 <= classes <= _MOST_CLASSES or not all(
+            1 <= side <= _MOST_SIDE for side in (channels, height, width)
+        ):
+            raise ValueError(
+                f"{metadata['shape'][:40]!a} pixels in {classes} classes are impossible"
+            )
         known = CLASSIFIERS.knows(architecture)
         if known:
-            module = filled(partial(CLASSIFIERS[architecture], (channels, height, width), classes), tensors)
+            module = filled(
+                partial(CLASSIFIERS[architecture], (channels, height, width), classes), tensors
+            )
             check_tensors(tensors, module.state_dict())
     except (KeyError, ValueError, RuntimeError, TypeError, OverflowError, QuadrateError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]  # PyTorch adds its call stack
@@ -233,7 +304,8 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
         raise _not_registered(path, architecture)
     if source is not None:
         if (channels, height, width, classes) != (*source.shape, source.classes):
-            have, want = f"{channels}x{height}x{width} in {classes} classes", f"{_size(source)} in {source.classes} classes"
+            have = f"{channels}x{height}x{width} in {classes} classes"
+            want = f"{_size(source)} in {source.classes} classes"
             raise QuadrateError(f"{path} judges images of {have}; {source.name} has {want}")
         module = module.to(source.test.images.device)
         if metadata.get("fingerprint") != source.fingerprint:
@@ -250,18 +322,22 @@ def find_judge(
 ) -> Judge:
     """The judge that a few words name, trained if need be.
 
-    Two processes may ask for the same judge at once: both train it, both get the same, and the file is whole at any time.
+    Two processes may ask for the same judge at once: both train it, both get the same, and the file
+    is whole at any time.
 
     Args:
-        spec: An architecture ("conv", "dense", "paper", "residual"): trained on first use, kept in `folder`, read from there later. Or the path
-            of a judge (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up in the folder QUADRATE_DATA as well.
+        spec: An architecture ("conv", "dense", "paper", "residual"): trained on first use, kept in
+            `folder`, read from there later. Or the path of a judge (`.safetensors`) or of a
+            classifier that RDPC published (`.ckpt`); paths are looked up in the folder
+            QUADRATE_DATA as well.
         source: What it shall judge; the judge lies on its device.
         folder: Where trained judges are kept.
         seed: Seed of a judge that is trained.
         report: As in `train_judge`.
 
     Raises:
-        QuadrateError: If there is no such architecture or file, or the judge does not fit the source.
+        QuadrateError: If there is no such architecture or file, or the judge does not fit the
+            source.
     """
     if CLASSIFIERS.knows(spec):
         name = re.sub(r"[^\w.-]+", "-", source.name)  # a source's name may be the path of a folder
@@ -276,19 +352,37 @@ def find_judge(
     if not exists(path) and "QUADRATE_DATA" in os.environ:
         path = Path(os.environ["QUADRATE_DATA"]) / spec
     if not exists(path):
-        known = f"neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under QUADRATE_DATA"
-        raise QuadrateError(f"no judge {spec!r}: {known}; an architecture of your own is registered by --module FILE.py")
-    return load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
+        known = (
+            f"neither an architecture ({', '.join(CLASSIFIERS)}) nor a file, here or under"
+            " QUADRATE_DATA"
+        )
+        raise QuadrateError(
+            f"no judge {spec!r}: {known}; an architecture of your own is registered by --module"
+            " FILE.py"
+        )
+    return (
+        load_judge(path, source) if path.suffix == ".safetensors" else _load_published(path, source)
+    )
 
 
 def _load_published(path: Path, source: Source) -> Judge:
     module = load_published_classifier(path)
     with torch.device("meta"):
         wanted = CLASSIFIERS["paper"](source.shape, source.classes).state_dict()
-    if {name: tensor.shape for name, tensor in wanted.items()} != {name: tensor.shape for name, tensor in module.state_dict().items()}:
-        raise QuadrateError(f"{path} does not classify images of {_size(source)} in {source.classes} classes, as {source.name} has them")
+    if {name: tensor.shape for name, tensor in wanted.items()} != {
+        name: tensor.shape for name, tensor in module.state_dict().items()
+    }:
+        raise QuadrateError(
+            f"{path} does not classify images of {_size(source)} in {source.classes} classes, as"
+            f" {source.name} has them"
+        )
     module = module.to(source.test.images.device)
-    return Judge(path.stem, module, *score(module, source.test.images, source.test.labels), _provenance("paper", source) | {"file": path.name})
+    return Judge(
+        path.stem,
+        module,
+        *score(module, source.test.images, source.test.labels),
+        _provenance("paper", source) | {"file": path.name},
+    )
 
 
 def _build(architecture: str, source: Source, seed: int) -> nn.Module:
@@ -298,8 +392,13 @@ def _build(architecture: str, source: Source, seed: int) -> nn.Module:
 
 
 def _not_registered(path: Path | str, architecture: str) -> QuadrateError:
-    how = f"quadrate.networks.register_classifier({architecture!r}, build) does it, on the command line in a file given with --module FILE.py"
-    return QuadrateError(f"{path}: a judge of architecture {architecture!r}, which is not registered; {how}")
+    how = (
+        f"quadrate.networks.register_classifier({architecture!r}, build) does it, on the command"
+        " line in a file given with --module FILE.py"
+    )
+    return QuadrateError(
+        f"{path}: a judge of architecture {architecture!r}, which is not registered; {how}"
+    )
 
 
 def _provenance(architecture: str, source: Source) -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""The script that Python was started with, which new processes import under another name: whether they may, and how to do without.
+"""The script that Python was started with, which new processes import under another name.
 
-A new process imports the script to find the functions and classes that are defined in it. All that does not stand below
-`if __name__ == "__main__":` then runs again.
+Whether they may, and how to do without.
+
+A new process imports the script to find the functions and classes that are defined in it. All that
+does not stand below `if __name__ == "__main__":` then runs again.
 """
 
 from __future__ import annotations
@@ -26,14 +28,22 @@ def importing_main() -> bool:
 
 
 def is_safe_to_import() -> bool:
-    """Whether the script can be imported without running again what it runs now: a file whose running line stands below its guard."""
+    """Whether the script can be imported without running again what it runs now.
+
+    A file whose running line stands below its guard.
+    """
     main = sys.modules["__main__"]
     line = _running_line(main)
     if line is None:
         return False
     try:
         tree = ast.parse(Path(str(main.__file__)).read_bytes())
-    except (OSError, ValueError, SyntaxError, AttributeError):  # there is no such file in a notebook, and there may be none in an archive
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        AttributeError,
+    ):  # there is no such file in a notebook, and there may be none in an archive
         return False
     guards = (node for node in ast.walk(tree) if isinstance(node, ast.If) and _is_guard(node.test))
     return any(guard.body[0].lineno <= line <= (guard.body[-1].end_lineno or 0) for guard in guards)
@@ -43,7 +53,11 @@ def _running_line(main: ModuleType) -> int | None:
     """Which line of a module's own code the main thread is at; None if it is at none."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
-        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main) and frame.f_code.co_filename == getattr(main, "__file__", None):
+        if (
+            frame.f_code.co_name == "<module>"
+            and frame.f_globals is vars(main)
+            and frame.f_code.co_filename == getattr(main, "__file__", None)
+        ):
             return frame.f_lineno
         frame = frame.f_back
     return None
@@ -52,16 +66,23 @@ def _running_line(main: ModuleType) -> int | None:
 def _is_guard(test: ast.expr) -> bool:
     if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
         return any(map(_is_guard, test.values))
-    if not (isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)):
+    if not (
+        isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq)
+    ):
         return False
     sides = (test.left, test.comparators[0])
     names = any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
-    return names and any(isinstance(side, ast.Constant) and side.value == "__main__" for side in sides)
+    return names and any(
+        isinstance(side, ast.Constant) and side.value == "__main__" for side in sides
+    )
 
 
 @contextmanager
 def started_without_main(wanted: bool) -> Iterator[None]:
-    """New processes that this thread starts do not import the script, if that is wanted: nothing that they are sent refers to it."""
+    """New processes that this thread starts do not import the script, if that is wanted.
+
+    Nothing that they are sent refers to it.
+    """
     if not wanted:
         yield
         return
@@ -71,7 +92,11 @@ def started_without_main(wanted: bool) -> Iterator[None]:
 
         def without_main(name: str) -> dict[str, Any]:
             data = prepare(name)
-            return {key: value for key, value in data.items() if threading.get_ident() != thread or not key.startswith("init_main")}
+            return {
+                key: value
+                for key, value in data.items()
+                if threading.get_ident() != thread or not key.startswith("init_main")
+            }
 
         spawn.get_preparation_data = without_main
         try:

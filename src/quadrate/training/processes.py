@@ -32,12 +32,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report) -> list[Any]:
-    """Runs `work(shared, job, report)` for each job and returns the results in the order of the jobs.
+def run_jobs(
+    work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report
+) -> list[Any]:
+    """Runs `work(shared, job, report)` for each job and returns the results in the order of the
+    jobs.
 
-    Each job runs on one thread, here if there is one worker, otherwise in one of `workers` processes, so that the numbers are the same either way.
-    Where other processes cannot have what the jobs need, a warning says why, and all jobs run here. A job that fails does not stop the others. What
-    jobs warn of (`QuadrateWarning`) is warned of in this process.
+    Each job runs on one thread, here if there is one worker, otherwise in one of `workers`
+    processes, so that the numbers are the same either way. Where other processes cannot have what
+    the jobs need, a warning says why, and all jobs run here. A job that fails does not stop the
+    others. What jobs warn of (`QuadrateWarning`) is warned of in this process.
 
     Args:
         work: A function that can be pickled, as `shared` and the jobs can.
@@ -47,17 +51,27 @@ def run_jobs(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report:
         report: Takes the progress that the jobs report, in this process.
 
     Raises:
-        QuadrateError: After all the others are done, if a job failed: the first failure, and how many there were. At once, if a process was killed,
-            or if this is a new process that is still importing the script that it was made for.
+        QuadrateError: After all the others are done, if a job failed: the first failure, and how
+            many there were. At once, if a process was killed, or if this is a new process that is
+            still importing the script that it was made for.
     """
     if importing_main():
-        raise QuadrateError("a new process that imports this script would run it again; do the work below `if __name__ == '__main__':`")
+        raise QuadrateError(
+            "a new process that imports this script would run it again; do the work below `if"
+            " __name__ == '__main__':`"
+        )
     workers = min(workers, len(jobs))
-    if workers > 1 and not multiprocessing.current_process().daemon:  # such a one, as our workers are, may start no others
+    if (
+        workers > 1 and not multiprocessing.current_process().daemon
+    ):  # such a one, as our workers are, may start no others
         try:
             return _results(_run_in_processes(work, shared, jobs, workers, report))
         except _CannotTravel as reason:
-            warnings.warn(f"all work is done in this process, one job after another: {reason}", QuadrateWarning, stacklevel=2)
+            warnings.warn(
+                f"all work is done in this process, one job after another: {reason}",
+                QuadrateWarning,
+                stacklevel=2,
+            )
     return _results(_run_here(work, shared, jobs, report))
 
 
@@ -72,7 +86,11 @@ _Outcome = tuple[bool, Any]
 def _results(outcomes: Sequence[_Outcome]) -> list[Any]:
     failures = [error for done, error in outcomes if not done]
     if failures:
-        more = f" ({len(failures)} of {len(outcomes)} failed; the others are done)" if len(outcomes) > 1 else ""
+        more = (
+            f" ({len(failures)} of {len(outcomes)} failed; the others are done)"
+            if len(outcomes) > 1
+            else ""
+        )
         raise QuadrateError(f"{failures[0]}{more}")
     return [result for _, result in outcomes]
 
@@ -91,7 +109,11 @@ def _outcome(work: Work, shared: Any, job: Any, report: Report) -> _Outcome:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch's operators: sums split over threads round otherwise, and two processes with two threads each stall each other."""
+    """One thread for torch's operators.
+
+    Sums split over threads round otherwise, and two processes with two threads each stall each
+    other.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,7 +122,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-# This side ------------------------------------------------------------------------------------------------------------------------------------
+# This side ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,9 @@ class _Worker:
             return "ended", self.process.exitcode
 
 
-def _run_in_processes(work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report) -> list[_Outcome]:
+def _run_in_processes(
+    work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report
+) -> list[_Outcome]:
     """The outcomes of the jobs; each process takes the next job when it is done with one.
 
     Raises:
@@ -132,13 +156,22 @@ def _run_in_processes(work: Work, shared: Any, jobs: Sequence[Any], workers: int
         QuadrateError: If a process was killed.
     """
     try:
-        common = pickle.dumps((work, shared))  # by value: shared memory, torch's own way, is 64 MB in many containers
+        common = pickle.dumps(
+            (work, shared)
+        )  # by value: shared memory, torch's own way, is 64 MB in many containers
         messages = [pickle.dumps(job) for job in jobs]
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise _CannotTravel(f"{error}; define it at the top level of a module to have it done in several") from None
-    with_main = any(b"__main__" in message for message in (common, *messages))  # as the module of something that pickle refers to by name
+        raise _CannotTravel(
+            f"{error}; define it at the top level of a module to have it done in several"
+        ) from None
+    with_main = any(
+        b"__main__" in message for message in (common, *messages)
+    )  # as the module of something that pickle refers to by name
     if with_main and not is_safe_to_import():
-        raise _CannotTravel("it needs what is defined in this script; to have it done in several, do the work below `if __name__ == '__main__':`")
+        raise _CannotTravel(
+            "it needs what is defined in this script; to have it done in several, do the work below"
+            " `if __name__ == '__main__':`"
+        )
     outcomes: list[_Outcome] = [(False, None)] * len(jobs)
     waiting, busy = list(enumerate(messages)), dict[Connection, tuple[_Worker, int]]()
     with _started(workers, with_main) as started:
@@ -151,7 +184,11 @@ def _run_in_processes(work: Work, shared: Any, jobs: Sequence[Any], workers: int
                 worker, number = busy[pipe]  # type: ignore[index]
                 kind, content = worker.receive()
                 if kind in ("report", "doubt"):
-                    report(content) if kind == "report" else warnings.warn(content, QuadrateWarning, stacklevel=1)
+                    (
+                        report(content)
+                        if kind == "report"
+                        else warnings.warn(content, QuadrateWarning, stacklevel=1)
+                    )
                     continue
                 if kind == "outcome":
                     outcomes[number] = content
@@ -170,11 +207,20 @@ def _failure(kind: str, content: Any, started: bool) -> Exception:
     if kind == "raised":
         return content
     if kind == "unreadable":
-        return _CannotTravel(f"other processes cannot read what they are sent ({content}); define it in a module that can be imported")
+        return _CannotTravel(
+            f"other processes cannot read what they are sent ({content}); define it in a module"
+            " that can be imported"
+        )
     if not started and content is not None and content > 0:
         return _CannotTravel("other processes do not start; their own messages stand above")
-    ended = "was killed (out of memory?)" if content is None or content < 0 else f"ended with exit code {content}"
-    return QuadrateError(f"a worker process {ended}; the same command resumes from the last checkpoints")
+    ended = (
+        "was killed (out of memory?)"
+        if content is None or content < 0
+        else f"ended with exit code {content}"
+    )
+    return QuadrateError(
+        f"a worker process {ended}; the same command resumes from the last checkpoints"
+    )
 
 
 @contextmanager
@@ -186,7 +232,9 @@ def _started(count: int, with_main: bool) -> Iterator[list[_Worker]]:
         with _uninterrupted(), started_without_main(not with_main):
             for _ in range(count):
                 pipe, theirs = context.Pipe()
-                process = context.Process(target=_serve, args=(theirs, loaded_plugins()), daemon=True)
+                process = context.Process(
+                    target=_serve, args=(theirs, loaded_plugins()), daemon=True
+                )
                 workers.append(_Worker(process, pipe))
                 process.start()
                 theirs.close()  # the process has its own, and the pipe breaks when that is gone
@@ -208,20 +256,35 @@ def _started(count: int, with_main: bool) -> Iterator[list[_Worker]]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Holds signals to end back while processes are started, here until they are: a half-started one would end in a traceback.
+    """Holds signals to end back while processes are started, here until they are.
 
-    From the processes it holds Ctrl-C and the end of the terminal back for good: these reach all at once, and the parent ends its own.
+    A half-started one would end in a traceback.
+
+    From the processes it holds Ctrl-C and the end of the terminal back for good: these reach all at
+    once, and the parent ends its own.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # Python starts it with the first process, and lets Ctrl-C through again when it has
+    # Python starts it with the first process, and lets Ctrl-C through again when it has
+    resource_tracker.ensure_running()
     held: list[int] = []
     handlers = {}
-    if threading.current_thread() is threading.main_thread():  # others may take a signal, but its handler runs in this one
-        ours = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))]
-        handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in ours}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})  # new processes inherit it
+    if (
+        threading.current_thread() is threading.main_thread()
+    ):  # others may take a signal, but its handler runs in this one
+        ours = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if callable(signal.getsignal(number))
+        ]
+        handlers = {
+            number: signal.signal(number, lambda number, frame: held.append(number))
+            for number in ours
+        }
+    mask = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP}
+    )  # new processes inherit it
     try:
         yield
     finally:
@@ -232,12 +295,18 @@ def _uninterrupted() -> Iterator[None]:
         signal.raise_signal(held[0])
 
 
-# The other side -------------------------------------------------------------------------------------------------------------------------------
+# The other side -----------------------------------------------------------------------------------
 
 
 def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
-    """The life of a worker: loads the plug-ins that its parent has, reads what all jobs share, then does one job after another."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes at once, and the parent ends its own
+    """The life of a worker.
+
+    Loads the plug-ins that its parent has, reads what all jobs share, then does one job after
+    another.
+    """
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches all processes at once, and the parent ends its own
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
@@ -246,7 +315,11 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         """Hands Quadrate's own doubts to the parent, where whoever called sees them, and shows all others here."""
-        tell("doubt", str(message)) if issubclass(category, QuadrateWarning) else others(message, category, *place)
+        (
+            tell("doubt", str(message))
+            if issubclass(category, QuadrateWarning)
+            else others(message, category, *place)
+        )
 
     others: Any = warnings.showwarning
     setattr(warnings, "showwarning", show)  # noqa: B010 (its declared type is more than it is called with)

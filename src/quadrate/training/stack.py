@@ -13,8 +13,9 @@ from torch.func import functional_call, stack_module_state, vmap
 class Stack:
     """K modules of one architecture as one: input (K, B, …), output (K, B, …), parameters (K, …).
 
-    A stack of one runs its module as it is, so a single model pays nothing for the axis. All that reduces over a batch must keep the axis apart,
-    so that the models stay independent: the gradient of the sum of K losses is then the K gradients side by side.
+    A stack of one runs its module as it is, so a single model pays nothing for the axis. All that
+    reduces over a batch must keep the axis apart, so that the models stay independent: the gradient
+    of the sum of K losses is then the K gradients side by side.
 
     Args:
         modules: K modules with equal structure and equal parameter shapes.
@@ -31,7 +32,9 @@ class Stack:
             self._params = {name: p.detach().clone().requires_grad_() for name, p in params.items()}
             self._buffers = {name: b.detach().clone() for name, b in buffers.items()}
             for module in self._module.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # under vmap it takes no bfloat16 beside its float32 statistics
+                if isinstance(
+                    module, nn.modules.batchnorm._BatchNorm
+                ):  # under vmap it takes no bfloat16 beside its float32 statistics
                     module.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -61,7 +64,9 @@ class Stack:
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, each (K, …); views, not copies."""
         if self.count == 1:
-            return {name: t.detach().unsqueeze(0) for name, t in (self._params | self._buffers).items()}
+            return {
+                name: t.detach().unsqueeze(0) for name, t in (self._params | self._buffers).items()
+            }
         return {name: t.detach() for name, t in (self._params | self._buffers).items()}
 
     @torch.no_grad()

@@ -1,4 +1,7 @@
-"""Training a stage: which points run together and where, with checkpoints, metrics and resumption."""
+"""Training a stage.
+
+Which points run together and where, with checkpoints, metrics and resumption.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,13 @@ from quadrate.networks.family import Family
 from quadrate.objectives import Term
 from quadrate.sources.source import Source
 from quadrate.training.batch_size import check_batch
-from quadrate.training.checkpoints import check_counter, check_metrics, damaged, read_checkpoint, write_checkpoint
+from quadrate.training.checkpoints import (
+    check_counter,
+    check_metrics,
+    damaged,
+    read_checkpoint,
+    write_checkpoint,
+)
 from quadrate.training.processes import Report, available_cores, run_jobs
 from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 
@@ -57,48 +66,93 @@ class Assignment:
         return self.folder / self.stage.name / point.key
 
 
-def train_stage(assignment: Assignment, execution: Execution = "auto", workers: int | None = None, report: Report = lambda message: None) -> None:
-    """Trains all points of a stage that are not trained yet, and goes on where an interrupted run stopped.
+def train_stage(
+    assignment: Assignment,
+    execution: Execution = "auto",
+    workers: int | None = None,
+    report: Report = lambda message: None,
+) -> None:
+    """Trains all points of a stage that are not trained yet, and goes on where an interrupted run
+    stopped.
 
     Args:
         assignment: The stage and what its points share.
-        execution: "stacked" runs points of one shape as one batched program, "spread" one point a process of one thread, "single" one after another
-            in this process; "auto" stacks on a GPU and spreads on a CPU. Spread and single give the same bits.
+        execution: "stacked" runs points of one shape as one batched program, "spread" one point a
+            process of one thread, "single" one after another in this process; "auto" stacks on a
+            GPU and spreads on a CPU. Spread and single give the same bits.
         workers: How many processes at most; by default one a core.
         report: Takes progress: stage, point, epoch, epochs, losses and validation scores.
 
     Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
 
     Raises:
-        QuadrateError: If a point diverged, its base is not trained, or files cannot be written; the other points are trained first.
+        QuadrateError: If a point diverged, its base is not trained, or files cannot be written; the
+            other points are trained first.
     """
     if execution == "auto":
         execution = "stacked" if assignment.source.train.images.is_cuda else "spread"
-    pending = [point for point in assignment.stage.points if not exists(assignment.place(point) / "model.safetensors")]
+    pending = [
+        point
+        for point in assignment.stage.points
+        if not exists(assignment.place(point) / "model.safetensors")
+    ]
     if pending:
-        check_batch(f"stage {assignment.stage.name!r}", assignment.stage.training.batch, len(assignment.source.train))
+        check_batch(
+            f"stage {assignment.stage.name!r}",
+            assignment.stage.training.batch,
+            len(assignment.source.train),
+        )
     if execution == "stacked":
         groups: dict[Any, list[OperatingPoint]] = {}
         for point in pending:
-            groups.setdefault((point.levels, point.lambda_p > 0, _epoch_reached(assignment, point)), []).append(point)
+            groups.setdefault(
+                (point.levels, point.lambda_p > 0, _epoch_reached(assignment, point)), []
+            ).append(point)
         jobs = list(groups.values())
     else:
         jobs = [[point] for point in pending]
     in_processes = execution == "spread" and not assignment.source.train.images.is_cuda
-    run_jobs(_train_group, assignment, jobs, (workers or available_cores()) if in_processes else 1, report)
+    run_jobs(
+        _train_group,
+        assignment,
+        jobs,
+        (workers or available_cores()) if in_processes else 1,
+        report,
+    )
 
 
 def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], report: Report) -> None:
     """Trains points side by side, each with files of its own."""
     stage = assignment.stage
     source = replace(assignment.source, noise_std=stage.noise_std)
-    task = Task(source, assignment.family, assignment.classifier, stage.training, stage.mode != "universal", assignment.terms)
+    task = Task(
+        source,
+        assignment.family,
+        assignment.classifier,
+        stage.training,
+        stage.mode != "universal",
+        assignment.terms,
+    )
     bases = [_load_base(assignment, point) for point in points] if stage.base else []
-    trainer = Trainer(task, points, [_freeze(base, source, point.seed) for base, point in zip(bases, points, strict=True)] if bases else [])
+    trainer = Trainer(
+        task,
+        points,
+        (
+            [_freeze(base, source, point.seed) for base, point in zip(bases, points, strict=True)]
+            if bases
+            else []
+        ),
+    )
     places = [assignment.place(point) for point in points]
-    trainings = [_training(assignment, point, bases[k] if bases else None) for k, point in enumerate(points)]
+    trainings = [
+        _training(assignment, point, bases[k] if bases else None) for k, point in enumerate(points)
+    ]
     histories: list[list[dict[str, Any]]] = [[] for _ in points]
-    found = [resumable for place, training in zip(places, trainings, strict=True) if (resumable := _resumable(trainer, place, training))]
+    found = [
+        resumable
+        for place, training in zip(places, trainings, strict=True)
+        if (resumable := _resumable(trainer, place, training))
+    ]
     if len(found) == len(points):
         trainer.load([state for state, _ in found])
         histories = [rows for _, rows in found]
@@ -108,20 +162,44 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
             rows = trainer.train_epoch()
         except Diverged as error:
             if others := [point for point in points if point != error.point]:
-                _train_group(assignment, others, report)  # a stack goes on without the point that failed, from the checkpoints
+                _train_group(
+                    assignment, others, report
+                )  # a stack goes on without the point that failed, from the checkpoints
             raise
         for k, (point, row) in enumerate(zip(points, rows, strict=True)):
-            histories[k].append({"epoch": trainer.epoch, **row, "cpu_seconds": round(trainer.seconds[k], 3)})
-            report({"stage": stage.name, "point": point.key, "epochs": stage.training.epochs, **histories[k][-1]})
-        if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS and trainer.epoch < stage.training.epochs:
+            histories[k].append(
+                {"epoch": trainer.epoch, **row, "cpu_seconds": round(trainer.seconds[k], 3)}
+            )
+            report(
+                {
+                    "stage": stage.name,
+                    "point": point.key,
+                    "epochs": stage.training.epochs,
+                    **histories[k][-1],
+                }
+            )
+        if (
+            time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
+            and trainer.epoch < stage.training.epochs
+        ):
             for k, place in enumerate(places):
                 write_rows(place / "metrics.jsonl", histories[k])
-                write_checkpoint(place / "checkpoint.safetensors", trainer.state(k), trainings[k], histories[k])
+                write_checkpoint(
+                    place / "checkpoint.safetensors", trainer.state(k), trainings[k], histories[k]
+                )
             saved = time.monotonic()
     for k, (point, place) in enumerate(zip(points, places, strict=True)):
         write_rows(place / "metrics.jsonl", histories[k])
-        details = {**assignment.details, "stage": stage.name, "noise_std": stage.noise_std, "wall_seconds": round(trainer.wall_seconds[k], 2)}
-        details |= {"precision": precision(stage.training, source.train.images.device), "cpu_seconds": round(trainer.seconds[k], 2)}
+        details = {
+            **assignment.details,
+            "stage": stage.name,
+            "noise_std": stage.noise_std,
+            "wall_seconds": round(trainer.wall_seconds[k], 2),
+        }
+        details |= {
+            "precision": precision(stage.training, source.train.images.device),
+            "cpu_seconds": round(trainer.seconds[k], 2),
+        }
         details["stacked_with"] = len(points) - 1
         codec = _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details)
         codec.save(place / "model.safetensors")
@@ -133,17 +211,29 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
 def _check_alive(codec: Codec, point: OperatingPoint, source: Source, stage: str) -> None:
     """Warns if the encoder that was trained for a point has collapsed."""
     images = source.validation.images[:_IMAGES_FOR_ENTROPY]
-    latents = codec.source_latents(source, images.to(codec.device), draws.generator(point.seed, point.key, "entropy check"))
+    latents = codec.source_latents(
+        source, images.to(codec.device), draws.generator(point.seed, point.key, "entropy check")
+    )
     own = latents[:, -len(point.levels) :]
     if len(own) > 1:
-        warn_if_collapsed(f"{point.key} of stage {stage!r}", cheap_entropy_bits(own, point.levels), point.rate_bound_bits)
+        warn_if_collapsed(
+            f"{point.key} of stage {stage!r}",
+            cheap_entropy_bits(own, point.levels),
+            point.rate_bound_bits,
+        )
 
 
 def _codec(
-    assignment: Assignment, point: OperatingPoint, networks: dict[str, dict[str, Tensor]], base: Codec | None, details: dict[str, Any]
+    assignment: Assignment,
+    point: OperatingPoint,
+    networks: dict[str, dict[str, Tensor]],
+    base: Codec | None,
+    details: dict[str, Any],
 ) -> Codec:
     """The trained networks of one point, with the frozen ones they build on."""
-    states = {role: state for role, state in networks.items() if role == "critic"} | {f"decoder.{point.purpose}": networks["decoder"]}
+    states = {role: state for role, state in networks.items() if role == "critic"} | {
+        f"decoder.{point.purpose}": networks["decoder"]
+    }
     levels: list[tuple[int, ...]] = []
     if base:
         levels += base.stages
@@ -151,7 +241,9 @@ def _codec(
     if "encoder" in networks:
         states[f"encoder.{len(levels)}"] = networks["encoder"]
         levels.append(point.levels)
-    return Codec(assignment.family, assignment.source.shape, levels, {point.purpose: point}, states, details)
+    return Codec(
+        assignment.family, assignment.source.shape, levels, {point.purpose: point}, states, details
+    )
 
 
 def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:
@@ -160,38 +252,64 @@ def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:
     assert base is not None
     path = assignment.folder / assignment.stage.base_stage / base.key / "model.safetensors"
     if not exists(path):
-        raise QuadrateError(f"stage {assignment.stage.name!r} builds on {base.key} of stage {assignment.stage.base_stage!r}, which is not trained")
+        raise QuadrateError(
+            f"stage {assignment.stage.name!r} builds on {base.key} of stage"
+            f" {assignment.stage.base_stage!r}, which is not trained"
+        )
     return Codec.load(path, assignment.family, assignment.source.train.images.device)
 
 
 def _freeze(base: Codec, source: Source, seed: int) -> Frozen:
-    """The latents of a frozen encoder over the training and validation images: with a frozen encoder they never change."""
+    """The latents of a frozen encoder over the training and validation images.
+
+    With a frozen encoder they never change.
+    """
     device = source.train.images.device
     latents: list[Tensor] = []
     for split in (source.train, source.validation):
-        generator = draws.generator(seed, base.point.key, "frozen noise", len(latents), device=device)
+        generator = draws.generator(
+            seed, base.point.key, "frozen noise", len(latents), device=device
+        )
         latents.append(base.source_latents(source, split.images, generator))
-    critic = {name: tensor.cpu() for name, tensor in base.critic.state_dict().items()} if base.critic else None
+    critic = (
+        {name: tensor.cpu() for name, tensor in base.critic.state_dict().items()}
+        if base.critic
+        else None
+    )
     return Frozen(base.levels, latents[0], latents[1], critic)
 
 
 def _training(assignment: Assignment, point: OperatingPoint, base: Codec | None) -> str:
     """What a checkpoint of a point belongs to: all that decides where its training ends."""
     stage = assignment.stage
-    texts = [to_json(stage.training), to_json(point), stage.mode, str(stage.noise_std), assignment.source.fingerprint, assignment.family.name]
+    texts = [
+        to_json(stage.training),
+        to_json(point),
+        stage.mode,
+        str(stage.noise_std),
+        assignment.source.fingerprint,
+        assignment.family.name,
+    ]
     texts += [f"{term.name} {term.weight} {term.ramp}" for term in assignment.terms]
     sha = hashlib.sha256("\x1f".join(texts).encode())
-    for network in (assignment.classifier, *(base.encoders if base else ()), base.critic if base else None):
+    for network in (
+        assignment.classifier,
+        *(base.encoders if base else ()),
+        base.critic if base else None,
+    ):
         for name, tensor in sorted(network.state_dict().items()) if network else ():
             sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()
 
 
-def _resumable(trainer: Trainer, place: Path, training: str) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+def _resumable(
+    trainer: Trainer, place: Path, training: str
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
     """A point's state and metrics, where it was interrupted.
 
     Raises:
-        QuadrateError: If its checkpoint is damaged or of another training, or the metrics beside it are.
+        QuadrateError: If its checkpoint is damaged or of another training, or the metrics beside it
+            are.
     """
     path = place / "checkpoint.safetensors"
     found = read_checkpoint(path, training)
@@ -200,7 +318,9 @@ def _resumable(trainer: Trainer, place: Path, training: str) -> tuple[dict[str, 
     state, digest = found
     try:
         trainer.check(state)
-        rows = read_rows(place / "metrics.jsonl")[: int(state["epoch"])]  # those of an epoch whose checkpoint was not written are done again
+        rows = read_rows(place / "metrics.jsonl")[
+            : int(state["epoch"])
+        ]  # those of an epoch whose checkpoint was not written are done again
         check_metrics(rows, digest)
     except QuadrateError as error:
         raise damaged(path, error) from None
@@ -212,6 +332,10 @@ def _epoch_reached(assignment: Assignment, point: OperatingPoint) -> int:
     path = assignment.place(point) / "checkpoint.safetensors"
     found = read_checkpoint(path)
     try:
-        return check_counter("epoch", found[0]["epoch"], 1, assignment.stage.training.epochs) if found else 0
+        return (
+            check_counter("epoch", found[0]["epoch"], 1, assignment.stage.training.epochs)
+            if found
+            else 0
+        )
     except (KeyError, QuadrateError) as error:
         raise damaged(path, error) from None

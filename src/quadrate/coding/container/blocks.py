@@ -55,15 +55,28 @@ def chunk_header_size(layers: int) -> int:
 def check_sizes(header: Header, samples: int, parts: Sequence[Part], where: str) -> None:
     """Raises a QuadrateError if a chunk is larger than the format allows."""
     if samples * header.columns > MAX_CHUNK_SYMBOLS:
-        raise QuadrateError(f"{where}: {samples} samples of {header.columns} columns; allowed: {MAX_CHUNK_SYMBOLS} symbols a chunk")
+        raise QuadrateError(
+            f"{where}: {samples} samples of {header.columns} columns; allowed: {MAX_CHUNK_SYMBOLS}"
+            " symbols a chunk"
+        )
     if sum(size for size, _ in parts[:-1]) > MAX_CHUNK_BYTES:
-        raise QuadrateError(f"{where}: the payloads have {sum(size for size, _ in parts[:-1])} bytes; allowed: {MAX_CHUNK_BYTES} a chunk")
+        raise QuadrateError(
+            f"{where}: the payloads have {sum(size for size, _ in parts[:-1])} bytes; allowed:"
+            f" {MAX_CHUNK_BYTES} a chunk"
+        )
 
 
-def pack_chunk_body(number: int, first: int, samples: int, payloads: Sequence[bytes], where: str) -> bytes:
-    """A chunk header without marker, file id and checksum; `payloads` are those of the layers, then the side data."""
+def pack_chunk_body(
+    number: int, first: int, samples: int, payloads: Sequence[bytes], where: str
+) -> bytes:
+    """A chunk header without marker, file id and checksum.
+
+    `payloads` are those of the layers, then the side data.
+    """
     start = CHUNK.pack(CHUNK_MARKER, bytes(8), number, first, samples, where=where)[_BEFORE_BODY:]
-    return start + b"".join(PART.pack(len(payload), zlib.crc32(payload), where=where) for payload in payloads)
+    return start + b"".join(
+        PART.pack(len(payload), zlib.crc32(payload), where=where) for payload in payloads
+    )
 
 
 def pack_chunk_header(file_id: bytes, body: bytes) -> bytes:
@@ -73,18 +86,27 @@ def pack_chunk_header(file_id: bytes, body: bytes) -> bytes:
 
 
 def unpack_chunk_header(data: bytes, header: Header, where: str) -> ChunkHeader:
-    """A chunk header from its bytes; its number, file id and place in the file are the caller's to check.
+    """A chunk header from its bytes.
+
+    Its number, file id and place in the file are the caller's to check.
 
     Raises:
         QuadrateError: If it is damaged, or a value is beyond the format's limits.
     """
     if data[:4] != CHUNK_MARKER:
-        raise QuadrateError(f"{where}: no chunk is here, but {data[:4].hex(' ')}: the file is damaged")
+        raise QuadrateError(
+            f"{where}: no chunk is here, but {data[:4].hex(' ')}: the file is damaged"
+        )
     checksum = data[-CHECKSUM.size :]
     if checksum != blake2b(CHECKSUM.size, data[: -CHECKSUM.size]):
-        raise QuadrateError(f"{where}: the checksum of the chunk's header differs: the file is damaged")
+        raise QuadrateError(
+            f"{where}: the checksum of the chunk's header differs: the file is damaged"
+        )
     _, file_id, number, first, samples = CHUNK.unpack(data, where=where)
-    parts = tuple(PART.unpack(data, CHUNK.size + i * PART.size, where=where) for i in range(len(header.layers) + 1))
+    parts = tuple(
+        PART.unpack(data, CHUNK.size + i * PART.size, where=where)
+        for i in range(len(header.layers) + 1)
+    )
     check_sizes(header, samples, parts, where)
     return ChunkHeader(file_id, number, first, samples, parts, checksum)
 
@@ -92,9 +114,14 @@ def unpack_chunk_header(data: bytes, header: Header, where: str) -> ChunkHeader:
 def check_place(chunk: ChunkHeader, file_id: bytes, number: int, first: int, where: str) -> None:
     """Raises a QuadrateError if a chunk is another than the one that must be here."""
     if chunk.file_id != file_id:
-        raise QuadrateError(f"{where}: it comes from another file ({chunk.file_id.hex()}; this is {file_id.hex()})")
+        raise QuadrateError(
+            f"{where}: it comes from another file ({chunk.file_id.hex()}; this is {file_id.hex()})"
+        )
     if (chunk.number, chunk.first) != (number, first):
-        raise QuadrateError(f"{where}: it is chunk {chunk.number} with samples from {chunk.first}, not from {first}: chunks were swapped or lost")
+        raise QuadrateError(
+            f"{where}: it is chunk {chunk.number} with samples from {chunk.first}, not from"
+            f" {first}: chunks were swapped or lost"
+        )
 
 
 def make_file_id(packed: bytes, *chunk: bytes) -> bytes:
@@ -104,9 +131,16 @@ def make_file_id(packed: bytes, *chunk: bytes) -> bytes:
 
 def pack_trailer(packed: bytes, file_id: bytes, samples: int, entries: bytes) -> bytes:
     """A whole trailer with its footer; `packed` is the header, `entries` the index."""
-    data = TRAILER.pack(TRAILER_MARKER, file_id, len(entries) // ENTRY.size, samples, where="trailer") + entries
+    data = (
+        TRAILER.pack(TRAILER_MARKER, file_id, len(entries) // ENTRY.size, samples, where="trailer")
+        + entries
+    )
     digest = blake2b(DIGEST.size, packed, data[4:])
-    return data + digest + FOOTER.pack(len(data) + DIGEST.size + FOOTER.size, END_MAGIC, where="trailer")
+    return (
+        data
+        + digest
+        + FOOTER.pack(len(data) + DIGEST.size + FOOTER.size, END_MAGIC, where="trailer")
+    )
 
 
 @dataclass(frozen=True)
@@ -143,7 +177,10 @@ def read_header(file: InputFile) -> tuple[Header, bytes]:
     """
     length = Header.length(file.read(0, min(PREAMBLE.size, file.size)), file.name)
     if length > file.size:
-        raise QuadrateError(f"{file.name} ends within its header, after {file.size} bytes: it was not finished, or is cut short")
+        raise QuadrateError(
+            f"{file.name} ends within its header, after {file.size} bytes: it was not finished, or"
+            " is cut short"
+        )
     packed = file.read(0, length)
     return Header.unpack(packed, file.name), packed
 
@@ -156,7 +193,8 @@ class Walk:
         chunks: How many whole chunks there are, counting those after the last trailer.
 
     Raises:
-        QuadrateError: If what comes after the last whole trailer is anything but the beginning of an append.
+        QuadrateError: If what comes after the last whole trailer is anything but the beginning of
+            an append.
     """
 
     def __init__(self, file: InputFile, header: Header, packed: bytes, stop: int) -> None:
@@ -171,7 +209,10 @@ class Walk:
             except QuadrateError as error:
                 if self.whole is None:
                     raise
-                kept = f"the first {self.whole.samples} samples, up to byte {self.whole.end}, are whole: cut the file there to keep them"
+                kept = (
+                    f"the first {self.whole.samples} samples, up to byte {self.whole.end}, are"
+                    " whole: cut the file there to keep them"
+                )
                 raise QuadrateError(f"{error}; {kept}") from None
             if ended:
                 break
@@ -197,12 +238,20 @@ class Walk:
         found = self._peek(len(expected))
         if not expected.startswith(found):
             raise QuadrateError(
-                f"{self._file.name}: the trailer at byte {self._position} does not fit the {self.chunks} chunks before it: the file is damaged"
+                f"{self._file.name}: the trailer at byte {self._position} does not fit the"
+                f" {self.chunks} chunks before it: the file is damaged"
             )
         if found != expected:
             return False
         self._position += len(expected)
-        self.whole = Contents(self._header, self._packed, self._file_id, self._samples, bytes(self._entries), self._position)
+        self.whole = Contents(
+            self._header,
+            self._packed,
+            self._file_id,
+            self._samples,
+            bytes(self._entries),
+            self._position,
+        )
         return True
 
     def _pass_chunk(self) -> bool:
@@ -212,10 +261,13 @@ class Walk:
         if not self._entries:
             self._file_id = data[4:12]
         if len(data) < size:
-            start = CHUNK.pack(CHUNK_MARKER, self._file_id.ljust(8), self.chunks, self._samples, 1, where=where)[:-4]
+            start = CHUNK.pack(
+                CHUNK_MARKER, self._file_id.ljust(8), self.chunks, self._samples, 1, where=where
+            )[:-4]
             if not data.startswith(start[: len(data)]):
                 raise QuadrateError(
-                    f"{where}: {data[: len(start)].hex(' ')} is not the beginning of the chunk that must be here: the file is damaged"
+                    f"{where}: {data[: len(start)].hex(' ')} is not the beginning of the chunk that"
+                    " must be here: the file is damaged"
                 )
             return False
         chunk = unpack_chunk_header(data, self._header, where)

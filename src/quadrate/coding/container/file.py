@@ -17,7 +17,10 @@ from quadrate.errors import QuadrateError
 
 
 class InputFile:
-    """A regular file or bytes, read at any place, by any number of threads; counts the bytes read."""
+    """A regular file or bytes, read at any place, by any number of threads.
+
+    Counts the bytes read.
+    """
 
     def __init__(self, source: FileSource) -> None:
         self.bytes_read = 0
@@ -45,7 +48,10 @@ class InputFile:
             while count:
                 piece = self._read_some(offset, count)
                 if not piece:
-                    raise QuadrateError(f"{self.name} became shorter while it was read: {count} bytes are missing at byte {offset}")
+                    raise QuadrateError(
+                        f"{self.name} became shorter while it was read: {count} bytes are missing"
+                        f" at byte {offset}"
+                    )
                 pieces.append(piece)
                 offset, count = offset + len(piece), count - len(piece)
         except OSError as error:
@@ -55,14 +61,22 @@ class InputFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_some(self, offset: int, count: int) -> bytes:
-        if hasattr(os, "pread"):  # threads, and processes forked from one another, such as a DataLoader's, share the file's position
+        if hasattr(
+            os,
+            "pread",
+            # threads, and processes forked from one another, such as a DataLoader's, share the
+            # file's position
+        ):
             return os.pread(self._file.fileno(), count, offset)
         with self._seeking:
             self._file.seek(offset)
             return bytes(self._file.read(count))
 
     def changed_size(self) -> bool:
-        """Whether the file has grown or shrunk since it was opened; if so, `size` is its new size."""
+        """Whether the file has grown or shrunk since it was opened.
+
+        If so, `size` is its new size.
+        """
         if self._file is None:
             return False
         before, self.size = self.size, os.fstat(self._file.fileno()).st_size
@@ -76,18 +90,28 @@ class InputFile:
     def __enter__(self) -> InputFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
 
 def check_regular(path: Path, verb: str) -> None:
-    """Raises a QuadrateError unless a path leads to a regular file: a pipe would keep us waiting, and a device must not be replaced."""
+    """Raises a QuadrateError unless a path leads to a regular file.
+
+    A pipe would keep us waiting, and a device must not be replaced.
+    """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         raise QuadrateError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:
-        raise QuadrateError(f"cannot {verb} {shown(path)}: {getattr(error, 'strerror', None) or error}") from None
+        raise QuadrateError(
+            f"cannot {verb} {shown(path)}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not stat.S_ISREG(mode):
         raise QuadrateError(f"cannot {verb} {path}: it is not a regular file")
 
@@ -99,7 +123,8 @@ class OutputFile:
         file: The file, at its `position`.
         name: What to call it in errors.
         position: How many bytes stand before the first that is written.
-        cut: Whether what stands behind them goes with the first write: not before, since there may be none.
+        cut: Whether what stands behind them goes with the first write: not before, since there may
+            be none.
 
     Attributes:
         position: How many bytes stand in the file.
@@ -138,7 +163,10 @@ class OutputFile:
     @contextmanager
     def _guarded(self) -> Iterator[None]:
         if self.failed:
-            raise QuadrateError(f"cannot write {self.name}: an earlier write failed, so the file would have a hole; begin again")
+            raise QuadrateError(
+                f"cannot write {self.name}: an earlier write failed, so the file would have a hole;"
+                " begin again"
+            )
         try:
             yield
         except BaseException as error:  # an interrupt leaves half a block, too
@@ -150,7 +178,9 @@ class OutputFile:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[OutputFile]:
-    """A file that stands under a temporary name beside `path`, and takes its name at the end; on any failure the old file stands.
+    """A file that stands under a temporary name beside `path`, and takes its name at the end.
+
+    On any failure the old file stands.
 
     A symbolic link is followed: it stays, and the file that it leads to is written.
 
@@ -179,7 +209,10 @@ def new_file(path: Path) -> Iterator[OutputFile]:
 
 @contextmanager
 def _replaceable(path: Path) -> Iterator[None]:
-    """Keeps others from appending to a file while a new one takes its place; if there is none, or it cannot be opened, there is nothing to do."""
+    """Keeps others from appending to a file while a new one takes its place.
+
+    If there is none, or it cannot be opened, there is nothing to do.
+    """
     with ExitStack() as stack:
         if os.name != "nt":  # where open files cannot be replaced anyhow
             with suppress(FileNotFoundError, PermissionError):
@@ -211,7 +244,8 @@ def file_to_grow(path: Path) -> Iterator[BinaryIO]:
     """A file to be appended to, open and locked.
 
     Raises:
-        QuadrateError: If there is no such file, it cannot be written, or another program is writing to it.
+        QuadrateError: If there is no such file, it cannot be written, or another program is writing
+            to it.
     """
     check_regular(path, "write")
     with ExitStack() as stack:
@@ -230,4 +264,6 @@ def _errors_of(path: Path) -> Iterator[None]:
 
 def _cannot_write(name: str, error: OSError | ValueError) -> QuadrateError:
     reason = getattr(error, "strerror", None) or error
-    return QuadrateError(f"cannot write {shown(name)}: {reason}; make room, or choose another place")
+    return QuadrateError(
+        f"cannot write {shown(name)}: {reason}; make room, or choose another place"
+    )

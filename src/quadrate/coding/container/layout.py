@@ -1,4 +1,7 @@
-"""The fields of a .quad file, each declared once with name, width and allowed values; docs/format.md says what they mean."""
+"""The fields of a .quad file, each declared once with name, width and allowed values.
+
+Docs/format.md says what they mean.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ MAX_NAME_BYTES = 2**12
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its name, its `struct` code, and the values it may have: a constant, or integers from `low` to `high`."""
+    """A field: its name, its `struct` code, and the values it may have.
+
+    A constant, or integers from `low` to `high`.
+    """
 
     name: str
     code: str
@@ -51,21 +57,36 @@ class Field:
             return self.constant.hex(" ")
         if self.high is None:
             return "any"
-        return _number(self.low) if self.low == self.high else f"{_number(self.low)} to {_number(self.high)}"
+        return (
+            _number(self.low)
+            if self.low == self.high
+            else f"{_number(self.low)} to {_number(self.high)}"
+        )
 
     def check(self, value: Any, where: str) -> Any:
         """The value, if it is allowed; integers of any type become int."""
         if self.code.endswith("s"):
-            if isinstance(value, bytes) and len(value) == self.width and self.constant in (None, value):
+            if (
+                isinstance(value, bytes)
+                and len(value) == self.width
+                and self.constant in (None, value)
+            ):
                 return value
-            raise QuadrateError(f"{where}: {self.name} is {value!r}; it must be {self.width} bytes: {self.allowed}")
+            raise QuadrateError(
+                f"{where}: {self.name} is {value!r}; it must be {self.width} bytes: {self.allowed}"
+            )
         try:
             number = index(value)
         except TypeError:
-            raise QuadrateError(f"{where}: {self.name} is {value!r}; it must be an integer") from None
+            raise QuadrateError(
+                f"{where}: {self.name} is {value!r}; it must be an integer"
+            ) from None
         high = 256**self.width - 1 if self.high is None else self.high
         if not self.low <= number <= high:
-            raise QuadrateError(f"{where}: {self.name} is {number}; allowed: {self.allowed if self.high is not None else f'0 to {_number(high)}'}")
+            raise QuadrateError(
+                f"{where}: {self.name} is {number}; allowed:"
+                f" {self.allowed if self.high is not None else f'0 to {_number(high)}'}"
+            )
         return number
 
 
@@ -92,7 +113,9 @@ class Record:
         Raises:
             QuadrateError: If a value is not allowed.
         """
-        return self._struct.pack(*(field.check(value, where) for field, value in zip(self.fields, values, strict=True)))
+        return self._struct.pack(
+            *(field.check(value, where) for field, value in zip(self.fields, values, strict=True))
+        )
 
     def unpack(self, data: bytes, offset: int = 0, *, where: str) -> tuple[Any, ...]:
         """The fields at an offset, where `size` bytes must be.
@@ -100,14 +123,21 @@ class Record:
         Raises:
             QuadrateError: If a value is not allowed.
         """
-        return tuple(field.check(value, where) for field, value in zip(self.fields, self._struct.unpack_from(data, offset), strict=True))
+        return tuple(
+            field.check(value, where)
+            for field, value in zip(
+                self.fields, self._struct.unpack_from(data, offset), strict=True
+            )
+        )
 
 
 PREAMBLE = Record(
     Field("magic", "8s", constant=MAGIC),
     Field("version", "H", VERSION, VERSION),
     Field("flags", "H", 0, 0),
-    Field("header length", "I", 56, 210),  # with the fewest and the most dimensions, layers and side fields
+    Field(
+        "header length", "I", 56, 210
+    ),  # with the fewest and the most dimensions, layers and side fields
     Field("dither seed", "Q"),
     Field("dimensions", "B", 1, 4),
     Field("layers", "B", 1, 8),
@@ -135,9 +165,14 @@ TRAILER = Record(
     Field("chunks", "I", 0, MAX_CHUNKS),
     Field("samples", "Q", 0, MAX_CHUNKS * MAX_CHUNK_SAMPLES),
 )
-ENTRY = Record(Field("offset", "Q"), Field("samples", "I", 1, MAX_CHUNK_SAMPLES), Field("checksum", "8s"))
+ENTRY = Record(
+    Field("offset", "Q"), Field("samples", "I", 1, MAX_CHUNK_SAMPLES), Field("checksum", "8s")
+)
 DIGEST = Record(Field("digest", "16s"))
-FOOTER = Record(Field("trailer length", "I", 52, 52 + 20 * MAX_CHUNKS), Field("end magic", "8s", constant=END_MAGIC))
+FOOTER = Record(
+    Field("trailer length", "I", 52, 52 + 20 * MAX_CHUNKS),
+    Field("end magic", "8s", constant=END_MAGIC),
+)
 
 
 def blake2b(width: int, *parts: bytes) -> bytes:
@@ -164,7 +199,8 @@ class Header:
         shape: A sample's shape: (C, H, W), (n,), or any other of one to four dimensions.
         seed: The dither's seed, 64 bits.
         layers: The base layer, then the layers that refine it.
-        fields: The side data that each chunk carries: "labels", "names", both in this order, or none.
+        fields: The side data that each chunk carries: "labels", "names", both in this order, or
+            none.
 
     Raises:
         QuadrateError: If a value is beyond the format's limits.
@@ -186,18 +222,39 @@ class Header:
     def pack(self) -> bytes:
         """The header's bytes."""
         if list(self.fields) != [name for name in SIDE_FIELDS if name in self.fields]:
-            raise QuadrateError(f"header: side fields are {', '.join(map(repr, self.fields))}; allowed: 'labels', 'names', or both in this order")
+            raise QuadrateError(
+                f"header: side fields are {', '.join(map(repr, self.fields))}; allowed: 'labels',"
+                " 'names', or both in this order"
+            )
         body = b"".join(
             [
                 *(DIMENSION.pack(dimension, where="header") for dimension in self.shape),
-                *(LAYER.pack(layer.identity, layer.columns, where="header") for layer in self.layers),
-                *(SIDE_FIELD.pack(SIDE_FIELDS.index(name) + 1, where="header") for name in self.fields),
+                *(
+                    LAYER.pack(layer.identity, layer.columns, where="header")
+                    for layer in self.layers
+                ),
+                *(
+                    SIDE_FIELD.pack(SIDE_FIELDS.index(name) + 1, where="header")
+                    for name in self.fields
+                ),
             ]
         )
         counts = (len(self.shape), len(self.layers), len(self.fields))
         for field, count in zip(PREAMBLE.fields[5:8], counts, strict=True):
             field.check(count, "header")  # first, lest the length be blamed
-        data = PREAMBLE.pack(MAGIC, VERSION, 0, PREAMBLE.size + len(body) + CRC.size, self.seed, *counts, 0, where="header") + body
+        data = (
+            PREAMBLE.pack(
+                MAGIC,
+                VERSION,
+                0,
+                PREAMBLE.size + len(body) + CRC.size,
+                self.seed,
+                *counts,
+                0,
+                where="header",
+            )
+            + body
+        )
         _check_sums(self.shape, self.columns, "header")
         return data + CRC.pack(zlib.crc32(data), where="header")
 
@@ -209,16 +266,30 @@ class Header:
             QuadrateError: If it is none, is cut short, or is that of a newer version.
         """
         if not data:
-            raise QuadrateError(f"{where} is empty; a .quad file has a header and a trailer at least")
+            raise QuadrateError(
+                f"{where} is empty; a .quad file has a header and a trailer at least"
+            )
         if data[:8] == b"\x89QUAD\n\x1a" + data[7:8]:
-            raise QuadrateError(f"{where} was changed by a transfer as text, which damages it: transfer it again as a binary file")
+            raise QuadrateError(
+                f"{where} was changed by a transfer as text, which damages it: transfer it again as"
+                " a binary file"
+            )
         if data[:8] != MAGIC[: len(data)]:
-            raise QuadrateError(f"{where} is not a .quad file: it begins with {data[:8].hex(' ')}, not with {MAGIC.hex(' ')}")
+            raise QuadrateError(
+                f"{where} is not a .quad file: it begins with {data[:8].hex(' ')}, not with"
+                f" {MAGIC.hex(' ')}"
+            )
         version = int.from_bytes(data[8:10], "little")
         if len(data) >= 10 and version > VERSION:
-            raise QuadrateError(f"{where} was written by a newer version of the format ({version}; this reads up to {VERSION}): upgrade quadrate")
+            raise QuadrateError(
+                f"{where} was written by a newer version of the format ({version}; this reads up to"
+                f" {VERSION}): upgrade quadrate"
+            )
         if len(data) < PREAMBLE.size:
-            raise QuadrateError(f"{where} ends within its header, after {len(data)} bytes: it was not finished, or is cut short")
+            raise QuadrateError(
+                f"{where} ends within its header, after {len(data)} bytes: it was not finished, or"
+                " is cut short"
+            )
         length = PREAMBLE.fields[3]
         return int(length.check(int.from_bytes(data[12:16], "little"), f"{where}: header"))
 
@@ -231,15 +302,34 @@ class Header:
         """
         where = f"{where}: header"
         if CRC.unpack(data, len(data) - CRC.size, where=where)[0] != zlib.crc32(data[: -CRC.size]):
-            raise QuadrateError(f"{where}: its checksum differs, so it is damaged: get the file again")
+            raise QuadrateError(
+                f"{where}: its checksum differs, so it is damaged: get the file again"
+            )
         if int.from_bytes(data[10:12], "little"):
-            raise QuadrateError(f"{where}: flags are {data[10:12].hex()}, which this version of quadrate does not know: upgrade quadrate")
+            raise QuadrateError(
+                f"{where}: flags are {data[10:12].hex()}, which this version of quadrate does not"
+                " know: upgrade quadrate"
+            )
         _, _, _, length, seed, *counts, _ = PREAMBLE.unpack(data, where=where)
-        expected = PREAMBLE.size + sum(count * record.size for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)) + CRC.size
+        expected = (
+            PREAMBLE.size
+            + sum(
+                count * record.size
+                for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
+            )
+            + CRC.size
+        )
         if length != expected:
-            raise QuadrateError(f"{where}: header length is {length}; its counts of dimensions, layers and side fields make {expected}")
+            raise QuadrateError(
+                f"{where}: header length is {length}; its counts of dimensions, layers and side"
+                f" fields make {expected}"
+            )
         rows, offset = [], PREAMBLE.size
-        for record in [record for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True) for _ in range(count)]:
+        for record in [
+            record
+            for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
+            for _ in range(count)
+        ]:
             rows.append(record.unpack(data, offset, where=where))
             offset += record.size
         shape = tuple(size for (size,) in rows[: counts[0]])
@@ -253,6 +343,11 @@ class Header:
 
 def _check_sums(shape: Sequence[int], columns: int, where: str) -> None:
     if math.prod(shape) > MAX_SAMPLE_SIZE:
-        raise QuadrateError(f"{where}: a sample of shape {tuple(shape)} has {math.prod(shape)} values; allowed: up to {_number(MAX_SAMPLE_SIZE)}")
+        raise QuadrateError(
+            f"{where}: a sample of shape {tuple(shape)} has {math.prod(shape)} values; allowed: up"
+            f" to {_number(MAX_SAMPLE_SIZE)}"
+        )
     if columns > MAX_COLUMNS:
-        raise QuadrateError(f"{where}: the layers have {columns} columns; allowed: up to {_number(MAX_COLUMNS)}")
+        raise QuadrateError(
+            f"{where}: the layers have {columns} columns; allowed: up to {_number(MAX_COLUMNS)}"
+        )

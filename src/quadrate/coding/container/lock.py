@@ -1,7 +1,7 @@
 """Advisory locks: one writer of a file at a time.
 
-They belong to the file, not to its name, so links lead to the same lock, and they vanish with their process. Where the file system has no locks,
-there are none.
+They belong to the file, not to its name, so links lead to the same lock, and they vanish with their
+process. Where the file system has no locks, there are none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR = 1 << 40  # Windows locks bytes, and keeps others from reading them: one beyond the end of any file
+    _FAR = (
+        1 << 40
+    )  # Windows locks bytes, and keeps others from reading them: one beyond the end of any file
 
     def _take(file: BinaryIO, mode: int) -> None:
         place = file.tell()
@@ -39,6 +41,7 @@ if sys.platform == "win32":
 
     def _unlock(file: BinaryIO) -> None:
         _take(file, msvcrt.LK_UNLCK)
+
 else:
     import fcntl
 
@@ -50,7 +53,10 @@ else:
 
 
 def _is_free(file: BinaryIO) -> bool:
-    """Locks an open file, until it is closed; false if another open file has the lock. A file system without locks leaves every file free."""
+    """Locks an open file, until it is closed; false if another open file has the lock.
+
+    A file system without locks leaves every file free.
+    """
     try:
         _lock(file)
     except OSError as error:
@@ -59,7 +65,10 @@ def _is_free(file: BinaryIO) -> bool:
 
 
 def _give_back(file: BinaryIO) -> None:
-    """Gives a lock back, if the file is still open: closing alone would leave it with children that were forked meanwhile."""
+    """Gives a lock back, if the file is still open.
+
+    Closing alone would leave it with children that were forked meanwhile.
+    """
     with suppress(OSError, ValueError):
         _unlock(file)
 
@@ -74,7 +83,9 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
-    """The file that stands under a name, open and locked: nobody else appends to it or replaces it meanwhile, where the file system has locks.
+    """The file that stands under a name, open and locked.
+
+    Nobody else appends to it or replaces it meanwhile, where the file system has locks.
 
     Raises:
         QuadrateError: If another writer keeps the lock for longer than `WAIT_SECONDS`.
@@ -90,5 +101,8 @@ def locked(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
                     _give_back(file)
                 return
         if time.monotonic() > deadline:
-            raise QuadrateError(f"another program is writing to {path}; nothing was changed: try again when it has ended")
+            raise QuadrateError(
+                f"another program is writing to {path}; nothing was changed: try again when it has"
+                " ended"
+            )
         time.sleep(_PAUSE_SECONDS)

@@ -23,7 +23,15 @@ from quadrate.coding.container.blocks import (
     unpack_chunk_header,
 )
 from quadrate.coding.container.file import InputFile
-from quadrate.coding.container.layout import DIGEST, END_MAGIC, ENTRY, FOOTER, MAX_CHUNK_SAMPLES, TRAILER, Header
+from quadrate.coding.container.layout import (
+    DIGEST,
+    END_MAGIC,
+    ENTRY,
+    FOOTER,
+    MAX_CHUNK_SAMPLES,
+    TRAILER,
+    Header,
+)
 from quadrate.coding.container.side import ChunkData, unpack_side
 from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
@@ -41,11 +49,14 @@ class Reader:
     Attributes:
         header: What holds for the whole file.
         samples: How many there are.
-        index: int64 (chunks, 2): the number of each chunk's first sample, and how many samples it has.
-        ignored_bytes: How many bytes after the last whole trailer do not count: an append that was interrupted.
+        index: int64 (chunks, 2): the number of each chunk's first sample, and how many samples it
+            has.
+        ignored_bytes: How many bytes after the last whole trailer do not count: an append that was
+            interrupted.
 
     Raises:
-        QuadrateError: If it cannot be read, is no .quad file, is damaged or unfinished, or is of a newer version.
+        QuadrateError: If it cannot be read, is no .quad file, is damaged or unfinished, or is of a
+            newer version.
     """
 
     def __init__(self, source: FileSource) -> None:
@@ -69,7 +80,10 @@ class Reader:
 
     @property
     def file_id(self) -> bytes:
-        """What tells this file's chunks from those of others, 8 bytes; of a file with chunks it stays the same when others are appended."""
+        """What tells this file's chunks from those of others, 8 bytes.
+
+        Of a file with chunks it stays the same when others are appended.
+        """
         return self._contents.file_id
 
     @property
@@ -84,7 +98,10 @@ class Reader:
             QuadrateError: If the file has no such samples.
         """
         if not 0 <= start <= stop <= self.samples:
-            raise QuadrateError(f"{self._file.name} has samples 0 to {self.samples}, the last not included; asked for {start} to {stop}")
+            raise QuadrateError(
+                f"{self._file.name} has samples 0 to {self.samples}, the last not included; asked"
+                f" for {start} to {stop}"
+            )
         if start == stop:
             return range(0)
         first, last = np.searchsorted(self.index[:, 0], [start, stop - 1], side="right") - 1
@@ -103,19 +120,28 @@ class Reader:
         """
         layers = len(self.header.layers) if layers is None else layers
         if not 0 <= chunk_number < len(self.index):
-            raise QuadrateError(f"{self._file.name} has chunks 0 to {len(self.index)}, the last not included; asked for {chunk_number}")
+            raise QuadrateError(
+                f"{self._file.name} has chunks 0 to {len(self.index)}, the last not included; asked"
+                f" for {chunk_number}"
+            )
         if not 0 <= layers <= len(self.header.layers):
-            raise QuadrateError(f"{self._file.name} has {len(self.header.layers)} layers; asked for {layers}")
+            raise QuadrateError(
+                f"{self._file.name} has {len(self.header.layers)} layers; asked for {layers}"
+            )
         where = self._where(chunk_number)
         chunk = self._chunk_header(chunk_number, where)
         payloads = tuple(self._part(chunk_number, chunk, i, where) for i in range(layers))
         if not side:
             return ChunkData(chunk.samples, payloads)
-        labels, names = unpack_side(self.header.fields, chunk.samples, self._part(chunk_number, chunk, -1, where), where)
+        labels, names = unpack_side(
+            self.header.fields, chunk.samples, self._part(chunk_number, chunk, -1, where), where
+        )
         return ChunkData(chunk.samples, payloads, labels, names)
 
     def verify(self) -> None:
-        """Reads and checks everything: every chunk, the file id, and that the blocks stand one after another without gaps.
+        """Reads and checks everything.
+
+        Every chunk, the file id, and that the blocks stand one after another without gaps.
 
         Raises:
             QuadrateError: If anything is not as it must be.
@@ -124,37 +150,49 @@ class Reader:
             pass
 
     def verified(self) -> Iterator[range]:
-        """As `verify`, chunk by chunk: the numbers of the samples that were checked; the file is whole when it ends."""
+        """As `verify`, chunk by chunk: the numbers of the samples that were checked.
+
+        The file is whole when it ends.
+        """
         contents = self._contents
         for number, (first, count) in enumerate(self.index.tolist()):
             self.read(number)
             yield range(first, first + count)
         self._walk()
         if len(self.index):
-            chunk, offset, size = self._chunk_header(0, self._where(0)), int(self._offsets[0]), chunk_header_size(len(self.header.layers))
+            chunk = self._chunk_header(0, self._where(0))
+            offset = int(self._offsets[0])
+            size = chunk_header_size(len(self.header.layers))
             body = self._file.read(offset + 12, size - 20)
             payloads = (self._part(0, chunk, i, self._where(0)) for i in range(len(chunk.parts)))
             if contents.file_id != make_file_id(contents.packed, body, *payloads):
                 raise QuadrateError(
-                    f"{self._file.name}: its file id is not that of its header and first chunk: the file was put together from others"
+                    f"{self._file.name}: its file id is not that of its header and first chunk: the"
+                    " file was put together from others"
                 )
 
     def sizes(self) -> dict[str, Any]:
-        """How many bytes each part takes: the parts make up the whole file. No payload is read, but every chunk's header and every trailer.
+        """How many bytes each part takes: the parts make up the whole file.
+
+        No payload is read, but every chunk's header and every trailer.
 
         Returns:
-            Under "payloads" a number for each layer; a number each under "header", "chunk_headers", "side_data", "trailers" (appending leaves the
-            old ones behind), "ignored" (an append that did not end), and "total".
+            Under "payloads" a number for each layer; a number each under "header", "chunk_headers",
+            "side_data", "trailers" (appending leaves the old ones behind), "ignored" (an append
+            that did not end), and "total".
 
         Raises:
-            QuadrateError: If the chunks and trailers do not stand one after another as the index says.
+            QuadrateError: If the chunks and trailers do not stand one after another as the index
+                says.
         """
         parts = [0] * (len(self.header.layers) + 1)
         for number in range(len(self.index)):
             chunk = self._chunk_header(number, self._where(number))
             parts = [total + size for total, (size, _) in zip(parts, chunk.parts, strict=True)]
         self._walk()
-        end, packed, heads = self._contents.end, len(self._contents.packed), len(self.index) * chunk_header_size(len(self.header.layers))
+        end = self._contents.end
+        packed = len(self._contents.packed)
+        heads = len(self.index) * chunk_header_size(len(self.header.layers))
         return {
             "header": packed,
             "chunk_headers": heads,
@@ -169,7 +207,10 @@ class Reader:
         """Raises a QuadrateError unless the blocks stand one after another without gaps, as the index says."""
         contents = self._contents
         if Walk(self._file, self.header, contents.packed, contents.end).whole != contents:
-            raise QuadrateError(f"{self._file.name}: its index does not list the chunks as they stand: the file is damaged")
+            raise QuadrateError(
+                f"{self._file.name}: its index does not list the chunks as they stand: the file is"
+                " damaged"
+            )
 
     def close(self) -> None:
         """Closes the file."""
@@ -178,7 +219,12 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _where(self, number: int) -> str:
@@ -189,18 +235,34 @@ class Reader:
         chunk = unpack_chunk_header(self._file.read(offset, size), self.header, where)
         check_place(chunk, self._contents.file_id, number, int(self.index[number, 0]), where)
         if chunk.samples != self.index[number, 1]:
-            raise QuadrateError(f"{where}: it has {chunk.samples} samples; the index lists {self.index[number, 1]}")
+            raise QuadrateError(
+                f"{where}: it has {chunk.samples} samples; the index lists {self.index[number, 1]}"
+            )
         if chunk.checksum != self._checksums[number].tobytes():
-            raise QuadrateError(f"{where}: it is not the chunk that was written there: its checksum is another in the index")
-        end = int(self._offsets[number + 1]) if number + 1 < len(self.index) else self._contents.trailer_start
+            raise QuadrateError(
+                f"{where}: it is not the chunk that was written there: its checksum is another in"
+                " the index"
+            )
+        end = (
+            int(self._offsets[number + 1])
+            if number + 1 < len(self.index)
+            else self._contents.trailer_start
+        )
         if offset + chunk.length > end:
-            raise QuadrateError(f"{where}: its {chunk.length} bytes reach beyond byte {end}, where the next block begins: the file is damaged")
+            raise QuadrateError(
+                f"{where}: its {chunk.length} bytes reach beyond byte {end}, where the next block"
+                " begins: the file is damaged"
+            )
         return chunk
 
     def _part(self, number: int, chunk: ChunkHeader, part: int, where: str) -> bytes:
         """A layer's payload, or the side data at -1."""
         part %= len(chunk.parts)
-        offset = int(self._offsets[number]) + chunk_header_size(len(self.header.layers)) + sum(size for size, _ in chunk.parts[:part])
+        offset = (
+            int(self._offsets[number])
+            + chunk_header_size(len(self.header.layers))
+            + sum(size for size, _ in chunk.parts[:part])
+        )
         size, crc = chunk.parts[part]
         data = self._file.read(offset, size)
         if zlib.crc32(data) != crc:
@@ -213,12 +275,15 @@ def read_contents(file: InputFile) -> Contents:
     """What the file's last whole trailer says; without reading the chunks, if the file ends in it.
 
     Raises:
-        QuadrateError: If there is no whole trailer, or the file is damaged, no .quad file, or of a newer version.
+        QuadrateError: If there is no whole trailer, or the file is damaged, no .quad file, or of a
+            newer version.
     """
     for _ in range(_LOOKS):
         try:
             return _contents_now(file)
-        except QuadrateError:  # an append that cuts off what an earlier one left behind may have been half-way
+        except (
+            QuadrateError
+        ):  # an append that cuts off what an earlier one left behind may have been half-way
             if not file.changed_size():
                 raise
     return _contents_now(file)
@@ -226,35 +291,50 @@ def read_contents(file: InputFile) -> Contents:
 
 def _contents_now(file: InputFile) -> Contents:
     header, packed = read_header(file)
-    if file.size >= len(packed) + TRAILER.size + DIGEST.size + FOOTER.size and file.read(file.size - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC:
+    if (
+        file.size >= len(packed) + TRAILER.size + DIGEST.size + FOOTER.size
+        and file.read(file.size - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC
+    ):
         return _last_trailer(file, header, packed)
     walk = Walk(file, header, packed, file.size)
     if walk.whole is None:
-        raise QuadrateError(f"{file.name} was not finished, or is cut short: it has {walk.chunks} whole chunks, and no trailer; write it again")
+        raise QuadrateError(
+            f"{file.name} was not finished, or is cut short: it has {walk.chunks} whole chunks, and"
+            " no trailer; write it again"
+        )
     return walk.whole
 
 
 def _last_trailer(file: InputFile, header: Header, packed: bytes) -> Contents:
     """The contents of a file that ends in a footer."""
     where = f"{file.name}: trailer"
-    (length, _) = FOOTER.unpack(file.read(file.size - FOOTER.size, FOOTER.size), where=where)
+    length, _ = FOOTER.unpack(file.read(file.size - FOOTER.size, FOOTER.size), where=where)
     start = file.size - length
     if start < len(packed):
-        raise QuadrateError(f"{where}: trailer length is {length}, more than the file has after its header")
+        raise QuadrateError(
+            f"{where}: trailer length is {length}, more than the file has after its header"
+        )
     data = file.read(start, length)
     _, file_id, chunks, samples = TRAILER.unpack(data, where=where)
     entries = data[TRAILER.size : -DIGEST.size - FOOTER.size]
     if len(entries) != chunks * ENTRY.size:
-        raise QuadrateError(f"{where}: its index has {len(entries)} bytes; {chunks} chunks make {chunks * ENTRY.size}")
+        raise QuadrateError(
+            f"{where}: its index has {len(entries)} bytes; {chunks} chunks make"
+            f" {chunks * ENTRY.size}"
+        )
     if data != pack_trailer(packed, file_id, samples, entries):
         raise QuadrateError(f"{where}: the file's digest differs: header or trailer are damaged")
     _check_index(header, entries, samples, (len(packed), start), where)
     if not chunks and file_id != make_file_id(packed):
-        raise QuadrateError(f"{where}: the file id is not that of the header: the trailer comes from another file")
+        raise QuadrateError(
+            f"{where}: the file id is not that of the header: the trailer comes from another file"
+        )
     return Contents(header, packed, file_id, samples, entries, file.size)
 
 
-def _check_index(header: Header, entries: bytes, samples: int, room: tuple[int, int], where: str) -> None:
+def _check_index(
+    header: Header, entries: bytes, samples: int, room: tuple[int, int], where: str
+) -> None:
     """Raises a QuadrateError unless the chunks lie one after another in the room, and have as many samples as they must."""
     table = np.frombuffer(entries, _ENTRY)
     counts, offsets = table["samples"].astype(np.int64), table["offset"]
@@ -263,10 +343,18 @@ def _check_index(header: Header, entries: bytes, samples: int, room: tuple[int, 
     if not len(table):
         return
     if counts.min() < 1 or counts.max() > MAX_CHUNK_SAMPLES:
-        raise QuadrateError(f"{where}: the index lists chunks of {counts.min()} to {counts.max()} samples; allowed: 1 to {MAX_CHUNK_SAMPLES}")
+        raise QuadrateError(
+            f"{where}: the index lists chunks of {counts.min()} to {counts.max()} samples; allowed:"
+            f" 1 to {MAX_CHUNK_SAMPLES}"
+        )
     check_sizes(header, int(counts.max()), [], where)
     if offsets.max() > room[1]:  # first, since the differences of larger numbers may overflow
-        raise QuadrateError(f"{where}: the index has a chunk at byte {offsets.max()}; the trailer begins at {room[1]}")
+        raise QuadrateError(
+            f"{where}: the index has a chunk at byte {offsets.max()}; the trailer begins at"
+            f" {room[1]}"
+        )
     steps = np.diff(np.append(offsets.astype(np.int64), room[1]))
     if offsets[0] < room[0] or steps.min() < chunk_header_size(len(header.layers)):
-        raise QuadrateError(f"{where}: the chunks in the index lie before the end of the header, or on one another")
+        raise QuadrateError(
+            f"{where}: the chunks in the index lie before the end of the header, or on one another"
+        )

@@ -23,9 +23,11 @@ class ChunkData:
 
     Args:
         samples: How many samples.
-        payloads: One entropy-coded stream a layer; of a chunk that was read, those of the layers asked for.
+        payloads: One entropy-coded stream a layer; of a chunk that was read, those of the layers
+            asked for.
         labels: Integers (samples,), where the header's side fields say so.
-        names: One a sample, where the header's side fields say so. They are text and no paths: who makes files of them must check them.
+        names: One a sample, where the header's side fields say so. They are text and no paths: who
+            makes files of them must check them.
     """
 
     samples: int
@@ -43,7 +45,8 @@ def pack_side(fields: tuple[str, ...], chunk: ChunkData, where: str) -> bytes:
     for name, value in (("labels", chunk.labels), ("names", chunk.names)):
         if (value is not None) != (name in fields):
             raise QuadrateError(
-                f"{where}: {name} are {'missing' if value is None else 'given'}; the file's side fields are {', '.join(fields) or 'none'}"
+                f"{where}: {name} are {'missing' if value is None else 'given'}; the file's side"
+                f" fields are {', '.join(fields) or 'none'}"
             )
     raw = b""
     if chunk.labels is not None:
@@ -51,11 +54,16 @@ def pack_side(fields: tuple[str, ...], chunk: ChunkData, where: str) -> bytes:
     if chunk.names is not None:
         raw += _pack_names(chunk.names, chunk.samples, where)
     if len(raw) > MAX_SIDE_BYTES:
-        raise QuadrateError(f"{where}: labels and names take {len(raw)} bytes; allowed: {MAX_SIDE_BYTES}: put fewer samples into a chunk")
+        raise QuadrateError(
+            f"{where}: labels and names take {len(raw)} bytes; allowed: {MAX_SIDE_BYTES}: put fewer"
+            " samples into a chunk"
+        )
     return zlib.compress(raw, 9) if fields else b""
 
 
-def unpack_side(fields: tuple[str, ...], samples: int, data: bytes, where: str) -> tuple[Labels | None, tuple[str, ...] | None]:
+def unpack_side(
+    fields: tuple[str, ...], samples: int, data: bytes, where: str
+) -> tuple[Labels | None, tuple[str, ...] | None]:
     """Labels and names from their bytes.
 
     Raises:
@@ -64,7 +72,9 @@ def unpack_side(fields: tuple[str, ...], samples: int, data: bytes, where: str) 
     where = f"{where}: side data"
     if not fields:
         if data:
-            raise QuadrateError(f"{where}: there are {len(data)} bytes, but the header announces none")
+            raise QuadrateError(
+                f"{where}: there are {len(data)} bytes, but the header announces none"
+            )
         return None, None
     raw = _decompress(data, _most_bytes(fields, samples), where)
     labels: Labels | None = None
@@ -80,7 +90,11 @@ def unpack_side(fields: tuple[str, ...], samples: int, data: bytes, where: str) 
 
 def _most_bytes(fields: tuple[str, ...], samples: int) -> int:
     """The most bytes that the side data of so many samples can take."""
-    return min(MAX_SIDE_BYTES, ("labels" in fields) * (1 + 8 * samples) + ("names" in fields) * (2 + MAX_NAME_BYTES) * samples)
+    return min(
+        MAX_SIDE_BYTES,
+        ("labels" in fields) * (1 + 8 * samples)
+        + ("names" in fields) * (2 + MAX_NAME_BYTES) * samples,
+    )
 
 
 def _decompress(data: bytes, limit: int, where: str) -> bytes:
@@ -90,18 +104,27 @@ def _decompress(data: bytes, limit: int, where: str) -> bytes:
     except zlib.error as error:
         raise QuadrateError(f"{where}: no valid zlib stream ({error})") from None
     if len(raw) > limit:
-        raise QuadrateError(f"{where}: it decompresses to more than the {limit} bytes that so many samples can take")
+        raise QuadrateError(
+            f"{where}: it decompresses to more than the {limit} bytes that so many samples can take"
+        )
     if not stream.eof or stream.unused_data:
-        raise QuadrateError(f"{where}: the zlib stream {'is cut short' if not stream.eof else f'ends {len(stream.unused_data)} bytes early'}")
+        raise QuadrateError(
+            f"{where}: the zlib stream"
+            f" {'is cut short' if not stream.eof else f'ends {len(stream.unused_data)} bytes early'}"
+        )
     return raw
 
 
 def _pack_labels(labels: Labels, samples: int, where: str) -> bytes:
     labels = np.asarray(labels)
     if labels.shape != (samples,) or labels.dtype.kind not in "iu":
-        raise QuadrateError(f"{where}: labels are {labels.dtype} {labels.shape}; they must be integers ({samples},)")
+        raise QuadrateError(
+            f"{where}: labels are {labels.dtype} {labels.shape}; they must be integers ({samples},)"
+        )
     low, high = int(labels.min()), int(labels.max())
-    width = next((width for width in _WIDTHS if -(256**width) // 2 <= low and high < 256**width // 2), None)
+    width = next(
+        (width for width in _WIDTHS if -(256**width) // 2 <= low and high < 256**width // 2), None
+    )
     if width is None:
         raise QuadrateError(f"{where}: labels reach {high}, which is beyond int64")
     return bytes([width]) + labels.astype(f"<i{width}").tobytes()
@@ -112,7 +135,10 @@ def _unpack_labels(raw: bytes, samples: int, where: str) -> tuple[Labels, bytes]
     width = raw[0] if raw else 0
     end = 1 + width * samples
     if width not in _WIDTHS or len(raw) < end:
-        raise QuadrateError(f"{where}: {samples} labels of {width} bytes do not fit into {len(raw)} bytes; widths are 1, 2, 4, 8")
+        raise QuadrateError(
+            f"{where}: {samples} labels of {width} bytes do not fit into {len(raw)} bytes; widths"
+            " are 1, 2, 4, 8"
+        )
     return np.frombuffer(raw, f"<i{width}", samples, 1).astype(np.int64), raw[end:]
 
 
@@ -126,20 +152,29 @@ def _pack_names(names: tuple[str, ...], samples: int, where: str) -> bytes:
         except UnicodeEncodeError:
             raise QuadrateError(f"{where}: name {i}, {name!r}, is no valid Unicode") from None
         if len(encoded[-1]) > MAX_NAME_BYTES:
-            raise QuadrateError(f"{where}: name {i} takes {len(encoded[-1])} bytes; allowed: {MAX_NAME_BYTES}")
+            raise QuadrateError(
+                f"{where}: name {i} takes {len(encoded[-1])} bytes; allowed: {MAX_NAME_BYTES}"
+            )
         if not is_printable(name):
-            raise QuadrateError(f"{where}: name {i}, {name!r}, has a line break or another control character")
+            raise QuadrateError(
+                f"{where}: name {i}, {name!r}, has a line break or another control character"
+            )
     return np.array([len(name) for name in encoded], "<u2").tobytes() + b"".join(encoded)
 
 
 def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...], bytes]:
     """The names, and the bytes after them."""
     if len(raw) < 2 * samples:
-        raise QuadrateError(f"{where}: the lengths of {samples} names do not fit into {len(raw)} bytes")
+        raise QuadrateError(
+            f"{where}: the lengths of {samples} names do not fit into {len(raw)} bytes"
+        )
     lengths = np.frombuffer(raw, "<u2", samples).astype(np.int64)
     ends = 2 * samples + np.cumsum(lengths)
     if lengths.max() > MAX_NAME_BYTES or ends[-1] > len(raw):
-        raise QuadrateError(f"{where}: names of up to {lengths.max()} bytes, {lengths.sum()} in all; allowed: {MAX_NAME_BYTES}, and what is there")
+        raise QuadrateError(
+            f"{where}: names of up to {lengths.max()} bytes, {lengths.sum()} in all; allowed:"
+            f" {MAX_NAME_BYTES}, and what is there"
+        )
     names = _split(raw[2 * samples : int(ends[-1])], lengths)
     if names is None:
         raise QuadrateError(f"{where}: {_fault(raw, [2 * samples, *ends.tolist()])}")
@@ -147,7 +182,10 @@ def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...]
 
 
 def _split(data: bytes, lengths: NDArray[np.int64]) -> tuple[str, ...] | None:
-    """Names one after another, each of so many bytes; None if one of them is no name. Names may be many in few bytes, so each must cost little."""
+    """Names one after another, each of so many bytes; None if one of them is no name.
+
+    Names may be many in few bytes, so each must cost little.
+    """
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from quadrate.coding.container.blocks import Part, check_sizes, make_file_id, pack_chunk_body, pack_chunk_header, pack_trailer
+from quadrate.coding.container.blocks import (
+    Part,
+    check_sizes,
+    make_file_id,
+    pack_chunk_body,
+    pack_chunk_header,
+    pack_trailer,
+)
 from quadrate.coding.container.file import InputFile, OutputFile, file_to_grow, grown_file, new_file
 from quadrate.coding.container.layout import CHECKSUM, CHUNK, ENTRY, Header
 from quadrate.coding.container.reader import read_contents
@@ -17,14 +24,24 @@ from quadrate.errors import QuadrateError
 
 
 class Writer:
-    """A .quad file that is being written: `with Writer.create(...) as writer:`, or `Writer.append`; chunks go out at once.
+    """A .quad file that is being written: `with Writer.create(...) as writer:`, or `Writer.append`.
+
+    Chunks go out at once.
 
     Attributes:
         header: What holds for the whole file.
         samples: How many there are so far.
     """
 
-    def __init__(self, output: OutputFile, header: Header, packed: bytes, samples: int = 0, entries: bytes = b"", file_id: bytes = b"") -> None:
+    def __init__(
+        self,
+        output: OutputFile,
+        header: Header,
+        packed: bytes,
+        samples: int = 0,
+        entries: bytes = b"",
+        file_id: bytes = b"",
+    ) -> None:
         self.header, self.samples = header, samples
         self._output, self._packed, self._entries = output, packed, bytearray(entries)
         self._file_id = file_id or make_file_id(packed)
@@ -35,15 +52,18 @@ class Writer:
         """A new file, finished when the `with` block ends without an exception.
 
         Args:
-            target: A path, which gets the file when it is whole and not before (a symbolic link is followed); or an open binary file, which is
-                written to at once (what it holds after an exception is not finished, and readers say so).
+            target: A path, which gets the file when it is whole and not before (a symbolic link is
+                followed); or an open binary file, which is written to at once (what it holds after
+                an exception is not finished, and readers say so).
             header: What holds for the whole file.
 
         Raises:
             QuadrateError: If it cannot be written.
         """
         packed = header.pack()
-        with new_file(Path(target)) if isinstance(target, str | os.PathLike) else _given_file(target) as output:
+        with (
+            new_file(Path(target)) if isinstance(target, str | os.PathLike) else _given_file(target)
+        ) as output:
             output.write(packed)
             writer = cls(output, header, packed)
             yield writer
@@ -52,35 +72,51 @@ class Writer:
     @classmethod
     @contextmanager
     def append(cls, path: str | os.PathLike[str]) -> Iterator[Writer]:
-        """More chunks for a file, in place; they count when the `with` block ends without an exception, else the file is as before.
+        """More chunks for a file, in place.
 
-        The caller compares the writer's `header` with what it means to append. The file is locked meanwhile: another append waits, for
-        `lock.WAIT_SECONDS`, and is then refused.
+        They count when the `with` block ends without an exception, else the file is as before.
+
+        The caller compares the writer's `header` with what it means to append. The file is locked
+        meanwhile: another append waits, for `lock.WAIT_SECONDS`, and is then refused.
 
         Raises:
-            QuadrateError: If there is no such file, it is damaged, it cannot be written, or another program is writing to it.
+            QuadrateError: If there is no such file, it is damaged, it cannot be written, or another
+                program is writing to it.
         """
         path = Path(path)
         with file_to_grow(path) as locked:
             with InputFile(path) as file:
                 contents = read_contents(file)
             with grown_file(locked, str(path), contents.end) as output:
-                writer = cls(output, contents.header, contents.packed, contents.samples, contents.entries, contents.file_id)
+                writer = cls(
+                    output,
+                    contents.header,
+                    contents.packed,
+                    contents.samples,
+                    contents.entries,
+                    contents.file_id,
+                )
                 yield writer
                 if len(writer._entries) > len(contents.entries):
-                    output.flush(to_disk=True)  # a trailer must not reach the disk before its chunks
+                    output.flush(
+                        to_disk=True
+                    )  # a trailer must not reach the disk before its chunks
                     writer._write_trailer()
 
     def write(self, chunk: ChunkData) -> None:
         """Writes a chunk.
 
         Raises:
-            QuadrateError: If it is not as the header says, is beyond the format's limits, or cannot be written.
+            QuadrateError: If it is not as the header says, is beyond the format's limits, or cannot
+                be written.
         """
         number = len(self._entries) // ENTRY.size
         where = f"{self._output.name}: chunk {number}"
         if len(chunk.payloads) != len(self.header.layers):
-            raise QuadrateError(f"{where}: there are {len(chunk.payloads)} payloads; the header announces {len(self.header.layers)} layers")
+            raise QuadrateError(
+                f"{where}: there are {len(chunk.payloads)} payloads; the header announces"
+                f" {len(self.header.layers)} layers"
+            )
         CHUNK.fields[-1].check(chunk.samples, where)
         sizes: list[Part] = [(len(payload), 0) for payload in (*chunk.payloads, b"")]
         check_sizes(self.header, chunk.samples, sizes, where)
@@ -89,13 +125,17 @@ class Writer:
         if number == 0:
             self._file_id = make_file_id(self._packed, body, *chunk.payloads, side)
         head = pack_chunk_header(self._file_id, body)
-        entry = ENTRY.pack(self._output.position, chunk.samples, head[-CHECKSUM.size :], where=where)
+        entry = ENTRY.pack(
+            self._output.position, chunk.samples, head[-CHECKSUM.size :], where=where
+        )
         self._output.write(head, *chunk.payloads, side)
         self._entries += entry
         self.samples += chunk.samples
 
     def _write_trailer(self) -> None:
-        self._output.write(pack_trailer(self._packed, self._file_id, self.samples, bytes(self._entries)))
+        self._output.write(
+            pack_trailer(self._packed, self._file_id, self.samples, bytes(self._entries))
+        )
 
 
 @contextmanager

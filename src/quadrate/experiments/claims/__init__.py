@@ -1,4 +1,7 @@
-"""The papers' claims as a checklist: what was published, what is measured here, and whether that holds."""
+"""The papers' claims as a checklist.
+
+What was published, what is measured here, and whether that holds.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.reports.result_tables import markdown
 from quadrate.experiments.reports.summary import Row, quick_note, require
 
-CHECKS: dict[str, tuple[Check, ...]] = urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS
+CHECKS: dict[str, tuple[Check, ...]] = (
+    urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS
+)
 """The claims that a recipe, or a table of results, decides; by its name."""
 
 
@@ -27,17 +32,24 @@ def decide(name: str, rows: Sequence[Row], command: str, other_data: str = "") -
         name: The recipe's name, as `quadrate recipes` lists it, or that of a folder of results.
         rows: Its scored points.
         command: What measures them again.
-        other_data: What was measured on, where that is not the paper's data; claims about published numbers are then left out.
+        other_data: What was measured on, where that is not the paper's data; claims about published
+            numbers are then left out.
 
     Raises:
         QuadrateError: If there are no rows.
     """
-    checks = [check for check in CHECKS.get(name, ()) if not (other_data and check.claim.of_published_data)]
+    checks = [
+        check
+        for check in CHECKS.get(name, ())
+        if not (other_data and check.claim.of_published_data)
+    ]
     if not checks:
         return []
     require(rows)
     seeds = len({row["seed"] for row in rows if "seed" in row})
-    return [Verdict(check.claim, *_decided(check, rows), seeds, command, other_data) for check in checks]
+    return [
+        Verdict(check.claim, *_decided(check, rows), seeds, command, other_data) for check in checks
+    ]
 
 
 def decide_run(name: str, source: str, rows: Sequence[Row], command: str = "") -> list[Verdict]:
@@ -54,7 +66,10 @@ def decide_run(name: str, source: str, rows: Sequence[Row], command: str = "") -
 
 
 def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
-    """What a check finds; rows that lack what it reads, or are rough, leave its claim undecided, and others' not."""
+    """What a check finds.
+
+    Rows that lack what it reads, or are rough, leave its claim undecided, and others' not.
+    """
     if note := quick_note(rows):
         return f"not measured: {note[0].lower()}{note[1:]}", "undecided"
     try:
@@ -72,7 +87,19 @@ def verdicts_markdown(verdicts: Sequence[Verdict]) -> str:
         ("verdict", [verdict.word for verdict in verdicts]),
     ]
     rules = "\n".join(f"- {verdict.claim.text}: {verdict.claim.rule}." for verdict in verdicts)
-    return f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns], words=True)}\n\nA claim holds if:\n\n{rules}"
+    return (
+        f"{markdown([heading for heading, _ in columns], [cells for _, cells in columns], words=True)}\n\nA"
+        f" claim holds if:\n\n{rules}"
+    )
 
 
-__all__ = ["CHECKS", "Answer", "Check", "Claim", "Verdict", "decide", "decide_run", "verdicts_markdown"]
+__all__ = [
+    "CHECKS",
+    "Answer",
+    "Check",
+    "Claim",
+    "Verdict",
+    "decide",
+    "decide_run",
+    "verdicts_markdown",
+]

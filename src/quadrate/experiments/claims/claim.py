@@ -24,7 +24,8 @@ class Claim:
         text: The claim, in a line.
         published: What the paper measured or proved, as it reads after "published".
         rule: When it holds; what is neither that nor surely its opposite is undecided.
-        of_published_data: Whether it is held against published numbers, which speak of no other data than the paper's.
+        of_published_data: Whether it is held against published numbers, which speak of no other
+            data than the paper's.
     """
 
     paper: str
@@ -111,7 +112,11 @@ class Spread(NamedTuple):
 
     def text(self, decimals: int, unit: str = "", sign: str = "") -> str:
         """For a reader: `1.9 % [-1.6, 5.4]`."""
-        ends = "" if math.isnan(self.low) else f" [{number(self.low, decimals, sign)}, {number(self.high, decimals, sign)}]"
+        ends = (
+            ""
+            if math.isnan(self.low)
+            else f" [{number(self.low, decimals, sign)}, {number(self.high, decimals, sign)}]"
+        )
         return f"{number(self.mean, decimals, sign)}{unit}{ends}"
 
 

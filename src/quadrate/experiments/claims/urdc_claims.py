@@ -1,4 +1,7 @@
-"""URDC (Nguyen et al. 2025): universal decoders for distortion and classification, and what a Wasserstein term changes."""
+"""URDC (Nguyen et al. 2025).
+
+Universal decoders for distortion and classification, and what a Wasserstein term changes.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,24 @@ def _narrows(rows: Sequence[Row]) -> tuple[str, Answer]:
     without, term = _without(rows), _with(rows)
     apart, near = (_percent(mses, "best") for mses in (without, term))
     fewer = Spread.over(apart[seed] - near[seed] for seed in shared_seeds(apart, near))
-    best, lowest = (f"from {_mean(without, name)} to {_mean(term, name)}" for name in ("best", "lowest"))
-    return f"{fewer.text(1)} percentage points nearer; the best end-to-end MSE goes {best}, the lowest universal one {lowest}", fewer.above(0)
+    best, lowest = (
+        f"from {_mean(without, name)} to {_mean(term, name)}" for name in ("best", "lowest")
+    )
+    return (
+        (
+            f"{fewer.text(1)} percentage points nearer; the best end-to-end MSE goes {best}, the"
+            f" lowest universal one {lowest}"
+        ),
+        fewer.above(0),
+    )
 
 
 def _where(mses: _BySeed) -> str:
     best, encoder = (Spread.over(_percent(mses, other).values()) for other in ("best", "encoder"))
-    return f"lowest universal {best.text(1, ' %', '+')} from the best end-to-end MSE, {encoder.text(1, ' %', '+')} from the encoder's"
+    return (
+        f"lowest universal {best.text(1, ' %', '+')} from the best end-to-end MSE,"
+        f" {encoder.text(1, ' %', '+')} from the encoder's"
+    )
 
 
 def _percent(mses: _BySeed, other: str) -> dict[int, float]:
@@ -46,7 +60,11 @@ def _percent(mses: _BySeed, other: str) -> dict[int, float]:
 def _to_middle(mses: _BySeed) -> Spread:
     """The lowest universal decoder's MSE over the middle between the best end-to-end one and the encoder's own."""
     lowest, best, encoder = (mses[name] for name in ("lowest", "best", "encoder"))
-    return Spread.over(2 * lowest[seed] / (best[seed] + encoder[seed]) for seed in shared_seeds(lowest, best) if seed in encoder)
+    return Spread.over(
+        2 * lowest[seed] / (best[seed] + encoder[seed])
+        for seed in shared_seeds(lowest, best)
+        if seed in encoder
+    )
 
 
 def _mean(mses: _BySeed, name: str) -> str:
@@ -56,7 +74,10 @@ def _mean(mses: _BySeed, name: str) -> str:
 def _without(rows: Sequence[Row]) -> _BySeed:
     found = urdc_mses(rows)
     if 0 not in found:
-        raise QuadrateError(f"no universal decoders without a Wasserstein term; λp: {', '.join(f'{weight:g}' for weight in found)}")
+        raise QuadrateError(
+            "no universal decoders without a Wasserstein term; λp:"
+            f" {', '.join(f'{weight:g}' for weight in found)}"
+        )
     return found[0]
 
 
@@ -73,9 +94,28 @@ def _checks(published: tuple[str, str, str]) -> tuple[Check, ...]:
     narrows = "a Wasserstein term brings universal decoders nearer to the best end-to-end MSE"
     middle = "between the best end-to-end MSE and the encoder's"
     return (
-        Check(Claim("URDC", stays, published[0], f"the lowest universal MSE lies surely above the middle {middle}"), _stays),
-        Check(Claim("URDC", leaves, published[1], f"the lowest universal MSE lies surely below the middle {middle}"), _leaves),
-        Check(Claim("URDC", narrows, published[2], "the distance, paired by seed, is surely smaller"), _narrows),
+        Check(
+            Claim(
+                "URDC",
+                stays,
+                published[0],
+                f"the lowest universal MSE lies surely above the middle {middle}",
+            ),
+            _stays,
+        ),
+        Check(
+            Claim(
+                "URDC",
+                leaves,
+                published[1],
+                f"the lowest universal MSE lies surely below the middle {middle}",
+            ),
+            _leaves,
+        ),
+        Check(
+            Claim("URDC", narrows, published[2], "the distance, paired by seed, is surely smaller"),
+            _narrows,
+        ),
     )
 
 

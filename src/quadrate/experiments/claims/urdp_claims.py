@@ -1,4 +1,7 @@
-"""uRDP (Zhang et al. 2021): one encoder for all of distortion and perception, its price, and refinement."""
+"""uRDP (Zhang et al. 2021).
+
+One encoder for all of distortion and perception, its price, and refinement.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ def _price(rows: Sequence[Row]) -> tuple[str, Answer]:
     mse, w1 = (Spread.of(price, f"{score}_ratio") for score in ("distortion_mse", "w1_fresh"))
     floor = max(row["w1_fresh_floor"] for row in rows)
     weights = f"from λp = {price['lambda_p_low']:g} to {price['lambda_p_high']:g}"
-    measured = f"MSE × {mse.text(2)} {weights}, for W1 × {w1.text(2)}; perfect realism (W1 {floor:.2f}) is not reached"
+    measured = (
+        f"MSE × {mse.text(2)} {weights}, for W1 × {w1.text(2)}; perfect realism (W1 {floor:.2f}) is"
+        " not reached"
+    )
     return measured, mse.below(2)
 
 
@@ -33,12 +39,23 @@ def _refined_below_first(rows: Sequence[Row]) -> tuple[str, Answer]:
     found = refinement(rows)[0]
     less = Spread.of(found, "refined_to_first_mse").percent()
     rates = f"{found['first_bits']:.2f} to {found['refined_bits']:.2f} bits"
-    return f"{less.text(1, ' %', '+')} MSE from {rates} at λp = {found['lambda_p']:g}; the base alone has {found['first_mse']:.4f}", less.below(0)
+    return (
+        (
+            f"{less.text(1, ' %', '+')} MSE from {rates} at λp = {found['lambda_p']:g}; the base"
+            f" alone has {found['first_mse']:.4f}"
+        ),
+        less.below(0),
+    )
 
 
 def _refined_near_single(score: str, rows: Sequence[Row]) -> tuple[str, Answer]:
-    more = {found["lambda_p"]: Spread.of(found, f"refined_to_single_{score}").percent() for found in refinement(rows)}
-    measured = ", ".join(f"{spread.text(1, ' %')} more at λp = {weight:g}" for weight, spread in more.items())
+    more = {
+        found["lambda_p"]: Spread.of(found, f"refined_to_single_{score}").percent()
+        for found in refinement(rows)
+    }
+    measured = ", ".join(
+        f"{spread.text(1, ' %')} more at λp = {weight:g}" for weight, spread in more.items()
+    )
     return measured, all_of(spread.below(_LITTLE) for spread in more.values())
 
 
@@ -49,24 +66,55 @@ def _universal(rate: str, in_mse: str, in_w1: str, price: str) -> tuple[Check, .
     """The checks of Fig. 4, from what was published."""
     factor = "the whole interval of the factor, from the smallest λp to the largest, lies below 2"
     return (
-        Check(Claim("uRDP", f"universal penalty in MSE at {rate} is small", in_mse, _INTERVAL), partial(_penalty, "mse_ratio")),
-        Check(Claim("uRDP", f"universal penalty in perception (W1) at {rate} is small", in_w1, _INTERVAL), partial(_penalty, "score_ratio")),
-        Check(Claim("uRDP", f"realism, as far as it is reached, costs at most 3 dB, a factor of 2 in MSE, at {rate}", price, factor), _price),
+        Check(
+            Claim("uRDP", f"universal penalty in MSE at {rate} is small", in_mse, _INTERVAL),
+            partial(_penalty, "mse_ratio"),
+        ),
+        Check(
+            Claim(
+                "uRDP", f"universal penalty in perception (W1) at {rate} is small", in_w1, _INTERVAL
+            ),
+            partial(_penalty, "score_ratio"),
+        ),
+        Check(
+            Claim(
+                "uRDP",
+                "realism, as far as it is reached, costs at most 3 dB, a factor of 2 in MSE, at"
+                f" {rate}",
+                price,
+                factor,
+            ),
+            _price,
+        ),
     )
 
 
 _REFINED = (
     Check(
-        Claim("uRDP", "a second stage refines a base that still decodes alone", _CURVE, "the refined MSE lies surely below the base's"),
+        Claim(
+            "uRDP",
+            "a second stage refines a base that still decodes alone",
+            _CURVE,
+            "the refined MSE lies surely below the base's",
+        ),
         _refined_below_first,
     ),
-    Check(Claim("uRDP", f"{_NEAR} MSE", _CURVE, f"{_INTERVAL}, for each λp"), partial(_refined_near_single, "mse")),
-    Check(Claim("uRDP", f"{_NEAR} W1", _CURVE, f"{_INTERVAL}, for each λp"), partial(_refined_near_single, "w1")),
+    Check(
+        Claim("uRDP", f"{_NEAR} MSE", _CURVE, f"{_INTERVAL}, for each λp"),
+        partial(_refined_near_single, "mse"),
+    ),
+    Check(
+        Claim("uRDP", f"{_NEAR} W1", _CURVE, f"{_INTERVAL}, for each λp"),
+        partial(_refined_near_single, "w1"),
+    ),
 )
 
 CHECKS: dict[str, tuple[Check, ...]] = {
     "rdp-mnist": _universal(
-        "4.75 bits", "about 2 to 3 %", "about equal, by each run's own critic", "× 1.6 at the strongest weight, at most × 2 in theory"
+        "4.75 bits",
+        "about 2 to 3 %",
+        "about equal, by each run's own critic",
+        "× 1.6 at the strongest weight, at most × 2 in theory",
     ),
     "rdp-svhn": _universal("30 bits", _CURVE, _CURVE, "at most × 2 in theory"),
     "refine-mnist": _REFINED,

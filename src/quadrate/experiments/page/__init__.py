@@ -1,4 +1,7 @@
-"""The report as one HTML page that needs no network: charts to explore, pictures, tables, findings, and where everything came from."""
+"""The report as one HTML page that needs no network.
+
+Charts to explore, pictures, tables, findings, and where everything came from.
+"""
 
 from quadrate.experiments.page.page import report_page, write_report
 

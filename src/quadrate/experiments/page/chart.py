@@ -1,4 +1,7 @@
-"""The numbers of a chart: curves of means over seeds with intervals, single seeds, floors, and published points."""
+"""The numbers of a chart.
+
+Curves of means over seeds with intervals, single seeds, floors, and published points.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,31 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from quadrate.experiments.page.page_data import SCORES, ReportedRun, ScoredPoint, varied, weights_text
+from quadrate.experiments.page.page_data import (
+    SCORES,
+    ReportedRun,
+    ScoredPoint,
+    varied,
+    weights_text,
+)
 from quadrate.experiments.reports.published_points import published_points
 from quadrate.experiments.reports.result_tables import bits_text
-from quadrate.experiments.reports.summary import JUDGES, Row, interval, is_judged, is_quick, point_of
+from quadrate.experiments.reports.summary import (
+    JUDGES,
+    Row,
+    interval,
+    is_judged,
+    is_quick,
+    point_of,
+)
 
-_TAGS = ("run", "rate", "noise", "stage", "weight")  # what tells curves apart, in the order of its claim to the colours
+_TAGS = (
+    "run",
+    "rate",
+    "noise",
+    "stage",
+    "weight",
+)  # what tells curves apart, in the order of its claim to the colours
 _PERCEPTION = ("w1_fresh", "w1_certified", "sliced_w2sq", "kid")
 _TOGETHER = ("distortion_mse", "accuracy_independent")
 _JUDGED = {"accuracy": "accuracy_training", "cross_entropy_nats": "cross_entropy_training_nats"}
@@ -22,9 +44,11 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     """Everything that `page.js` draws of runs on one source.
 
     Returns:
-        `scores`, labels by column, those that every point has; `x` and `y`, the columns to begin with; `tags`, what tells curves apart; `intervals`,
-        whether bars are drawn at first (in a chart of several runs they would hide it); `curves`; `references`, floors and clean scores, and those
-        that make sense `against` some columns only; of a single run `published`, points to lay underneath. An interval that is none is null.
+        `scores`, labels by column, those that every point has; `x` and `y`, the columns to begin
+        with; `tags`, what tells curves apart; `intervals`, whether bars are drawn at first (in a
+        chart of several runs they would hide it); `curves`; `references`, floors and clean scores,
+        and those that make sense `against` some columns only; of a single run `published`, points
+        to lay underneath. An interval that is none is null.
     """
     names = _numbered([run.recipe.name for run in runs])
     curves = [curve for run, name in zip(runs, names, strict=True) for curve in _curves(run, name)]
@@ -34,7 +58,10 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     for curve in curves:
         curve["label"] = ", ".join(curve["tags"][tag] for tag in tags if curve["tags"][tag])
         for point in curve["points"]:
-            point["mean"] = {name: _interval([seed["scores"][name] for seed in point["seeds"]]) for name in scores}
+            point["mean"] = {
+                name: _interval([seed["scores"][name] for seed in point["seeds"]])
+                for name in scores
+            }
     alone = len(runs) == 1
     x, y = _first_axes(rows) if alone or not is_judged(rows) else _TOGETHER
     return {
@@ -50,9 +77,11 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 
 
 def by_curve(run: ReportedRun) -> Iterator[tuple[list[_Group], bool]]:
-    """The points of each stage, rate and noise level as curves along their weights, each point a list of its seeds; and whether they are joined.
+    """The points of each stage, rate and noise level as curves along their weights, each point a
+    list of its seeds; and whether they are joined.
 
-    If λp and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid nor a path stay single points.
+    If λp and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid
+    nor a path stay single points.
     """
     groups: dict[tuple[Any, ...], _Group] = {}
     for point in run.points:
@@ -60,11 +89,18 @@ def by_curve(run: ReportedRun) -> Iterator[tuple[list[_Group], bool]]:
     parts: dict[tuple[Any, ...], list[_Group]] = {}
     for group in groups.values():
         row = group[0].row
-        parts.setdefault((*(row[name] for name in ("stage", "levels", "noise_std")), is_quick(row)), []).append(group)
+        parts.setdefault(
+            (*(row[name] for name in ("stage", "levels", "noise_std")), is_quick(row)), []
+        ).append(group)
     for part in parts.values():
         part.sort(key=lambda group: (group[0].row["lambda_c"], group[0].row["lambda_p"]))
-        perception, classification = ({group[0].row[name] for group in part} for name in ("lambda_p", "lambda_c"))
-        if len(part) == len(perception) * len(classification) and min(len(perception), len(classification)) > 1:
+        perception, classification = (
+            {group[0].row[name] for group in part} for name in ("lambda_p", "lambda_c")
+        )
+        if (
+            len(part) == len(perception) * len(classification)
+            and min(len(perception), len(classification)) > 1
+        ):
             for weight in sorted(perception):
                 yield [group for group in part if group[0].row["lambda_p"] == weight], True
         else:
@@ -83,17 +119,31 @@ def _curves(run: ReportedRun, name: str) -> list[dict[str, Any]]:
             "stage": f"{row['stage']}{', quick scores' if is_quick(row) else ''}",
             "weight": "several λp" if varied(rows, "lambda_p") else f"λp {row['lambda_p']:g}",
         }
-        curves.append({"tags": tags, "joined": joined and len(points) > 1, "points": [_point(group) for group in points]})
+        curves.append(
+            {
+                "tags": tags,
+                "joined": joined and len(points) > 1,
+                "points": [_point(group) for group in points],
+            }
+        )
     return curves
 
 
 def _point(group: _Group) -> dict[str, Any]:
     row = group[0].row
     seeds = [
-        {"id": point.identifier, "seed": point.row["seed"], "scores": {name: point.row[name] for name in SCORES if name in point.row}}
+        {
+            "id": point.identifier,
+            "seed": point.row["seed"],
+            "scores": {name: point.row[name] for name in SCORES if name in point.row},
+        }
         for point in group
     ]
-    return {"label": weights_text(row), "stage": f"{row['stage']}, {bits_text(row['rate_bound_bits'])}", "seeds": seeds}
+    return {
+        "label": weights_text(row),
+        "stage": f"{row['stage']}, {bits_text(row['rate_bound_bits'])}",
+        "seeds": seeds,
+    }
 
 
 def _interval(values: Sequence[float]) -> list[float | None]:
@@ -106,7 +156,9 @@ def _telling_tags(curves: Sequence[dict[str, Any]]) -> list[str]:
     telling: list[str] = []
     for tag in _TAGS:
         known = {tuple(curve["tags"][name] for name in telling) for curve in curves}
-        if len({(*(curve["tags"][name] for name in telling), curve["tags"][tag]) for curve in curves}) > len(known):
+        if len(
+            {(*(curve["tags"][name] for name in telling), curve["tags"][tag]) for curve in curves}
+        ) > len(known):
             telling.append(tag)
     return telling
 
@@ -125,8 +177,15 @@ def _references(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What real images score: the floors of perception, and each judge on clean images."""
     kinds = {f"{name}_floor": (name, "real against real") for name in _PERCEPTION}
     for judge in JUDGES:
-        kinds |= {f"accuracy_{judge}_clean": (f"accuracy_{judge}", f"{judge} judge on clean images")}
-        kinds |= {f"cross_entropy_{judge}_clean_nats": (f"cross_entropy_{judge}_nats", f"{judge} judge on clean images")}
+        kinds |= {
+            f"accuracy_{judge}_clean": (f"accuracy_{judge}", f"{judge} judge on clean images")
+        }
+        kinds |= {
+            f"cross_entropy_{judge}_clean_nats": (
+                f"cross_entropy_{judge}_nats",
+                f"{judge} judge on clean images",
+            )
+        }
     references = []
     for column, (score, label) in kinds.items():
         values = dict.fromkeys(float(f"{row[column]:.6g}") for row in rows if column in row)
@@ -135,24 +194,46 @@ def _references(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
-    """Twice the MSE of a decoder: from the same codes perfect realism takes no more (Freirich et al. 2021; docs/theory.md).
+    """Twice the MSE of a decoder.
 
-    Given where one encoder serves several decoders, of the one trained for MSE alone, whose MSE is at least the least possible from these codes.
+    From the same codes perfect realism takes no more (Freirich et al. 2021; docs/theory.md).
+
+    Given where one encoder serves several decoders, of the one trained for MSE alone, whose MSE is
+    at least the least possible from these codes.
     """
     universal = {stage.name for stage in run.recipe.stages if stage.mode == "universal"}
     bounds = []
     for points, _ in by_curve(run):
         row = points[0][0].row
-        faithful = [group for group in points if group[0].row["lambda_p"] == group[0].row["lambda_c"] == 0]
-        if row["stage"] in universal and faithful and varied([group[0].row for group in points], "lambda_p"):
+        faithful = [
+            group for group in points if group[0].row["lambda_p"] == group[0].row["lambda_c"] == 0
+        ]
+        if (
+            row["stage"] in universal
+            and faithful
+            and varied([group[0].row for group in points], "lambda_p")
+        ):
             mses = [point.row["distortion_mse"] for point in faithful[0]]
-            label = f"twice the MSE of the faithful decoder ({row['stage']}, {bits_text(row['rate_bound_bits'])})"
-            bounds.append({"score": "distortion_mse", "against": list(_PERCEPTION), "label": label, "value": 2 * math.fsum(mses) / len(mses)})
+            label = (
+                f"twice the MSE of the faithful decoder ({row['stage']},"
+                f" {bits_text(row['rate_bound_bits'])})"
+            )
+            bounds.append(
+                {
+                    "score": "distortion_mse",
+                    "against": list(_PERCEPTION),
+                    "label": label,
+                    "value": 2 * math.fsum(mses) / len(mses),
+                }
+            )
     return bounds
 
 
 def _published(recipe_name: str) -> list[dict[str, Any]]:
-    """Published points by figure and kind, for axes of MSE and a classifier's scores; published W1, by each run's own critic, compares with none."""
+    """Published points by figure and kind, for axes of MSE and a classifier's scores.
+
+    Published W1, by each run's own critic, compares with none.
+    """
     sets: dict[tuple[str, str], list[list[Any]]] = {}
     for point in published_points(recipe_name):
         rate = bits_text(point["rate_bits"]) if math.isfinite(point["rate_bits"]) else ""
@@ -163,7 +244,10 @@ def _published(recipe_name: str) -> list[dict[str, Any]]:
             if math.isfinite(point["mse"]) and math.isfinite(point[name]):
                 label = f"published, {point['kind']} ({point['figure']}{theirs})"
                 sets.setdefault((score, label), []).append([point["mse"], point[name], rate])
-    return [{"x": "distortion_mse", "y": score, "label": label, "points": points} for (score, label), points in sets.items()]
+    return [
+        {"x": "distortion_mse", "y": score, "label": label, "points": points}
+        for (score, label), points in sets.items()
+    ]
 
 
 def _numbered(names: list[str]) -> list[str]:

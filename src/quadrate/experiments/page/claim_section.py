@@ -1,4 +1,7 @@
-"""The paper's claims that a run decides: which paper, the verdicts in short, and the table with the rules; all as HTML."""
+"""The paper's claims that a run decides.
+
+Which paper, the verdicts in short, and the table with the rules; all as HTML.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,20 @@ def paper(name: str, source: str) -> str:
     known = published_name(name, source)
     for experiment in CATALOGUE:
         if experiment.name == known and experiment.paper in CITATIONS:
-            return f"The experiment is that of {escape(CITATIONS[experiment.paper])}: {escape(experiment.figures)}."
+            return (
+                f"The experiment is that of {escape(CITATIONS[experiment.paper])}:"
+                f" {escape(experiment.figures)}."
+            )
     return ""
 
 
 def in_short(found: Sequence[Verdict]) -> str:
     """The verdicts as a list, without their rules."""
-    lines = "".join(f"<li><strong>{verdict.word}</strong>: {escape(verdict.claim.text)}; {escape(verdict.here)}</li>" for verdict in found)
+    lines = "".join(
+        f"<li><strong>{verdict.word}</strong>: {escape(verdict.claim.text)};"
+        f" {escape(verdict.here)}</li>"
+        for verdict in found
+    )
     return f"<ul>{lines}</ul>" if found else ""
 
 
@@ -30,8 +40,18 @@ def claims(found: Sequence[Verdict]) -> str:
     """The section of claims; nothing where there is none."""
     if not found:
         return ""
-    lines = [[f"{verdict.claim.paper}: {verdict.claim.text}", verdict.word, verdict.claim.published, verdict.here] for verdict in found]
-    rules = "".join(f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in found)
+    lines = [
+        [
+            f"{verdict.claim.paper}: {verdict.claim.text}",
+            verdict.word,
+            verdict.claim.published,
+            verdict.here,
+        ]
+        for verdict in found
+    ]
+    rules = "".join(
+        f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in found
+    )
     return f"""<h3>The paper's claims</h3>
 {table(["claim", "verdict", "published", "here, with 95 % interval"], lines, words=True)}
 <details><summary>when a claim holds</summary><ul>{rules}</ul><p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""

@@ -1,4 +1,7 @@
-"""How a run was made: settings, judges, commands, machine, cost, and the hashes of data and models."""
+"""How a run was made.
+
+Settings, judges, commands, machine, cost, and the hashes of data and models.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,17 @@ from quadrate.experiments.page.page_data import ReportedRun, model_hashes
 from quadrate.experiments.recipes import POINT_RECIPES, RECIPES, with_seeds
 from quadrate.experiments.reports.summary import Row
 
-_STAGE_COLUMNS = ["stage", "mode", "codecs", "epochs", "batch", "learning rate", "critic's rate", "surrogate", "input noise σ"]
+_STAGE_COLUMNS = [
+    "stage",
+    "mode",
+    "codecs",
+    "epochs",
+    "batch",
+    "learning rate",
+    "critic's rate",
+    "surrogate",
+    "input noise σ",
+]
 
 
 def origin(run: ReportedRun) -> str:
@@ -39,8 +52,15 @@ def origin(run: ReportedRun) -> str:
 def settings(config: dict[str, Any]) -> str:
     """A run's config.json, folded."""
     # The innermost objects (a point, a stage's training) on a line each.
-    text = re.sub(r"\{[^{}]*\}", lambda found: " ".join(found[0].split()), json.dumps(config, indent=1, ensure_ascii=False))
-    return f'<details><summary>all settings, resolved (config.json)</summary><pre tabindex="0">{escape(text)}</pre></details>'
+    text = re.sub(
+        r"\{[^{}]*\}",
+        lambda found: " ".join(found[0].split()),
+        json.dumps(config, indent=1, ensure_ascii=False),
+    )
+    return (
+        "<details><summary>all settings, resolved (config.json)</summary><pre"
+        f' tabindex="0">{escape(text)}</pre></details>'
+    )
 
 
 def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> str:
@@ -50,12 +70,23 @@ def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> st
         "machine": _text(config.get("processor")),
         "software": _software(config),
         "made on": _text(config.get("date")),
-        "training took": f"{seconds:,.0f} CPU-seconds" if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows)) else "",
+        "training took": (
+            f"{seconds:,.0f} CPU-seconds"
+            if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows))
+            else ""
+        ),
     }
     name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
-    if not command.startswith(("quadrate train ", "quadrate reproduce ")) and name in POINT_RECIPES.built_in:
+    if (
+        not command.startswith(("quadrate train ", "quadrate reproduce "))
+        and name in POINT_RECIPES.built_in
+    ):
         command = f"quadrate reproduce {name}"
-    return _listed(plain, config, [_code(command), _code(f"quadrate report runs/{folder.resolve().name} -o report.html")])
+    return _listed(
+        plain,
+        config,
+        [_code(command), _code(f"quadrate report runs/{folder.resolve().name} -o report.html")],
+    )
 
 
 def _listed(plain: dict[str, str], config: dict[str, Any], remake: list[str]) -> str:
@@ -64,7 +95,9 @@ def _listed(plain: dict[str, str], config: dict[str, Any], remake: list[str]) ->
     facts["fingerprint of the data"] = _code(_text(config["source"].get("fingerprint")))
     facts["made by"] = _code(_text(config.get("command")))
     facts["to make it again"] = "<br>".join(remake)
-    return "".join(f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in facts.items() if value)
+    return "".join(
+        f"<dt>{escape(name)}</dt><dd>{value}</dd>" for name, value in facts.items() if value
+    )
 
 
 def _code(text: str) -> str:
@@ -72,7 +105,9 @@ def _code(text: str) -> str:
 
 
 def _software(config: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config)
+    return ", ".join(
+        f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config
+    )
 
 
 def _facts(run: ReportedRun) -> dict[str, str]:
@@ -81,50 +116,89 @@ def _facts(run: ReportedRun) -> dict[str, str]:
     source, shape = config["source"], "×".join(map(str, run.shape))
     return {
         "data": f"{source['name']}, images of {shape} (channels, height, width)",
-        "networks": _text(config.get("family")) + "".join(f", own term {_text(term)}" for term in config.get("terms", [])),
+        "networks": (
+            _text(config.get("family"))
+            + "".join(f", own term {_text(term)}" for term in config.get("terms", []))
+        ),
         "judge in the loss": _judge(config["judge"], run.recipe.judge),
         "independent judge": _independent(run),
         "machine": _text(config.get("processor")),
         "software": _software(config),
         "trained on": _text(config.get("date")),
-        "training took": f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the scored codecs together",
+        "training took": (
+            f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the"
+            " scored codecs together"
+        ),
     }
 
 
 def _remake(run: ReportedRun) -> list[str]:
-    """The commands that make the run anew, as HTML; a sentence where flags or a program of the user's own decided it."""
+    """The commands that make the run anew, as HTML.
+
+    A sentence where flags or a program of the user's own decided it.
+    """
     name, command = run.recipe.name, _text(run.config.get("command"))
     place = f"runs/{run.folder.resolve().name}"
     after = [_code(f"quadrate evaluate {place}"), _code(f"quadrate report {place} -o report.html")]
     if name in RECIPES.built_in and not run.config.get("terms"):
-        known, seeds = RECIPES[name](), len({point.seed for stage in run.recipe.stages for point in stage.points})
+        known = RECIPES[name]()
+        seeds = len({point.seed for stage in run.recipe.stages for point in stage.points})
         if known == run.recipe:
             return [_code(f"quadrate train {name}"), *after]
         if with_seeds(known, seeds) == run.recipe:
             return [_code(f"quadrate train {name} --seeds {seeds}"), *after]
     if command.startswith(("quadrate train ", "quadrate reproduce ")):
         return [_code(command), *after]
-    return ["these settings are not those of a recipe that comes with Quadrate; they stand below in full", *after]
+    return [
+        (
+            "these settings are not those of a recipe that comes with Quadrate; they stand below in"
+            " full"
+        ),
+        *after,
+    ]
 
 
 def _judge(judge: dict[str, Any], name: str) -> str:
-    scores = [f"accuracy {judge['accuracy']:.4f}"] if isinstance(judge.get("accuracy"), float) else []
-    scores += [f"cross-entropy {judge['cross_entropy_nats']:.4f} nats"] if isinstance(judge.get("cross_entropy_nats"), float) else []
-    return f"{_text(judge.get('name', name))}" + (f"; on clean images {', '.join(scores)}" if scores else "")
+    scores = (
+        [f"accuracy {judge['accuracy']:.4f}"] if isinstance(judge.get("accuracy"), float) else []
+    )
+    scores += (
+        [f"cross-entropy {judge['cross_entropy_nats']:.4f} nats"]
+        if isinstance(judge.get("cross_entropy_nats"), float)
+        else []
+    )
+    return f"{_text(judge.get('name', name))}" + (
+        f"; on clean images {', '.join(scores)}" if scores else ""
+    )
 
 
 def _independent(run: ReportedRun) -> str:
-    clean = {row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row}
+    clean = {
+        row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row
+    }
     if not clean:
         return "none"
-    return run.recipe.independent_judge + "".join(f"; on clean images accuracy {value:.4f}" for value in sorted(clean))
+    return run.recipe.independent_judge + "".join(
+        f"; on clean images accuracy {value:.4f}" for value in sorted(clean)
+    )
 
 
 def _stage(stage: Stage) -> list[str]:
     training = stage.training
     base = f" on {stage.base_stage}/{stage.base.key}, each seed on its own" if stage.base else ""
-    critic = f"{training.critic_learning_rate:g}" if any(point.lambda_p > 0 for point in stage.points) else "no critic"
-    settings = [f"{training.epochs}", f"{training.batch}", f"{training.learning_rate:g}", critic, training.surrogate, f"{stage.noise_std:g}"]
+    critic = (
+        f"{training.critic_learning_rate:g}"
+        if any(point.lambda_p > 0 for point in stage.points)
+        else "no critic"
+    )
+    settings = [
+        f"{training.epochs}",
+        f"{training.batch}",
+        f"{training.learning_rate:g}",
+        critic,
+        training.surrogate,
+        f"{stage.noise_std:g}",
+    ]
     return [stage.name, stage.mode + base, f"{len(stage.points)}", *settings]
 
 

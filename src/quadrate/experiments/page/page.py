@@ -1,4 +1,7 @@
-"""The page, assembled: one file with its styles, its script, its numbers and its pictures; nothing in it is fetched from anywhere."""
+"""The page, assembled: one file with its styles, its script, its numbers and its pictures.
+
+Nothing in it is fetched from anywhere.
+"""
 
 from __future__ import annotations
 
@@ -47,17 +50,22 @@ def write_report(folders: Sequence[Path | str], path: Path) -> None:
 def report_page(folders: Sequence[Path | str]) -> str:
     """The report of evaluated runs as one HTML page that opens without a network.
 
-    Trade-offs on one source share a chart at the top; then each run has its section: chart, scores, findings, claims, pictures, and how it was made.
+    Trade-offs on one source share a chart at the top; then each run has its section: chart, scores,
+    findings, claims, pictures, and how it was made.
 
     Args:
         folders: Run folders.
 
     Raises:
-        QuadrateError: If no folder is given, there is no run in one, none of its points is scored, or a file is damaged.
+        QuadrateError: If no folder is given, there is no run in one, none of its points is scored,
+            or a file is damaged.
     """
     if not folders:
         raise QuadrateError("name at least one run folder to report on")
-    runs = [StandaloneRun.open(folder) if is_point_run(Path(folder)) else open_run(folder, number) for number, folder in enumerate(folders)]
+    runs = [
+        StandaloneRun.open(folder) if is_point_run(Path(folder)) else open_run(folder, number)
+        for number, folder in enumerate(folders)
+    ]
     by_source: dict[str, list[ReportedRun]] = {}
     for run in runs:
         if isinstance(run, ReportedRun):
@@ -70,7 +78,11 @@ def report_page(folders: Sequence[Path | str]) -> str:
                 sections.append(_together(shared, charts))
     for number, run in enumerate(runs):
         with naming(run.folder):
-            sections.append(standalone_section(run, number) if isinstance(run, StandaloneRun) else _section(run, number, charts))
+            sections.append(
+                standalone_section(run, number)
+                if isinstance(run, StandaloneRun)
+                else _section(run, number, charts)
+            )
     script = _asset("page.js")
     return Template(_asset("template.html")).substitute(
         title=escape("Quadrate report: " + ", ".join(run.name for run in runs)),
@@ -79,7 +91,9 @@ def report_page(folders: Sequence[Path | str]) -> str:
         script=script,
         data=_embedded({"charts": charts, "colours": len(COLOURS)}),
         contents="".join(
-            f'<li><a href="#run-{i}">{escape(run.name)}</a>: {escape(run.title)}{in_short(run.verdicts)}</li>' for i, run in enumerate(runs)
+            f'<li><a href="#run-{i}">{escape(run.name)}</a>:'
+            f" {escape(run.title)}{in_short(run.verdicts)}</li>"
+            for i, run in enumerate(runs)
         ),
         sections="\n".join(sections),
         made=f"{datetime.date.today():%Y-%m-%d} by Quadrate {__version__}",
@@ -90,12 +104,22 @@ def _together(runs: Sequence[ReportedRun], charts: list[dict[str, Any]]) -> str:
     names = ", ".join(run.recipe.name for run in runs)
     source = escape(str(runs[0].config["source"]["name"]))
     judges = {run.rows[0].get("accuracy_training_clean") for run in runs}
-    caution = "<p>The judges in the losses differ, so compare the accuracies of the training judge within a run only.</p>" if len(judges) > 1 else ""
-    return f"<section><h2>All runs on {source} together</h2>{caution}{_figure(runs, charts, names)}</section>"
+    caution = (
+        "<p>The judges in the losses differ, so compare the accuracies of the training judge within"
+        " a run only.</p>"
+        if len(judges) > 1
+        else ""
+    )
+    return (
+        f"<section><h2>All runs on {source}"
+        f" together</h2>{caution}{_figure(runs, charts, names)}</section>"
+    )
 
 
 def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str:
-    pictures = {point.identifier: found for point in run.points if (found := strips(point.place, run.shape))}
+    pictures = {
+        point.identifier: found for point in run.points if (found := strips(point.place, run.shape))
+    }
     return f"""<section id="run-{number}">
 <h2>{escape(run.recipe.name)}</h2>
 <p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)};
@@ -114,13 +138,19 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
 
 def _cautions(run: ReportedRun) -> str:
     lines = [
-        f"<p><strong>{len(points)} points are {what}</strong>, and not in this report: {escape(', '.join(points))}. "
-        f"<code>quadrate {verb}</code> goes on with them.</p>"
-        for points, what, verb in ((run.unscored, "trained but not scored", "evaluate"), (run.untrained, "not trained yet", "train"))
+        f"<p><strong>{len(points)} points are {what}</strong>, and not in this report:"
+        f" {escape(', '.join(points))}. <code>quadrate {verb}</code> goes on with them.</p>"
+        for points, what, verb in (
+            (run.unscored, "trained but not scored", "evaluate"),
+            (run.untrained, "not trained yet", "train"),
+        )
         if points
     ]
     if note := quick_note(run.rows):
-        lines.append(f"<p><strong>{note}</strong> <code>quadrate evaluate</code> without --quick replaces them.</p>")
+        lines.append(
+            f"<p><strong>{note}</strong> <code>quadrate evaluate</code> without --quick replaces"
+            " them.</p>"
+        )
     return f'<div class="warning" role="note">{"".join(lines)}</div>' if lines else ""
 
 
@@ -132,7 +162,10 @@ def _figure(runs: Sequence[ReportedRun], charts: list[dict[str, Any]], names: st
         plot_runs([(run.recipe.name, run.rows) for run in runs], path)
         picture = data_uri(path.read_bytes(), "png")
     label = escape(f"Trade-off of {names}")
-    return f'<figure class="chart" data-chart="{len(charts) - 1}" aria-label="{label}"><img class="still" src="{picture}" alt="{label}"></figure>'
+    return (
+        f'<figure class="chart" data-chart="{len(charts) - 1}" aria-label="{label}"><img'
+        f' class="still" src="{picture}" alt="{label}"></figure>'
+    )
 
 
 def _findings(run: ReportedRun) -> str:
@@ -146,7 +179,10 @@ def _findings(run: ReportedRun) -> str:
 
 
 def _grids(run: ReportedRun, pictures: _Pictures) -> str:
-    """A block for each curve: the originals, and below them a row a point; the first seed in sight, the others one click away."""
+    """A block for each curve: the originals, and below them a row a point.
+
+    The first seed in sight, the others one click away.
+    """
     if not pictures:
         return "<p>This run has no samples.png beside its scores, so there are no pictures.</p>"
     blocks = []
@@ -157,9 +193,19 @@ def _grids(run: ReportedRun, pictures: _Pictures) -> str:
             by_seed.setdefault(point.row["seed"], []).append(point)
         noise = f", input noise σ = {row['noise_std']:g}" if row["noise_std"] else ""
         (seed, shown), *others = sorted(by_seed.items())
-        weight = f", λp {row['lambda_p']:g}" if len(points) > 1 and len({group[0].row["lambda_p"] for group in points}) == 1 else ""
-        title = f"<h4>{escape(str(row['stage']))}, {bits_text(row['rate_bound_bits'])}{weight}{noise}, seed {seed}</h4>"
-        more = "".join(f"<details><summary>seed {seed}</summary>{_grid(rest, pictures)}</details>" for seed, rest in others)
+        weight = (
+            f", λp {row['lambda_p']:g}"
+            if len(points) > 1 and len({group[0].row["lambda_p"] for group in points}) == 1
+            else ""
+        )
+        title = (
+            f"<h4>{escape(str(row['stage']))}, {bits_text(row['rate_bound_bits'])}{weight}{noise},"
+            f" seed {seed}</h4>"
+        )
+        more = "".join(
+            f"<details><summary>seed {seed}</summary>{_grid(rest, pictures)}</details>"
+            for seed, rest in others
+        )
         blocks.append(f'<div class="block">{title}{_grid(shown, pictures)}{more}</div>')
     return "\n".join(blocks)
 
@@ -175,18 +221,30 @@ def _grid(points: Sequence[ScoredPoint], pictures: _Pictures) -> str:
 
 def _strip(label: str, picture: str, identifier: str = "") -> str:
     name = f'id="strip-{identifier}"' if identifier else 'class="originals"'
-    image = f'<img {name} src="{picture}" alt="{escape(label)}">' if picture else "<span>no pictures</span>"
+    image = (
+        f'<img {name} src="{picture}" alt="{escape(label)}">'
+        if picture
+        else "<span>no pictures</span>"
+    )
     return f'<div class="row"><span>{escape(label)}</span>{image}</div>'
 
 
 def _series_colours() -> str:
     """The figures' colours as classes; black is ink, which is light on dark paper."""
-    return "".join(f".c{i} {{ --series: {'var(--ink)' if colour == '#000000' else colour}; }}\n" for i, colour in enumerate(COLOURS))
+    return "".join(
+        f".c{i} {{ --series: {'var(--ink)' if colour == '#000000' else colour}; }}\n"
+        for i, colour in enumerate(COLOURS)
+    )
 
 
 def _embedded(data: Any) -> str:
     """JSON that no text in it can end, whatever it holds."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return (
+        json.dumps(data, allow_nan=False, separators=(",", ":"))
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+    )
 
 
 def _asset(name: str) -> str:

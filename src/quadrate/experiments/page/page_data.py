@@ -89,7 +89,9 @@ class ReportedRun:
     @cached_property
     def verdicts(self) -> list[Verdict]:
         """What the scores say of the paper's claims; nothing before every point is scored."""
-        return [] if self.unscored or self.untrained else decide_run(self.name, self.source, self.rows)
+        return (
+            [] if self.unscored or self.untrained else decide_run(self.name, self.source, self.rows)
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -123,7 +125,11 @@ def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
         place = folder / stage.name / point.key
         if exists(place / "evaluation.json"):
             with naming(folder):
-                points.append(ScoredPoint(f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place))
+                points.append(
+                    ScoredPoint(
+                        f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place
+                    )
+                )
         else:
             waiting[exists(place / "model.safetensors")].append(f"{stage.name}/{point.key}")
     return ReportedRun(folder, config, recipe, points, waiting[True], waiting[False])
@@ -145,7 +151,11 @@ def model_hashes(run: ReportedRun) -> list[tuple[str, str]]:
 
 def weights_text(row: Row) -> str:
     """The weights of a point for a reader: "λp 0.01, λc 0", and λd where it is not 1."""
-    shown = [f"{label} {row[name]:g}" for name, label in WEIGHTS.items() if name != "lambda_d" or row[name] != 1]
+    shown = [
+        f"{label} {row[name]:g}"
+        for name, label in WEIGHTS.items()
+        if name != "lambda_d" or row[name] != 1
+    ]
     return ", ".join(shown)
 
 
@@ -162,13 +172,26 @@ def _checked_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     config = checked_config(path)
     sizes = config["source"].get("shape")
-    whole = isinstance(sizes, list) and len(sizes) == 3 and all(type(size) is int and 0 < size <= _LARGEST_SIDE for size in sizes)
-    whole = whole and isinstance(config["source"].get("fingerprint"), str) and isinstance(config.get("judge"), dict)
+    whole = (
+        isinstance(sizes, list)
+        and len(sizes) == 3
+        and all(type(size) is int and 0 < size <= _LARGEST_SIDE for size in sizes)
+    )
+    whole = (
+        whole
+        and isinstance(config["source"].get("fingerprint"), str)
+        and isinstance(config.get("judge"), dict)
+    )
     if not whole:
-        raise QuadrateError(f"{path} lacks the source's name, fingerprint and shape (C, H, W), or the judge; `quadrate train` writes them")
+        raise QuadrateError(
+            f"{path} lacks the source's name, fingerprint and shape (C, H, W), or the judge;"
+            " `quadrate train` writes them"
+        )
     terms = config.get("terms", [])
     if not isinstance(terms, list) or not all(isinstance(term, str) for term in terms):
-        raise QuadrateError(f"{path}: the terms should be a list of names; `quadrate train` writes them")
+        raise QuadrateError(
+            f"{path}: the terms should be a list of names; `quadrate train` writes them"
+        )
     return config
 
 
@@ -179,18 +202,29 @@ def checked_config(path: Path) -> dict[str, Any]:
         QuadrateError: If the file cannot be read, or lacks them.
     """
     config = read_json(path)
-    parts = [config.get(part) if isinstance(config, dict) else None for part in ("recipe", "source")]
+    parts = [
+        config.get(part) if isinstance(config, dict) else None for part in ("recipe", "source")
+    ]
     if not all(isinstance(part, dict) and isinstance(part.get("name"), str) for part in parts):
-        raise QuadrateError(f"{path} lacks the recipe or the source, or the name of one; `quadrate train` writes them")
+        raise QuadrateError(
+            f"{path} lacks the recipe or the source, or the name of one; `quadrate train` writes"
+            " them"
+        )
     return dict(config)
 
 
 def _checked_row(row: Row, place: Path) -> Row:
     require([row], *POINT, "seed")
     for name, value in row.items():
-        if name.startswith(tuple(SCORES)) and not name.endswith("_method") and not math.isfinite(value):
+        if (
+            name.startswith(tuple(SCORES))
+            and not name.endswith("_method")
+            and not math.isfinite(value)
+        ):
             advice = f"delete {place / 'evaluation.json'} and run `quadrate evaluate` again"
-            raise QuadrateError(f"{place / 'evaluation.json'}: {name} is {value!r}, not a finite number; {advice}")
+            raise QuadrateError(
+                f"{place / 'evaluation.json'}: {name} is {value!r}, not a finite number; {advice}"
+            )
     return row
 
 

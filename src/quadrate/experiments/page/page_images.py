@@ -16,7 +16,8 @@ _LARGEST = 64  # pixels of an image's longer side in the page, at most
 
 
 def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
-    """The originals and the reconstructions of a scored point, each as one picture, the images in a row.
+    """The originals and the reconstructions of a scored point, each as one picture, the images in a
+    row.
 
     Grey images become PNG, exact to the pixel; colour images JPEG. The page enlarges them.
 
@@ -34,8 +35,13 @@ def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
     return found and (_data_uri(found[0], shape[0] == 1), _data_uri(found[1], shape[0] == 1))
 
 
-def samples(place: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """The originals and the reconstructions of a scored point, uint8 (N, H, W, 3) each; arguments and errors as in `strips`."""
+def samples(
+    place: Path, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """The originals and the reconstructions of a scored point, uint8 (N, H, W, 3) each.
+
+    Arguments and errors as in `strips`.
+    """
     from PIL import Image, UnidentifiedImageError
 
     path = place / "samples.png"
@@ -45,10 +51,17 @@ def samples(place: Path, shape: tuple[int, int, int]) -> tuple[NDArray[np.uint8]
         with Image.open(path, formats=["PNG"]) as image:
             grid = np.asarray(image.convert("RGB"))
         originals, reconstructions = cut_mosaic(grid, *shape[1:])
-    except (OSError, ValueError, QuadrateError, UnidentifiedImageError, Image.DecompressionBombError):
+    except (
+        OSError,
+        ValueError,
+        QuadrateError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+    ):
         size = f"{shape[2]}x{shape[1]}"
         raise QuadrateError(
-            f"{path} is not a grid of images of {size} and their reconstructions; delete the evaluation.json beside it and run `quadrate evaluate`"
+            f"{path} is not a grid of images of {size} and their reconstructions; delete the"
+            " evaluation.json beside it and run `quadrate evaluate`"
         ) from None
     return originals, reconstructions
 
@@ -68,7 +81,10 @@ def _data_uri(images: NDArray[np.uint8], grey: bool) -> str:
     strip = Image.new("RGB", (count * size[0], size[1]))
     for i, pixels in enumerate(images):
         image = Image.fromarray(pixels)
-        strip.paste(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS), (i * size[0], 0))
+        strip.paste(
+            image if image.size == size else image.resize(size, Image.Resampling.LANCZOS),
+            (i * size[0], 0),
+        )
     file = io.BytesIO()
     if grey:
         strip.convert("L").save(file, "PNG", optimize=True)

@@ -1,4 +1,7 @@
-"""The section of a run whose points stand alone (invariant compressors, features, contours); its charts are the pictures in its folder."""
+"""The section of a run whose points stand alone (invariant compressors, features, contours).
+
+Its charts are the pictures in its folder.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +53,14 @@ class StandaloneRun:
         folder = Path(folder)
         config = checked_config(folder / "config.json")
         if not isinstance(config["recipe"].get("points"), list):
-            raise QuadrateError(f"{folder / 'config.json'}: the recipe has no list of points; `quadrate train` writes it")
+            raise QuadrateError(
+                f"{folder / 'config.json'}: the recipe has no list of points; `quadrate train`"
+                " writes it"
+            )
         if not exists(folder / "results.csv"):
-            raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
+            raise QuadrateError(
+                f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first"
+            )
         return cls(folder, config, list(read_points(folder / "results.csv")))
 
     @property
@@ -92,7 +100,10 @@ def standalone_section(run: StandaloneRun, number: int) -> str:
     Raises:
         QuadrateError: If its results are of no kind of run, or a picture cannot be read.
     """
-    warning = f"{run.unscored} of {run.points} points are not scored yet, and not in this report. <code>quadrate evaluate</code> goes on with them."
+    warning = (
+        f"{run.unscored} of {run.points} points are not scored yet, and not in this report."
+        " <code>quadrate evaluate</code> goes on with them."
+    )
     return f"""<section id="run-{number}">
 <h2>{escape(run.name)}</h2>
 <p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)}; {run.points} operating points with their seeds.</p>
@@ -113,5 +124,8 @@ def _pictures(run: StandaloneRun) -> str:
     for path in sorted(run.folder.glob("*.png"), key=lambda path: path.stem != "trade-off"):
         caption = escape(_PICTURES.get(path.stem, path.stem))
         picture = data_uri(read_bytes(path), "png")
-        figures.append(f'<figure class="picture"><img src="{picture}" alt="{caption}"><figcaption>{caption}</figcaption></figure>')
+        figures.append(
+            f'<figure class="picture"><img src="{picture}"'
+            f' alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        )
     return "\n".join(figures)

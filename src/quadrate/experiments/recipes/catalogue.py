@@ -1,4 +1,7 @@
-"""Every experiment by name: which paper and figure, on which data, what it cost where it was run, and whether there are results."""
+"""Every experiment by name.
+
+Which paper and figure, on which data, what it cost where it was run, and whether there are results.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,39 @@ from quadrate.experiments.recipes.lossless_prediction import (
     mnist_invariant_vc,
     mnist_invariant_vic,
 )
-from quadrate.experiments.recipes.rdpc import large_rate_mnist, rdc_mnist, rdc_svhn, rdpc_mnist, rdpc_svhn, restore_mnist, rpc_mnist
+from quadrate.experiments.recipes.rdpc import (
+    large_rate_mnist,
+    rdc_mnist,
+    rdc_svhn,
+    rdpc_mnist,
+    rdpc_svhn,
+    restore_mnist,
+    rpc_mnist,
+)
 from quadrate.experiments.recipes.settings import Grid
 from quadrate.experiments.recipes.urdc import urdc_mnist, urdc_mnist_6bit, urdc_mnist_rates
 from quadrate.experiments.recipes.urdp import rdp_mnist, rdp_svhn, refine_mnist, refine_svhn
 from quadrate.experiments.recipes.zoo_recipe import zoo_mnist
 
-OWN, URDP, RDPC, URDC = "Quadrate", "uRDP, Zhang et al. 2021", "RDPC, Wang et al. 2025", "URDC, Nguyen et al. 2025"
+OWN = "Quadrate"
+URDP = "uRDP, Zhang et al. 2021"
+RDPC = "RDPC, Wang et al. 2025"
+URDC = "URDC, Nguyen et al. 2025"
 LOSSLESS = "lossyless, Dubois et al. 2021"
 CITATIONS = {
-    URDP: "Zhang, Qian, Chen and Khisti, Universal Rate-Distortion-Perception Representations for Lossy Compression (NeurIPS 2021, arXiv 2106.10311)",
+    URDP: (
+        "Zhang, Qian, Chen and Khisti, Universal Rate-Distortion-Perception Representations for"
+        " Lossy Compression (NeurIPS 2021, arXiv 2106.10311)"
+    ),
     RDPC: "Wang et al. on rate, distortion, perception and classification (IEEE JSAC 2025)",
-    URDC: "Nguyen et al. on universal representations for distortion and classification (2025, arXiv 2504.13191 and 2504.09025)",
-    LOSSLESS: "Dubois, Bloem-Reddy, Ullrich and Maddison, Lossy Compression for Lossless Prediction (NeurIPS 2021)",
+    URDC: (
+        "Nguyen et al. on universal representations for distortion and classification (2025, arXiv"
+        " 2504.13191 and 2504.09025)"
+    ),
+    LOSSLESS: (
+        "Dubois, Bloem-Reddy, Ullrich and Maddison, Lossy Compression for Lossless Prediction"
+        " (NeurIPS 2021)"
+    ),
 }
 """The papers in full."""
 
@@ -55,8 +78,10 @@ class Experiment:
         paper: Whose experiment it is.
         figures: Where the paper shows it.
         data: Its data set.
-        recipe: The function that returns its configuration, of a grid where it has several: with `stages`, as a `Recipe`, or with `points`.
-        cpu_minutes: What training the thin grid took of one core (results/NAME); None where the repository has no results of it.
+        recipe: The function that returns its configuration, of a grid where it has several: with
+            `stages`, as a `Recipe`, or with `points`.
+        cpu_minutes: What training the thin grid took of one core (results/NAME); None where the
+            repository has no results of it.
         results: Which results the project's repository has of it, where that is not all or nothing.
     """
 
@@ -83,7 +108,11 @@ class Experiment:
         if grid not in self.grids:
             return None
         made = self.recipe(grid=grid) if len(self.grids) > 1 else self.recipe()
-        return sum(len(stage.points) for stage in made.stages) if isinstance(made, Recipe) else len(made.points)
+        return (
+            sum(len(stage.points) for stage in made.stages)
+            if isinstance(made, Recipe)
+            else len(made.points)
+        )
 
 
 TRADE_OFFS = (
@@ -108,16 +137,32 @@ TRADE_OFFS = (
 
 LOSSLESS_PREDICTION = (
     Experiment("banana-rotation", LOSSLESS, "banana", "fresh samples", banana_rotation, 13.5),
-    Experiment("banana-x-translation", LOSSLESS, "banana", "fresh samples", banana_x_translation, 3.1),
-    Experiment("banana-y-translation", LOSSLESS, "banana", "fresh samples", banana_y_translation, 3.1),
+    Experiment(
+        "banana-x-translation", LOSSLESS, "banana", "fresh samples", banana_x_translation, 3.1
+    ),
+    Experiment(
+        "banana-y-translation", LOSSLESS, "banana", "fresh samples", banana_y_translation, 3.1
+    ),
     Experiment("group-exact", LOSSLESS, "its theorem", "fresh samples", group_exact, 6.4),
-    Experiment("mnist-invariant-vic", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vic, 40.9),
+    Experiment(
+        "mnist-invariant-vic", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vic, 40.9
+    ),
     Experiment("mnist-invariant-vc", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vc, 6.7),
-    Experiment("mnist-invariant-bince", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_bince, 20.4),
-    Experiment("mnist-invariant-less", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_less),
-    Experiment("mnist-invariant-sup", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_sup),
-    Experiment("cifar-features", LOSSLESS, "its table, another backbone", "cifar-10", cifar_features, 0.0),
-    Experiment("lossyless-clip", LOSSLESS, "its published bottlenecks", "lossyless", lossyless_clip, 0.0),
+    Experiment(
+        "mnist-invariant-bince", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_bince, 20.4
+    ),
+    Experiment(
+        "mnist-invariant-less", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_less
+    ),
+    Experiment(
+        "mnist-invariant-sup", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_sup
+    ),
+    Experiment(
+        "cifar-features", LOSSLESS, "its table, another backbone", "cifar-10", cifar_features, 0.0
+    ),
+    Experiment(
+        "lossyless-clip", LOSSLESS, "its published bottlenecks", "lossyless", lossyless_clip, 0.0
+    ),
 )
 """The experiments of invariant compressors and of features."""
 
@@ -128,14 +173,19 @@ _PAPERS = (OWN, URDP, RDPC, URDC, LOSSLESS)
 CATALOGUE: tuple[Experiment, ...] = tuple(
     sorted(
         (*TRADE_OFFS, *THEORY, *LOSSLESS_PREDICTION),
-        key=lambda experiment: _PAPERS.index(experiment.paper) if experiment.paper in _PAPERS else len(_PAPERS),
+        key=lambda experiment: (
+            _PAPERS.index(experiment.paper) if experiment.paper in _PAPERS else len(_PAPERS)
+        ),
     )
 )
 """All experiments, by paper; those of no paper named here stand last."""
 
 
 def name_on(name: str, source: str) -> str:
-    """The name of a recipe on other data than its own: it begins with theirs, in characters that are fit for a folder."""
+    """The name of a recipe on other data than its own.
+
+    It begins with theirs, in characters that are fit for a folder.
+    """
     data = re.sub(r"[^\w. -]", "-", Path(source).name).strip(". ")
     return f"{data}-{name}"
 

@@ -16,13 +16,27 @@ _Point = TypeVar("_Point", OperatingPoint, InvariantConfig)
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """The recipe with as many passes over the data in every stage."""
-    return replace(recipe, stages=tuple(replace(stage, training=replace(stage.training, epochs=epochs)) for stage in recipe.stages))
+    return replace(
+        recipe,
+        stages=tuple(
+            replace(stage, training=replace(stage.training, epochs=epochs))
+            for stage in recipe.stages
+        ),
+    )
 
 
 def with_seeds(recipe: _Seeded, seeds: int) -> _Seeded:
-    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own; errors as `_reseeded`."""
+    """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own.
+
+    Errors as `_reseeded`.
+    """
     if isinstance(recipe, Recipe):
-        return replace(recipe, stages=tuple(replace(stage, points=_reseeded(stage.points, seeds)) for stage in recipe.stages))
+        return replace(
+            recipe,
+            stages=tuple(
+                replace(stage, points=_reseeded(stage.points, seeds)) for stage in recipe.stages
+            ),
+        )
     return replace(recipe, points=_reseeded(recipe.points, seeds))
 
 

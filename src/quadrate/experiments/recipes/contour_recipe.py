@@ -1,4 +1,7 @@
-"""RDPC's theory figure: contours of rate functions in closed form (Wang et al. 2025). Nothing is trained, and no data are needed."""
+"""RDPC's theory figure: contours of rate functions in closed form (Wang et al. 2025).
+
+Nothing is trained, and no data are needed.
+"""
 
 from __future__ import annotations
 
@@ -54,4 +57,9 @@ class ContourRecipe:
 def rdpc_contours() -> ContourRecipe:
     """The paper's levels, in nats where its axis says bits, and its source, as read from the contours."""
     levels = tuple(Contour(round(0.3 * i, 1)) for i in range(1, 8))
-    return ContourRecipe("rdpc-contours", "contours of R(D, C) and R(P, C) of a Gaussian source (RDPC's theory figure)", levels, label_variance=0.5)
+    return ContourRecipe(
+        "rdpc-contours",
+        "contours of R(D, C) and R(P, C) of a Gaussian source (RDPC's theory figure)",
+        levels,
+        label_variance=0.5,
+    )

@@ -1,4 +1,7 @@
-"""Features that receivers read (Dubois et al. 2021): CIFAR-10 through a pretrained backbone, and the published bottlenecks of CLIP's features."""
+"""Features that receivers read (Dubois et al. 2021).
+
+CIFAR-10 through a pretrained backbone, and the published bottlenecks of CLIP's features.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ class Storage:
     """One way to store images, and the receiver that reads what comes back.
 
     Attributes:
-        codec: "fp16" (features, two bytes each, in an npz file: what the others are compared with), "features" (`quadrate.codecs.feature_codec.FeatureCodec`), or
-            one of the image codecs `quadrate.evaluation.classical.CLASSICAL`.
+        codec: "fp16" (features, two bytes each, in an npz file: what the others are compared with),
+            "features" (`quadrate.codecs.feature_codec.FeatureCodec`), or one of the image codecs
+            `quadrate.evaluation.classical.CLASSICAL`.
         receiver: One of `quadrate.evaluation.receivers`.
         quality: The feature codec's rate in bits an image; an image codec's own scale.
         grid: An image codec's files hold grid × grid images.
@@ -41,7 +45,9 @@ class Storage:
 
 @dataclass(frozen=True)
 class FeatureRecipe:
-    """What a classifier needs of images: bits on disk and accuracy of its features, coded, beside coded images.
+    """What a classifier needs of images.
+
+    Bits on disk and accuracy of its features, coded, beside coded images.
 
     Attributes:
         name: The recipe's name.
@@ -73,7 +79,10 @@ class FeatureRecipe:
         check_at_least(self, 1, "train", "validation", "test")
         compared = {point.receiver for point in self.points if point.codec == "fp16"}
         if alone := [point.key for point in self.points if point.receiver not in compared]:
-            raise QuadrateError(f"recipe {self.name!r}: {alone[0]} has nothing to be compared with; add a point of fp16 features for its receiver")
+            raise QuadrateError(
+                f"recipe {self.name!r}: {alone[0]} has nothing to be compared with; add a point of"
+                " fp16 features for its receiver"
+            )
 
 
 @dataclass(frozen=True)
@@ -130,21 +139,63 @@ _GRID = 32
 # By how much they tell, for a run may be stopped.
 _IMAGE_CODECS = (
     ("png", 0.0, 1),
-    *(("jpeg", 90.0, _GRID), ("webp", 95.0, _GRID), ("jpegxl", 1.0, _GRID), ("jpeg", 75.0, _GRID), ("webp", 75.0, _GRID), ("jpegxl", 2.0, _GRID)),
-    *(("jpeg", 50.0, _GRID), ("webp", 20.0, _GRID), ("jpegxl", 4.0, _GRID), ("jpeg", 90.0, 1), ("webp", 95.0, 1), ("jpegxl", 1.0, 1)),
+    *(
+        ("jpeg", 90.0, _GRID),
+        ("webp", 95.0, _GRID),
+        ("jpegxl", 1.0, _GRID),
+        ("jpeg", 75.0, _GRID),
+        ("webp", 75.0, _GRID),
+        ("jpegxl", 2.0, _GRID),
+    ),
+    *(
+        ("jpeg", 50.0, _GRID),
+        ("webp", 20.0, _GRID),
+        ("jpegxl", 4.0, _GRID),
+        ("jpeg", 90.0, 1),
+        ("webp", 95.0, 1),
+        ("jpegxl", 1.0, 1),
+    ),
 )
 
 
 def cifar_features() -> FeatureRecipe:
-    """CIFAR-10 through EfficientNet-Lite0, beside classical image codecs: the paper's comparison, with a backbone of 17 MB in place of CLIP's 350."""
-    features = (Storage("fp16", "linear"), *(Storage("features", "linear", rate) for rate in _RATES_BITS))
-    images = tuple(Storage(codec, "linear", quality, grid) for codec, quality, grid in _IMAGE_CODECS)
-    others = tuple(replace(point, receiver=receiver) for receiver in ("svm", "mlp") for point in (features[0], features[-1]))
+    """CIFAR-10 through EfficientNet-Lite0, beside classical image codecs.
+
+    The paper's comparison, with a backbone of 17 MB in place of CLIP's 350.
+    """
+    features = (
+        Storage("fp16", "linear"),
+        *(Storage("features", "linear", rate) for rate in _RATES_BITS),
+    )
+    images = tuple(
+        Storage(codec, "linear", quality, grid) for codec, quality, grid in _IMAGE_CODECS
+    )
+    others = tuple(
+        replace(point, receiver=receiver)
+        for receiver in ("svm", "mlp")
+        for point in (features[0], features[-1])
+    )
     title = "CIFAR-10 for a classifier: its features, coded, beside classical image codecs"
-    return FeatureRecipe("cifar-features", title, "cifar-10", "efficientnet-lite0", 10_000, 2_000, 10_000, (*features, *images, *others))
+    return FeatureRecipe(
+        "cifar-features",
+        title,
+        "cifar-10",
+        "efficientnet-lite0",
+        10_000,
+        2_000,
+        10_000,
+        (*features, *images, *others),
+    )
 
 
 def lossyless_clip() -> ClipRecipe:
-    """The three bottlenecks of CLIP ViT-B/32 that the authors publish (release v1.0); one file of all samples replaces their stream a sample."""
+    """The three bottlenecks of CLIP ViT-B/32 that the authors publish (release v1.0).
+
+    One file of all samples replaces their stream a sample.
+    """
     points = tuple(ClipBottleneck(beta) for beta in ("1e-01", "5e-02", "1e-02"))
-    return ClipRecipe("lossyless-clip", "the published CLIP bottlenecks: bits on disk against their model's entropy", points)
+    return ClipRecipe(
+        "lossyless-clip",
+        "the published CLIP bottlenecks: bits on disk against their model's entropy",
+        points,
+    )

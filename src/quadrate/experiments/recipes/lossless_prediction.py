@@ -1,4 +1,7 @@
-"""Invariant compression (Dubois et al. 2021): sources whose bounds are exact, and augmented MNIST."""
+"""Invariant compression (Dubois et al. 2021).
+
+Sources whose bounds are exact, and augmented MNIST.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,18 @@ class InvariantRecipe:
     Attributes:
         name: The recipe's name.
         title: What it shows, in a line.
-        source: "banana", "patterns" (3×3 binary images under rotations and reflections), or the name of a data set of images.
+        source: "banana", "patterns" (3×3 binary images under rotations and reflections), or the
+            name of a data set of images.
         points: What to train.
-        augmentation: The group that the compressor is trained for: of the banana its invariance; of images one of
-            `quadrate.sources.symmetry.AUGMENTATIONS`, where with "-sup" at its end images of one label are equivalent too.
-        predictors: The groups that predictors see members of, in training and in the test; the first is the compressor's own.
+        augmentation: The group that the compressor is trained for: of the banana its invariance; of
+            images one of `quadrate.sources.symmetry.AUGMENTATIONS`, where with "-sup" at its end
+            images of one label are equivalent too.
+        predictors: The groups that predictors see members of, in training and in the test; the
+            first is the compressor's own.
 
     Raises:
-        QuadrateError: If a point is there twice, a value is not of its type, or the name is not fit for a folder.
+        QuadrateError: If a point is there twice, a value is not of its type, or the name is not fit
+            for a folder.
     """
 
     name: str
@@ -38,7 +45,10 @@ class InvariantRecipe:
 
 
 def banana_rotation() -> InvariantRecipe:
-    """The banana under rotation (paper, Fig. 3): VIC keeps the distance to the origin, VC the point; beta .07 was published."""
+    """The banana under rotation (paper, Fig. 3).
+
+    VIC keeps the distance to the origin, VC the point; beta .07 was published.
+    """
     return _banana("rotation", plain=True)
 
 
@@ -55,29 +65,56 @@ def banana_y_translation() -> InvariantRecipe:
 def _banana(invariance: str, plain: bool = False) -> InvariantRecipe:
     vic = InvariantConfig("vic", 0.07, steps=5000)
     seeds = [replace(vic, seed=seed) for seed in range(3 if plain else 1)]
-    points = seeds + [replace(vic, beta=beta) for beta in ((0.02, 0.2, 0.5) if plain else (0.02, 0.2))]
+    points = seeds + [
+        replace(vic, beta=beta) for beta in ((0.02, 0.2, 0.5) if plain else (0.02, 0.2))
+    ]
     if plain:
         points += [replace(point, objective="vc", dims=2) for point in points]
-    title = f"the banana under {invariance.replace('_', '-')}" + (", beside one that knows of no invariance" if plain else "")
-    return InvariantRecipe(f"banana-{invariance.replace('_', '-')}", title, "banana", tuple(points), invariance)
+    title = f"the banana under {invariance.replace('_', '-')}" + (
+        ", beside one that knows of no invariance" if plain else ""
+    )
+    return InvariantRecipe(
+        f"banana-{invariance.replace('_', '-')}", title, "banana", tuple(points), invariance
+    )
 
 
 def group_exact() -> InvariantRecipe:
-    """A finite group whose H[M] is exact: VIC and BINCE need H[M], VC needs H[X] (paper, theorem on the rate of invariant tasks)."""
+    """A finite group whose H[M] is exact.
+
+    VIC and BINCE need H[M], VC needs H[X] (paper, theorem on the rate of invariant tasks).
+    """
     base = InvariantConfig(dims=4, steps=3000, batch=512, likelihood="bernoulli")
     contrast = replace(base, objective="bince", beta=0.05, batch=1024)
-    points = [replace(own, seed=seed) for seed in range(3) for own in (replace(base, beta=0.1), replace(base, objective="vc", beta=0.02), contrast)]
-    return InvariantRecipe("group-exact", "H[M] bits are enough for every invariant task, and needed", "patterns", tuple(points))
+    points = [
+        replace(own, seed=seed)
+        for seed in range(3)
+        for own in (replace(base, beta=0.1), replace(base, objective="vc", beta=0.02), contrast)
+    ]
+    return InvariantRecipe(
+        "group-exact",
+        "H[M] bits are enough for every invariant task, and needed",
+        "patterns",
+        tuple(points),
+    )
 
 
 _IMAGES = InvariantConfig(
-    dims=32, network="convolutional", batch=128, learning_rate=2e-3, bottleneck_learning_rate=5e-3, weight_decay=1e-4, likelihood="bernoulli"
+    dims=32,
+    network="convolutional",
+    batch=128,
+    learning_rate=2e-3,
+    bottleneck_learning_rate=5e-3,
+    weight_decay=1e-4,
+    likelihood="bernoulli",
 )
 _EPOCH = 57_000 // 128  # steps
 
 
 def mnist_invariant_vic() -> InvariantRecipe:
-    """VIC on augmented MNIST: three seeds at the published rate, other beta for the curve; and predictors that see smaller changes."""
+    """VIC on augmented MNIST: three seeds at the published rate, other beta for the curve.
+
+    And predictors that see smaller changes.
+    """
     return _mnist("vic", (0.18,), (0.1, 0.36, 0.72), epochs=8, shifts=("mnist-less",))
 
 
@@ -87,33 +124,56 @@ def mnist_invariant_vc() -> InvariantRecipe:
 
 
 def mnist_invariant_bince() -> InvariantRecipe:
-    """BINCE on augmented MNIST, in larger batches, since they are what a view is told apart from; and one that is trained longer."""
+    """BINCE on augmented MNIST, in larger batches, since they are what a view is told apart from.
+
+    And one that is trained longer.
+    """
     recipe = _mnist("bince", (), (0.003, 0.01, 0.03, 0.1), epochs=6)
-    points = tuple(replace(point, batch=512, steps=point.steps // 4, learning_rate=4e-3) for point in recipe.points)
+    points = tuple(
+        replace(point, batch=512, steps=point.steps // 4, learning_rate=4e-3)
+        for point in recipe.points
+    )
     return replace(recipe, points=(*points, replace(points[-1], beta=0.12, steps=20 * _EPOCH // 4)))
 
 
 def mnist_invariant_less() -> InvariantRecipe:
-    """VIC for smaller changes than predictors see: too few are no safe choice, as what the compressor does not expect it may not keep."""
+    """VIC for smaller changes than predictors see.
+
+    Too few are no safe choice, as what the compressor does not expect it may not keep.
+    """
     return _chosen("less", "mnist-less", ("mnist-less", "mnist-aug"))
 
 
 def mnist_invariant_sup() -> InvariantRecipe:
-    """VIC where all images of a label are equivalent as well, so that H[M] = log2 10 bits: less is kept, for one task alone."""
+    """VIC where all images of a label are equivalent as well, so that H[M] = log2 10 bits.
+
+    Less is kept, for one task alone.
+    """
     return _chosen("sup", "mnist-aug-sup", ("mnist-aug-sup",))
 
 
 def _chosen(name: str, augmentation: str, predictors: tuple[str, ...]) -> InvariantRecipe:
     point = replace(_IMAGES, beta=0.18, steps=8 * _EPOCH)
     title = "VIC on augmented MNIST, by the choice of what is equivalent"
-    return InvariantRecipe(f"mnist-invariant-{name}", title, "mnist", (point,), augmentation, predictors)
+    return InvariantRecipe(
+        f"mnist-invariant-{name}", title, "mnist", (point,), augmentation, predictors
+    )
 
 
 def _mnist(
-    objective: InvariantObjective, seeded: tuple[float, ...], curve: tuple[float, ...], epochs: int, shifts: tuple[str, ...] = ()
+    objective: InvariantObjective,
+    seeded: tuple[float, ...],
+    curve: tuple[float, ...],
+    epochs: int,
+    shifts: tuple[str, ...] = (),
 ) -> InvariantRecipe:
     base = replace(_IMAGES, objective=objective)
-    long = [replace(base, steps=40 * _EPOCH, beta=beta, seed=seed) for beta, seed in product(seeded, range(3))]
+    long = [
+        replace(base, steps=40 * _EPOCH, beta=beta, seed=seed)
+        for beta, seed in product(seeded, range(3))
+    ]
     points = (*long, *(replace(base, steps=epochs * _EPOCH, beta=beta) for beta in curve))
     title = f"{objective.upper()} on augmented MNIST: bits on disk and what predictors make of them"
-    return InvariantRecipe(f"mnist-invariant-{objective}", title, "mnist", points, "mnist-aug", ("mnist-aug", *shifts))
+    return InvariantRecipe(
+        f"mnist-invariant-{objective}", title, "mnist", points, "mnist-aug", ("mnist-aug", *shifts)
+    )

@@ -1,7 +1,8 @@
 """RDPC: rate, distortion, perception, classification (Wang et al., IEEE JSAC 2025).
 
-With the grid "published", weights and settings are those of the authors' code, single runs, but for what `as_published` says; their λc are for a
-cross-entropy in bits, so they are divided by ln 2 here. Of the insets at 12,544 bits only that rate is known; dimensions and levels are ours.
+With the grid "published", weights and settings are those of the authors' code, single runs, but for
+what `as_published` says; their λc are for a cross-entropy in bits, so they are divided by ln 2
+here. Of the insets at 12,544 bits only that rate is known; dimensions and levels are ours.
 """
 
 from __future__ import annotations
@@ -45,50 +46,101 @@ def rdc_mnist(grid: Grid = "thin") -> Recipe:
         published=(sweep(MNIST_RATES, crossed((0.5, 0.8, 1.0, 1.2), (0.0,), _MNIST_C), 1), _MNIST),
     )
     stages = (Stage("end-to-end", points, training=training),)
-    return Recipe("rdc-mnist", "accuracy against MSE at four rates (RDPC, Fig. 9a)", "mnist", stages, judge=RDPC_JUDGE)
+    return Recipe(
+        "rdc-mnist",
+        "accuracy against MSE at four rates (RDPC, Fig. 9a)",
+        "mnist",
+        stages,
+        judge=RDPC_JUDGE,
+    )
 
 
 def rdc_svhn(grid: Grid = "thin") -> Recipe:
-    """Rate, distortion, classification on colour images at 30, 45 and 60 bits: the edge λp = 0 of RDPC's grid, without a figure of its own."""
+    """Rate, distortion, classification on colour images at 30, 45 and 60 bits.
+
+    The edge λp = 0 of RDPC's grid, without a figure of its own.
+    """
     points, training = choose(
         grid,
         thin=(sweep(COLOUR_RATES, classification((0.0, 0.0007, 0.0029)), 2), COLOUR_PLAIN),
         published=(sweep(COLOUR_RATES, classification(_SVHN_C), 1), _SVHN),
     )
     stages = (Stage("end-to-end", points, training=training),)
-    return Recipe("rdc-svhn", "accuracy against MSE on colour images at three rates (RDPC's weights)", "svhn", stages, **COLOUR_NETWORKS)
+    return Recipe(
+        "rdc-svhn",
+        "accuracy against MSE on colour images at three rates (RDPC's weights)",
+        "svhn",
+        stages,
+        **COLOUR_NETWORKS,
+    )
 
 
 def rpc_mnist(grid: Grid = "thin") -> Recipe:
-    """Classification against perception without a distortion term, at two rates or the published four (Fig. 9b).
+    """Classification against perception without a distortion term, at two rates or the published
+    four (Fig. 9b).
 
-    Of the published λc but the first and the last are known; the grid takes those of `rdc_mnist` from .005 on.
+    Of the published λc but the first and the last are known; the grid takes those of `rdc_mnist`
+    from .005 on.
     """
     points, training = choose(
         grid,
-        thin=(sweep(_ENDS, crossed((0.0,), (0.0025, 0.005, 0.015), (0.0072, 0.0144, 0.0217)), 3), CRITIC),
+        thin=(
+            sweep(_ENDS, crossed((0.0,), (0.0025, 0.005, 0.015), (0.0072, 0.0144, 0.0217)), 3),
+            CRITIC,
+        ),
         published=(sweep(MNIST_RATES, crossed((0.0,), _MNIST_P, _MNIST_C[1:]), 1), _MNIST),
     )
     stages = (Stage("end-to-end", points, training=training),)
-    return Recipe("rpc-mnist", "accuracy against perception, no distortion term (RDPC, Fig. 9b)", "mnist", stages, judge=RDPC_JUDGE)
+    return Recipe(
+        "rpc-mnist",
+        "accuracy against perception, no distortion term (RDPC, Fig. 9b)",
+        "mnist",
+        stages,
+        judge=RDPC_JUDGE,
+    )
 
 
 def rdpc_mnist(grid: Grid = "thin") -> Recipe:
-    """All three terms at two rates, or four: distortion against classification given a perception, and perception against it given a distortion."""
+    """All three terms at two rates, or four.
+
+    Distortion against classification given a perception, and perception against it given a
+    distortion.
+    """
     points, training = choose(
         grid,
-        thin=(sweep(_ENDS, crossed((1.0,), (0.0025, 0.0075, 0.015), (0.0, 0.0072, 0.0217)), 3), CRITIC),
-        published=(sweep(MNIST_RATES, crossed((1.0,), (0.0, *_MNIST_P), (0.0, *_MNIST_C)), 1), _MNIST),
+        thin=(
+            sweep(_ENDS, crossed((1.0,), (0.0025, 0.0075, 0.015), (0.0, 0.0072, 0.0217)), 3),
+            CRITIC,
+        ),
+        published=(
+            sweep(MNIST_RATES, crossed((1.0,), (0.0, *_MNIST_P), (0.0, *_MNIST_C)), 1),
+            _MNIST,
+        ),
     )
     stages = (Stage("end-to-end", points, training=training),)
-    return Recipe("rdpc-mnist", "distortion, perception and accuracy at once (RDPC, Figs. 10a and 11a)", "mnist", stages, judge=RDPC_JUDGE)
+    return Recipe(
+        "rdpc-mnist",
+        "distortion, perception and accuracy at once (RDPC, Figs. 10a and 11a)",
+        "mnist",
+        stages,
+        judge=RDPC_JUDGE,
+    )
 
 
 def large_rate_mnist() -> Recipe:
-    """All three terms at 12,544 bits, a rate that does not bind (the insets of Figs. 10 and 11); weights, dimensions and levels are ours."""
+    """All three terms at 12,544 bits, a rate that does not bind (the insets of Figs. 10 and 11).
+
+    Weights, dimensions and levels are ours.
+    """
     points = sweep([(256,) * 1568], crossed((1.0,), (0.0025, 0.015), (0.0, 0.0072, 0.0217)), 3)
     stages = (Stage("end-to-end", points, training=replace(CRITIC, epochs=16)),)
-    return Recipe("large-rate-mnist", "the three terms where the rate does not bind (RDPC, insets)", "mnist", stages, judge=RDPC_JUDGE)
+    return Recipe(
+        "large-rate-mnist",
+        "the three terms where the rate does not bind (RDPC, insets)",
+        "mnist",
+        stages,
+        judge=RDPC_JUDGE,
+    )
 
 
 def rdpc_svhn(grid: Grid = "thin") -> Recipe:
@@ -96,7 +148,10 @@ def rdpc_svhn(grid: Grid = "thin") -> Recipe:
     ends = (COLOUR_RATES[0], COLOUR_RATES[-1])
     points, training = choose(
         grid,
-        thin=(sweep(ends, crossed((1.0,), (0.00025, 0.002), (0.0, 0.0007, 0.0029)), 1), COLOUR_CRITIC),
+        thin=(
+            sweep(ends, crossed((1.0,), (0.00025, 0.002), (0.0, 0.0007, 0.0029)), 1),
+            COLOUR_CRITIC,
+        ),
         published=(sweep(COLOUR_RATES, crossed((1.0,), _SVHN_P, _SVHN_C), 1), _SVHN),
     )
     stages = (Stage("end-to-end", points, training=training),)
@@ -105,12 +160,16 @@ def rdpc_svhn(grid: Grid = "thin") -> Recipe:
 
 
 def restore_mnist() -> Recipe:
-    """Noisy input, clean target: does classification trade against perception once the source is noisy? (RDPC, "source noise").
+    """Noisy input, clean target.
+
+    Does classification trade against perception once the source is noisy? (RDPC, "source noise").
 
     The weights are ours, so there is one grid only.
     """
     weights = ((0.0, 0.02, 0.002), (0.0, 0.01, 0.01), (0.0, 0.002, 0.02))
     points = sweep([MNIST_RATES[-1]], weights, 3)
-    stages = tuple(Stage(f"noise-{std:g}", points, training=CRITIC, noise_std=std) for std in (0.0, 0.5, 1.0))
+    stages = tuple(
+        Stage(f"noise-{std:g}", points, training=CRITIC, noise_std=std) for std in (0.0, 0.5, 1.0)
+    )
     title = "classification against perception at several levels of input noise (RDPC)"
     return Recipe("restore-mnist", title, "mnist", stages, judge=RDPC_JUDGE)

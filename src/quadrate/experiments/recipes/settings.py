@@ -1,4 +1,7 @@
-"""What the recipes of published experiments share: rates, judges, settings, and the choice of a grid."""
+"""What the recipes of published experiments share.
+
+Rates, judges, settings, and the choice of a grid.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +44,14 @@ COLOUR_NETWORKS = Networks(family="compact-colour", judge="conv", independent_ju
 
 
 def as_published(epochs: int, batch: int, colour: bool = False) -> TrainingConfig:
-    """The published settings: alternating steps and the soft surrogate, in float32, with one set of rates for MNIST and one for SVHN.
+    """The published settings.
 
-    Two things differ. The published learning rates are constant and fall to a fifth at epoch 20 (MNIST) or 25 (SVHN); here they fall along a cosine
-    without a warm-up, the critic's from the middle on. And on SVHN the published surrogate has sharpness 2/L, here 1.
+    Alternating steps and the soft surrogate, in float32, with one set of rates for MNIST and one
+    for SVHN.
+
+    Two things differ. The published learning rates are constant and fall to a fifth at epoch 20
+    (MNIST) or 25 (SVHN); here they fall along a cosine without a warm-up, the critic's from the
+    middle on. And on SVHN the published surrogate has sharpness 2/L, here 1.
     """
     rate, critic_rate, betas = (1e-4, 1e-4, (0.5, 0.999)) if colour else (1e-2, 2e-4, (0.5, 0.9))
     return TrainingConfig(
@@ -72,9 +79,14 @@ def choose(grid: Grid, thin: T, published: T) -> T:
     return published if grid == "published" else thin
 
 
-def sweep(rates: Iterable[Levels], weights: Iterable[tuple[float, float, float]], seeds: int) -> tuple[OperatingPoint, ...]:
+def sweep(
+    rates: Iterable[Levels], weights: Iterable[tuple[float, float, float]], seeds: int
+) -> tuple[OperatingPoint, ...]:
     """Every rate with every (λd, λp, λc) and every seed."""
-    return tuple(OperatingPoint(levels, *weight, seed) for levels, weight, seed in product(rates, weights, range(seeds)))
+    return tuple(
+        OperatingPoint(levels, *weight, seed)
+        for levels, weight, seed in product(rates, weights, range(seeds))
+    )
 
 
 def perception(weights: Iterable[float]) -> list[tuple[float, float, float]]:
@@ -87,7 +99,9 @@ def classification(weights: Iterable[float], p: float = 0.0) -> list[tuple[float
     return [(1.0, p, c) for c in weights]
 
 
-def crossed(d: Iterable[float], p: Iterable[float], c: Iterable[float]) -> list[tuple[float, float, float]]:
+def crossed(
+    d: Iterable[float], p: Iterable[float], c: Iterable[float]
+) -> list[tuple[float, float, float]]:
     """Every λd with every λp and every λc."""
     return list(product(d, p, c))
 

@@ -12,7 +12,9 @@ from quadrate.errors import QuadrateError
 
 @dataclass(frozen=True)
 class Subset:
-    """Which points of a recipe to train, by any of these; and settings of their training. What is empty or None changes nothing.
+    """Which points of a recipe to train, by any of these; and settings of their training.
+
+    What is empty or None changes nothing.
 
     Attributes:
         points: Names of points, as their folders have them.
@@ -39,23 +41,47 @@ class Subset:
         for field in fields(self):
             value = getattr(self, field.name)
             if value not in ((), None):
-                words += [_option(field.name), *map(str, value if isinstance(value, tuple) else (value,))]
+                words += [
+                    _option(field.name),
+                    *map(str, value if isinstance(value, tuple) else (value,)),
+                ]
         return words
 
     def of(self, recipe: Recipe) -> Recipe:
         """The part of a recipe; encoders that kept points build on are kept too.
 
         Raises:
-            QuadrateError: If the recipe has no point with one of the values, or none with all of them, or a setting is out of range.
+            QuadrateError: If the recipe has no point with one of the values, or none with all of
+                them, or a setting is out of range.
         """
         everything = [point for stage in recipe.stages for point in stage.points]
-        kept = [point for point in everything if all([self._takes(everything, point, name) for name in _OF])]
+        kept = [
+            point
+            for point in everything
+            if all([self._takes(everything, point, name) for name in _OF])
+        ]
         if not kept:
-            raise QuadrateError(f"no point of {recipe.name} has all that is asked for; it has {_listed(point.key for point in everything)}")
-        wanted = {(stage.name, point) for stage in recipe.stages for point in stage.points if point in kept}
+            raise QuadrateError(
+                f"no point of {recipe.name} has all that is asked for; it has"
+                f" {_listed(point.key for point in everything)}"
+            )
+        wanted = {
+            (stage.name, point)
+            for stage in recipe.stages
+            for point in stage.points
+            if point in kept
+        }
         for stage in reversed(recipe.stages):  # what a stage builds on was trained before it
-            wanted |= {(stage.base_stage, base) for name, point in list(wanted) if name == stage.name and (base := stage.base_of(point))}
-        changed = {name: value for name in ("batch", "learning_rate") if (value := getattr(self, name)) is not None}
+            wanted |= {
+                (stage.base_stage, base)
+                for name, point in list(wanted)
+                if name == stage.name and (base := stage.base_of(point))
+            }
+        changed = {
+            name: value
+            for name in ("batch", "learning_rate")
+            if (value := getattr(self, name)) is not None
+        }
         stages = [
             replace(stage, points=points, training=replace(stage.training, **changed))
             for stage in recipe.stages
@@ -63,11 +89,16 @@ class Subset:
         ]
         return replace(recipe, stages=tuple(stages))
 
-    def _takes(self, everything: Sequence[OperatingPoint], point: OperatingPoint, name: str) -> bool:
+    def _takes(
+        self, everything: Sequence[OperatingPoint], point: OperatingPoint, name: str
+    ) -> bool:
         asked, of = getattr(self, name), _OF[name]
         found = {of(each) for each in everything}
         if unknown := [value for value in asked if value not in found]:
-            raise QuadrateError(f"no point has {_option(name)} {_listed(unknown[:1])}; there are {_listed(sorted(found))}")
+            raise QuadrateError(
+                f"no point has {_option(name)} {_listed(unknown[:1])}; there are"
+                f" {_listed(sorted(found))}"
+            )
         return not asked or of(point) in asked
 
 
@@ -85,4 +116,6 @@ def _option(name: str) -> str:
 
 
 def _listed(values: Any) -> str:
-    return ", ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
+    return ", ".join(
+        dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    )

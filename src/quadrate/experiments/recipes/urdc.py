@@ -1,7 +1,9 @@
-"""URDC: universal rate-distortion-classification representations (Nguyen et al. 2025, arXiv 2504.13191 and 2504.09025).
+"""URDC: universal rate-distortion-classification representations (Nguyen et al. 2025, arXiv
+2504.13191 and 2504.09025).
 
-With the grid "published", weights and settings are those of the authors' code, single runs, but for what `as_published` says. Its judge is a
-convolutional network that could not be had; ours is RDPC's, so that all recipes on MNIST are read by the same one.
+With the grid "published", weights and settings are those of the authors' code, single runs, but for
+what `as_published` says. Its judge is a convolutional network that could not be had; ours is
+RDPC's, so that all recipes on MNIST are read by the same one.
 """
 
 from __future__ import annotations
@@ -28,23 +30,42 @@ _ALL = (0.0, 0.001, 0.0033, 0.0066, 0.008, 0.011, 0.013, 0.015)
 
 
 def urdc_mnist(grid: Grid = "thin") -> Recipe:
-    """A universal encoder for distortion and classification, with and without a Wasserstein term (arXiv 2504.13191, Fig. 6).
+    """A universal encoder for distortion and classification, with and without a Wasserstein term
+    (arXiv 2504.13191, Fig. 6).
 
     The weight of that term, .005, is ours.
     """
-    return _urdc("urdc-mnist", RATE_3x3, "one encoder for distortion and classification, against end-to-end (URDC, Fig. 6)", grid)
+    return _urdc(
+        "urdc-mnist",
+        RATE_3x3,
+        "one encoder for distortion and classification, against end-to-end (URDC, Fig. 6)",
+        grid,
+    )
 
 
 def urdc_mnist_6bit(grid: Grid = "thin") -> Recipe:
     """The same at 6 bits."""
-    return _urdc("urdc-mnist-6bit", (4, 4, 4), "one encoder for distortion and classification at 6 bits (URDC)", grid)
+    return _urdc(
+        "urdc-mnist-6bit",
+        (4, 4, 4),
+        "one encoder for distortion and classification at 6 bits (URDC)",
+        grid,
+    )
 
 
 def urdc_mnist_rates(grid: Grid = "thin") -> Recipe:
     """End-to-end curves of distortion and classification at four rates (arXiv 2504.13191, Fig. 4; 2504.09025)."""
     weights, seeds, training = choose(grid, thin=(_FEW, 3, SHORT), published=(_ALL, 1, _SETTINGS))
-    stages = (Stage("end-to-end", sweep(_RATES, classification(weights), seeds), training=training),)
-    return Recipe("urdc-mnist-rates", "accuracy against MSE from 3.17 to 8 bits (URDC, Fig. 4)", "mnist", stages, judge=RDPC_JUDGE)
+    stages = (
+        Stage("end-to-end", sweep(_RATES, classification(weights), seeds), training=training),
+    )
+    return Recipe(
+        "urdc-mnist-rates",
+        "accuracy against MSE from 3.17 to 8 bits (URDC, Fig. 4)",
+        "mnist",
+        stages,
+        judge=RDPC_JUDGE,
+    )
 
 
 def _urdc(name: str, levels: Levels, title: str, grid: Grid) -> Recipe:

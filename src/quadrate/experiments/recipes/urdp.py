@@ -1,6 +1,8 @@
-"""uRDP: universal rate-distortion-perception representations (Zhang, Qian, Chen and Khisti, NeurIPS 2021).
+"""uRDP: universal rate-distortion-perception representations (Zhang, Qian, Chen and Khisti, NeurIPS
+2021).
 
-With the grid "published", weights and settings are those of the authors' code, single runs, but for what `as_published` says.
+With the grid "published", weights and settings are those of the authors' code, single runs, but for
+what `as_published` says.
 """
 
 from __future__ import annotations
@@ -26,7 +28,18 @@ from quadrate.experiments.recipes.settings import (
 
 _MNIST = as_published(epochs=30, batch=64)
 _SVHN = as_published(epochs=80, batch=64, colour=True)
-_REUSED = (0.0, 0.0025, 0.004, 0.005, 0.006, 0.008, 0.009, 0.01, 0.011, 0.013)  # λp on a frozen encoder, on MNIST
+_REUSED = (
+    0.0,
+    0.0025,
+    0.004,
+    0.005,
+    0.006,
+    0.008,
+    0.009,
+    0.01,
+    0.011,
+    0.013,
+)  # λp on a frozen encoder, on MNIST
 _SVHN_WEIGHTS = (0.0, 0.00025, 0.0005, 0.00075, 0.001, 0.00125, 0.0015, 0.002)
 
 
@@ -53,7 +66,11 @@ def rdp_svhn(grid: Grid = "thin") -> Recipe:
     """The same on SVHN at 30 bits (Fig. 4c)."""
     few = (0.0, 0.0005, 0.002)
     shared = (0.0, 0.0003, 0.0005, 0.0008, 0.001, 0.0012, 0.0017)
-    plan = choose(grid, thin=_Plan(few, few, 1, COLOUR_CRITIC), published=_Plan(_SVHN_WEIGHTS, shared, 1, _SVHN))
+    plan = choose(
+        grid,
+        thin=_Plan(few, few, 1, COLOUR_CRITIC),
+        published=_Plan(_SVHN_WEIGHTS, shared, 1, _SVHN),
+    )
     title = "perception against MSE on colour images, end-to-end and universal (uRDP, Fig. 4c)"
     return Recipe("rdp-svhn", title, "svhn", _universal(COLOUR_RATES[0], plan), **COLOUR_NETWORKS)
 
@@ -61,7 +78,9 @@ def rdp_svhn(grid: Grid = "thin") -> Recipe:
 def refine_mnist(grid: Grid = "thin") -> Recipe:
     """Successive refinement, 4.75 + 4.75 bits on a frozen first stage, beside one stage of 9.51 bits at equal weights (Fig. 6a)."""
     few = (0.0, 0.015)
-    plan = choose(grid, thin=_Plan(few, few, 3, CRITIC), published=_Plan(_REUSED, _REUSED, 1, _MNIST))
+    plan = choose(
+        grid, thin=_Plan(few, few, 3, CRITIC), published=_Plan(_REUSED, _REUSED, 1, _MNIST)
+    )
     title = "a second encoder on a frozen first, beside a single one (uRDP, Fig. 6a)"
     return Recipe("refine-mnist", title, "mnist", _refined(RATE_3x3, plan), judge=RDPC_JUDGE)
 
@@ -69,14 +88,22 @@ def refine_mnist(grid: Grid = "thin") -> Recipe:
 def refine_svhn(grid: Grid = "thin") -> Recipe:
     """The same on SVHN, 30 + 30 bits beside 60 (Fig. 6c)."""
     few = (0.0, 0.002)
-    plan = choose(grid, thin=_Plan(few, few, 1, COLOUR_CRITIC), published=_Plan(_SVHN_WEIGHTS, _SVHN_WEIGHTS, 1, _SVHN))
-    title = "a second encoder on a frozen first on colour images, beside a single one (uRDP, Fig. 6c)"
+    plan = choose(
+        grid,
+        thin=_Plan(few, few, 1, COLOUR_CRITIC),
+        published=_Plan(_SVHN_WEIGHTS, _SVHN_WEIGHTS, 1, _SVHN),
+    )
+    title = (
+        "a second encoder on a frozen first on colour images, beside a single one (uRDP, Fig. 6c)"
+    )
     return Recipe("refine-svhn", title, "svhn", _refined(COLOUR_RATES[0], plan), **COLOUR_NETWORKS)
 
 
 def _universal(levels: Levels, plan: _Plan) -> tuple[Stage, ...]:
     base = OperatingPoint(levels, 1.0, max(plan.single))
-    single, frozen = (sweep([levels], perception(weights), plan.seeds) for weights in (plan.single, plan.frozen))
+    single, frozen = (
+        sweep([levels], perception(weights), plan.seeds) for weights in (plan.single, plan.frozen)
+    )
     return (
         Stage("end-to-end", single, training=plan.training),
         Stage("universal", frozen, "universal", base, "end-to-end", plan.training),
@@ -86,6 +113,17 @@ def _universal(levels: Levels, plan: _Plan) -> tuple[Stage, ...]:
 def _refined(levels: Levels, plan: _Plan) -> tuple[Stage, ...]:
     return (
         Stage("first", sweep([levels], perception([0.0]), plan.seeds), training=plan.training),
-        Stage("refined", sweep([levels], perception(plan.frozen), plan.seeds), "refinement", OperatingPoint(levels), "first", plan.training),
-        Stage("single", sweep([levels * 2], perception(plan.single), plan.seeds), training=plan.training),
+        Stage(
+            "refined",
+            sweep([levels], perception(plan.frozen), plan.seeds),
+            "refinement",
+            OperatingPoint(levels),
+            "first",
+            plan.training,
+        ),
+        Stage(
+            "single",
+            sweep([levels * 2], perception(plan.single), plan.seeds),
+            training=plan.training,
+        ),
     )

@@ -1,6 +1,15 @@
-"""Reports: tables, figures, sample grids, and the findings as numbers; all from the rows that `quadrate.experiments.runs.Run.results` returns."""
+"""Reports: tables, figures, sample grids, and the findings as numbers.
 
-from quadrate.experiments.reports.analysis import against_published_front, perception_price, refinement, universal_penalty, urdc_finding
+All from the rows that `quadrate.experiments.runs.Run.results` returns.
+"""
+
+from quadrate.experiments.reports.analysis import (
+    against_published_front,
+    perception_price,
+    refinement,
+    universal_penalty,
+    urdc_finding,
+)
 from quadrate.experiments.reports.figures import demo_figure, plot_run, plot_runs
 from quadrate.experiments.reports.findings import findings_markdown
 from quadrate.experiments.reports.grids import save_grid

@@ -18,11 +18,13 @@ _GREY = 160  # stands out from the black ground of digits and from white paper
 
 
 def save_grid(path: Path, rows: Sequence[Tensor]) -> None:
-    """Writes images as one PNG, small ones enlarged by a whole factor so that every pixel stays a square.
+    """Writes images as one PNG, small ones enlarged by a whole factor so that every pixel stays a
+    square.
 
     Args:
         path: The PNG.
-        rows: One tensor a row of the grid, float (N, C, H, W) in [0, 1], all of one shape, C 1 or 3; by custom the first holds the originals.
+        rows: One tensor a row of the grid, float (N, C, H, W) in [0, 1], all of one shape, C 1 or
+            3; by custom the first holds the originals.
 
     Raises:
         QuadrateError: If the rows are not such images, or the file cannot be written.
@@ -40,8 +42,16 @@ def mosaic(rows: Sequence[Tensor]) -> NDArray[np.uint8]:
         QuadrateError: If the rows are not images of one shape.
     """
     shapes = [tuple(row.shape) for row in rows]
-    if not rows or len(set(shapes)) != 1 or len(shapes[0]) != 4 or shapes[0][0] == 0 or shapes[0][1] not in (1, 3):
-        raise QuadrateError(f"a grid takes rows of one shape (N, C, H, W) with C 1 or 3; got {shapes}")
+    if (
+        not rows
+        or len(set(shapes)) != 1
+        or len(shapes[0]) != 4
+        or shapes[0][0] == 0
+        or shapes[0][1] not in (1, 3)
+    ):
+        raise QuadrateError(
+            f"a grid takes rows of one shape (N, C, H, W) with C 1 or 3; got {shapes}"
+        )
     count, channels, height, width = shapes[0]
     factor = max(1, -(-_LEGIBLE // max(height, width)))
     down, right = height * factor + _SEPARATOR, width * factor + _SEPARATOR
@@ -51,7 +61,9 @@ def mosaic(rows: Sequence[Tensor]) -> NDArray[np.uint8]:
         images = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)  # (N, H, W, 3)
         enlarged = images.repeat_interleave(factor, 1).repeat_interleave(factor, 2).numpy()
         for j, image in enumerate(enlarged):
-            grid[i * down : i * down + height * factor, j * right : j * right + width * factor] = image
+            grid[i * down : i * down + height * factor, j * right : j * right + width * factor] = (
+                image
+            )
     return grid
 
 
@@ -65,6 +77,12 @@ def cut_mosaic(grid: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
     down, right = height * factor + _SEPARATOR, width * factor + _SEPARATOR
     rows, count = (grid.shape[0] + _SEPARATOR) // down, (grid.shape[1] + _SEPARATOR) // right
     if grid.shape != (rows * down - _SEPARATOR, count * right - _SEPARATOR, 3) or rows * count == 0:
-        raise QuadrateError(f"a picture of {grid.shape[1]}x{grid.shape[0]} is no grid of images of {width}x{height}")
-    tiles = np.pad(grid, ((0, _SEPARATOR), (0, _SEPARATOR), (0, 0))).reshape(rows, down, count, right, 3).transpose(0, 2, 1, 3, 4)
+        raise QuadrateError(
+            f"a picture of {grid.shape[1]}x{grid.shape[0]} is no grid of images of {width}x{height}"
+        )
+    tiles = (
+        np.pad(grid, ((0, _SEPARATOR), (0, _SEPARATOR), (0, 0)))
+        .reshape(rows, down, count, right, 3)
+        .transpose(0, 2, 1, 3, 4)
+    )
     return tiles[:, :, : height * factor : factor, : width * factor : factor]

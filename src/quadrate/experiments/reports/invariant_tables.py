@@ -1,4 +1,7 @@
-"""Figures of invariant runs: bits on disk against what is kept, quantization pictures of the banana, reconstructions."""
+"""Figures of invariant runs.
+
+Bits on disk against what is kept, quantization pictures of the banana, reconstructions.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,8 @@ _LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}
 _STYLES = {"vic": 0, "vc": 1, "bince": 2}
 _EXTENT = 7.0  # of the banana's pictures, either way
 
-# Lossyless (Dubois et al. 2021), augmented MNIST, ResNet18 on reconstructions: rates in theory, and on disk.
+# Lossyless (Dubois et al. 2021), augmented MNIST, ResNet18 on reconstructions: rates in theory, and
+# on disk.
 PUBLISHED_MNIST = (
     ("VIC, published, in theory (1,736 on disk)", 47.3, 0.9715, "vic"),
     ("VC, published, in theory (1,767 on disk)", 178.0, 0.9731, "vc"),
@@ -34,7 +38,9 @@ PUBLISHED_MNIST = (
 
 
 def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
-    """Draws what there is to see of a run into its folder: its curve, and what its codecs do to samples.
+    """Draws what there is to see of a run into its folder.
+
+    Its curve, and what its codecs do to samples.
 
     Args:
         run: The run.
@@ -49,14 +55,24 @@ def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
     shown = run.shown()
     if run.source is None:
         draw_banana(rows, run.recipe.augmentation, curve)
-        draw_quantization([(f"{_LABELS[point.objective]}, β = {point.beta:g}", codec) for point, codec in shown], *run.samples(3000), samples)
+        draw_quantization(
+            [(f"{_LABELS[point.objective]}, β = {point.beta:g}", codec) for point, codec in shown],
+            *run.samples(3000),
+            samples,
+        )
     else:
         draw_accuracy(rows, curve)
         members, originals = run.samples(14)
-        named = [(f"{_LABELS[point.objective]}, β = {point.beta:g}", codec) for point, codec in shown if codec.decoders]
+        named = [
+            (f"{_LABELS[point.objective]}, β = {point.beta:g}", codec)
+            for point, codec in shown
+            if codec.decoders
+        ]
         if not named:
             return [curve]
-        draw_reconstructions([(name, _reconstructing(codec)) for name, codec in named], members, originals, samples)
+        draw_reconstructions(
+            [(name, _reconstructing(codec)) for name, codec in named], members, originals, samples
+        )
     return [curve, samples]
 
 
@@ -74,8 +90,20 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
     for table in tables:
         rows += (own := read_points(table))
         if not {"objective", "augmentation"} <= own[0].keys():
-            raise QuadrateError(f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws what there is to see")
-    require(rows, "objective", "beta", "steps", "disk_bits", "augmentation", "predictor_augmentation", "accuracy_latents")
+            raise QuadrateError(
+                f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws"
+                " what there is to see"
+            )
+    require(
+        rows,
+        "objective",
+        "beta",
+        "steps",
+        "disk_bits",
+        "augmentation",
+        "predictor_augmentation",
+        "accuracy_latents",
+    )
     draw_accuracy(rows, path)
 
 
@@ -84,7 +112,8 @@ def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
 
 
 def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
-    """Bits on disk against the MSE of the representative, over the entropy-coded scalar quantizer of M and Shannon's lower bounds.
+    """Bits on disk against the MSE of the representative, over the entropy-coded scalar quantizer
+    of M and Shannon's lower bounds.
 
     Args:
         rows: Scored points of a recipe `banana-*`.
@@ -94,13 +123,32 @@ def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
     from quadrate.theory import banana
 
     figure, ((axis,),) = new_figure(1, 1, 6.5, 4.5)
-    # M is one of the representative's two coordinates, or both of them /√2: the mean over coordinates halves its error.
-    points = [banana.best_quantizer(invariance, float(weight)) for weight in np.geomspace(0.005, 0.9, 30)]  # type: ignore[arg-type]
-    axis.plot([p.mse / 2 for p in points], [p.rate for p in points], color=COLOURS[2], label="entropy-coded scalar quantizer of M")
+    # M is one of the representative's two coordinates, or both of them /√2: the mean over
+    # coordinates halves its error.
+    weights = np.geomspace(0.005, 0.9, 30)
+    points = [banana.best_quantizer(invariance, float(w)) for w in weights]  # type: ignore[arg-type]
+    axis.plot(
+        [p.mse / 2 for p in points],
+        [p.rate for p in points],
+        color=COLOURS[2],
+        label="entropy-coded scalar quantizer of M",
+    )
     grid = np.geomspace(0.002, 0.6, 60)
-    axis.plot(grid, banana.shannon_lower_bound(invariance, 2 * grid), "--", color=COLOURS[6], label="Shannon lower bound, M")  # type: ignore[arg-type]
+    axis.plot(
+        grid,
+        banana.shannon_lower_bound(invariance, 2 * grid),  # type: ignore[arg-type]
+        "--",
+        color=COLOURS[6],
+        label="Shannon lower bound, M",
+    )
     if any(row["objective"] == "vc" for row in rows):
-        axis.plot(grid, banana.shannon_lower_bound("none", grid), ":", color=COLOURS[6], label="Shannon lower bound, x")
+        axis.plot(
+            grid,
+            banana.shannon_lower_bound("none", grid),
+            ":",
+            color=COLOURS[6],
+            label="Shannon lower bound, x",
+        )
     _scatter(axis, rows, "distortion", "disk_bits")
     axis.set_xscale("log")
     axis.set_xlabel("MSE, mean of the two coordinates")
@@ -111,18 +159,33 @@ def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
 
 
 def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
-    """Accuracy of predictors against bits on disk, on augmented images; on the left what reads reconstructions, on the right what reads latents."""
+    """Accuracy of predictors against bits on disk, on augmented images.
+
+    On the left what reads reconstructions, on the right what reads latents.
+    """
     figure, ((left, right),) = new_figure(1, 2, 5.2, 4.8)
     own = [row for row in rows if row["predictor_augmentation"] == row["augmentation"]]
     for axis, kind in ((left, "reconstructions"), (right, "latents")):
-        _scatter(axis, [row for row in own if row.get(f"accuracy_{kind}") not in (None, "")], "disk_bits", f"accuracy_{kind}")
+        _scatter(
+            axis,
+            [row for row in own if row.get(f"accuracy_{kind}") not in (None, "")],
+            "disk_bits",
+            f"accuracy_{kind}",
+        )
         if kind == "reconstructions":
             for label, bits, accuracy, objective in PUBLISHED_MNIST:
-                style: dict[str, Any] = {"mfc": "none", "mec": COLOURS[_STYLES[objective]], "ls": "none", "marker": MARKERS[_STYLES[objective]]}
+                style: dict[str, Any] = {
+                    "mfc": "none",
+                    "mec": COLOURS[_STYLES[objective]],
+                    "ls": "none",
+                    "marker": MARKERS[_STYLES[objective]],
+                }
                 axis.plot([bits], [accuracy], label=label, **style)
         axis.set_xscale("log")
         for each in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-            each(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else "")  # not 90 beside 100
+            each(
+                lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else ""
+            )  # not 90 beside 100
         axis.set_xlabel("bits an image")
         axis.set_ylabel(f"accuracy of a predictor on {kind}")
         axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
@@ -130,21 +193,47 @@ def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
 
 
 def _scatter(axis: Axes, rows: Sequence[Row], x: str, y: str) -> None:
-    """All seeds as points, and their means by beta along a line; codecs that were trained longer than others are a curve of their own."""
+    """All seeds as points, and their means by beta along a line.
+
+    Codecs that were trained longer than others are a curve of their own.
+    """
     for objective, style in _STYLES.items():
-        lengths = sorted({int(row["steps"]) for row in rows if row["objective"] == objective}, reverse=True)
+        lengths = sorted(
+            {int(row["steps"]) for row in rows if row["objective"] == objective}, reverse=True
+        )
         for i, steps in enumerate(lengths):
-            own = [row for row in rows if row["objective"] == objective and int(row["steps"]) == steps]
+            own = [
+                row for row in rows if row["objective"] == objective and int(row["steps"]) == steps
+            ]
             betas = sorted({float(row["beta"]) for row in own})
-            means = [[float(np.mean([float(row[name]) for row in own if float(row["beta"]) == beta])) for beta in betas] for name in (x, y)]
+            means = [
+                [
+                    float(np.mean([float(row[name]) for row in own if float(row["beta"]) == beta]))
+                    for beta in betas
+                ]
+                for name in (x, y)
+            ]
             axis.plot(*means, color=COLOURS[style], lw=1, alpha=0.6)
             points = [[float(row[name]) for row in own] for name in (x, y)]
-            label = f"{_LABELS[objective]}, on disk" + (f", {steps:,} steps" if len(lengths) > 1 else "")
-            axis.plot(*points, ls="none", marker=MARKERS[style], color=COLOURS[style], alpha=1 if i == 0 else 0.45, label=label)
+            label = f"{_LABELS[objective]}, on disk" + (
+                f", {steps:,} steps" if len(lengths) > 1 else ""
+            )
+            axis.plot(
+                *points,
+                ls="none",
+                marker=MARKERS[style],
+                color=COLOURS[style],
+                alpha=1 if i == 0 else 0.45,
+                label=label,
+            )
 
 
-def draw_quantization(codecs: Sequence[tuple[str, InvariantCodec]], samples: Tensor, originals: Tensor, path: Path) -> None:
-    """What codes do to the plane: a colour a code, samples of the source on it, and where each code's reconstruction lies.
+def draw_quantization(
+    codecs: Sequence[tuple[str, InvariantCodec]], samples: Tensor, originals: Tensor, path: Path
+) -> None:
+    """What codes do to the plane.
+
+    A colour a code, samples of the source on it, and where each code's reconstruction lies.
 
     Args:
         codecs: Codecs of the banana, with titles.
@@ -158,18 +247,39 @@ def draw_quantization(codecs: Sequence[tuple[str, InvariantCodec]], samples: Ten
     for axis, (title, codec) in zip(axes[0], codecs, strict=True):
         symbols = codec.encode(plane).numpy()
         _, cells = np.unique(symbols, axis=0, return_inverse=True)
-        shuffled = np.random.default_rng(0).permutation(int(cells.max()) + 1)[cells.reshape(400, 400)]
-        axis.imshow(shuffled % 20, extent=(-_EXTENT, _EXTENT) * 2, origin="lower", cmap="tab20", alpha=0.45, interpolation="nearest", aspect="equal")
+        shuffled = np.random.default_rng(0).permutation(int(cells.max()) + 1)[
+            cells.reshape(400, 400)
+        ]
+        axis.imshow(
+            shuffled % 20,
+            extent=(-_EXTENT, _EXTENT) * 2,
+            origin="lower",
+            cmap="tab20",
+            alpha=0.45,
+            interpolation="nearest",
+            aspect="equal",
+        )
         axis.plot(*originals.T.numpy(), ls="none", marker=".", ms=1, color="#333333", alpha=0.5)
-        used = np.unique(codec.encode(originals if codec.config.objective == "vc" else samples).numpy(), axis=0)
+        used = np.unique(
+            codec.encode(originals if codec.config.objective == "vc" else samples).numpy(), axis=0
+        )
         received = codec.decode_received(codec.received(torch.from_numpy(used))).numpy()
         axis.plot(*received.T, ls="none", marker="*", ms=7, mfc="white", mec="black", mew=0.7)
-        axis.set(title=f"{title}: {len(used)} codes in use", xlim=(-_EXTENT, _EXTENT), ylim=(-_EXTENT, _EXTENT))
+        axis.set(
+            title=f"{title}: {len(used)} codes in use",
+            xlim=(-_EXTENT, _EXTENT),
+            ylim=(-_EXTENT, _EXTENT),
+        )
         axis.grid(False)
     save_figure(figure, path)
 
 
-def draw_reconstructions(rows: Sequence[tuple[str, Callable[[Tensor], Tensor]]], members: Tensor, originals: Tensor, path: Path) -> None:
+def draw_reconstructions(
+    rows: Sequence[tuple[str, Callable[[Tensor], Tensor]]],
+    members: Tensor,
+    originals: Tensor,
+    path: Path,
+) -> None:
     """Members of orbits, what codecs make of them, and the images they came from, one row each.
 
     Args:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which differ for colour-blind eyes as well, and a marker each, for prints without colour.
+# Okabe and Ito's colours, which differ for colour-blind eyes as well, and a marker each, for prints
+# without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
@@ -31,8 +32,14 @@ _AXES = {
     "sliced_w2sq": "perception (sliced W2², squared image norm)",
     "published_w1": "published W1 (each run's own critic): not comparable",
     "published_accuracy": "published accuracy",
-    **{f"accuracy_{judge}": f"accuracy ({judge} judge)" for judge in ("training", "independent", "retrained")},
-    **{f"cross_entropy_{judge}_nats": f"cross-entropy ({judge} judge, nats)" for judge in ("training", "independent", "retrained")},
+    **{
+        f"accuracy_{judge}": f"accuracy ({judge} judge)"
+        for judge in ("training", "independent", "retrained")
+    },
+    **{
+        f"cross_entropy_{judge}_nats": f"cross-entropy ({judge} judge, nats)"
+        for judge in ("training", "independent", "retrained")
+    },
 }
 _STYLE: Any = {
     "figure.dpi": 160,
@@ -51,7 +58,8 @@ _STYLE: Any = {
 }
 
 
-# Accuracies of interest crowd below 1, so their axis is stretched there; the shift keeps 1 itself on it.
+# Accuracies of interest crowd below 1, so their axis is stretched there; the shift keeps 1 itself
+# on it.
 _ACCURACY_TICKS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
 _ACCURACY_SHIFT = 1.005
 
@@ -91,8 +99,13 @@ def draw_figure(grid: Sequence[Sequence[Panel]]) -> tuple[Figure, list[list[Axes
     return figure, axes
 
 
-def new_figure(rows: int, columns: int, width: float = 5.2, height: float = 3.9) -> tuple[Figure, list[list[Axes]]]:
-    """An empty figure in the house style with its axes, `width` by `height` inches each; without pyplot, so that nothing global changes."""
+def new_figure(
+    rows: int, columns: int, width: float = 5.2, height: float = 3.9
+) -> tuple[Figure, list[list[Axes]]]:
+    """An empty figure in the house style with its axes, `width` by `height` inches each.
+
+    Without pyplot, so that nothing global changes.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -111,7 +124,14 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     for name, line in ((panel.x, axes.axvline), (panel.y, axes.axhline)):
         floors = [row[f"{name}_floor"] for row in rows if f"{name}_floor" in row]
         if floors:
-            line(math.fsum(floors) / len(floors), color="#777777", linestyle=":", linewidth=1, label="floor: real against real", zorder=1)
+            line(
+                math.fsum(floors) / len(floors),
+                color="#777777",
+                linestyle=":",
+                linewidth=1,
+                label="floor: real against real",
+                zorder=1,
+            )
     name_axes(axes, panel.x, panel.y)
     if panel.title:
         axes.set_title(panel.title)
@@ -120,7 +140,9 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
 def draw_series(axes: Axes, series: Series, x: str, y: str) -> None:
     """One curve; bars span the seeds, since an interval from two or three would hide the picture (the table has it)."""
     require([row for group in series.points for row in group], x, y)
-    (mean_x, reach_x), (mean_y, reach_y) = (_means_and_reaches(series.points, name) for name in (x, y))
+    (mean_x, reach_x), (mean_y, reach_y) = (
+        _means_and_reaches(series.points, name) for name in (x, y)
+    )
     axes.errorbar(
         mean_x,
         mean_y,
@@ -145,10 +167,19 @@ def name_axes(axes: Axes, x: str, y: str) -> None:
 
 
 def stretch_accuracy(axes: Axes) -> None:
-    """Puts a y axis of accuracies on the logarithm of the error, if it spans enough to gain by it; call it when everything is drawn."""
+    """Puts a y axis of accuracies on the logarithm of the error, if it spans enough to gain by it.
+
+    Call it when everything is drawn.
+    """
     low, high = axes.get_ylim()
     if sum(low <= tick <= high for tick in _ACCURACY_TICKS) >= 3:
-        axes.set_yscale("function", functions=(lambda a: -np.log(np.maximum(_ACCURACY_SHIFT - a, 1e-9)), lambda y: _ACCURACY_SHIFT - np.exp(-y)))
+        axes.set_yscale(
+            "function",
+            functions=(
+                lambda a: -np.log(np.maximum(_ACCURACY_SHIFT - a, 1e-9)),
+                lambda y: _ACCURACY_SHIFT - np.exp(-y),
+            ),
+        )
         axes.autoscale(axis="y")  # margins for this scale
         low, high = axes.get_ylim()
         ticks = [tick for tick in _ACCURACY_TICKS if low <= tick <= high]
@@ -156,11 +187,25 @@ def stretch_accuracy(axes: Axes) -> None:
 
 
 def legend_below(figure: Figure) -> None:
-    """One legend for all axes below them, each label once: curves first, then what they are held against."""
-    entries = {label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    """One legend for all axes below them, each label once.
+
+    Curves first, then what they are held against.
+    """
+    entries = {
+        label: handle
+        for axis in figure.axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
     labels = sorted(entries, key=lambda label: not hasattr(entries[label], "has_yerr"))
     columns = min(len(labels), 3 if len(labels) in (5, 6) else 4)
-    figure.legend([entries[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8.5)
+    figure.legend(
+        [entries[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=8.5,
+    )
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -171,11 +216,18 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     kind, known = path.suffix.lstrip(".").lower() or "png", figure.canvas.get_supported_filetypes()
     if kind not in known:
-        raise QuadrateError(f"cannot draw {path}: no picture format {kind!r}; a name may end in .{', .'.join(sorted(known))}")
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format=kind, dpi=_STYLE["figure.dpi"]))
+        raise QuadrateError(
+            f"cannot draw {path}: no picture format {kind!r}; a name may end in"
+            f" .{', .'.join(sorted(known))}"
+        )
+    write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format=kind, dpi=_STYLE["figure.dpi"])
+    )
 
 
-def _means_and_reaches(points: Sequence[Sequence[Row]], name: str) -> tuple[list[float], tuple[list[float], list[float]]]:
+def _means_and_reaches(
+    points: Sequence[Sequence[Row]], name: str
+) -> tuple[list[float], tuple[list[float], list[float]]]:
     """Means over seeds, and how far below and above them the seeds lie."""
     values = [[float(row[name]) for row in group] for group in points]
     means = [math.fsum(group) / len(group) for group in values]

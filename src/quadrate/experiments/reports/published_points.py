@@ -15,16 +15,25 @@ NUMBERS = ("rate_bits", "mse", "w1", "accuracy", "cross_entropy_nats")
 
 @cache
 def _points() -> tuple[dict[str, Any], ...]:
-    text = (resources.files("quadrate.experiments.reports") / "published.csv").read_text(encoding="utf-8")
-    return tuple(row | {name: float(row[name] or math.nan) for name in NUMBERS} for row in csv.DictReader(text.splitlines()))
+    text = (resources.files("quadrate.experiments.reports") / "published.csv").read_text(
+        encoding="utf-8"
+    )
+    return tuple(
+        row | {name: float(row[name] or math.nan) for name in NUMBERS}
+        for row in csv.DictReader(text.splitlines())
+    )
 
 
 def published_points(recipe_name: str) -> list[dict[str, Any]]:
-    """The published points of a recipe, each a single run of its authors'; an empty list where there are none.
+    """The published points of a recipe, each a single run of its authors'.
 
-    Keys: `figure`; `recipe`; `rate_bits`, the bound in bits an image; `kind`, end-to-end or universal; `mse` per pixel; `w1` in units of an image's
-    norm, by each run's own critic, so not comparable with `w1_fresh`; `accuracy` and `cross_entropy_nats` by the authors' classifier, which in RDPC
-    on MNIST is the one that our recipes are trained with; `source`, how the point was had. NaN where a figure does not tell.
+    An empty list where there are none.
+
+    Keys: `figure`; `recipe`; `rate_bits`, the bound in bits an image; `kind`, end-to-end or
+    universal; `mse` per pixel; `w1` in units of an image's norm, by each run's own critic, so not
+    comparable with `w1_fresh`; `accuracy` and `cross_entropy_nats` by the authors' classifier,
+    which in RDPC on MNIST is the one that our recipes are trained with; `source`, how the point was
+    had. NaN where a figure does not tell.
     """
     return [dict(point) for point in _points() if point["recipe"] == recipe_name]
 
@@ -43,8 +52,13 @@ def published_figure(figure: str) -> list[dict[str, Any]]:
 
 
 def published_fig9a() -> list[dict[str, float]]:
-    """RDPC on MNIST (Wang et al. 2025, Fig. 9a): `rate_bits`, `mse` per pixel and `accuracy` by the training classifier of 124 single runs.
+    """RDPC on MNIST (Wang et al. 2025, Fig. 9a).
+
+    `rate_bits`, `mse` per pixel and `accuracy` by the training classifier of 124 single runs.
 
     Recovered from the paper's vector figure, to about five digits of MSE and four of accuracy.
     """
-    return [{name: point[name] for name in ("rate_bits", "mse", "accuracy")} for point in published_figure("RDPC 9a")]
+    return [
+        {name: point[name] for name in ("rate_bits", "mse", "accuracy")}
+        for point in published_figure("RDPC 9a")
+    ]

@@ -1,4 +1,7 @@
-"""The results as a table: one row an operating point, means and intervals over its seeds; for the terminal and for Markdown."""
+"""The results as a table: one row an operating point, means and intervals over its seeds.
+
+For the terminal and for Markdown.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from quadrate.experiments.reports.summary import Row, is_judged, is_quick, mean_over_seeds, quick_note, require
+from quadrate.experiments.reports.summary import (
+    Row,
+    is_judged,
+    is_quick,
+    mean_over_seeds,
+    quick_note,
+    require,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,7 +45,9 @@ class _Column:
 
 
 def results_table(rows: Iterable[Row]) -> Table:
-    """The table that the command line prints, for consoles of 100 characters or more; scores beside what clean images score.
+    """The table that the command line prints, for consoles of 100 characters or more.
+
+    Scores beside what clean images score.
 
     Args:
         rows: Scored points, of any number of seeds.
@@ -48,11 +60,21 @@ def results_table(rows: Iterable[Row]) -> Table:
 
     means = mean_over_seeds(rows)
     stages, *columns = _columns(means)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0, caption=_caption(means), caption_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=0,
+        caption=_caption(means),
+        caption_justify="left",
+    )
     table.add_column("stage", no_wrap=True)
     for column in columns:
-        # Where lines are too long, cells break between words (a number, its ±); no word is ever cut.
-        shortest = max(len(word) for text in (column.heading, *column.cells) for word in text.split())
+        # Where lines are too long, cells break between words (a number, its ±); no word is ever
+        # cut.
+        shortest = max(
+            len(word) for text in (column.heading, *column.cells) for word in text.split()
+        )
         table.add_column(column.heading, justify="right", min_width=shortest)
     cells = list(zip(*(column.cells for column in columns), strict=True))
     for i, stage in enumerate(stages.cells):
@@ -70,13 +92,22 @@ def markdown_table(rows: Iterable[Row]) -> str:
     """
     means = mean_over_seeds(rows)
     columns = _columns(means)
-    table = markdown([" ".join(column.heading.split()) for column in columns], [column.cells for column in columns])
+    table = markdown(
+        [" ".join(column.heading.split()) for column in columns],
+        [column.cells for column in columns],
+    )
     return f"{table}\n\n{_caption(means)}"
 
 
 def markdown(headings: Sequence[str], columns: Sequence[Sequence[str]], words: bool = False) -> str:
-    """A Markdown table from its columns; of numbers, so that all but the first are aligned right, or of words."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (headings, *zip(*columns, strict=True))]
+    """A Markdown table from its columns.
+
+    Of numbers, so that all but the first are aligned right, or of words.
+    """
+    lines = [
+        [cell.replace("|", "\\|") for cell in line]
+        for line in (headings, *zip(*columns, strict=True))
+    ]
     rule = ["---"] * len(headings) if words else ["---", *["---:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))
 
@@ -94,23 +125,43 @@ def bits_text(bits: float) -> str:
 
 
 def _columns(means: Sequence[Row]) -> list[_Column]:
-    require(means, "rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq", "train_cpu_seconds")
+    require(
+        means,
+        "rate_bound_bits",
+        "rate_entropy_bits",
+        "distortion_mse",
+        "w1_fresh",
+        "sliced_w2sq",
+        "train_cpu_seconds",
+    )
     if is_judged(means):
         require(means, "kid")
-    protocol = [_Column("protocol", [str(row.get("protocol", "full")) for row in means])] if any(map(is_quick, means)) else []
+    protocol = (
+        [_Column("protocol", [str(row.get("protocol", "full")) for row in means])]
+        if any(map(is_quick, means))
+        else []
+    )
     columns = [
         _Column("stage", [str(row["stage"]) for row in means]),
         *protocol,
         _Column("rate\nbits", [f"{row['rate_bound_bits']:.2f}" for row in means]),
         _Column("H(Z|U)\nbits", [f"{row['rate_entropy_bits']:.2f}" for row in means]),
-        *(_Column(heading, [f"{row[name]:g}" for row in means]) for name, heading in _WEIGHTS.items() if _varies(means, name)),
+        *(
+            _Column(heading, [f"{row[name]:g}" for row in means])
+            for name, heading in _WEIGHTS.items()
+            if _varies(means, name)
+        ),
         _Column("MSE\n×10³", _cells(means, "distortion_mse", 1000)),
     ]
     for judge, heading in _JUDGES.items():
         name = f"accuracy_{judge}"
         if judge != "training" or any(name in row for row in means):
-            clean = _range([row.get(f"{name}_clean") for row in means], lambda value: f"{100 * value:.2f}")
-            columns.append(_Column(f"acc. %\n{heading}\nclean {clean}", _cells(means, name, 100, 2)))
+            clean = _range(
+                [row.get(f"{name}_clean") for row in means], lambda value: f"{100 * value:.2f}"
+            )
+            columns.append(
+                _Column(f"acc. %\n{heading}\nclean {clean}", _cells(means, name, 100, 2))
+            )
     for name, (heading, factor) in _PERCEPTION.items():
         if name in ("w1_certified", "kid") and not any(name in row for row in means):
             continue  # scored before there was this bound, or without a judge
@@ -127,18 +178,34 @@ def _broken(stage: str) -> str:
 
 
 def _caption(means: Sequence[Row]) -> str:
-    """What the columns leave out: weights that never change, what ± means, where the scores come from."""
-    fixed = [f"{heading} {means[0][name]:g}" for name, heading in _WEIGHTS.items() if not _varies(means, name)]
+    """What the columns leave out.
+
+    Weights that never change, what ± means, where the scores come from.
+    """
+    fixed = [
+        f"{heading} {means[0][name]:g}"
+        for name, heading in _WEIGHTS.items()
+        if not _varies(means, name)
+    ]
     seeds = _range([row["seeds"] for row in means], lambda value: f"{value:g}")
     sentences = [
         quick_note(means),
         f"{', '.join(fixed)} throughout." if fixed else "",
-        "One seed a point; ± is the half-width of the 95 % interval over test images, where the score has one."
-        if seeds == "1"
-        else f"{seeds} seeds a point: means ± the half-width of the 95 % t-interval over them.",
+        (
+            "One seed a point; ± is the half-width of the 95 % interval over test images, where the"
+            " score has one."
+            if seeds == "1"
+            else f"{seeds} seeds a point: means ± the half-width of the 95 % t-interval over them."
+        ),
         "Rate: the bound Σ log2 L.",
-        "Accuracies by the judge in the loss, an independent one, and one retrained on reconstructions.",
-        "W1 (in Euclidean norms of an image) from below, by a fresh critic and, where measured, certified.",
+        (
+            "Accuracies by the judge in the loss, an independent one, and one retrained on"
+            " reconstructions."
+        ),
+        (
+            "W1 (in Euclidean norms of an image) from below, by a fresh critic and, where measured,"
+            " certified."
+        ),
         "KID in the independent judge's features; floor: real against real.",
         "CPU: training.",
     ]
@@ -149,14 +216,20 @@ def _varies(means: Sequence[Row], name: str) -> bool:
     return len({row[name] for row in means}) > 1
 
 
-def _cells(means: Sequence[Row], name: str, factor: float = 1, decimals: int | None = None) -> list[str]:
+def _cells(
+    means: Sequence[Row], name: str, factor: float = 1, decimals: int | None = None
+) -> list[str]:
     """Value and ± of one score, equally rounded down the column."""
     decimals = _decimals(means, name, factor) if decimals is None else decimals
     cells = []
     for row in means:
         value, half = row.get(name), _half_interval(row, name)
         cell = "–" if value is None else number(factor * value, decimals)
-        cells.append(cell if half is None or math.isnan(half) else f"{cell} ±{number(factor * half, decimals)}")
+        cells.append(
+            cell
+            if half is None or math.isnan(half)
+            else f"{cell} ±{number(factor * half, decimals)}"
+        )
     return cells
 
 
@@ -165,14 +238,20 @@ def _scaled(value: float, factor: float, decimals: int) -> str:
 
 
 def _half_interval(row: Row, name: str) -> float | None:
-    """Half of the 95 % interval over seeds; of one seed, over test images, if the score has a standard error."""
+    """Half of the 95 % interval over seeds.
+
+    Of one seed, over test images, if the score has a standard error.
+    """
     if f"{name}_high" in row:
         return float(row[f"{name}_high"] - row[f"{name}_low"]) / 2
     return _NORMAL_95 * row[f"{name}_stderr"] if f"{name}_stderr" in row else None
 
 
 def _decimals(means: Sequence[Row], name: str, factor: float) -> int:
-    largest = max((abs(factor * row[name]) for row in means if math.isfinite(row.get(name, math.nan))), default=0.0)
+    largest = max(
+        (abs(factor * row[name]) for row in means if math.isfinite(row.get(name, math.nan))),
+        default=0.0,
+    )
     return min(max(_DIGITS - 1 - math.floor(math.log10(largest)), 0), 7) if largest else _DIGITS
 
 

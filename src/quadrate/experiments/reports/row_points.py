@@ -67,20 +67,44 @@ _CONTOURS: Columns = {
     "classification_asymptote_nats": ("C, nats", 1, 5),
     "perfect_perception_asymptote_nats": ("C at P = 0, nats", 1, 5),
 }
-_KINDS = {"objective": _INVARIANT, "way": _FEATURES, "model_entropy_bits": _BOTTLENECKS, "rate_nats": _CONTOURS}
-_TEXTS = {"objective", "bottleneck", "schedule", "augmentation", "predictor_augmentation", "way", "receiver", "at_the_edge", "hyperparameter"}
+_KINDS = {
+    "objective": _INVARIANT,
+    "way": _FEATURES,
+    "model_entropy_bits": _BOTTLENECKS,
+    "rate_nats": _CONTOURS,
+}
+_TEXTS = {
+    "objective",
+    "bottleneck",
+    "schedule",
+    "augmentation",
+    "predictor_augmentation",
+    "way",
+    "receiver",
+    "at_the_edge",
+    "hyperparameter",
+}
 _WHOLE = ("steps", "seed")
 _ENDLESS = ("perception_spread_nats",)
 _LARGEST = 1e15  # no result comes near
 _NOTES = {
-    "objective": """A line is a codec, or another way to read one. vic reconstructs the representative that all members of an orbit share, vc the
+    "objective": (
+        """A line is a codec, or another way to read one. vic reconstructs the representative that all members of an orbit share, vc the
 sample itself, bince tells orbits apart; β weighs the rate. Bits are those of whole .quad files, a sample. A predictor is a classifier that was
 trained on what is received, reconstructions or latents; predictor's changes: by which random changes its images were moved. MSE is against what
-is to be reconstructed. H[X] and H[M]: entropies of the source, and of what its symmetry leaves.""",
-    "way": """A line is a way to store images and a receiver that was trained on what comes back; bits are those of the test images' files. Points
-lost: percentage points of accuracy, against the same receiver of uncompressed features.""",
-    "model_entropy_bits": "A line is a published bottleneck, and samples of its own model in one .quad file.",
-    "rate_nats": "A line is a rate: D is what the contour of R(D, C) nears where classification is free, C what it nears where distortion is free.",
+is to be reconstructed. H[X] and H[M]: entropies of the source, and of what its symmetry leaves."""
+    ),
+    "way": (
+        """A line is a way to store images and a receiver that was trained on what comes back; bits are those of the test images' files. Points
+lost: percentage points of accuracy, against the same receiver of uncompressed features."""
+    ),
+    "model_entropy_bits": (
+        "A line is a published bottleneck, and samples of its own model in one .quad file."
+    ),
+    "rate_nats": (
+        "A line is a rate: D is what the contour of R(D, C) nears where classification is free, C"
+        " what it nears where distortion is free."
+    ),
 }
 
 
@@ -88,7 +112,8 @@ def read_points(path: Path) -> list[dict[str, Any]]:
     """The rows of a results.csv of any kind of run whose points stand alone.
 
     Raises:
-        QuadrateError: If the file cannot be read, is of no such run, or has a text where a number belongs.
+        QuadrateError: If the file cannot be read, is of no such run, or has a text where a number
+            belongs.
     """
     rows = read_table(path)
     try:
@@ -97,13 +122,23 @@ def read_points(path: Path) -> list[dict[str, Any]]:
         raise QuadrateError(f"{path}: {error}") from None
     for row in rows:
         for name, value in row.items():
-            if name not in _TEXTS and not (is_number(value) and (abs(value) < _LARGEST or name in _ENDLESS)):
+            if name not in _TEXTS and not (
+                is_number(value) and (abs(value) < _LARGEST or name in _ENDLESS)
+            ):
                 which = f"{shown(value)} where a number should stand, in the column {name[:80]!a}"
-                raise QuadrateError(f"{path}: a table of results holds {which}; `quadrate evaluate RUN` writes it anew")
+                raise QuadrateError(
+                    f"{path}: a table of results holds {which}; `quadrate evaluate RUN` writes it"
+                    " anew"
+                )
             if name in _WHOLE and type(value) is not int:
-                raise QuadrateError(f"{path}: {name} is {shown(value)}, and should be a whole number; `quadrate evaluate RUN` writes it anew")
+                raise QuadrateError(
+                    f"{path}: {name} is {shown(value)}, and should be a whole number; `quadrate"
+                    " evaluate RUN` writes it anew"
+                )
         if kind not in row or not is_printable("".join(row)):
-            raise QuadrateError(f"{path} has a row without {kind!r}; `quadrate evaluate RUN` writes it anew")
+            raise QuadrateError(
+                f"{path} has a row without {kind!r}; `quadrate evaluate RUN` writes it anew"
+            )
     return rows
 
 
@@ -113,8 +148,15 @@ def points_markdown(rows: Sequence[Row]) -> str:
     Raises:
         QuadrateError: If there are no rows, or they are of no kind of run.
     """
-    columns = {name: how for name, how in _KINDS[_kind(rows)].items() if any(row.get(name) not in (None, "") for row in rows)}
-    cells = [[_cell(row.get(name), factor, decimals) for row in rows] for name, (_, factor, decimals) in columns.items()]
+    columns = {
+        name: how
+        for name, how in _KINDS[_kind(rows)].items()
+        if any(row.get(name) not in (None, "") for row in rows)
+    }
+    cells = [
+        [_cell(row.get(name), factor, decimals) for row in rows]
+        for name, (_, factor, decimals) in columns.items()
+    ]
     return markdown([heading for heading, _, _ in columns.values()], cells)
 
 
@@ -127,7 +169,9 @@ def _kind(rows: Sequence[Row]) -> str:
     for name in _KINDS:
         if rows and name in rows[0]:
             return name
-    raise QuadrateError(f"not the results of a run: a row has one of the columns {', '.join(_KINDS)}")
+    raise QuadrateError(
+        f"not the results of a run: a row has one of the columns {', '.join(_KINDS)}"
+    )
 
 
 def draw_points(run: PointRun, rows: Sequence[dict[str, Any]]) -> list[Path]:
@@ -150,5 +194,8 @@ def _cell(value: Any, factor: float, decimals: int | None) -> str:
     if decimals is None:
         return str(value)
     if not isinstance(value, int | float):
-        raise QuadrateError(f"a table of results holds {value!r} where a number should stand; `quadrate evaluate RUN` writes it anew")
+        raise QuadrateError(
+            f"a table of results holds {value!r} where a number should stand; `quadrate evaluate"
+            " RUN` writes it anew"
+        )
     return number(factor * value, decimals)

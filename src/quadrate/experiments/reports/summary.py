@@ -42,12 +42,17 @@ def require(rows: Sequence[Row], *names: str) -> None:
         QuadrateError: If there are no rows, or one lacks a column.
     """
     if not rows:
-        raise QuadrateError("there are no scored points; `quadrate evaluate RUN` scores the trained points of a run")
+        raise QuadrateError(
+            "there are no scored points; `quadrate evaluate RUN` scores the trained points of a run"
+        )
     for row in rows:
         for name in names:
             if row.get(name) is None:
                 which = ", ".join(f"{key} {row[key]}" for key in (*POINT, "seed") if key in row)
-                raise QuadrateError(f"no column {name!r} in the results of {which or 'a point'}; `quadrate evaluate RUN` writes all columns")
+                raise QuadrateError(
+                    f"no column {name!r} in the results of {which or 'a point'}; `quadrate evaluate"
+                    " RUN` writes all columns"
+                )
 
 
 def is_judged(rows: Sequence[Row]) -> bool:
@@ -59,17 +64,26 @@ def read_table(path: Path | str) -> list[dict[str, Any]]:
     """The rows of a results.csv: numbers where cells are numbers, no key where a cell is empty.
 
     Raises:
-        QuadrateError: If there is no such file, it is not a table, or a cell has control characters.
+        QuadrateError: If there is no such file, it is not a table, or a cell has control
+            characters.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
     except (OSError, ValueError, csv.Error) as error:
-        raise QuadrateError(f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise QuadrateError(
+            f"cannot read the table {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if any(None in row or None in row.values() for row in rows):
-        raise QuadrateError(f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate evaluate` has equally many")
+        raise QuadrateError(
+            f"{path} has a line with more or fewer cells than its first; a results.csv of `quadrate"
+            " evaluate` has equally many"
+        )
     if not all(is_printable(text) for row in rows for cell in row.items() for text in cell):
-        raise QuadrateError(f"{path} has a cell with a line break or another control character; `quadrate evaluate` writes none")
+        raise QuadrateError(
+            f"{path} has a cell with a line break or another control character; `quadrate evaluate`"
+            " writes none"
+        )
     return [{name: _cell(text) for name, text in row.items() if text} for row in rows]
 
 
@@ -83,7 +97,10 @@ def _cell(text: str) -> int | float | str:
 
 
 def point_of(row: Row) -> tuple[Any, ...]:
-    """What tells a row from those of other points, its seed apart; scores on quick terms are never taken together with others."""
+    """What tells a row from those of other points, its seed apart.
+
+    Scores on quick terms are never taken together with others.
+    """
     return (*(row[name] for name in POINT), is_quick(row))
 
 
@@ -97,11 +114,15 @@ def quick_note(rows: Iterable[Row]) -> str:
     quick = [is_quick(row) for row in rows]
     if not any(quick):
         return ""
-    return f"{'All' if all(quick) else 'Some'} scores are quick ones (--quick), for a first look: they are rough, and compare with no others."
+    return (
+        f"{'All' if all(quick) else 'Some'} scores are quick ones (--quick), for a first look: they"
+        " are rough, and compare with no others."
+    )
 
 
 def by_point(rows: Iterable[Row]) -> list[list[Row]]:
-    """Rows in groups that differ in nothing but the seed, in the order in which the points first appear.
+    """Rows in groups that differ in nothing but the seed, in the order in which the points first
+    appear.
 
     Raises:
         QuadrateError: If a row does not say which point it is.
@@ -117,8 +138,9 @@ def by_point(rows: Iterable[Row]) -> list[list[Row]]:
 def mean_over_seeds(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """One row a point: `seeds`, their number, and the mean of every column of numbers.
 
-    With two seeds or more, each of `SCORES` gets `…_low` and `…_high`, the 95 % t-interval over seeds. A mean of `…_stderr` is that of one seed's
-    standard error, not the standard error of the mean. What one of the seeds lacks has no column.
+    With two seeds or more, each of `SCORES` gets `…_low` and `…_high`, the 95 % t-interval over
+    seeds. A mean of `…_stderr` is that of one seed's standard error, not the standard error of the
+    mean. What one of the seeds lacks has no column.
 
     Raises:
         QuadrateError: If there are no rows, or a row does not say which point it is.
@@ -135,13 +157,18 @@ def _mean(group: Sequence[Row]) -> dict[str, Any]:
         if not all(isinstance(value, int | float) for value in values):
             mean[name] = " / ".join(dict.fromkeys(map(str, values)))
         elif name in SCORES and len(group) > 1:
-            mean[name], mean[f"{name}_low"], mean[f"{name}_high"] = mean_interval([float(value) for value in values])
+            mean[name], mean[f"{name}_low"], mean[f"{name}_high"] = mean_interval(
+                [float(value) for value in values]
+            )
         else:
             mean[name] = math.fsum(values) / len(group)
     return mean
 
 
 def interval(name: str, values: Sequence[float]) -> dict[str, float]:
-    """The mean over seeds under a name, and its 95 % t-interval under `…_low` and `…_high`; NaN for the interval of one seed."""
+    """The mean over seeds under a name, and its 95 % t-interval under `…_low` and `…_high`.
+
+    NaN for the interval of one seed.
+    """
     mean, low, high = mean_interval(values)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}

@@ -49,14 +49,30 @@ _NOISES = (0.0, 0.05, 0.1)
 
 def quantity_label(quantity: Quantity, source: Source, divergence: str, unit: str) -> str:
     """What an axis of this quantity is called, with its unit or measure."""
-    gaussian, binary = isinstance(source, (ScalarGaussian, VectorGaussian)), isinstance(source, (Bernoulli, OneShotBernoulli))
+    gaussian = isinstance(source, (ScalarGaussian, VectorGaussian))
+    binary = isinstance(source, (Bernoulli, OneShotBernoulli))
     frozen = isinstance(source, Discrete) and source.classifier is not None
     error = "squared error of all components" if isinstance(source, VectorGaussian) else "MSE"
-    perceptions = {name: title + (f", {unit}" if name == "kl" else "") for name, title in DIVERGENCE_TITLES.items()}
-    entropy = "h(S|X̂)" if gaussian else "cross-entropy" if frozen else "H(S|X̂,U)" if isinstance(source, OneShotBernoulli) else "H(S|X̂)"
+    perceptions = {
+        name: title + (f", {unit}" if name == "kl" else "")
+        for name, title in DIVERGENCE_TITLES.items()
+    }
+    entropy = (
+        "h(S|X̂)"
+        if gaussian
+        else (
+            "cross-entropy"
+            if frozen
+            else "H(S|X̂,U)"
+            if isinstance(source, OneShotBernoulli)
+            else "H(S|X̂)"
+        )
+    )
     return {
         "rate": f"rate ({unit} per sample)",
-        "distortion": "distortion" + (f" ({error})" if gaussian else " (Hamming)" if binary else ""),
+        "distortion": (
+            "distortion" + (f" ({error})" if gaussian else " (Hamming)" if binary else "")
+        ),
         "perception": f"perception ({perceptions[divergence]})",
         "classification": f"classification {entropy} ({unit})",
     }[quantity]
@@ -65,23 +81,46 @@ def quantity_label(quantity: Quantity, source: Source, divergence: str, unit: st
 def source_label(source: Source) -> str:
     """A source and its parameters in words, so that a figure stands alone."""
     if isinstance(source, ScalarGaussian):
-        label = "" if source.label_variance is None else f", label of variance {source.label_variance:g} and correlation {source.correlation:g}"
+        label = (
+            ""
+            if source.label_variance is None
+            else (
+                f", label of variance {source.label_variance:g} and correlation"
+                f" {source.correlation:g}"
+            )
+        )
         noise = f", noise of variance {source.noise_variance:g}" if source.noise_variance else ""
         return f"Gaussian source of variance {source.variance:g}{label}{noise}"
     if isinstance(source, Bernoulli | OneShotBernoulli):
-        label = "" if source.label_flip is None else f", label flipped with probability {source.label_flip:g}"
-        noise = f", seen with {source.noise_flip:.3g} of the bits flipped" if isinstance(source, Bernoulli) and source.noise_flip else ""
+        label = (
+            ""
+            if source.label_flip is None
+            else f", label flipped with probability {source.label_flip:g}"
+        )
+        noise = (
+            f", seen with {source.noise_flip:.3g} of the bits flipped"
+            if isinstance(source, Bernoulli) and source.noise_flip
+            else ""
+        )
         once = ", one symbol at a time" if isinstance(source, OneShotBernoulli) else ""
         return f"Binary source, P(X=1) = {source.p:g}{label}{noise}{once}"
     if isinstance(source, VectorGaussian):
         spread = _numbers(np.asarray(np.linalg.eigvalsh(source.covariance)[::-1], dtype=np.float64))
-        return f"Gaussian vector of {len(source.covariance)} dimensions, eigenvalues of the covariance {spread}{_vector_label(source.labels)}"
+        return (
+            f"Gaussian vector of {len(source.covariance)} dimensions, eigenvalues of the covariance"
+            f" {spread}{_vector_label(source.labels)}"
+        )
     assert isinstance(source, Discrete), "there are no others"
     entropy = float(entr(source.pmf).sum()) / math.log(2)
-    label = "" if source.label_channel is None else f", label of {source.label_channel.shape[1]} values"
+    label = (
+        "" if source.label_channel is None else f", label of {source.label_channel.shape[1]} values"
+    )
     frozen = "" if source.classifier is None else " read by a frozen classifier"
     letters, reproduced = source.distortion.shape
-    return f"Discrete source of {letters} letters and {entropy:.4g} bits, reproduced in {reproduced} letters{label}{frozen}"
+    return (
+        f"Discrete source of {letters} letters and {entropy:.4g} bits, reproduced in {reproduced}"
+        f" letters{label}{frozen}"
+    )
 
 
 def _vector_label(labels: AlignedLabels | ScalarLabel | None) -> str:
@@ -97,8 +136,17 @@ def _numbers(values: FloatArray) -> str:
     return ", ".join(f"{value:.4g}" for value in values[:6]) + (", …" if len(values) > 6 else "")
 
 
-def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequence[str], title: str, path: Path, caption: str = "") -> None:
-    """Draws a quantity over one constraint as a curve, or over two as contours; where it is infinite the ground is shaded.
+def sweep_figure(
+    grids: Sequence[FloatArray],
+    values: FloatArray,
+    labels: Sequence[str],
+    title: str,
+    path: Path,
+    caption: str = "",
+) -> None:
+    """Draws a quantity over one constraint as a curve, or over two as contours.
+
+    Where it is infinite the ground is shaded.
 
     Args:
         grids: The values of each constraint, (n,) or (n,) and (m,).
@@ -123,7 +171,8 @@ def sweep_figure(grids: Sequence[FloatArray], values: FloatArray, labels: Sequen
 
 
 def contours_figure(path: Path) -> None:
-    """Draws R(D, C) and R(P, C) of the Gaussian source of the RDPC paper (Wang et al. 2025, in nats), and R(P, C) of a binary one in bits.
+    """Draws R(D, C) and R(P, C) of the Gaussian source of the RDPC paper (Wang et al. 2025, in
+    nats), and R(P, C) of a binary one in bits.
 
     Raises:
         QuadrateError: If the file cannot be written.
@@ -138,16 +187,30 @@ def contours_figure(path: Path) -> None:
     perception_rates = rate(source, perception=limit, classification=c, unit="nats")
     for axes, values in ((rdc, distortion_rates), (rpc, perception_rates)):
         _contours(axes, limits, classifications, np.asarray(values), levels, labels_at=_STAGGERED)
-    mse, squared_distance, entropy = (quantity_label(name, source, "w2", "nats") for name in ("distortion", "perception", "classification"))
-    _name(rdc, mse, entropy, "Gaussian source: the harder demand\nalone sets the rate R(D, C) in nats.")
-    _name(rpc, squared_distance, entropy, "Gaussian source: perception is free,\nC alone sets the rate R(P, C) in nats.")
+    mse, squared_distance, entropy = (
+        quantity_label(name, source, "w2", "nats")
+        for name in ("distortion", "perception", "classification")
+    )
+    _name(
+        rdc,
+        mse,
+        entropy,
+        "Gaussian source: the harder demand\nalone sets the rate R(D, C) in nats.",
+    )
+    _name(
+        rpc,
+        squared_distance,
+        entropy,
+        "Gaussian source: perception is free,\nC alone sets the rate R(P, C) in nats.",
+    )
     _binary_contours(binary)
     _caption(figure, f"{source_label(source)}.   {source_label(Bernoulli(**_BINARY))}.")
     save_figure(figure, path)
 
 
 def source_noise_figure(path: Path) -> None:
-    """Draws the least H(S|X̂) against the perception of a binary source at unlimited rate, without noise and with some.
+    """Draws the least H(S|X̂) against the perception of a binary source at unlimited rate, without
+    noise and with some.
 
     Raises:
         QuadrateError: If the file cannot be written.
@@ -156,14 +219,29 @@ def source_noise_figure(path: Path) -> None:
     perceptions = np.linspace(0.0, 0.08, 41)
     for noise, colour, line in zip(_NOISES, COLOURS, LINES, strict=False):
         source = Bernoulli(noise_flip=noise, **_NOISY)
-        least = np.asarray(classification(source, math.inf, perception=perceptions, divergence="tv"))
+        least = np.asarray(
+            classification(source, math.inf, perception=perceptions, divergence="tv")
+        )
         axes.plot(perceptions, least, color=colour, linestyle=line)
-        axes.text(perceptions[-1], least[-1] - 0.003, f"{noise:.0%} of the bits flipped", color=colour, ha="right", va="top")
+        axes.text(
+            perceptions[-1],
+            least[-1] - 0.003,
+            f"{noise:.0%} of the bits flipped",
+            color=colour,
+            ha="right",
+            va="top",
+        )
     axes.set_xlim(0, perceptions[-1])
     axes.margins(y=0.12)
-    variation, entropy = (quantity_label(name, source, "tv", "bits") for name in ("perception", "classification"))
+    variation, entropy = (
+        quantity_label(name, source, "tv", "bits") for name in ("perception", "classification")
+    )
     _name(
-        axes, variation, f"least {entropy}", "If the encoder sees the source through noise, perception costs\nclassification even at unlimited rate."
+        axes,
+        variation,
+        f"least {entropy}",
+        "If the encoder sees the source through noise, perception costs\nclassification even at"
+        " unlimited rate.",
     )
     _caption(figure, f"{source_label(Bernoulli(**_NOISY))}.")
     save_figure(figure, path)
@@ -175,28 +253,68 @@ def _binary_contours(axes: Axes) -> None:
     perceptions, classifications = np.linspace(0.0, 0.1, 51), np.linspace(0.71, 0.85, 113)
     p, c = np.meshgrid(perceptions, classifications, indexing="ij")
     exact, seen = (
-        np.asarray(rate(source, perception=p, classification=c, divergence="tv", classifier_sees_randomness=sees)) for sees in (False, True)
+        np.asarray(
+            rate(
+                source,
+                perception=p,
+                classification=c,
+                divergence="tv",
+                classifier_sees_randomness=sees,
+            )
+        )
+        for sees in (False, True)
     )
     dashed: Any = {"colors": _DARK, "linewidths": 1, "linestyles": "--"}
     axes.contour(perceptions, classifications, _finite(seen).T, levels=_BINARY_LEVELS, **dashed)
-    axes.plot([], [], color=_DARK, linewidth=1, linestyle="--", label="if it saw the common randomness")
-    _contours(axes, perceptions, classifications, exact, _BINARY_LEVELS, labels_at=_STAGGERED[1:6] / 10)
+    axes.plot(
+        [], [], color=_DARK, linewidth=1, linestyle="--", label="if it saw the common randomness"
+    )
+    _contours(
+        axes, perceptions, classifications, exact, _BINARY_LEVELS, labels_at=_STAGGERED[1:6] / 10
+    )
     axes.plot([], [], color=_DARK, label="classifier that sees X̂ alone")
     axes.legend(loc="upper right", fontsize=8, frameon=False, reverse=True)
-    variation, entropy = (quantity_label(name, source, "tv", "bits") for name in ("perception", "classification"))
-    _name(axes, variation, entropy, "Binary source: good perception\nraises the rate R(P, C) in bits.")
+    variation, entropy = (
+        quantity_label(name, source, "tv", "bits") for name in ("perception", "classification")
+    )
+    _name(
+        axes, variation, entropy, "Binary source: good perception\nraises the rate R(P, C) in bits."
+    )
 
 
 def _curve(axes: Axes, x: FloatArray, y: FloatArray) -> None:
     infeasible = np.isinf(y)
     axes.plot(x, _finite(y), color=COLOURS[0])
     axes.set_xlim(x[0], x[-1])
-    axes.fill_between(x, 0, 1, where=infeasible, color=_GREY, linewidth=0, transform=axes.get_xaxis_transform(), zorder=0)
+    axes.fill_between(
+        x,
+        0,
+        1,
+        where=infeasible,
+        color=_GREY,
+        linewidth=0,
+        transform=axes.get_xaxis_transform(),
+        zorder=0,
+    )
     if infeasible.sum() > 1:
-        axes.text(x[infeasible].mean(), 0.5, "infeasible", transform=axes.get_xaxis_transform(), rotation=90, **_NOTE)
+        axes.text(
+            x[infeasible].mean(),
+            0.5,
+            "infeasible",
+            transform=axes.get_xaxis_transform(),
+            rotation=90,
+            **_NOTE,
+        )
 
 
-def _contours(axes: Axes, x: FloatArray, y: FloatArray, values: FloatArray, levels: FloatArray, labels_at: FloatArray | None = None) -> None:
+def _contours(
+    axes: Axes,
+    x: FloatArray,
+    y: FloatArray,
+    values: FloatArray,
+    levels: FloatArray,
+    labels_at: FloatArray | None = None,
+) -> None:
     """Contours of (n, m) values, labelled at given x or where there is room, and the region where they are infinite."""
     from matplotlib import colormaps
 
@@ -209,7 +327,12 @@ def _contours(axes: Axes, x: FloatArray, y: FloatArray, values: FloatArray, leve
         # The brightest end of the colour map could not be read on white.
         colours = colormaps["viridis"](np.linspace(0, 0.8, len(levels)))
         drawn = axes.contour(x, y, _finite(values).T, levels=levels, colors=colours, linewidths=1.5)
-        texts = axes.clabel(drawn, fmt="%g", fontsize=8, manual=False if labels_at is None else _points(drawn, labels_at))
+        texts = axes.clabel(
+            drawn,
+            fmt="%g",
+            fontsize=8,
+            manual=False if labels_at is None else _points(drawn, labels_at),
+        )
         for text in texts:  # not to be struck through by other contours
             text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.2})
 
@@ -217,11 +340,16 @@ def _contours(axes: Axes, x: FloatArray, y: FloatArray, values: FloatArray, leve
 def _points(drawn: ContourSet, xs: FloatArray) -> list[FloatArray]:
     """For each contour its point closest in x to the number given for it."""
     contours = [np.asarray(path.vertices) for path in drawn.get_paths()]
-    return [points[np.abs(points[:, 0] - x).argmin()] for points, x in zip(contours, xs, strict=True)]
+    return [
+        points[np.abs(points[:, 0] - x).argmin()] for points, x in zip(contours, xs, strict=True)
+    ]
 
 
 def _round_levels(values: FloatArray) -> FloatArray:
-    """Round numbers within the finite values; not in the steepest tenth, where contours would run into each other."""
+    """Round numbers within the finite values.
+
+    Not in the steepest tenth, where contours would run into each other.
+    """
     from matplotlib.ticker import MaxNLocator
 
     finite = values[np.isfinite(values)]
@@ -232,7 +360,10 @@ def _round_levels(values: FloatArray) -> FloatArray:
 
 
 def _name_region(axes: Axes, x: FloatArray, y: FloatArray, region: FloatArray) -> None:
-    """Writes "infeasible" where the region is widest, along its longer side; not at all into a sliver."""
+    """Writes "infeasible" where the region is widest, along its longer side.
+
+    Not at all into a sliver.
+    """
     from scipy.ndimage import distance_transform_edt
 
     depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]

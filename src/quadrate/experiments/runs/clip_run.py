@@ -69,13 +69,21 @@ class ClipRun(PointRun):
         return [self.codec_file(point)]
 
     def _make(self, workers: int, report: Report) -> None:
-        run_jobs(_freeze, self, [point for point in self.recipe.points if not exists(self.codec_file(point))], workers, report)
+        run_jobs(
+            _freeze,
+            self,
+            [point for point in self.recipe.points if not exists(self.codec_file(point))],
+            workers,
+            report,
+        )
 
     def _score(self, points: Sequence[ClipBottleneck], workers: int, report: Report) -> None:
         run_jobs(_score_point, self, points, workers, report)
 
 
-def draw_symbols(published: PublishedBottleneck, count: int, seed: int) -> tuple[NDArray[np.int64], float]:
+def draw_symbols(
+    published: PublishedBottleneck, count: int, seed: int
+) -> tuple[NDArray[np.int64], float]:
     """Symbols under a bottleneck's own density, and their entropy, in float64 and without tables.
 
     Args:
@@ -89,19 +97,29 @@ def draw_symbols(published: PublishedBottleneck, count: int, seed: int) -> tuple
     Raises:
         QuadrateError: If the density reaches further than symbols are drawn from.
     """
-    density, medians = copy.deepcopy(published.bottleneck.density).double(), published.quantiles[:, 1].double()
+    density = copy.deepcopy(published.bottleneck.density).double()
+    medians = published.quantiles[:, 1].double()
     symbols = torch.arange(-_REACH, _REACH + 1, dtype=torch.float64)[:, None]
     masses = density.mass(medians + symbols - 0.5, medians + symbols + 0.5).T.numpy()  # (d, K)
     if (least := masses.sum(axis=1).min()) < 1 - 1e-6:
-        raise QuadrateError(f"only {least:.6f} of a dimension's mass lie within {_REACH} symbols of its median; published bottlenecks keep all there")
+        raise QuadrateError(
+            f"only {least:.6f} of a dimension's mass lie within {_REACH} symbols of its median;"
+            " published bottlenecks keep all there"
+        )
     entropy = -(masses * np.log2(np.maximum(masses, 1e-300))).sum()
     draw = np.random.default_rng(seed)
-    columns = [np.searchsorted(np.cumsum(row) / row.sum(), draw.random(count), side="right") - _REACH for row in masses]
+    columns = [
+        np.searchsorted(np.cumsum(row) / row.sum(), draw.random(count), side="right") - _REACH
+        for row in masses
+    ]
     return np.stack(columns, axis=1), float(entropy)
 
 
 def _find(point: ClipBottleneck) -> Path:
-    by_hand = "download it from release v1.0 of github.com/YannDubs/lossyless into <folder>/lossyless/ and set QUADRATE_DATA=<folder>"
+    by_hand = (
+        "download it from release v1.0 of github.com/YannDubs/lossyless into <folder>/lossyless/"
+        " and set QUADRATE_DATA=<folder>"
+    )
     if not (root := os.environ.get("QUADRATE_DATA")):
         raise QuadrateError(f"{point.file} is missing (QUADRATE_DATA is not set); {by_hand}")
     path = Path(root).expanduser() / "lossyless" / point.file
@@ -125,11 +143,31 @@ def _score_point(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
     encoding, data = _least_seconds(lambda: codec.compress(features))
     decoding, back = _least_seconds(lambda: codec.decompress(data))
     if not np.array_equal(back, features):
-        raise QuadrateError(f"{point.key}: the file gives back other features than went in; report this as a defect of Quadrate")
+        raise QuadrateError(
+            f"{point.key}: the file gives back other features than went in; report this as a defect"
+            " of Quadrate"
+        )
     bits = 8 * len(data) / point.samples
-    row = {"beta": point.beta, "samples": point.samples, "seed": point.seed, "model_entropy_bits": entropy, "disk_bits": bits}
-    row |= {"over_entropy_percent": 100 * (bits / entropy - 1), "codec_file_bytes": path.stat().st_size}
-    run.keep(point, row | {"encoded_a_second": point.samples / encoding, "decoded_a_second": point.samples / decoding}, report)
+    row = {
+        "beta": point.beta,
+        "samples": point.samples,
+        "seed": point.seed,
+        "model_entropy_bits": entropy,
+        "disk_bits": bits,
+    }
+    row |= {
+        "over_entropy_percent": 100 * (bits / entropy - 1),
+        "codec_file_bytes": path.stat().st_size,
+    }
+    run.keep(
+        point,
+        row
+        | {
+            "encoded_a_second": point.samples / encoding,
+            "decoded_a_second": point.samples / decoding,
+        },
+        report,
+    )
 
 
 def _least_seconds(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -14,7 +14,9 @@ from quadrate.experiments.runs.point_run import PointRun
 from quadrate.theory import ScalarGaussian, classification, distortion, rate
 from quadrate.training.processes import Report
 
-_PERCEPTIONS = np.linspace(0.0, 1.0, 11)  # squared 2-Wasserstein distances, along which a contour of R(P, C) is followed
+_PERCEPTIONS = np.linspace(
+    0.0, 1.0, 11
+)  # squared 2-Wasserstein distances, along which a contour of R(P, C) is followed
 
 
 class ContourRun(PointRun):
@@ -31,7 +33,9 @@ class ContourRun(PointRun):
 
     recipe_class = ContourRecipe
 
-    def __init__(self, recipe: ContourRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
+    def __init__(
+        self, recipe: ContourRecipe, root: Path | str = "runs", device: str = "cpu"
+    ) -> None:
         super().__init__(recipe, ("closed form", ""), root, device)
 
     def _needed(self) -> list[Path]:
@@ -44,18 +48,28 @@ class ContourRun(PointRun):
         """Nothing is made beforehand."""
 
     def _score(self, points: Sequence[Contour], workers: int, report: Report) -> None:
-        source = ScalarGaussian(self.recipe.variance, self.recipe.label_variance, self.recipe.correlation)
+        source = ScalarGaussian(
+            self.recipe.variance, self.recipe.label_variance, self.recipe.correlation
+        )
         for point in points:
             mse = float(distortion(source, point.rate, unit="nats"))
             entropy = float(classification(source, point.rate, unit="nats"))
-            along = np.asarray(classification(source, point.rate, perception=_PERCEPTIONS, unit="nats"))
+            along = np.asarray(
+                classification(source, point.rate, perception=_PERCEPTIONS, unit="nats")
+            )
             row = {
                 "rate_nats": point.rate,
                 "distortion_asymptote": mse,  # of R(D, C) = rate, where the classification is free
-                "classification_asymptote_nats": entropy,  # of the same, where the distortion is free
-                "corner_rate_nats": float(rate(source, distortion=mse, classification=entropy, unit="nats")),
+                "classification_asymptote_nats": (
+                    entropy
+                ),  # of the same, where the distortion is free
+                "corner_rate_nats": float(
+                    rate(source, distortion=mse, classification=entropy, unit="nats")
+                ),
                 "perfect_perception_asymptote_nats": float(along[0]),  # of R(P, C) = rate, at P = 0
                 "perfect_perception_price_nats": float(along[0]) - entropy,
-                "perception_spread_nats": float(np.ptp(along)) if np.isfinite(along).all() else math.inf,
+                "perception_spread_nats": (
+                    float(np.ptp(along)) if np.isfinite(along).all() else math.inf
+                ),
             }
             self.keep(point, row, report)

@@ -1,7 +1,11 @@
-"""Run folders of feature recipes: features are extracted once, coded and read by receivers, beside images that classical codecs have coded.
+"""Run folders of feature recipes.
 
-Every row is one way to store images and one receiver: it is trained on what that way gives back of the training images, its penalty chosen on what it
-gives back of the validation images, and scored on what it gives back of the test images. Bits are those of the test images' file or files.
+Features are extracted once, coded and read by receivers, beside images that classical codecs have
+coded.
+
+Every row is one way to store images and one receiver: it is trained on what that way gives back of
+the training images, its penalty chosen on what it gives back of the validation images, and scored
+on what it gives back of the test images. Bits are those of the test images' file or files.
 """
 
 from __future__ import annotations
@@ -32,11 +36,15 @@ SPLITS = ("train", "validation", "test")
 
 Features = dict[str, NDArray[np.float32]]
 """By split, (N, d) each."""
-_Stored = tuple[dict[str, Any], float, Features]  # columns of its own, bits an image, and what comes back
+_Stored = tuple[
+    dict[str, Any], float, Features
+]  # columns of its own, bits an image, and what comes back
 
 
 class FeatureRun(PointRun):
-    """A feature recipe at work, in the folder `root/NAME-DIGEST`: its features, codec files, and a row a point.
+    """A feature recipe at work, in the folder `root/NAME-DIGEST`.
+
+    Its features, codec files, and a row a point.
 
     Args:
         recipe: What to store in which ways.
@@ -52,10 +60,15 @@ class FeatureRun(PointRun):
 
     recipe_class = FeatureRecipe
 
-    def __init__(self, recipe: FeatureRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
+    def __init__(
+        self, recipe: FeatureRecipe, root: Path | str = "runs", device: str = "cpu"
+    ) -> None:
         source = load_source(recipe.source)
         if source.shape[0] not in (1, 3):
-            raise QuadrateError(f"{recipe.name}: backbones and image codecs take 1 or 3 channels; {recipe.source} has {source.shape[0]}")
+            raise QuadrateError(
+                f"{recipe.name}: backbones and image codecs take 1 or 3 channels; {recipe.source}"
+                f" has {source.shape[0]}"
+            )
         self.splits = {name: _first(recipe, name, getattr(source, name)) for name in SPLITS}
         super().__init__(recipe, (source.name, source.fingerprint), root, device)
 
@@ -65,7 +78,10 @@ class FeatureRun(PointRun):
         Raises:
             QuadrateError: If they are missing or damaged.
         """
-        return {name: _read(self._features_file(name), len(self.splits[name])) for name in splits or SPLITS}
+        return {
+            name: _read(self._features_file(name), len(self.splits[name]))
+            for name in splits or SPLITS
+        }
 
     def codec_file(self, rate_bits: float) -> Path:
         """The codec of a rate, which `FeatureCodec.load` reads."""
@@ -78,12 +94,15 @@ class FeatureRun(PointRun):
     def extract(self, images: Tensor, backbone: Backbone, path: Path) -> None:
         """Writes the features of images, uint8 (N, C, H, W), as float32 (N, d), unless they are there."""
         if not exists(path):
-            values = backbone.to(self.device).features(images, bfloat16=self.recipe.bfloat16).numpy()
+            values = (
+                backbone.to(self.device).features(images, bfloat16=self.recipe.bfloat16).numpy()
+            )
             _write(path, values)
 
     def extract_coded(self, images: dict[str, Tensor], point: Storage) -> Features:
         """The features of images that a codec gave back; kept until the point is scored."""
-        backbone, paths = load_backbone(self.recipe.backbone), {name: self._coded_folder(point) / f"{name}.npy" for name in images}
+        backbone = load_backbone(self.recipe.backbone)
+        paths = {name: self._coded_folder(point) / f"{name}.npy" for name in images}
         for name, path in paths.items():
             self.extract(images[name], backbone, path)
         return {name: _read(path, len(images[name])) for name, path in paths.items()}
@@ -100,7 +119,11 @@ class FeatureRun(PointRun):
 
     @property
     def _rates_bits(self) -> list[float]:
-        return list(dict.fromkeys(point.quality for point in self.recipe.points if point.codec == "features"))
+        return list(
+            dict.fromkeys(
+                point.quality for point in self.recipe.points if point.codec == "features"
+            )
+        )
 
     def _needed(self) -> list[Path]:
         return [*map(self._features_file, SPLITS), *map(self.codec_file, self._rates_bits)]
@@ -113,18 +136,35 @@ class FeatureRun(PointRun):
     def _make(self, workers: int, report: Report) -> None:
         splits = [name for name in SPLITS if not exists(self._features_file(name))]
         if splits:
-            run_jobs(_extract_split, (self, load_backbone(self.recipe.backbone)), splits, workers, report)
-        run_jobs(_fit_codec, self, [rate for rate in self._rates_bits if not exists(self.codec_file(rate))], workers, report)
+            run_jobs(
+                _extract_split, (self, load_backbone(self.recipe.backbone)), splits, workers, report
+            )
+        run_jobs(
+            _fit_codec,
+            self,
+            [rate for rate in self._rates_bits if not exists(self.codec_file(rate))],
+            workers,
+            report,
+        )
 
     def _score(self, points: Sequence[Storage], workers: int, report: Report) -> None:
         for first in (True, False):  # the others are compared with fp16 features
-            run_jobs(_score_point, self, [point for point in points if (point.codec == "fp16") == first], workers, report)
+            run_jobs(
+                _score_point,
+                self,
+                [point for point in points if (point.codec == "fp16") == first],
+                workers,
+                report,
+            )
 
 
 def _first(recipe: FeatureRecipe, name: str, split: Split) -> Split:
     count = getattr(recipe, name)
     if not 1 <= count <= len(split):
-        raise QuadrateError(f"{recipe.name} takes {count} {name} images; {recipe.source} has {len(split)}, and one is needed at least")
+        raise QuadrateError(
+            f"{recipe.name} takes {count} {name} images; {recipe.source} has {len(split)}, and one"
+            " is needed at least"
+        )
     # Copies, for a slice is sent to other processes with all that it was cut from.
     return Split(split.images[:count].clone(), split.labels[:count].clone())
 
@@ -132,14 +172,26 @@ def _first(recipe: FeatureRecipe, name: str, split: Split) -> Split:
 def _read(path: Path, count: int, kind: type[np.generic] = np.float32) -> NDArray[Any]:
     """An array that `_write` wrote: features (count, d), or one truth value a row, (count,)."""
     if not exists(path):
-        raise QuadrateError(f"no such file: {path}; remove its run folder, and train and evaluate anew")
+        raise QuadrateError(
+            f"no such file: {path}; remove its run folder, and train and evaluate anew"
+        )
     try:
-        values = np.array(np.load(path, mmap_mode="r", allow_pickle=False))  # mapped, for a size beyond the file's is then refused and not allocated
+        values = np.array(
+            np.load(path, mmap_mode="r", allow_pickle=False)
+        )  # mapped, for a size beyond the file's is then refused and not allocated
     except Exception:  # NumPy raises a dozen kinds of exception on damaged headers
         values = np.empty(0)
     dimensions = 1 if kind is np.bool_ else 2
-    if values.shape[:1] != (count,) or values.ndim != dimensions or values.dtype != kind or not np.isfinite(values).all():
-        raise QuadrateError(f"{path} is damaged or of other images: an array of {count} rows should stand there; remove it to have it made anew")
+    if (
+        values.shape[:1] != (count,)
+        or values.ndim != dimensions
+        or values.dtype != kind
+        or not np.isfinite(values).all()
+    ):
+        raise QuadrateError(
+            f"{path} is damaged or of other images: an array of {count} rows should stand there;"
+            " remove it to have it made anew"
+        )
     return values
 
 
@@ -156,7 +208,9 @@ def _extract_split(shared: tuple[FeatureRun, Backbone], name: str, report: Repor
     start, images = time.process_time(), run.splits[name].images
     run.extract(images, backbone, run._features_file(name))
     rate = len(images) / (time.process_time() - start)
-    report({"stage": run.recipe.name, "point": f"features of {name} images", "images_a_second": rate})
+    report(
+        {"stage": run.recipe.name, "point": f"features of {name} images", "images_a_second": rate}
+    )
 
 
 def _fit_codec(run: FeatureRun, rate_bits: float, report: Report) -> None:
@@ -173,7 +227,9 @@ def _fit_codec(run: FeatureRun, rate_bits: float, report: Report) -> None:
     path = run.codec_file(rate_bits)
     write_text(path.with_suffix(".json"), json.dumps({"fit_seconds": seconds}))
     codec.save(path)
-    report({"stage": run.recipe.name, "point": f"codec of {rate_bits:g} bits", "fit_seconds": seconds})
+    report(
+        {"stage": run.recipe.name, "point": f"codec of {rate_bits:g} bits", "fit_seconds": seconds}
+    )
 
 
 def _score_point(run: FeatureRun, point: Storage, report: Report) -> None:
@@ -181,7 +237,13 @@ def _score_point(run: FeatureRun, point: Storage, report: Report) -> None:
 
     with threadpool_limits(1):
         way, bits, received = _stored(run, point, run.features())
-        run.keep(point, way | {"bits_per_image": bits, "receiver": point.receiver} | _received(run, point, received), report)
+        run.keep(
+            point,
+            way
+            | {"bits_per_image": bits, "receiver": point.receiver}
+            | _received(run, point, received),
+            report,
+        )
     run.drop_coded(point)
 
 
@@ -198,8 +260,16 @@ def _received(run: FeatureRun, point: Storage, features: Features) -> dict[str, 
         _write(run.reference_file(point.receiver), correct)
     before = _read(run.reference_file(point.receiver), len(correct), np.bool_)
     scores = {"accuracy": accuracy_interval(correct), "lost": accuracy_lost(before, correct)}
-    row = {column: value for name, (estimate, low, high) in scores.items() for column, value in _columns(name, estimate, low, high)}
-    chosen = {"hyperparameter": receiver.hyperparameter, "at_the_edge": receiver.at_the_edge, "validation_accuracy": receiver.validation_accuracy}
+    row = {
+        column: value
+        for name, (estimate, low, high) in scores.items()
+        for column, value in _columns(name, estimate, low, high)
+    }
+    chosen = {
+        "hyperparameter": receiver.hyperparameter,
+        "at_the_edge": receiver.at_the_edge,
+        "validation_accuracy": receiver.validation_accuracy,
+    }
     return row | chosen | {"receiver_seconds": seconds}
 
 
@@ -211,7 +281,11 @@ def _stored(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
     """What a way to store images makes of them."""
     if point.codec == "fp16":
         return _as_fp16(plain)
-    return _by_feature_codec(run, point, plain) if point.codec == "features" else _by_image_codec(run, point, plain)
+    return (
+        _by_feature_codec(run, point, plain)
+        if point.codec == "features"
+        else _by_image_codec(run, point, plain)
+    )
 
 
 def _as_fp16(plain: Features) -> _Stored:
@@ -219,7 +293,11 @@ def _as_fp16(plain: Features) -> _Stored:
     file = io.BytesIO()
     np.savez_compressed(file, features=half["test"])
     bits = 8 * len(file.getvalue()) / len(half["test"])
-    return {"way": "fp16 features, npz"}, bits, {name: values.astype(np.float32) for name, values in half.items()}
+    return (
+        {"way": "fp16 features, npz"},
+        bits,
+        {name: values.astype(np.float32) for name, values in half.items()},
+    )
 
 
 def _by_feature_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
@@ -249,16 +327,33 @@ def _fit_seconds(path: Path) -> float:
     stored = read_json(path)
     seconds = stored.get("fit_seconds") if isinstance(stored, dict) else None
     if not is_number(seconds):
-        raise QuadrateError(f"{path} is damaged: it does not say how long fitting took; remove the codec beside it to have both made anew")
+        raise QuadrateError(
+            f"{path} is damaged: it does not say how long fitting took; remove the codec beside it"
+            " to have both made anew"
+        )
     return float(seconds)
 
 
 def _by_image_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
     from quadrate.evaluation.classical import code_images
 
-    coded = {name: code_images(split.images, point.codec, point.quality, point.grid) for name, split in run.splits.items()}
+    coded = {
+        name: code_images(split.images, point.codec, point.quality, point.grid)
+        for name, split in run.splits.items()
+    }
     images = {name: own.images for name, own in coded.items()}
     lossless = all(torch.equal(own, run.splits[name].images) for name, own in images.items())
-    error = (images["test"].double() - run.splits["test"].images.double()).square().mean().item() / 255**2
-    way = {"way": point.codec, "quality": point.quality, "images_a_file": point.grid**2, "pixel_mse": error}
-    return way, coded["test"].bits_per_image, plain if lossless else run.extract_coded(images, point)
+    error = (
+        images["test"].double() - run.splits["test"].images.double()
+    ).square().mean().item() / 255**2
+    way = {
+        "way": point.codec,
+        "quality": point.quality,
+        "images_a_file": point.grid**2,
+        "pixel_mse": error,
+    }
+    return (
+        way,
+        coded["test"].bits_per_image,
+        plain if lossless else run.extract_coded(images, point),
+    )

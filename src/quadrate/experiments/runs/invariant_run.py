@@ -18,7 +18,13 @@ from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.runs.point_run import PointRun
 from quadrate.experiments.runs.seeds import Item, take_over
 from quadrate.sources import Source, load_source
-from quadrate.sources.symmetry import Banana, OrbitSplits, Population, dihedral_patterns, orbit_splits
+from quadrate.sources.symmetry import (
+    Banana,
+    OrbitSplits,
+    Population,
+    dihedral_patterns,
+    orbit_splits,
+)
 from quadrate.training.invariant_trainer import train_invariant
 from quadrate.training.processes import Report, run_jobs
 
@@ -31,7 +37,9 @@ _FIT_SAMPLES = 100_000  # members that the joint tables are fitted to
 
 
 class InvariantRun(PointRun):
-    """An invariant recipe at work, in the folder `root/NAME-DIGEST`: a codec a point, and its scores.
+    """An invariant recipe at work, in the folder `root/NAME-DIGEST`.
+
+    A codec a point, and its scores.
 
     Args:
         recipe: What to train.
@@ -47,7 +55,9 @@ class InvariantRun(PointRun):
 
     recipe_class = InvariantRecipe
 
-    def __init__(self, recipe: InvariantRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
+    def __init__(
+        self, recipe: InvariantRecipe, root: Path | str = "runs", device: str = "cpu"
+    ) -> None:
         self.source = None if recipe.source in POPULATIONS else load_source(recipe.source)
         fingerprint = self.source.fingerprint if self.source else recipe.source
         super().__init__(recipe, (recipe.source, fingerprint), root, device)
@@ -93,9 +103,15 @@ class InvariantRun(PointRun):
     def _make(self, workers: int, report: Report) -> None:
         models = [Path(point.key, "model.safetensors") for point in self.recipe.points]
         rows = [self._row_file(point).relative_to(self.folder) for point in self.recipe.points]
-        items = [Item(model.parent, model) for model in models] + [Item(row, row, model) for row, model in zip(rows, models, strict=True)]
+        items = [Item(model.parent, model) for model in models] + [
+            Item(row, row, model) for row, model in zip(rows, models, strict=True)
+        ]
         take_over(self.recipe, self._folder_of, items)
-        jobs = [(point, path.parent) for point, path in zip(self.recipe.points, self._needed(), strict=True) if not exists(path)]
+        jobs = [
+            (point, path.parent)
+            for point, path in zip(self.recipe.points, self._needed(), strict=True)
+            if not exists(path)
+        ]
         run_jobs(_train_point, (self.recipe, self.source, self.device), jobs, workers, report)
 
     def _score(self, points: Sequence[InvariantConfig], workers: int, report: Report) -> None:
@@ -103,23 +119,36 @@ class InvariantRun(PointRun):
 
 
 def _population(recipe: InvariantRecipe, point: InvariantConfig) -> Population:
-    """Where samples of no data set come from; on the banana VC knows of no invariance, as published."""
+    """Where samples of no data set come from.
+
+    On the banana VC knows of no invariance, as published.
+    """
     if recipe.source == "patterns":
         return dihedral_patterns(3, (0.5, 0.5))
     return Banana("none" if point.objective == "vc" else recipe.augmentation)  # type: ignore[arg-type]
 
 
 def _splits(source: Source, augmentation: str) -> OrbitSplits:
-    return orbit_splits(source, augmentation.removesuffix("-sup"), by_label=augmentation.endswith("-sup"))
+    return orbit_splits(
+        source, augmentation.removesuffix("-sup"), by_label=augmentation.endswith("-sup")
+    )
 
 
 def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
-    """Members that tables are fitted to: of fresh samples, or of all training samples, as often as makes about `_FIT_SAMPLES`."""
+    """Members that tables are fitted to.
+
+    Of fresh samples, or of all training samples, as often as makes about `_FIT_SAMPLES`.
+    """
     generator = draws.generator("invariant fit members", seed)
     if isinstance(data, Population):
         return data.member(data.sample(_FIT_SAMPLES, "tables", seed).float(), generator)
     everything = torch.arange(len(data.train), device=data.train.points.device)
-    return torch.cat([data.train.members(everything, generator) for _ in range(-(-_FIT_SAMPLES // len(everything)))])
+    return torch.cat(
+        [
+            data.train.members(everything, generator)
+            for _ in range(-(-_FIT_SAMPLES // len(everything)))
+        ]
+    )
 
 
 def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
@@ -127,10 +156,16 @@ def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     generator = draws.generator("invariant held-out members", seed)
     if isinstance(data, Population):
         return data.member(data.sample(_HELD_OUT_SAMPLES, "held out", seed).float(), generator)
-    return data.validation.members(torch.arange(min(len(data.validation), _HELD_OUT_SAMPLES)), generator)
+    return data.validation.members(
+        torch.arange(min(len(data.validation), _HELD_OUT_SAMPLES)), generator
+    )
 
 
-def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[InvariantConfig, Path], report: Report) -> None:
+def _train_point(
+    shared: tuple[InvariantRecipe, Source | None, str],
+    job: tuple[InvariantConfig, Path],
+    report: Report,
+) -> None:
     """Trains one point and writes its codec."""
     from quadrate.codecs.invariant_codec import InvariantCodec
 
@@ -140,15 +175,28 @@ def _train_point(shared: tuple[InvariantRecipe, Source | None, str], job: tuple[
     train = data if isinstance(data, Population) else data.train.to(device)
 
     def progress(row: dict[str, Any]) -> None:
-        report({"stage": recipe.name, "point": point.key, "epoch": row["step"], "epochs": row["steps"], **row})
+        report(
+            {
+                "stage": recipe.name,
+                "point": point.key,
+                "epoch": row["step"],
+                "epochs": row["steps"],
+                **row,
+            }
+        )
 
     trained = train_invariant(train, point, progress, place / "checkpoint.safetensors")
     for module in (trained.encoder, trained.head, trained.bottleneck):
         module.cpu()
-    seconds = {"cpu_seconds": round(trained.cpu_seconds, 1), "wall_seconds": round(trained.wall_seconds, 1)}
+    seconds = {
+        "cpu_seconds": round(trained.cpu_seconds, 1),
+        "wall_seconds": round(trained.wall_seconds, 1),
+    }
     details = {"recipe": recipe.name, "version": __version__, **seconds}
     members = _fit_members(data, point.seed)
-    InvariantCodec.of(trained, members, details, _held_out_members(data, point.seed)).save(place / "model.safetensors")
+    InvariantCodec.of(trained, members, details, _held_out_members(data, point.seed)).save(
+        place / "model.safetensors"
+    )
     (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
@@ -158,16 +206,41 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
 
     recipe, codec = run.recipe, run.codec(point)
     data = _splits(run.source, recipe.augmentation) if run.source else _population(recipe, point)
-    warn_if_constant(f"the codec {point.key}", codec.encode(_held_out_members(data, point.seed)).numpy(), steps=point.steps)
-    row: dict[str, Any] = {name: getattr(point, name) for name in ("objective", "beta", "dims", "bottleneck", "schedule", "steps", "batch", "seed")}
+    warn_if_constant(
+        f"the codec {point.key}",
+        codec.encode(_held_out_members(data, point.seed)).numpy(),
+        steps=point.steps,
+    )
+    row: dict[str, Any] = {
+        name: getattr(point, name)
+        for name in (
+            "objective",
+            "beta",
+            "dims",
+            "bottleneck",
+            "schedule",
+            "steps",
+            "batch",
+            "seed",
+        )
+    }
     size = (run.place(point) / "model.safetensors").stat().st_size
     cost = {"codec_file_bytes": size}
-    cost |= {f"train_{name}": codec.details[name] for name in ("cpu_seconds", "wall_seconds") if name in codec.details}
+    cost |= {
+        f"train_{name}": codec.details[name]
+        for name in ("cpu_seconds", "wall_seconds")
+        if name in codec.details
+    }
     if run.source is None:
         rows = [row | score_population(codec, _population(recipe, point)) | cost]
     else:
         row |= {"augmentation": recipe.augmentation}
         groups = recipe.predictors if point == recipe.points[0] else recipe.predictors[:1]
-        scores = [score_images(codec, _splits(run.source, name), name) for name in groups or (recipe.augmentation,)]
-        rows = [row | own | (cost if i == 0 else {}) for i, own in enumerate(scores)]  # what training took counts once
+        scores = [
+            score_images(codec, _splits(run.source, name), name)
+            for name in groups or (recipe.augmentation,)
+        ]
+        rows = [
+            row | own | (cost if i == 0 else {}) for i, own in enumerate(scores)
+        ]  # what training took counts once
     run.keep(point, {**rows[0], "rows": rows}, report)

@@ -19,7 +19,9 @@ PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe | ContourRecipe
 
 
 def run_of(recipe: PointRecipe, root: Path | str = "runs", device: str = "cpu") -> PointRun:
-    """The run of a recipe whose points stand alone; of a `Recipe` it is `quadrate.experiments.runs.Run`.
+    """The run of a recipe whose points stand alone.
+
+    Of a `Recipe` it is `quadrate.experiments.runs.Run`.
 
     Raises:
         QuadrateError: If data or the device are missing.
@@ -35,7 +37,12 @@ def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
     """
     fields = read_recipe_fields(Path(folder))
     if _stand_alone(fields):
-        for kind, field in ((InvariantRecipe, "predictors"), (FeatureRecipe, "backbone"), (ContourRecipe, "correlation"), (ClipRecipe, "points")):
+        for kind, field in (
+            (InvariantRecipe, "predictors"),
+            (FeatureRecipe, "backbone"),
+            (ContourRecipe, "correlation"),
+            (ClipRecipe, "points"),
+        ):
             if field in fields:
                 return _class(kind).open(folder, device)
     return Run.open(folder, device)

@@ -1,4 +1,7 @@
-"""What is the user's own in a run: networks, terms, judges and sources, described so that a changed one has a folder of its own."""
+"""What is the user's own in a run.
+
+Networks, terms, judges and sources, described so that a changed one has a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,40 @@ class Own:
     """The user's own things in a run.
 
     Attributes:
-        described: For config.json and the folder's digest: weights, and digests of code or versions that the user gave; empty if all is built in.
-        unknown: What cannot be told from other code, in a line each; where there is such a thing, nothing that was made before may be used.
+        described: For config.json and the folder's digest: weights, and digests of code or versions
+            that the user gave; empty if all is built in.
+        unknown: What cannot be told from other code, in a line each; where there is such a thing,
+            nothing that was made before may be used.
     """
 
-    def __init__(self, family: Family, terms: Sequence[Term], source: Source, judge: Judge | None) -> None:
+    def __init__(
+        self, family: Family, terms: Sequence[Term], source: Source, judge: Judge | None
+    ) -> None:
         self.described: dict[str, Any] = {}
         self.unknown: list[str] = []
         if not (family.name in FAMILIES.built_in and family is FAMILIES[family.name]):
             networks = (family.encoder, family.decoder, family.critic)
-            self.described["family"] = {"name": family.name} | self._code(f"family {family.name!r}", networks, family.version, "Family")
+            self.described["family"] = {"name": family.name} | self._code(
+                f"family {family.name!r}", networks, family.version, "Family"
+            )
         if terms:
             self.described["terms"] = [
-                {"name": term.name, "weight": term.weight, "ramp": term.ramp} | self._code(f"term {term.name!r}", term.loss, term.version, "Term")
+                {"name": term.name, "weight": term.weight, "ramp": term.ramp}
+                | self._code(f"term {term.name!r}", term.loss, term.version, "Term")
                 for term in terms
             ]
         if own_source := _own_parts(source):
-            self.described["source"] = self._code(f"source {source.name!r}", own_source, getattr(source, "version", ""), "the source's class")
+            self.described["source"] = self._code(
+                f"source {source.name!r}",
+                own_source,
+                getattr(source, "version", ""),
+                "the source's class",
+            )
         if judge and not judge.is_built_in:
             version = judge.provenance.get("version", "")
-            self.described["judge"] = self._code(f"judge {judge.name!r}", judge.module, version, "the judge's provenance")
+            self.described["judge"] = self._code(
+                f"judge {judge.name!r}", judge.module, version, "the judge's provenance"
+            )
 
     def _code(self, what: str, value: object, version: str, where: str) -> dict[str, str]:
         if version:
@@ -44,7 +61,10 @@ class Own:
         try:
             return {"code": code_digest(value)}
         except Indescribable as reason:
-            self.unknown.append(f"what {what} computes cannot be told ({reason}); a version (of {where}) would stand for it")
+            self.unknown.append(
+                f"what {what} computes cannot be told ({reason}); a version (of {where}) would"
+                " stand for it"
+            )
             return {"code": "unknown"}
 
 

@@ -23,7 +23,9 @@ from quadrate.training.processes import Report, available_cores
 
 
 class PointRun(ABC):
-    """A recipe at work, in the folder `root/NAME-DIGEST`; the digest covers the recipe and the contents of its data.
+    """A recipe at work, in the folder `root/NAME-DIGEST`.
+
+    The digest covers the recipe and the contents of its data.
 
     Args:
         recipe: What to do, with `name` and `points`, of which each has a `key`.
@@ -38,7 +40,10 @@ class PointRun(ABC):
     recipe_class: ClassVar[type[Any]]
 
     def __init__(self, recipe: Any, source: tuple[str, str], root: Path | str, device: str) -> None:
-        self.recipe, self.root, self.device, self._source = recipe, Path(root), str(find_device(device)), source
+        self.recipe = recipe
+        self.root = Path(root)
+        self.device = str(find_device(device))
+        self._source = source
         self.folder = self._folder_of(recipe)
 
     @classmethod
@@ -46,37 +51,52 @@ class PointRun(ABC):
         """A run by its folder.
 
         Raises:
-            QuadrateError: If there is no such run there, or its data are missing or not what they were.
+            QuadrateError: If there is no such run there, or its data are missing or not what they
+                were.
         """
         folder = Path(folder)
         recipe = read_recipe(folder, cls.recipe_class)
         run = cls(recipe, folder.parent, device)  # type: ignore[call-arg]
         if run.folder.name != folder.resolve().name:
-            raise QuadrateError(f"{folder} was made of other data than are found now (now: {run.folder.name})")
+            raise QuadrateError(
+                f"{folder} was made of other data than are found now (now: {run.folder.name})"
+            )
         return run
 
     def train(self, workers: int | None = None, report: Showing = "auto") -> Self:
-        """Makes what is to be scored, skipping what is there; returns itself. Progress is shown as in `quadrate.experiments.runs.Run.train`.
+        """Makes what is to be scored, skipping what is there; returns itself.
+
+        Progress is shown as in `quadrate.experiments.runs.Run.train`.
 
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
-        describe(self.folder, self.recipe, dict(zip(("name", "fingerprint"), self._source, strict=True)))
+        describe(
+            self.folder, self.recipe, dict(zip(("name", "fingerprint"), self._source, strict=True))
+        )
         with shown(report, "training", sum(not exists(path) for path in self._needed())) as told:
             self._make(self._processes(workers), told)
         return self
 
-    def evaluate(self, workers: int | None = None, report: Showing = "auto") -> list[dict[str, Any]]:
-        """Scores every point that is not scored yet; returns one row a point, and writes results.csv, after an interruption too.
+    def evaluate(
+        self, workers: int | None = None, report: Showing = "auto"
+    ) -> list[dict[str, Any]]:
+        """Scores every point that is not scored yet.
+
+        Returns one row a point, and writes results.csv, after an interruption too.
 
         A point is scored anew where what its scores were made from has changed.
 
         Raises:
-            QuadrateError: If training is not finished, or a point cannot be scored; the others are scored first.
+            QuadrateError: If training is not finished, or a point cannot be scored; the others are
+                scored first.
         """
         if missing := [path for path in self._needed() if not exists(path)]:
             lacking = missing[0].relative_to(self.folder)
-            raise QuadrateError(f"training is not finished in {self.folder}: no {lacking}; run `quadrate train {self.recipe.name}` first")
+            raise QuadrateError(
+                f"training is not finished in {self.folder}: no {lacking}; run `quadrate train"
+                f" {self.recipe.name}` first"
+            )
         pending = [point for point in self.recipe.points if not self._is_scored(point)]
         try:
             with shown(report, "scoring", len(pending)) as told:
@@ -92,15 +112,25 @@ class PointRun(ABC):
         Raises:
             QuadrateError: If a file of rows is damaged.
         """
-        return [row for path in map(self._row_file, self.recipe.points) if exists(path) for row in _rows(path)]
+        return [
+            row
+            for path in map(self._row_file, self.recipe.points)
+            if exists(path)
+            for row in _rows(path)
+        ]
 
     def keep(self, point: Any, row: dict[str, Any], report: Report) -> None:
         """Writes a point's row with what it was made from, and reports it."""
-        write_text(self._row_file(point), json.dumps({**row, MADE_WITH: self._made_with(point)}, indent=1))
+        write_text(
+            self._row_file(point), json.dumps({**row, MADE_WITH: self._made_with(point)}, indent=1)
+        )
         report({"stage": self.recipe.name, "point": point.key, **row})
 
     def _is_scored(self, point: Any) -> bool:
-        """Whether a point has a row, made from what is there now; rows of version 0.1 do not say what they were made from, and are kept."""
+        """Whether a point has a row, made from what is there now.
+
+        Rows of version 0.1 do not say what they were made from, and are kept.
+        """
         path = self._row_file(point)
         if not exists(path):
             return False
@@ -110,7 +140,11 @@ class PointRun(ABC):
 
     def _made_with(self, point: Any) -> dict[str, str]:
         """What decides the row of a point: the data, and the files that it is made from."""
-        files = {path.relative_to(self.folder).as_posix(): _sha256(path, path.stat().st_mtime_ns) for path in self._read_by(point) if exists(path)}
+        files = {
+            path.relative_to(self.folder).as_posix(): _sha256(path, path.stat().st_mtime_ns)
+            for path in self._read_by(point)
+            if exists(path)
+        }
         return {"data": self._source[1], "protocol": str(VERSION), **files}
 
     def _read_by(self, point: Any) -> list[Path]:
@@ -158,7 +192,14 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 def _is_row(row: Any) -> bool:
     """Whether a value of JSON is one level of numbers and texts by name."""
     return isinstance(row, dict) and all(
-        is_printable(name) and (name == MADE_WITH or value is None or isinstance(value, bool) or is_number(value) or _is_text(value))
+        is_printable(name)
+        and (
+            name == MADE_WITH
+            or value is None
+            or isinstance(value, bool)
+            or is_number(value)
+            or _is_text(value)
+        )
         for name, value in row.items()
     )
 

@@ -37,10 +37,12 @@ _LONGEST_FILE = ".checkpoint.safetensors.00000000"  # in a point's folder
 class Run:
     """A recipe at work: its source, its judges, its folder.
 
-    The folder is `root/NAME-DIGEST`; the digest covers the recipe with all its settings, the source's contents, the judge's weights, and the user's
-    own networks, terms, judges and sources: their weights and their code, with the constants, closures and globals that it reads, or the version that
-    he gave (`quadrate.core.identity`). So the same command finds its own folder again, finished or not, and a changed one never meets another's files.
-    Where nobody can tell what code computes, the run warns and takes a fresh folder.
+    The folder is `root/NAME-DIGEST`; the digest covers the recipe with all its settings, the
+    source's contents, the judge's weights, and the user's own networks, terms, judges and sources:
+    their weights and their code, with the constants, closures and globals that it reads, or the
+    version that he gave (`quadrate.core.identity`). So the same command finds its own folder again,
+    finished or not, and a changed one never meets another's files. Where nobody can tell what code
+    computes, the run warns and takes a fresh folder.
 
     Args:
         recipe: What to train.
@@ -51,11 +53,12 @@ class Run:
         terms: The user's own terms of the loss, beside those that the recipe names.
 
     Raises:
-        QuadrateError: If data, a judge, a named term or the device is missing, a term is given twice, or a point needs labels and the source
-            has none.
+        QuadrateError: If data, a judge, a named term or the device is missing, a term is given
+            twice, or a point needs labels and the source has none.
 
     Warns:
-        QuadrateWarning: If code of the user's own cannot be told from other code, so that the run takes a fresh folder.
+        QuadrateWarning: If code of the user's own cannot be told from other code, so that the run
+            takes a fresh folder.
     """
 
     def __init__(
@@ -71,15 +74,27 @@ class Run:
         self.terms = (*terms, *(find_term(term.name, term.weight) for term in recipe.terms))
         names = [term.name for term in self.terms]
         if twice := [name for name in names if names.count(name) > 1]:
-            raise QuadrateError(f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its weights")
-        self.source = (load_source(recipe.source) if source is None else as_it_is(source)).to(self.device)
+            raise QuadrateError(
+                f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its"
+                " weights"
+            )
+        self.source = (load_source(recipe.source) if source is None else as_it_is(source)).to(
+            self.device
+        )
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
-            raise QuadrateError("give the noise to the recipe's stages (Stage.noise_std), not to the source: it belongs to the run's configuration")
+            raise QuadrateError(
+                "give the noise to the recipe's stages (Stage.noise_std), not to the source: it"
+                " belongs to the run's configuration"
+            )
         _check_labels(recipe, self.source)
         self.judge = self._find_judge(recipe.judge)
         self._own = Own(self.family, self.terms, self.source, self.judge)
-        self._beside = [self.source.fingerprint, self.family.name, *names]  # what decides numbers beside the recipe
+        self._beside = [
+            self.source.fingerprint,
+            self.family.name,
+            *names,
+        ]  # what decides numbers beside the recipe
         if self.judge:
             self._beside.append(weights_digest(self.judge.module))
         if self._own.described:
@@ -88,24 +103,45 @@ class Run:
             self._beside.append(secrets.token_hex(8))
         self.folder = self._folder_of(recipe)
         for line in self._own.unknown:
-            warnings.warn(f"{line}; nothing that was trained before is used, and this run has a fresh folder, {self.folder}", QuadrateWarning, 2)
+            warnings.warn(
+                f"{line}; nothing that was trained before is used, and this run has a fresh folder,"
+                f" {self.folder}",
+                QuadrateWarning,
+                2,
+            )
 
-    def train(self, execution: Execution = "auto", workers: int | None = None, report: Showing = "auto") -> Run:
-        """Trains every stage in order, skipping what is trained and resuming what was interrupted; returns itself.
+    def train(
+        self, execution: Execution = "auto", workers: int | None = None, report: Showing = "auto"
+    ) -> Run:
+        """Trains every stage in order, skipping what is trained and resuming what was interrupted.
 
-        What the same recipe with other seeds has trained under the same root is taken over. Progress is shown on a terminal and in notebooks; a
-        function as `report` takes it instead (`quadrate.core.progress.shown` says in what form), and None silences it.
+        Returns itself.
+
+        What the same recipe with other seeds has trained under the same root is taken over.
+        Progress is shown on a terminal and in notebooks; a function as `report` takes it instead
+        (`quadrate.core.progress.shown` says in what form), and None silences it.
 
         Raises:
             QuadrateError: As `quadrate.training.train_stage`.
         """
         self.begin()
-        pending = sum(not exists(self.place(stage, point) / "model.safetensors") for stage in self.recipe.stages for point in stage.points)
+        pending = sum(
+            not exists(self.place(stage, point) / "model.safetensors")
+            for stage in self.recipe.stages
+            for point in stage.points
+        )
         classifier = self.judge.module if self.judge else None
         with shown(report, "training", pending) as told:
             for stage in self.recipe.stages:
-                details = {"recipe": self.recipe.name, "source": self.source.name, "fingerprint": self.source.fingerprint, "version": __version__}
-                assignment = Assignment(stage, self.source, self.family, classifier, self.folder, details, self.terms)
+                details = {
+                    "recipe": self.recipe.name,
+                    "source": self.source.name,
+                    "fingerprint": self.source.fingerprint,
+                    "version": __version__,
+                }
+                assignment = Assignment(
+                    stage, self.source, self.family, classifier, self.folder, details, self.terms
+                )
                 train_stage(assignment, execution, workers, told)
         return self
 
@@ -113,7 +149,9 @@ class Run:
         """A judge, trained here if need be; None where there are no labels to judge by."""
         if not self.source.is_labelled:
             return None
-        with one_thread():  # a judge that is trained here must not depend on how many cores there are
+        with (
+            one_thread()
+        ):  # a judge that is trained here must not depend on how many cores there are
             return find_judge(spec, self.source, self.root / "judges", seed=seed)
 
     def _folder_of(self, recipe: Recipe) -> Path:
@@ -121,20 +159,41 @@ class Run:
         return self.root / f"{recipe.name}-{digest(to_json(recipe), *self._beside)}"
 
     def begin(self) -> None:
-        """Writes the resolved configuration, once, and takes over what the same recipe with other seeds has trained; `train` does it first.
+        """Writes the resolved configuration, once, and takes over what the same recipe with other
+        seeds has trained; `train` does it first.
 
         Raises:
             QuadrateError: If a file cannot be written.
         """
-        source = {"name": self.source.name, "fingerprint": self.source.fingerprint, "shape": self.source.shape}
+        source = {
+            "name": self.source.name,
+            "fingerprint": self.source.fingerprint,
+            "shape": self.source.shape,
+        }
         judge: dict[str, Any] = {"name": "none, as the images have no labels"}
         if self.judge:
-            judge = {"name": self.judge.name, "accuracy": self.judge.accuracy, "cross_entropy_nats": self.judge.cross_entropy_nats}
+            judge = {
+                "name": self.judge.name,
+                "accuracy": self.judge.accuracy,
+                "cross_entropy_nats": self.judge.cross_entropy_nats,
+            }
         own = {"own": self._own.described} if self._own.described else {}
         for stage, point in self._pairs:
-            exists(self.place(stage, point) / _LONGEST_FILE)  # a path that is too long is refused before anything is trained
-        describe(self.folder, self.recipe, source, family=self.family.name, terms=[term.name for term in self.terms], **own, judge=judge)
-        take_over(self.recipe, self._folder_of, [_item(stage, point) for stage, point in self._pairs])
+            exists(
+                self.place(stage, point) / _LONGEST_FILE
+            )  # a path that is too long is refused before anything is trained
+        describe(
+            self.folder,
+            self.recipe,
+            source,
+            family=self.family.name,
+            terms=[term.name for term in self.terms],
+            **own,
+            judge=judge,
+        )
+        take_over(
+            self.recipe, self._folder_of, [_item(stage, point) for stage, point in self._pairs]
+        )
 
     def place(self, stage: Stage | str, point: OperatingPoint) -> Path:
         """The folder of one point."""
@@ -145,7 +204,8 @@ class Run:
         return [(stage, point) for stage in self.recipe.stages for point in stage.points]
 
     def is_scored(self, stage: Stage | str, point: OperatingPoint, quick: bool = False) -> bool:
-        """Whether all that the protocol measures of every codec is measured of a point, with the codec, the images and the judges that are found now.
+        """Whether all that the protocol measures of every codec is measured of a point, with the
+        codec, the images and the judges that are found now.
 
         Args:
             stage: The point's stage.
@@ -159,10 +219,16 @@ class Run:
 
         place = self.place(stage, point)
         row = read_row(place)
-        if row is None or not set(columns_of(self.source)) <= row.keys() or not exists(place / "model.safetensors"):
+        if (
+            row is None
+            or not set(columns_of(self.source)) <= row.keys()
+            or not exists(place / "model.safetensors")
+        ):
             return False
         is_quick = row.get("protocol") == QUICK
-        return (quick or not is_quick) and not self._scoring({"training": self.judge, "independent": self._found_judge}, is_quick).differs(place)
+        return (quick or not is_quick) and not self._scoring(
+            {"training": self.judge, "independent": self._found_judge}, is_quick
+        ).differs(place)
 
     def _scoring(self, judges: dict[str, Judge | None], quick: bool) -> Scoring:
         return Scoring(self.source, self.family, judges, self.root / "floors", self.device, quick)
@@ -173,9 +239,14 @@ class Run:
 
     @cached_property
     def _found_judge(self) -> Judge | None:
-        """The independent judge if it is there already: scores that were made with it are not held against one trained for nothing else."""
+        """The independent judge if it is there already.
+
+        Scores that were made with it are not held against one trained for nothing else.
+        """
         spec, judges = self.recipe.independent_judge, self.root / "judges"
-        if spec in CLASSIFIERS and not any(judges.glob(f"*-{self.source.fingerprint[:8]}-{spec}-s1.safetensors")):
+        if spec in CLASSIFIERS and not any(
+            judges.glob(f"*-{self.source.fingerprint[:8]}-{spec}-s1.safetensors")
+        ):
             return None
         try:
             return self._independent_judge
@@ -195,20 +266,29 @@ class Run:
         points = [point for point in self.recipe.stage(stage).points if point.seed == seed]
         codecs = [self.codec(stage, point) for point in points]
         for other in codecs[1:]:
-            name = other.point.purpose if other.point.purpose not in codecs[0].decoders else other.point.key
+            name = (
+                other.point.purpose
+                if other.point.purpose not in codecs[0].decoders
+                else other.point.key
+            )
             codecs[0].add_decoder(other, name)
         return codecs[0]
 
-    def evaluate(self, workers: int | None = None, report: Showing = "auto", quick: bool = False) -> list[dict[str, Any]]:
-        """Scores every trained point that is not scored yet, by the fixed protocol on the test set; what an earlier version measured is kept.
+    def evaluate(
+        self, workers: int | None = None, report: Showing = "auto", quick: bool = False
+    ) -> list[dict[str, Any]]:
+        """Scores every trained point that is not scored yet, by the fixed protocol on the test set.
 
-        A point is scored anew where its codec, the images, a judge or the protocol are not those that its scores were made with.
+        What an earlier version measured is kept.
+
+        A point is scored anew where its codec, the images, a judge or the protocol are not those
+        that its scores were made with.
 
         Args:
             workers: Processes at most; by default one a core.
             report: As in `train`; takes the row of each point that is scored.
-            quick: Scores on the terms of `Protocol.quick()`, for a first look: such rows have "quick" in the column `protocol`, and an evaluation on
-                full terms replaces them.
+            quick: Scores on the terms of `Protocol.quick()`, for a first look: such rows have
+                "quick" in the column `protocol`, and an evaluation on full terms replaces them.
 
         Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
 
@@ -220,24 +300,45 @@ class Run:
         """
         trained = [pair for pair in self._pairs if exists(self.place(*pair) / "model.safetensors")]
         if not trained:
-            raise QuadrateError(f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}` first")
+            raise QuadrateError(
+                f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}`"
+                " first"
+            )
         pending = [pair for pair in trained if not self.is_scored(*pair, quick)]
         if pending:
             from quadrate.evaluation import Protocol, prepare
 
-            scoring = self._scoring({"training": self.judge, "independent": self._independent_judge}, quick)
+            scoring = self._scoring(
+                {"training": self.judge, "independent": self._independent_judge}, quick
+            )
             with one_thread():
-                prepare(self.source, scoring.judges, Protocol.quick() if quick else None, scoring.floors)
+                prepare(
+                    self.source, scoring.judges, Protocol.quick() if quick else None, scoring.floors
+                )
             jobs = [(stage, point, self.place(stage, point)) for stage, point in pending]
             with shown(report, "scoring", len(jobs)) as told:
-                run_jobs(score_point, scoring, jobs, (workers or available_cores()) if self.device == "cpu" else 1, told)
+                run_jobs(
+                    score_point,
+                    scoring,
+                    jobs,
+                    (workers or available_cores()) if self.device == "cpu" else 1,
+                    told,
+                )
         _, results = read_results(self.folder)
         write_text(self.folder / "results.csv", to_csv(results))
         for row in results:
-            what = " ".join(f"{name}={row[name]}" for name in ("levels", "lambda_d", "lambda_p", "lambda_c", "seed"))
+            what = " ".join(
+                f"{name}={row[name]}"
+                for name in ("levels", "lambda_d", "lambda_p", "lambda_c", "seed")
+            )
             training, count = self.recipe.stage(row["stage"]).training, len(self.source.train)
             steps = training.epochs * (count // min(training.batch, count))
-            warn_if_collapsed(f"the point {what} of stage {row['stage']!r}", row["rate_entropy_bits"], row["rate_bound_bits"], steps=steps)
+            warn_if_collapsed(
+                f"the point {what} of stage {row['stage']!r}",
+                row["rate_entropy_bits"],
+                row["rate_bound_bits"],
+                steps=steps,
+            )
         return results
 
     @classmethod
@@ -259,13 +360,17 @@ class Run:
             terms: The user's own terms, if it was trained with such.
 
         Raises:
-            QuadrateError: If there is no run there, or its data, judges, networks or terms are not what they were.
+            QuadrateError: If there is no run there, or its data, judges, networks or terms are not
+                what they were.
         """
         folder = Path(folder)
         recipe = read_recipe(folder, Recipe)
         run = cls(recipe, folder.parent, device, source, family, terms)
         if run.folder.name != folder.resolve().name:
-            raise QuadrateError(f"{folder} was trained on other data, judges, networks or terms than are found now (now: {run.folder.name})")
+            raise QuadrateError(
+                f"{folder} was trained on other data, judges, networks or terms than are found now"
+                f" (now: {run.folder.name})"
+            )
         return run
 
 
@@ -275,15 +380,20 @@ def _check_labels(recipe: Recipe, source: Source) -> None:
         for point in stage.points:
             if point.lambda_c > 0 and not source.is_labelled:
                 raise QuadrateError(
-                    f"{recipe.name}: the point {point.key} of stage {stage.name} has lambda_c > 0 and needs labels, which {source.name} lacks: "
-                    "images in class folders have some; points with lambda_c = 0 need none"
+                    f"{recipe.name}: the point {point.key} of stage {stage.name} has lambda_c > 0"
+                    f" and needs labels, which {source.name} lacks: images in class folders have"
+                    " some; points with lambda_c = 0 need none"
                 )
 
 
 def _item(stage: Stage, point: OperatingPoint) -> Item:
     """A point's folder, which is built on another's codec where its stage has a base."""
     place, base = Path(stage.name, point.key), stage.base_of(point)
-    return Item(place, place / "model.safetensors", Path(stage.base_stage, base.key, "model.safetensors") if base else None)
+    return Item(
+        place,
+        place / "model.safetensors",
+        Path(stage.base_stage, base.key, "model.safetensors") if base else None,
+    )
 
 
 def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
@@ -294,8 +404,14 @@ def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
     """
     folder = Path(folder)
     recipe = read_recipe(folder, Recipe)
-    found = (read_row(folder / stage.name / point.key) for stage in recipe.stages for point in stage.points)
+    found = (
+        read_row(folder / stage.name / point.key)
+        for stage in recipe.stages
+        for point in stage.points
+    )
     rows = [row for row in found if row is not None]
     if not rows:
-        raise QuadrateError(f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first")
+        raise QuadrateError(
+            f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first"
+        )
     return recipe.name, rows

@@ -1,4 +1,7 @@
-"""What run folders of all kinds have in common: config.json, which says what was run and where, and tables."""
+"""What run folders of all kinds have in common.
+
+Config.json, which says what was run and where, and tables.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,35 @@ from quadrate.errors import QuadrateError
 from quadrate.training.processes import available_cores
 
 MADE_WITH = "made_with"
-"""The key in a file of scores under which stands what they were made with: scores made with something else are measured anew."""
+"""The key in a file of scores under which stands what they were made with.
+
+Scores made with something else are measured anew.
+"""
 
 _Recipe = TypeVar("_Recipe")
 
 
 def describe(folder: Path, recipe: Any, source: dict[str, Any], **more: Any) -> None:
-    """Writes the resolved configuration into a run's folder, once: the recipe, its source, what else decides its numbers, command and machine."""
+    """Writes the resolved configuration into a run's folder, once.
+
+    The recipe, its source, what else decides its numbers, command and machine.
+    """
     path = folder / "config.json"
     if not exists(path):
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        description = {"recipe": json.loads(to_json(recipe)), "source": source, **more, "command": command, **machine()}
+        description = {
+            "recipe": json.loads(to_json(recipe)),
+            "source": source,
+            **more,
+            "command": command,
+            **machine(),
+        }
         # A list of numbers stands on one line, however long a code is.
-        text = re.sub(r"\[\n[\s\d.,e+-]+\]", lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]", json.dumps(description, indent=1))
+        text = re.sub(
+            r"\[\n[\s\d.,e+-]+\]",
+            lambda numbers: f"[{' '.join(numbers[0][1:-1].split())}]",
+            json.dumps(description, indent=1),
+        )
         write_text(path, text)
 
 
@@ -66,7 +85,10 @@ def read_recipe_fields(folder: Path) -> Any:
     """
     path = folder / "config.json"
     if not exists(path):
-        raise QuadrateError(f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one and prints its name")
+        raise QuadrateError(
+            f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one"
+            " and prints its name"
+        )
     described = read_json(path)
     return described.get("recipe") if isinstance(described, dict) else None
 
@@ -86,7 +108,11 @@ def machine() -> dict[str, Any]:
     """Where and when: versions, processor, date."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
         processor = names[0] if names else processor
     return {
         "quadrate": __version__,
@@ -103,5 +129,8 @@ def to_csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+    writer.writerows(
+        {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
+        for row in rows
+    )
     return text.getvalue()

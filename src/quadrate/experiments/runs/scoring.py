@@ -1,4 +1,7 @@
-"""The scores of one point of a run: measured, written with what they were made with, and read again."""
+"""The scores of one point of a run.
+
+Measured, written with what they were made with, and read again.
+"""
 
 from __future__ import annotations
 
@@ -30,16 +33,39 @@ QUICK = "quick"  # in the column "protocol"; scores on full terms have no such c
 _LONG = 100  # dimensions
 _ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
 _TEXTS = ("stage", "levels", "rate_entropy_method", "protocol")
-_NUMBERS = ("lambda_", "noise_", "seed", "rate_", "distortion_", "psnr_", "accuracy_", "cross_entropy_", "w1_", "sliced_", "kid", "train_")
+_NUMBERS = (
+    "lambda_",
+    "noise_",
+    "seed",
+    "rate_",
+    "distortion_",
+    "psnr_",
+    "accuracy_",
+    "cross_entropy_",
+    "w1_",
+    "sliced_",
+    "kid",
+    "train_",
+)
 _LARGEST = 1e15  # no score comes near
-_NEEDED = ("stage", "levels", "lambda_d", "lambda_p", "lambda_c", "noise_std", "seed", "rate_bound_bits")
+_NEEDED = (
+    "stage",
+    "levels",
+    "lambda_d",
+    "lambda_p",
+    "lambda_c",
+    "noise_std",
+    "seed",
+    "rate_bound_bits",
+)
 _PICTURED = (1, 3)  # channels
 _SAME_SCORE = 1e-3  # by which a judge's score on clean images may differ between machines
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """On what, by whom and on which terms points are scored, in a form that travels to worker processes.
+    """On what, by whom and on which terms points are scored, in a form that travels to worker
+    processes.
 
     Attributes:
         source: The images.
@@ -58,7 +84,10 @@ class Scoring:
     quick: bool = False
 
     def made_with(self, place: Path) -> dict[str, str]:
-        """What decides the scores of the codec in a point's folder; what is not known is left out."""
+        """What decides the scores of the codec in a point's folder.
+
+        What is not known is left out.
+        """
         from quadrate.evaluation import Protocol
         from quadrate.evaluation.protocol import VERSION
 
@@ -74,14 +103,18 @@ class Scoring:
     def differs(self, place: Path) -> bool:
         """Whether the scores in a point's folder were made with something else than is found now.
 
-        Scores of version 0.1 do not say what they were made with; they differ if a judge's score on clean images does, or the time of training.
+        Scores of version 0.1 do not say what they were made with; they differ if a judge's score on
+        clean images does, or the time of training.
         """
         row = _read(place) or {}
         if MADE_WITH in row:
             made = row[MADE_WITH] if isinstance(row[MADE_WITH], dict) else {}
             return any(made.get(name) != value for name, value in self.made_with(place).items())
         details = _details(place / "model.safetensors")
-        spent = ((row.get(f"train_{name}"), details.get(name)) for name in ("cpu_seconds", "wall_seconds"))
+        spent = (
+            (row.get(f"train_{name}"), details.get(name))
+            for name in ("cpu_seconds", "wall_seconds")
+        )
         clean = (
             (row.get(f"{score}_{role}_clean{end}"), getattr(judge, score + end))
             for role, judge in self.judges.items()
@@ -89,7 +122,9 @@ class Scoring:
             if judge
         )
         return any(None not in pair and pair[0] != pair[1] for pair in spent) or any(
-            seen is not None and not math.isclose(seen, now, rel_tol=_SAME_SCORE, abs_tol=_SAME_SCORE) for seen, now in clean
+            seen is not None
+            and not math.isclose(seen, now, rel_tol=_SAME_SCORE, abs_tol=_SAME_SCORE)
+            for seen, now in clean
         )
 
 
@@ -118,10 +153,13 @@ def _read(place: Path) -> dict[str, Any] | None:
         if name in _TEXTS:
             right, what = isinstance(value, str) and is_printable(value), "a text"
         elif name.startswith(_NUMBERS):
-            endless = name.endswith("_stderr") or name == "psnr_db"  # of one block, and of a codec that changes nothing
+            endless = (
+                name.endswith("_stderr") or name == "psnr_db"
+            )  # of one block, and of a codec that changes nothing
             right, what = is_number(value) and (endless or abs(value) < _LARGEST), "a finite number"
         else:
-            right, what = name == MADE_WITH or is_number(value) or isinstance(value, bool | str), "a number or a text"
+            right = name == MADE_WITH or is_number(value) or isinstance(value, bool | str)
+            what = "a number or a text"
         if not (right and is_printable(name)):
             shown_name = name if name.isidentifier() else ascii(name[:80])
             raise QuadrateError(f"{path}: {shown_name} is {shown(value)}, not {what}; {advice}")
@@ -129,7 +167,10 @@ def _read(place: Path) -> dict[str, Any] | None:
 
 
 def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
-    """Scores one point and writes its row; what was measured before with the same codec, images, judges and terms is kept."""
+    """Scores one point and writes its row.
+
+    What was measured before with the same codec, images, judges and terms is kept.
+    """
     from quadrate.evaluation import Protocol, evaluate
     from quadrate.experiments.reports.grids import save_grid
 
@@ -137,7 +178,11 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
     source = replace(scoring.source, noise_std=stage.noise_std)
     codec = Codec.load(place / "model.safetensors", scoring.family, scoring.device)
     reconstruct = _Reconstruction(codec, source)
-    known = {} if not exists(place / "evaluation.json") or scoring.differs(place) else read_row(place) or {}
+    known = (
+        {}
+        if not exists(place / "evaluation.json") or scoring.differs(place)
+        else read_row(place) or {}
+    )
     row: dict[str, Any] = {
         "stage": stage.name,
         **({"protocol": QUICK} if scoring.quick else {}),
@@ -151,13 +196,26 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
     }
     protocol = Protocol.quick() if scoring.quick else None
     steps = {"steps": protocol.entropy_steps} if protocol else {}
-    row |= {name: known[name] for name in _ENTROPY} if set(_ENTROPY) <= known.keys() else _entropy(codec, source, point.seed, scoring.device, steps)
-    row |= evaluate(reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known)
-    row |= {f"train_{name}": codec.details[name] for name in ("cpu_seconds", "wall_seconds") if name in codec.details}
+    row |= (
+        {name: known[name] for name in _ENTROPY}
+        if set(_ENTROPY) <= known.keys()
+        else _entropy(codec, source, point.seed, scoring.device, steps)
+    )
+    row |= evaluate(
+        reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known
+    )
+    row |= {
+        f"train_{name}": codec.details[name]
+        for name in ("cpu_seconds", "wall_seconds")
+        if name in codec.details
+    }
     if source.shape[0] in _PICTURED:
         shown = source.test.images[:16]
         save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])
-    write_text(place / "evaluation.json", json.dumps({**row, MADE_WITH: scoring.made_with(place)}, indent=1))
+    write_text(
+        place / "evaluation.json",
+        json.dumps({**row, MADE_WITH: scoring.made_with(place)}, indent=1),
+    )
     report({"stage": stage.name, "point": point.key, **row})
 
 
@@ -173,7 +231,9 @@ class _Reconstruction:
         return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
 
 
-def _entropy(codec: Codec, source: Source, seed: int, device: str, steps: dict[str, int]) -> dict[str, Any]:
+def _entropy(
+    codec: Codec, source: Source, seed: int, device: str, steps: dict[str, int]
+) -> dict[str, Any]:
     """H(Z|U) of the codec's symbols."""
     from quadrate.bottlenecks import conditional_entropy_bits
 
@@ -187,7 +247,11 @@ def _entropy(codec: Codec, source: Source, seed: int, device: str, steps: dict[s
 
 def _levels_text(levels: tuple[int, ...]) -> str:
     """Levels as 3x3x3, and those of a long code as 256^1568."""
-    return f"{levels[0]}^{len(levels)}" if len(levels) > _LONG and len(set(levels)) == 1 else "x".join(map(str, levels))
+    return (
+        f"{levels[0]}^{len(levels)}"
+        if len(levels) > _LONG and len(set(levels)) == 1
+        else "x".join(map(str, levels))
+    )
 
 
 def _details(path: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""A run with more seeds goes on from one with fewer: what is trained for a seed does not depend on which others there are."""
+"""A run with more seeds goes on from one with fewer.
+
+What is trained for a seed does not depend on which others there are.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,16 @@ def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequ
     """
     own = folder_of(recipe)
     for other in sorted(own.parent.iterdir()):
-        if other.name.startswith(f"{recipe.name}-") and other != own and _same_but_for_seeds(recipe, other, folder_of):
+        if (
+            other.name.startswith(f"{recipe.name}-")
+            and other != own
+            and _same_but_for_seeds(recipe, other, folder_of)
+        ):
             for item in items:
                 wanted = (other / item.finished).exists() and not (own / item.path).exists()
-                if wanted and (item.built_on is None or _same(own / item.built_on, other / item.built_on)):
+                if wanted and (
+                    item.built_on is None or _same(own / item.built_on, other / item.built_on)
+                ):
                     _copy(other / item.path, own / item.path)
 
 
@@ -57,7 +66,9 @@ def _same(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
 
 
-def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]) -> bool:
+def _same_but_for_seeds(
+    recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]
+) -> bool:
     """Whether a folder is a run of the recipe with other seeds, on the same data, with the same judges and networks."""
     try:
         other = read_recipe(folder, type(recipe))
@@ -67,12 +78,17 @@ def _same_but_for_seeds(recipe: _Recipe, folder: Path, folder_of: Callable[[_Rec
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copies a file or a folder, under a temporary name until it is whole; another process may do the same at the same time."""
+    """Copies a file or a folder, under a temporary name until it is whole.
+
+    Another process may do the same at the same time.
+    """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            shutil.copytree(path, temporary, ignore=shutil.ignore_patterns(".*", "checkpoint.safetensors"))
+            shutil.copytree(
+                path, temporary, ignore=shutil.ignore_patterns(".*", "checkpoint.safetensors")
+            )
         else:
             shutil.copyfile(path, temporary)
         temporary.rename(target)
@@ -80,4 +96,7 @@ def _copy(path: Path, target: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.unlink(missing_ok=True)
         if not target.exists():
-            raise QuadrateError(f"cannot copy {path} to {target}: {error.strerror or error}; make room or choose another folder") from None
+            raise QuadrateError(
+                f"cannot copy {path} to {target}: {error.strerror or error}; make room or choose"
+                " another folder"
+            ) from None

@@ -1,8 +1,26 @@
-"""Backbones: pretrained networks whose features other receivers read; frozen, by name, with their preprocessing and checked weights."""
+"""Backbones: pretrained networks whose features other receivers read.
 
-from quadrate.networks.backbones.backbone import BACKBONES, Backbone, BackboneSpec, Preprocessing, load_backbone
+Frozen, by name, with their preprocessing and checked weights.
+"""
+
+from quadrate.networks.backbones.backbone import (
+    BACKBONES,
+    Backbone,
+    BackboneSpec,
+    Preprocessing,
+    load_backbone,
+)
 from quadrate.networks.backbones.efficientnet_lite import EfficientNetLite0
 from quadrate.networks.backbones.resnet import ResNet50
 from quadrate.networks.backbones.weights import Weights
 
-__all__ = ["BACKBONES", "Backbone", "BackboneSpec", "EfficientNetLite0", "Preprocessing", "ResNet50", "Weights", "load_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneSpec",
+    "EfficientNetLite0",
+    "Preprocessing",
+    "ResNet50",
+    "Weights",
+    "load_backbone",
+]

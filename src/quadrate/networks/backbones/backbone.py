@@ -1,4 +1,8 @@
-"""Backbones by name: frozen networks that turn images into features, with their preprocessing and where their weights come from."""
+"""Backbones by name.
+
+Frozen networks that turn images into features, with their preprocessing and where their weights
+come from.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,9 @@ Resize = Literal["bilinear", "bicubic"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a network was trained to see: uint8 images resized (shorter side to `side`), cropped in the centre, and normalized a channel.
+    """What a network was trained to see.
+
+    Uint8 images resized (shorter side to `side`), cropped in the centre, and normalized a channel.
 
     Attributes:
         side: pixels a side.
@@ -44,20 +50,34 @@ class Preprocessing:
         Raises:
             QuadrateError: for another dtype or shape.
         """
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-            raise QuadrateError(f"a backbone takes uint8 images (N, 1 or 3, H, W), not {images.dtype} {tuple(images.shape)}")
+        if (
+            images.dtype != torch.uint8
+            or images.ndim != 4
+            or images.shape[1] not in (1, 3)
+            or 0 in images.shape
+        ):
+            raise QuadrateError(
+                f"a backbone takes uint8 images (N, 1 or 3, H, W), not {images.dtype}"
+                f" {tuple(images.shape)}"
+            )
         x = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         height, width = x.shape[2:]
         if (height, width) != (self.side, self.side):
             scale = self.side / min(height, width)
             size = [max(self.side, round(height * scale)), max(self.side, round(width * scale))]
-            # Bytes on a CPU: 20 times as fast as floats, and rounded as by Pillow, with which these networks were trained. Elsewhere torch cannot.
+            # Bytes on a CPU: 20 times as fast as floats, and rounded as by Pillow, with which these
+            # networks were trained. Elsewhere torch cannot.
             x = x if x.device.type == "cpu" else x.float()
             x = F.interpolate(x, size=size, mode=self.resize, antialias=True, align_corners=False)
-            x = x.clamp(0, 255).round() if x.is_floating_point() else x  # a bicubic kernel overshoots
+            x = (
+                x.clamp(0, 255).round() if x.is_floating_point() else x
+            )  # a bicubic kernel overshoots
             top, left = (size[0] - self.side) // 2, (size[1] - self.side) // 2
             x = x[:, :, top : top + self.side, left : left + self.side]
-        mean, std = (torch.tensor(values, device=x.device, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, device=x.device, dtype=torch.float32)[:, None, None]
+            for values in (self.mean, self.std)
+        )
         return (x.float() - mean) / std
 
 
@@ -69,7 +89,8 @@ class BackboneSpec:
         name: as `load_backbone` takes it.
         dim: of its features.
         preprocessing: what its authors trained it with.
-        weights: where they are published; for those that transformers loads, the model's name on the hub.
+        weights: where they are published; for those that transformers loads, the model's name on
+            the hub.
         build: the network from a path or a name on the hub.
     """
 
@@ -87,15 +108,19 @@ class Backbone:
         name: in the registry.
         dim: of the features.
         preprocessing: what images go through first.
-        network: taken over: put into evaluation mode, without gradients, batch norms folded into convolutions; `features(x)` is what counts of it.
+        network: taken over: put into evaluation mode, without gradients, batch norms folded into
+            convolutions; `features(x)` is what counts of it.
     """
 
-    def __init__(self, name: str, dim: int, preprocessing: Preprocessing, network: nn.Module) -> None:
+    def __init__(
+        self, name: str, dim: int, preprocessing: Preprocessing, network: nn.Module
+    ) -> None:
         self.name = name
         self.dim = dim
         self.preprocessing = preprocessing
         self.network = network.eval().requires_grad_(False)
-        # On a CPU, the same numbers up to rounding at 2.8 times the speed: 66 instead of 23 images/s for EfficientNet-Lite0 on one core.
+        # On a CPU, the same numbers up to rounding at 2.8 times the speed: 66 instead of 23
+        # images/s for EfficientNet-Lite0 on one core.
         if not isinstance(network, HubNetwork):
             _fuse(self.network)
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,17 +130,28 @@ class Backbone:
 
         Args:
             images: on any device.
-            batch: images at a time; few are quicker on a CPU, whose caches then hold the activations: 8 make 172 a second, 64 make 97.
-            bfloat16: lets the network compute in bfloat16 where autocast allows, about twice as fast on processors that have it.
+            batch: images at a time; few are quicker on a CPU, whose caches then hold the
+                activations: 8 make 172 a second, 64 make 97.
+            bfloat16: lets the network compute in bfloat16 where autocast allows, about twice as
+                fast on processors that have it.
         """
-        return torch.cat(list(self.batches(images, batch, bfloat16))) if len(images) else torch.empty((0, self.dim), dtype=torch.float32)
+        return (
+            torch.cat(list(self.batches(images, batch, bfloat16)))
+            if len(images)
+            else torch.empty((0, self.dim), dtype=torch.float32)
+        )
 
     def batches(self, images: Tensor, batch: int = 8, bfloat16: bool = False) -> Iterator[Tensor]:
         """The features of `features`, batch by batch."""
         device = next(self.network.parameters()).device
         for part in images.split(batch):
-            with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                x = self.preprocessing(part.to(device)).contiguous(memory_format=torch.channels_last)
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
+            ):
+                x = self.preprocessing(part.to(device)).contiguous(
+                    memory_format=torch.channels_last
+                )
                 yield self.network.features(x).float().cpu()  # type: ignore[operator]
 
     def to(self, device: torch.device | str) -> Backbone:
@@ -124,13 +160,19 @@ class Backbone:
         return self
 
 
-def load_backbone(name: str, weights: Path | str | None = None, side: int | None = None, resize: Resize | None = None) -> Backbone:
+def load_backbone(
+    name: str,
+    weights: Path | str | None = None,
+    side: int | None = None,
+    resize: Resize | None = None,
+) -> Backbone:
     """A pretrained network by name (`BACKBONES`).
 
     Args:
         name: in the registry.
-        weights: a file (or, for transformers' models, a folder) to read the weights from; without it they are downloaded once into the cache folder
-            (QUADRATE_CACHE, or ~/.cache/quadrate) and held against their checksum.
+        weights: a file (or, for transformers' models, a folder) to read the weights from; without
+            it they are downloaded once into the cache folder (QUADRATE_CACHE, or ~/.cache/quadrate)
+            and held against their checksum.
         side: pixels a side to resize images to, where another size than its authors' is wanted.
         resize: likewise how to interpolate.
 
@@ -144,8 +186,11 @@ def load_backbone(name: str, weights: Path | str | None = None, side: int | None
         place: Path | str = weights or spec.weights
     else:
         place = Path(weights).expanduser() if weights else fetch(name, spec.weights)
-    changes = {key: value for key, value in {"side": side, "resize": resize}.items() if value is not None}
-    return Backbone(name, spec.dim, dataclasses.replace(spec.preprocessing, **changes), spec.build(place))  # type: ignore[arg-type]
+    changes = {
+        key: value for key, value in {"side": side, "resize": resize}.items() if value is not None
+    }
+    preprocessing = dataclasses.replace(spec.preprocessing, **changes)  # type: ignore[arg-type]
+    return Backbone(name, spec.dim, preprocessing, spec.build(place))
 
 
 def _fuse(network: nn.Module) -> None:
@@ -154,11 +199,15 @@ def _fuse(network: nn.Module) -> None:
         for number in range(len(layers) - 1):
             convolution, norm = layers[number], layers[number + 1]
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                layers[number], layers[number + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+                layers[number], layers[number + 1] = (
+                    fuse_conv_bn_eval(convolution, norm),
+                    nn.Identity(),
+                )
 
 
 def _efficientnet(path: Path | str) -> nn.Module:
-    # The published file names its layers otherwise, but lists them in the order in which they are applied, as ours does.
+    # The published file names its layers otherwise, but lists them in the order in which they are
+    # applied, as ours does.
     return _fill(EfficientNetLite0, without_counters(read_tensors(path)), path)
 
 
@@ -175,13 +224,19 @@ def _dinov2(place: Path | str) -> nn.Module:
 
 
 _IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-_CLIP_MEAN, _CLIP_STD = (122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)
+_CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
+_CLIP_STD = (
+    68.5005327,
+    66.6321579,
+    70.32316305,
+)
 _IMAGENET = Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
 
 BACKBONES = {
     spec.name: spec
     for spec in (
-        # Bicubic at full size rather than bilinear or smaller: chosen on CIFAR-10's validation images, see results/cifar-features/input.csv.
+        # Bicubic at full size rather than bilinear or smaller: chosen on CIFAR-10's validation
+        # images, see results/cifar-features/input.csv.
         BackboneSpec(
             "efficientnet-lite0",
             1280,
@@ -196,16 +251,42 @@ BACKBONES = {
             ),
             _efficientnet,
         ),
-        BackboneSpec("resnet50-swav", 2048, _IMAGENET, Weights("https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"), _resnet),
+        BackboneSpec(
+            "resnet50-swav",
+            2048,
+            _IMAGENET,
+            Weights("https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"),
+            _resnet,
+        ),
         BackboneSpec(
             "resnet50-simclr",
             2048,
             _IMAGENET,
-            Weights("https://pl-bolts-weights.s3.us-east-2.amazonaws.com/simclr/bolts_simclr_imagenet/simclr_imagenet.ckpt"),
+            Weights(
+                "https://pl-bolts-weights.s3.us-east-2.amazonaws.com/simclr/bolts_simclr_imagenet/simclr_imagenet.ckpt"
+            ),
             _resnet,
         ),
-        BackboneSpec("clip-vit-b32", 512, Preprocessing(224, _CLIP_MEAN, _CLIP_STD), "openai/clip-vit-base-patch32", _clip),
-        BackboneSpec("dinov2-small", 384, Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD), "facebook/dinov2-small", _dinov2),
-        BackboneSpec("dinov2-base", 768, Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD), "facebook/dinov2-base", _dinov2),
+        BackboneSpec(
+            "clip-vit-b32",
+            512,
+            Preprocessing(224, _CLIP_MEAN, _CLIP_STD),
+            "openai/clip-vit-base-patch32",
+            _clip,
+        ),
+        BackboneSpec(
+            "dinov2-small",
+            384,
+            Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD),
+            "facebook/dinov2-small",
+            _dinov2,
+        ),
+        BackboneSpec(
+            "dinov2-base",
+            768,
+            Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD),
+            "facebook/dinov2-base",
+            _dinov2,
+        ),
     )
 }

@@ -16,7 +16,8 @@ class HubNetwork(nn.Module):
 
     Args:
         model: the model, called with `pixel_values`.
-        output: "image_embeds" (CLIP: the projected class token) or "pooler_output" (DINOv2: the normalized class token).
+        output: "image_embeds" (CLIP: the projected class token) or "pooler_output" (DINOv2: the
+            normalized class token).
     """
 
     def __init__(self, model: nn.Module, output: str) -> None:
@@ -35,26 +36,36 @@ def load_hub_network(model_class: str, output: str, place: str | Path) -> HubNet
     Args:
         model_class: its class in transformers, e.g. "CLIPVisionModelWithProjection".
         output: where its features stand; see `HubNetwork`.
-        place: the model's name on the hub ("openai/clip-vit-base-patch32"), or a folder as `save_pretrained` writes it.
+        place: the model's name on the hub ("openai/clip-vit-base-patch32"), or a folder as
+            `save_pretrained` writes it.
 
     Raises:
-        QuadrateError: when transformers is not installed, or the model can be had neither from the cache nor from the network.
+        QuadrateError: when transformers is not installed, or the model can be had neither from the
+            cache nor from the network.
     """
     loader = _find(model_class)
     try:
         model = loader.from_pretrained(str(place))
-    except (OSError, ValueError) as error:  # what it raises without a network, for an unknown name, and for a folder of another model
+    except (
+        OSError,
+        ValueError,
+        # what it raises without a network, for an unknown name, and for a folder of another model
+    ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise QuadrateError(
-            f"{place}: the model cannot be had ({reason}); connect to huggingface.co, or copy the model's folder here and pass its path as weights"
+            f"{place}: the model cannot be had ({reason}); connect to huggingface.co, or copy the"
+            " model's folder here and pass its path as weights"
         ) from None
     return HubNetwork(model, output)
 
 
 def _find(model_class: str) -> Any:
     try:
-        return getattr(importlib.import_module("transformers"), model_class)  # its classes are imported only when they are named
+        return getattr(
+            importlib.import_module("transformers"), model_class
+        )  # its classes are imported only when they are named
     except ImportError as error:
         raise QuadrateError(
-            f"CLIP and DINOv2 need transformers, which cannot be imported ({error}): pip install 'quadrate[backbones]' -c constraints.txt"
+            f"CLIP and DINOv2 need transformers, which cannot be imported ({error}): pip install"
+            " 'quadrate[backbones]' -c constraints.txt"
         ) from None

@@ -1,7 +1,9 @@
 """The trunk of ResNet-50, for state dicts of SimCLR's, SwAV's or MoCo's kind.
 
-He et al., "Deep residual learning" (2015), with the stride in the 3x3 convolution, as everyone trains it now. Such files hold the trunk under one
-prefix or another (`module.`, `encoder.`, `module.encoder_q.`, ...) and next to it projection heads, prototypes or a classifier, which are left aside.
+He et al., "Deep residual learning" (2015), with the stride in the 3x3 convolution, as everyone
+trains it now. Such files hold the trunk under one prefix or another (`module.`, `encoder.`,
+`module.encoder_q.`, ...) and next to it projection heads, prototypes or a classifier, which are
+left aside.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ _FIRST = "conv1.weight"
 
 
 class ResNet50(nn.Module):
-    """Images (N, 3, H, W) to features (N, 2048). Names and order of its tensors are those of the state dicts that circulate."""
+    """Images (N, 3, H, W) to features (N, 2048).
+
+    Names and order of its tensors are those of the state dicts that circulate.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +36,9 @@ class ResNet50(nn.Module):
         for number, (width, blocks) in enumerate(_STAGES, 1):
             stage = []
             for block in range(blocks):
-                stage.append(_Bottleneck(channels, width, stride=2 if number > 1 and block == 0 else 1))
+                stage.append(
+                    _Bottleneck(channels, width, stride=2 if number > 1 and block == 0 else 1)
+                )
                 channels = width * _EXPANSION
             self.add_module(f"layer{number}", nn.Sequential(*stage))
 
@@ -55,7 +62,13 @@ class _Bottleneck(nn.Module):
         self.bn3 = nn.BatchNorm2d(fan_out)
         self.relu = nn.ReLU(inplace=True)
         changes = stride > 1 or fan_in != fan_out
-        self.downsample = nn.Sequential(nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out)) if changes else None
+        self.downsample = (
+            nn.Sequential(
+                nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out)
+            )
+            if changes
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -65,7 +78,8 @@ class _Bottleneck(nn.Module):
 
 
 def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The tensors of a ResNet-50's trunk, in the names of `ResNet50`, from a state dict that holds them under any one prefix.
+    """The tensors of a ResNet-50's trunk, in the names of `ResNet50`, from a state dict that holds
+    them under any one prefix.
 
     Of several trunks in a file (MoCo keeps a second, slowly moving one) the first is taken.
 
@@ -74,9 +88,15 @@ def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """
     first = next((name for name in tensors if name == _FIRST or name.endswith(f".{_FIRST}")), None)
     if first is None:
-        raise QuadrateError(f"{where}: no ResNet here: of {len(tensors)} tensors none is called {_FIRST}, under any prefix")
+        raise QuadrateError(
+            f"{where}: no ResNet here: of {len(tensors)} tensors none is called {_FIRST}, under any"
+            " prefix"
+        )
     prefix = first.removesuffix(_FIRST)
     wanted = without_counters(ResNet50().state_dict())
     if missing := [name for name in wanted if prefix + name not in tensors]:
-        raise QuadrateError(f"{where}: no ResNet-50: {prefix + missing[0]} is missing, and {len(missing) - 1} other tensors of its {len(wanted)}")
+        raise QuadrateError(
+            f"{where}: no ResNet-50: {prefix + missing[0]} is missing, and {len(missing) - 1} other"
+            f" tensors of its {len(wanted)}"
+        )
     return {name: tensors[prefix + name] for name in wanted}

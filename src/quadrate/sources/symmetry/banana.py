@@ -1,4 +1,7 @@
-"""The banana of `quadrate.theory.banana` as a source: points in the plane whose tasks ignore a rotation or a translation."""
+"""The banana of `quadrate.theory.banana` as a source.
+
+Points in the plane whose tasks ignore a rotation or a translation.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from quadrate.sources.symmetry.group import Population
 if TYPE_CHECKING:
     from quadrate.theory.invariance.banana_rate import Invariance
 
-# The 10 % and 90 % quantiles of X and of Y, to which translations confine an orbit (the original took them from each data set anew).
+# The 10 % and 90 % quantiles of X and of Y, to which translations confine an orbit (the original
+# took them from each data set anew).
 _INNER_X, _INNER_Y = (-3.304072, 2.588459), (-3.033853, 1.947499)
 _DIAGONAL = math.sqrt(0.5)
 
@@ -26,14 +30,14 @@ _DIAGONAL = math.sqrt(0.5)
 class Banana(Population):
     """The banana under one of four invariances (Dubois et al. 2021, as in their code).
 
-    | invariance | a member | representative | M(x) |
-    |---|---|---|---|
-    | rotation | turned by an angle uniform on [0, 360°) | the point on the orbit's circle at 225°: (−M, 0) turned by 45° | distance to the origin |
-    | y_translation | y uniform between the 10 % and 90 % quantiles of Y | (x, 0) | x |
-    | x_translation | x uniform between those of X | (0, y) | y |
-    | none | the point | the point | the point, (N, 2) |
+    | invariance | a member | representative | M(x) | |---|---|---|---| | rotation | turned by an
+    angle uniform on [0, 360°) | the point on the orbit's circle at 225°: (−M, 0) turned by 45° |
+    distance to the origin | | y_translation | y uniform between the 10 % and 90 % quantiles of Y |
+    (x, 0) | x | | x_translation | x uniform between those of X | (0, y) | y | | none | the point |
+    the point | the point, (N, 2) |
 
-    Points are float32, (N, 2). Members are drawn uniformly on the orbit, so their distribution is smoother than the banana; M(member) = M(point).
+    Points are float32, (N, 2). Members are drawn uniformly on the orbit, so their distribution is
+    smoother than the banana; M(member) = M(point).
 
     Raises:
         QuadrateError: If there is no such invariance.
@@ -45,24 +49,33 @@ class Banana(Population):
         from quadrate.theory.invariance.banana_rate import Invariance
 
         if self.invariance not in get_args(Invariance):
-            raise QuadrateError(f"the banana's invariance must be one of {', '.join(get_args(Invariance))}; got {self.invariance!r}")
+            raise QuadrateError(
+                f"the banana's invariance must be one of {', '.join(get_args(Invariance))}; got"
+                f" {self.invariance!r}"
+            )
 
     def sample(self, count: int, *key: object) -> Tensor:
         """`count` independent points of the banana, float32 (count, 2); see `Population.sample`."""
         from quadrate.theory.invariance import banana_rate as banana
 
-        points = banana.sample(count, np.random.Generator(np.random.Philox(key=draws.key("banana", *key))))
+        points = banana.sample(
+            count, np.random.Generator(np.random.Philox(key=draws.key("banana", *key)))
+        )
         return torch.from_numpy(points.astype(np.float32))
 
     def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A uniform member of each point's orbit, (N, 2)."""
         if self.invariance == "none":
             return x
-        where = torch.rand(len(x), generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+        where = torch.rand(len(x), generator=generator, device=generator.device, dtype=x.dtype).to(
+            x.device
+        )
         if self.invariance == "rotation":
             angles = 2 * math.pi * where
             cosines, sines = angles.cos(), angles.sin()
-            return torch.stack([cosines * x[:, 0] - sines * x[:, 1], sines * x[:, 0] + cosines * x[:, 1]], dim=1)
+            return torch.stack(
+                [cosines * x[:, 0] - sines * x[:, 1], sines * x[:, 0] + cosines * x[:, 1]], dim=1
+            )
         low, high = _INNER_Y if self.invariance == "y_translation" else _INNER_X
         return self._on_line(x, low + (high - low) * where)
 
@@ -78,8 +91,14 @@ class Banana(Population):
         """M(x), (N,); (N, 2), the points themselves, for "none"."""
         if self.invariance == "none":
             return x
-        return x.norm(dim=1) if self.invariance == "rotation" else x[:, 0 if self.invariance == "y_translation" else 1]
+        return (
+            x.norm(dim=1)
+            if self.invariance == "rotation"
+            else x[:, 0 if self.invariance == "y_translation" else 1]
+        )
 
     def _on_line(self, x: Tensor, free: Tensor) -> Tensor:
         """The points with their free coordinate, the one that translations change, replaced."""
-        return torch.stack([x[:, 0], free] if self.invariance == "y_translation" else [free, x[:, 1]], dim=1)
+        return torch.stack(
+            [x[:, 0], free] if self.invariance == "y_translation" else [free, x[:, 1]], dim=1
+        )

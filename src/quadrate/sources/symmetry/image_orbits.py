@@ -29,10 +29,13 @@ from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, Orbi
 
 @dataclass(frozen=True)
 class Augmentation(Group):
-    """Random changes of images that keep what they show: a member is a change of the un-augmented image, which is the representative itself.
+    """Random changes of images that keep what they show.
 
-    Images are uint8, or floating point in [0, 1], (N, C, H, W); what comes back is float32 in [0, 1] of the same shape. All geometry is one bilinear
-    resampling, so that nothing is blurred twice or cut off on the way. An image does not tell which un-augmented one it came from: M(x) is known
+    A member is a change of the un-augmented image, which is the representative itself.
+
+    Images are uint8, or floating point in [0, 1], (N, C, H, W); what comes back is float32 in [0,
+    1] of the same shape. All geometry is one bilinear resampling, so that nothing is blurred twice
+    or cut off on the way. An image does not tell which un-augmented one it came from: M(x) is known
     for the samples of an `OrbitSet` only, as the sample's index.
 
     Attributes:
@@ -53,11 +56,16 @@ class Augmentation(Group):
         """
         images = self.representative(x)
         if self.colour and images.shape[1] != 3:
-            raise QuadrateError(f"this augmentation changes colours, of images (N, 3, H, W); got {tuple(images.shape)}")
+            raise QuadrateError(
+                "this augmentation changes colours, of images (N, 3, H, W); got"
+                f" {tuple(images.shape)}"
+            )
         if self.geometry:
             count, _, height, width = images.shape
             maps = [change.inverse(count, height, width, generator) for change in self.geometry]
-            images = resample(images, compose(maps).to(images.device), self.padding).clamp_(0, 1)  # weights sum to 1 up to rounding
+            images = resample(images, compose(maps).to(images.device), self.padding).clamp_(
+                0, 1
+            )  # weights sum to 1 up to rounding
         for change in self.colour:
             images = change(images, generator)
         return images
@@ -69,7 +77,10 @@ class Augmentation(Group):
             QuadrateError: If `x` is not images.
         """
         if x.ndim != 4 or not (x.dtype == torch.uint8 or x.is_floating_point()):
-            raise QuadrateError(f"augmentations take images (N, C, H, W), uint8 or floating point in [0, 1]; got {x.dtype} {tuple(x.shape)}")
+            raise QuadrateError(
+                "augmentations take images (N, C, H, W), uint8 or floating point in [0, 1]; got"
+                f" {x.dtype} {tuple(x.shape)}"
+            )
         return pixels(x) if x.dtype == torch.uint8 else x.float()
 
     def invariant(self, x: Tensor) -> None:
@@ -78,49 +89,80 @@ class Augmentation(Group):
 
 
 AUGMENTATIONS = {
-    "mnist-aug": Augmentation((Affine(translate=0.25, degrees=45, scale=(0.6, 1.4), shear_degrees=25),)),
-    "mnist-less": Augmentation((Affine(translate=0.15, degrees=15, scale=(0.8, 1.2), shear_degrees=15),)),
+    "mnist-aug": Augmentation(
+        (Affine(translate=0.25, degrees=45, scale=(0.6, 1.4), shear_degrees=25),)
+    ),
+    "mnist-less": Augmentation(
+        (Affine(translate=0.15, degrees=15, scale=(0.8, 1.2), shear_degrees=15),)
+    ),
     "cifar": Augmentation(
-        (ResizedCrop((0.3, 1.0), (0.7, 1.4)), HorizontalFlip(0.5)), (ColourJitter(0.4, 0.4, 0.4, 0.2, 0.8), RandomGrey(0.2)), "border"
+        (ResizedCrop((0.3, 1.0), (0.7, 1.4)), HorizontalFlip(0.5)),
+        (ColourJitter(0.4, 0.4, 0.4, 0.2, 0.8), RandomGrey(0.2)),
+        "border",
     ),
 }
 
 
-def orbit_splits(source: Source, augmentation: str | Augmentation, by_label: bool = False) -> OrbitSplits:
+def orbit_splits(
+    source: Source, augmentation: str | Augmentation, by_label: bool = False
+) -> OrbitSplits:
     """A source's images as the representatives of their orbits.
 
     Args:
         source: The images; see `padded`.
         augmentation: Any, or the name of one of `AUGMENTATIONS`.
-        by_label: Whether all images of a label are equivalent too (the "sup" of the paper, with "mnist-aug"); representatives are training images.
+        by_label: Whether all images of a label are equivalent too (the "sup" of the paper, with
+            "mnist-aug"); representatives are training images.
 
     Raises:
-        QuadrateError: If there is no such augmentation, or by label, a split has a label that no training image has.
+        QuadrateError: If there is no such augmentation, or by label, a split has a label that no
+            training image has.
     """
     if isinstance(augmentation, str):
         if augmentation not in AUGMENTATIONS:
-            raise QuadrateError(f"unknown augmentation {augmentation!r}: expected one of {', '.join(AUGMENTATIONS)}")
+            raise QuadrateError(
+                f"unknown augmentation {augmentation!r}: expected one of {', '.join(AUGMENTATIONS)}"
+            )
         augmentation = AUGMENTATIONS[augmentation]
     splits = _splits(source)
     if not by_label:
-        return OrbitSplits(**{name: OrbitSet(split.images, augmentation, split.labels) for name, split in splits.items()})
+        return OrbitSplits(
+            **{
+                name: OrbitSet(split.images, augmentation, split.labels)
+                for name, split in splits.items()
+            }
+        )
     shared = prototypes(source.train.images, source.train.labels)
-    return OrbitSplits(**{name: LabelOrbitSet(split.images, augmentation, split.labels, prototypes=shared) for name, split in splits.items()})
+    return OrbitSplits(
+        **{
+            name: LabelOrbitSet(split.images, augmentation, split.labels, prototypes=shared)
+            for name, split in splits.items()
+        }
+    )
 
 
 def padded(source: Source, side: int = 32) -> Source:
-    """The source with black borders of equal widths that make its images side × side; the odd row or column goes below or to the right.
+    """The source with black borders of equal widths that make its images side × side.
+
+    The odd row or column goes below or to the right.
 
     Raises:
         QuadrateError: If the images are larger.
     """
     _, height, width = source.shape
     if side < max(height, width):
-        raise QuadrateError(f"{source.name}: images of {height}x{width} do not fit into {side}x{side}")
+        raise QuadrateError(
+            f"{source.name}: images of {height}x{width} do not fit into {side}x{side}"
+        )
     above, left = (side - height) // 2, (side - width) // 2
     borders = (left, side - width - left, above, side - height - above)
-    splits: dict[str, Any] = {name: Split(F.pad(split.images, borders), split.labels) for name, split in _splits(source).items()}
-    return dataclasses.replace(source, name=f"{source.name}-{side}", fingerprint=fingerprint_of(**splits), **splits)
+    splits: dict[str, Any] = {
+        name: Split(F.pad(split.images, borders), split.labels)
+        for name, split in _splits(source).items()
+    }
+    return dataclasses.replace(
+        source, name=f"{source.name}-{side}", fingerprint=fingerprint_of(**splits), **splits
+    )
 
 
 def _splits(source: Source) -> dict[str, Split]:

@@ -1,4 +1,7 @@
-"""Small patterns of independent colours under a finite group: sources whose H[X] and H[M] are known exactly."""
+"""Small patterns of independent colours under a finite group.
+
+Sources whose H[X] and H[M] are known exactly.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,14 @@ class Patterns(Population):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if not 2 <= len(self.pmf) <= 256 or min(self.pmf) < 0 or not abs(math.fsum(self.pmf) - 1) < 1e-9:
-            raise QuadrateError(f"the colours' pmf must be 2 to 256 probabilities that sum to 1; got {self.pmf}")
+        if (
+            not 2 <= len(self.pmf) <= 256
+            or min(self.pmf) < 0
+            or not abs(math.fsum(self.pmf) - 1) < 1e-9
+        ):
+            raise QuadrateError(
+                f"the colours' pmf must be 2 to 256 probabilities that sum to 1; got {self.pmf}"
+            )
 
     @property
     def colours(self) -> int:
@@ -56,7 +65,9 @@ class Patterns(Population):
 
     @abstractmethod
     def invariants(self) -> Tensor:
-        """All values of M in ascending order, int64 (orbits,); `torch.searchsorted` in it makes class numbers of M.
+        """All values of M in ascending order, int64 (orbits,).
+
+        `torch.searchsorted` in it makes class numbers of M.
 
         Raises:
             QuadrateError: If there are too many to list.
@@ -76,22 +87,29 @@ class Patterns(Population):
         """Patterns (N, ...) as (N, positions)."""
         rows = x.flatten(1)
         if rows.shape[1] != self.positions:
-            raise QuadrateError(f"patterns of shape {self.shape} have {self.positions} positions; got {tuple(x.shape)}")
+            raise QuadrateError(
+                f"patterns of shape {self.shape} have {self.positions} positions; got"
+                f" {tuple(x.shape)}"
+            )
         return rows
 
 
 @dataclass(frozen=True, eq=False)
 class PermutedPatterns(Patterns):
-    """Patterns under a small group of permutations of their positions; make them with `cyclic_patterns`, `dihedral_patterns` or any other group.
+    """Patterns under a small group of permutations of their positions.
 
-    A member is the pattern under a uniform element of the group, hence uniform on its orbit. The representative is the lexicographically least
-    member, M(x) the number whose digits in base len(pmf) it is, int64.
+    Make them with `cyclic_patterns`, `dihedral_patterns` or any other group.
+
+    A member is the pattern under a uniform element of the group, hence uniform on its orbit. The
+    representative is the lexicographically least member, M(x) the number whose digits in base
+    len(pmf) it is, int64.
 
     Attributes:
         permutations: The group, on the positions row by row.
 
     Raises:
-        QuadrateError: If the pmf is none, the shape does not fit the group, or M would not fit into 63 bits.
+        QuadrateError: If the pmf is none, the shape does not fit the group, or M would not fit into
+            63 bits.
     """
 
     permutations: PermutationGroup
@@ -99,15 +117,21 @@ class PermutedPatterns(Patterns):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.permutations.positions != self.positions:
-            raise QuadrateError(f"the group permutes {self.permutations.positions} positions; a pattern of shape {self.shape} has {self.positions}")
+            raise QuadrateError(
+                f"the group permutes {self.permutations.positions} positions; a pattern of shape"
+                f" {self.shape} has {self.positions}"
+            )
         if self.colours**self.positions > 2**63:
             raise QuadrateError(
-                f"M(x) must fit into 63 bits: (colours)^(positions) <= 2^63; got {self.positions} positions of {self.colours} colours"
+                f"M(x) must fit into 63 bits: (colours)^(positions) <= 2^63; got {self.positions}"
+                f" positions of {self.colours} colours"
             )
 
     def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A uniform member of each pattern's orbit, (N, ...), in the dtype of `x`."""
-        elements = torch.randint(self.permutations.order, (len(x),), generator=generator, device=generator.device).to(x.device)
+        elements = torch.randint(
+            self.permutations.order, (len(x),), generator=generator, device=generator.device
+        ).to(x.device)
         return self._rows(x).gather(1, self._elements.to(x.device)[elements]).reshape(x.shape)
 
     def representative(self, x: Tensor) -> Tensor:
@@ -119,19 +143,25 @@ class PermutedPatterns(Patterns):
         """M(x), int64 (N,)."""
         rows, places = self._rows(x).long(), self._places.to(x.device)
         least = torch.full((len(x),), 2**63 - 1, device=x.device)
-        for element in self._elements.to(x.device):  # one at a time: all at once would take `order` times the patterns' memory
+        for element in self._elements.to(
+            x.device
+        ):  # one at a time: all at once would take `order` times the patterns' memory
             least = torch.minimum(least, (rows[:, element] * places).sum(1))
         return least
 
     def invariants(self) -> Tensor:
-        """All values of M in ascending order, int64 (orbits,); `torch.searchsorted` in it makes class numbers of M.
+        """All values of M in ascending order, int64 (orbits,).
+
+        `torch.searchsorted` in it makes class numbers of M.
 
         Raises:
             QuadrateError: If there are more than 2^20 patterns.
         """
         patterns = self.colours**self.positions
         if patterns > _MOST_VALUES:
-            raise QuadrateError(f"orbits are listed for at most {_MOST_VALUES} patterns; there are {patterns}")
+            raise QuadrateError(
+                f"orbits are listed for at most {_MOST_VALUES} patterns; there are {patterns}"
+            )
         numbers = torch.arange(patterns)[:, None]
         return self.invariant(numbers // self._places % self.colours).unique()
 
@@ -152,9 +182,12 @@ class PermutedPatterns(Patterns):
 
 @dataclass(frozen=True, eq=False)
 class Multisets(Patterns):
-    """Patterns whose order does not matter: all permutations, too many to list; make them with `multisets`.
+    """Patterns whose order does not matter: all permutations, too many to list.
 
-    The representative is the sorted pattern; M(x), int64, has the counts of the colours but the first as digits in base positions + 1.
+    Make them with `multisets`.
+
+    The representative is the sorted pattern; M(x), int64, has the counts of the colours but the
+    first as digits in base positions + 1.
 
     Raises:
         QuadrateError: Also if M would not fit into 63 bits.
@@ -164,13 +197,16 @@ class Multisets(Patterns):
         super().__post_init__()
         if (self.positions + 1) ** (self.colours - 1) > 2**63:
             raise QuadrateError(
-                f"M(x) must fit into 63 bits: (positions + 1)^(colours - 1) <= 2^63; got {self.positions} positions of {self.colours} colours"
+                "M(x) must fit into 63 bits: (positions + 1)^(colours - 1) <= 2^63; got"
+                f" {self.positions} positions of {self.colours} colours"
             )
 
     def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each pattern in a uniformly random order, (N, ...)."""
         rows = self._rows(x)
-        keys = torch.rand(rows.shape, generator=generator, device=generator.device, dtype=torch.float64).to(x.device)  # ties at 2^-53
+        keys = torch.rand(
+            rows.shape, generator=generator, device=generator.device, dtype=torch.float64
+        ).to(x.device)  # ties at 2^-53
         return rows.gather(1, keys.argsort(dim=1)).reshape(x.shape)
 
     def representative(self, x: Tensor) -> Tensor:
@@ -181,17 +217,24 @@ class Multisets(Patterns):
         """M(x), int64 (N,)."""
         rows = self._rows(x)
         counts = [(rows == colour).sum(1) for colour in range(1, self.colours)]
-        return torch.stack([count * (self.positions + 1) ** place for place, count in enumerate(counts)]).sum(0)
+        return torch.stack(
+            [count * (self.positions + 1) ** place for place, count in enumerate(counts)]
+        ).sum(0)
 
     def invariants(self) -> Tensor:
-        """All values of M in ascending order, int64 (multisets,); `torch.searchsorted` in it makes class numbers of M.
+        """All values of M in ascending order, int64 (multisets,).
+
+        `torch.searchsorted` in it makes class numbers of M.
 
         Raises:
             QuadrateError: If M could have more than 2^20 values.
         """
         base = self.positions + 1
         if base ** (self.colours - 1) > _MOST_VALUES:
-            raise QuadrateError(f"multisets are listed up to M = {_MOST_VALUES}; here it reaches {base ** (self.colours - 1)}")
+            raise QuadrateError(
+                f"multisets are listed up to M = {_MOST_VALUES}; here it reaches"
+                f" {base ** (self.colours - 1)}"
+            )
         numbers = torch.arange(base ** (self.colours - 1))
         counts = numbers[:, None] // base ** torch.arange(self.colours - 1) % base
         return numbers[counts.sum(1) <= self.positions]
@@ -215,7 +258,8 @@ def cyclic_patterns(length: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> Permute
 
 
 def dihedral_patterns(side: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> PermutedPatterns:
-    """Square images (N, 1, side, side) that tasks see up to the eight rotations and reflections, D4.
+    """Square images (N, 1, side, side) that tasks see up to the eight rotations and reflections,
+    D4.
 
     Raises:
         QuadrateError: See `PermutedPatterns`.

@@ -1,4 +1,7 @@
-"""The binary source with Hamming distortion, exactly: any mix of constraints, source noise, a classifier with or without the common randomness."""
+"""The binary source with Hamming distortion, exactly.
+
+Any mix of constraints, source noise, a classifier with or without the common randomness.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,27 @@ from scipy.special import rel_entr, xlogy
 from quadrate.theory.any_source import Constraints, Source
 from quadrate.theory.binary.joint import BinaryModel, bisect
 from quadrate.theory.binary.rates import Limits, gerber_rates, least_rates
-from quadrate.theory.binary.time_sharing import CLASSIFICATION, DISTORTION, shared_inverse, shared_rates
+from quadrate.theory.binary.time_sharing import (
+    CLASSIFICATION,
+    DISTORTION,
+    shared_inverse,
+    shared_rates,
+)
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, MixedChannel, Point
 from quadrate.theory.checks import number
 
 
 @dataclass(frozen=True)
 class Bernoulli(Source):
-    """X ~ Bern(p) with label S = X xor Bern(label_flip), whose encoder sees Y = X xor Bern(noise_flip); the distortion is P(X̂ != X).
+    """X ~ Bern(p) with label S = X xor Bern(label_flip), whose encoder sees Y = X xor
+    Bern(noise_flip); the distortion is P(X̂ != X).
 
-    Without noise and perception the rate is H_b(p) - H_b(min(D, C1, p)) with H_b(C1 * label_flip) = C (Mrs. Gerber's lemma; Wang et al. 2025);
-    otherwise it is found exactly, by searches over one number (`binary_rates`). Perception matters to the label unless p = 1/2 or the classifier sees
-    the common randomness: then the best channel for the label is mixed with its relabelled copy, which makes the perception perfect at no cost.
-    Other mixtures come from a linear program (`time_sharing`), to 1e-7 nats, and take some tenths of a second a point.
+    Without noise and perception the rate is H_b(p) - H_b(min(D, C1, p)) with H_b(C1 * label_flip) =
+    C (Mrs. Gerber's lemma; Wang et al. 2025); otherwise it is found exactly, by searches over one
+    number (`binary_rates`). Perception matters to the label unless p = 1/2 or the classifier sees
+    the common randomness: then the best channel for the label is mixed with its relabelled copy,
+    which makes the perception perfect at no cost. Other mixtures come from a linear program
+    (`time_sharing`), to 1e-7 nats, and take some tenths of a second a point.
 
     On {0, 1} the squared 2-Wasserstein distance is the total variation, |P(X̂=1) - p|.
 
@@ -61,18 +72,22 @@ class Bernoulli(Source):
         return None if self.label_flip is None else self._model.label_entropies
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
-        """The least rate in nats, and a `DiscreteChannel` (..., 2, 2) or, if the classifier sees the randomness, a `MixedChannel` of four.
+        """The least rate in nats, and a `DiscreteChannel` (..., 2, 2) or, if the classifier sees
+        the randomness, a `MixedChannel` of four.
 
         Raises:
             ValueError: If the common randomness is finite.
-            ArithmeticError: If the search for a mixture does not come within 1e-7 nats of its bound.
+            ArithmeticError: If the search for a mixture does not come within 1e-7 nats of its
+                bound.
         """
         limits = self._limits(constraints)
         shape = constraints.shape
         if constraints.classifier_sees_randomness:
             rates, weights, channels = shared_rates(self._model, limits)
             matrices = self._matrices(channels[..., 0], channels[..., 1])
-            return rates.reshape(shape), MixedChannel(weights.reshape(*shape, -1), matrices.reshape(*shape, -1, 2, 2))
+            return rates.reshape(shape), MixedChannel(
+                weights.reshape(*shape, -1), matrices.reshape(*shape, -1, 2, 2)
+            )
         if self._model.noise == 0 and np.isinf(constraints.perception).all():
             rates, q, m = gerber_rates(self._model, limits)
         else:
@@ -87,7 +102,10 @@ class Bernoulli(Source):
         return shared_inverse(self._model, DISTORTION, rate.ravel(), limits).reshape(rate.shape)
 
     def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
-        """The least H(S|X̂), or H(S|X̂,U), in nats at a rate of at most `rate` nats; `inf` where infeasible."""
+        """The least H(S|X̂), or H(S|X̂,U), in nats at a rate of at most `rate` nats.
+
+        `inf` where infeasible.
+        """
         if not constraints.classifier_sees_randomness:
             return super().solve_classification(rate, constraints)
         limits = self._limits(replace(constraints, classification=np.full(rate.shape, np.inf)))
@@ -105,10 +123,18 @@ class Bernoulli(Source):
         elif isinstance(channel, MixedChannel):
             weights, matrices = np.asarray(channel.weights), np.asarray(channel.matrices)
         else:
-            raise ValueError(f"channel must be a DiscreteChannel or a MixedChannel for a Bernoulli; got a {type(channel).__name__}")
+            raise ValueError(
+                "channel must be a DiscreteChannel or a MixedChannel for a Bernoulli; got a"
+                f" {type(channel).__name__}"
+            )
         if matrices.shape != (*weights.shape, 2, 2):
-            raise ValueError(f"channel must have 2 x 2 matrices, one for each weight; got weights {weights.shape}, matrices {matrices.shape}")
-        rate, distortion, classification, output = ((weights * values).sum(axis=-1) for values in self._definitions(matrices))
+            raise ValueError(
+                "channel must have 2 x 2 matrices, one for each weight; got weights"
+                f" {weights.shape}, matrices {matrices.shape}"
+            )
+        rate, distortion, classification, output = (
+            (weights * values).sum(axis=-1) for values in self._definitions(matrices)
+        )
         if divergence == "kl":
             perception = rel_entr(output, self.p) + rel_entr(1 - output, 1 - self.p)
         else:
@@ -124,7 +150,10 @@ class Bernoulli(Source):
     def _limits(self, constraints: Constraints) -> Limits:
         """The constraints as limits, in the model's labels."""
         if math.isfinite(constraints.common_randomness):
-            raise ValueError(f"common_randomness must be inf for a Bernoulli; got {constraints.common_randomness:g} nats")
+            raise ValueError(
+                "common_randomness must be inf for a Bernoulli; got"
+                f" {constraints.common_randomness:g} nats"
+            )
         perception = constraints.perception.ravel()
         a = np.full(perception.shape, self._model.a)
         if constraints.divergence == "kl":
@@ -132,7 +161,10 @@ class Bernoulli(Source):
             def near(q: FloatArray) -> FloatArray:
                 return np.asarray(rel_entr(q, a) + rel_entr(1 - q, 1 - a) <= perception)
 
-            low, high = (np.where(near(end), end, bisect(near, end, a)) for end in (np.zeros_like(a), np.ones_like(a)))
+            low, high = (
+                np.where(near(end), end, bisect(near, end, a))
+                for end in (np.zeros_like(a), np.ones_like(a))
+            )
         else:
             low, high = np.maximum(a - perception, 0), np.minimum(a + perception, 1)
         # A negative perception is as infeasible as a negative distortion.
@@ -149,7 +181,9 @@ class Bernoulli(Source):
             matrices = matrices[..., ::-1, :]
         return matrices
 
-    def _definitions(self, matrices: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _definitions(
+        self, matrices: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """I(Y;X̂), P(X̂ != X), H(S|X̂) and P(X̂=1), (...) each, of p(x̂|y), (..., 2, 2)."""
         joint = np.array([[1 - self.p], [self.p]]) * _symmetric(self.noise_flip)  # p(x, y)
         seen = joint.sum(axis=0)[:, None] * matrices  # p(y, x̂), (..., 2, 2)
@@ -160,7 +194,9 @@ class Bernoulli(Source):
         if self.label_flip is None:
             return rate, distortion, np.full_like(rate, np.nan), output[..., 1]
         labelled = _symmetric(self.label_flip) @ coded  # p(s, x̂)
-        classification = xlogy(output, output).sum(axis=-1) - xlogy(labelled, labelled).sum(axis=(-2, -1))
+        classification = xlogy(output, output).sum(axis=-1) - xlogy(labelled, labelled).sum(
+            axis=(-2, -1)
+        )
         return rate, distortion, classification, output[..., 1]
 
 

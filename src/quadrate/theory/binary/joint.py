@@ -1,4 +1,7 @@
-"""Binary variables: entropies, and a source, what its encoder sees and its label as one model. In nats."""
+"""Binary variables: entropies, and a source, what its encoder sees and its label as one model.
+
+In nats.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def inverse_entropy(nats: FloatArray) -> FloatArray:
     return bisect(lambda p: entropy(p) >= nats, np.zeros_like(nats), np.full_like(nats, 0.5))
 
 
-def bisect(holds: Callable[[FloatArray], Any], outside: FloatArray, inside: FloatArray, steps: int = 52) -> FloatArray:
+def bisect(
+    holds: Callable[[FloatArray], Any], outside: FloatArray, inside: FloatArray, steps: int = 52
+) -> FloatArray:
     """The end of the interval at `inside` on which a test holds, elementwise, approached from within; either argument may be the larger."""
     for _ in range(steps):
         middle = (outside + inside) / 2
@@ -38,7 +43,10 @@ def bisect(holds: Callable[[FloatArray], Any], outside: FloatArray, inside: Floa
 
 
 def information(b: float, q: Any, m: Any) -> Any:
-    """I(Y;X̂) with P(Y=1) = b, P(X̂=1) = q, P(Y=1, X̂=1) = m: convex in (q, m), as the channel is affine in them, and 0 on m = bq."""
+    """I(Y;X̂) with P(Y=1) = b, P(X̂=1) = q, P(Y=1, X̂=1) = m.
+
+    Convex in (q, m), as the channel is affine in them, and 0 on m = bq.
+    """
     # Rounding may leave a probability below 0.
     joint = sum(entr(np.maximum(cell, 0.0)) for cell in (m, b - m, q - m, 1 - b - q + m))
     return np.maximum(entropy(b) + entropy(q) - joint, 0.0)
@@ -46,9 +54,19 @@ def information(b: float, q: Any, m: Any) -> Any:
 
 def dependence(b: float, q: Any, excess: Any) -> Any:
     """`information` at m = bq + excess, to its last digits however small it is."""
-    cells = [(b * q, excess), (b * (1 - q), -excess), ((1 - b) * q, -excess), ((1 - b) * (1 - q), excess)]
+    cells = [
+        (b * q, excess),
+        (b * (1 - q), -excess),
+        ((1 - b) * q, -excess),
+        ((1 - b) * (1 - q), excess),
+    ]
     return sum(
-        independent * _divergence(np.divide(more, independent, out=np.zeros_like(more + independent), where=independent > 0))
+        independent
+        * _divergence(
+            np.divide(
+                more, independent, out=np.zeros_like(more + independent), where=independent > 0
+            )
+        )
         for independent, more in cells
     )
 
@@ -56,7 +74,9 @@ def dependence(b: float, q: Any, excess: Any) -> Any:
 def _divergence(t: Any) -> Any:
     """(1 + t) ln(1 + t) − t for t >= -1, by its series near zero, where the difference would leave nothing."""
     t = np.maximum(t, -1.0)
-    series = t**2 * (1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t * (1 / 30 - t * (1 / 42 - t / 56))))))
+    series = t**2 * (
+        1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t * (1 / 30 - t * (1 / 42 - t / 56)))))
+    )
     with np.errstate(divide="ignore"):
         return np.where(np.abs(t) < 0.01, series, xlog1py(1 + t, t) - t)
 
@@ -70,7 +90,8 @@ def gradient(b: float, q: Any, m: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class BinaryModel:
-    """X ~ Bern(a), Y = X xor Bern(noise) at the encoder, label S = X xor Bern(flip), all three at most 1/2.
+    """X ~ Bern(a), Y = X xor Bern(noise) at the encoder, label S = X xor Bern(flip), all three at
+    most 1/2.
 
     A channel from Y to X̂ is a pair (q, m): q = P(X̂=1), m = P(Y=1, X̂=1).
 
@@ -140,4 +161,6 @@ class BinaryModel:
 
     def transitions(self, q: FloatArray, m: FloatArray) -> FloatArray:
         """P(X̂=1|Y=0) and P(X̂=1|Y=1), (..., 2)."""
-        return np.clip(np.stack([(q - m) / (1 - self.b), m / self.b if self.b else q], axis=-1), 0, 1)
+        return np.clip(
+            np.stack([(q - m) / (1 - self.b), m / self.b if self.b else q], axis=-1), 0, 1
+        )

@@ -17,17 +17,28 @@ from quadrate.theory.checks import number
 # Rounding of a share: the end of a range, asked for in another unit, is met.
 _SLACK = 1e-12
 # p(x̂|x) of the maps of {0, 1} to itself: identity, flip, constant 0, constant 1.
-_MAPS = np.array([[[1.0, 0.0], [0.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+_MAPS = np.array(
+    [
+        [[1.0, 0.0], [0.0, 1.0]],
+        [[0.0, 1.0], [1.0, 0.0]],
+        [[1.0, 0.0], [1.0, 0.0]],
+        [[0.0, 1.0], [0.0, 1.0]],
+    ]
+)
 
 
 @dataclass(frozen=True)
 class OneShotBernoulli(Source):
-    """X ~ Bern(p), S = X xor Bern(label_flip), X̂ = f_U(X) with the law of X; Hamming distortion (the ICLR 2026 paper's Definitions 1 and 2).
+    """X ~ Bern(p), S = X xor Bern(label_flip), X̂ = f_U(X) with the law of X.
 
-    The common randomness U, independent of X, picks one of the four maps f of {0, 1} to itself, the rate is H(X̂|U), the classifier sees U as well,
-    so that the classification is H(S|X̂,U), and the perception is always perfect. All costs being linear in the weights of the maps, the best is to
-    take the identity with weight t, else a constant drawn from the law of X: rate t H_b(p), distortion 2p(1-p)(1-t) and classification
-    t H(S|X) + (1-t) H(S). So D(R, C) = 2p(1-p)(1 - min(1, R/H_b(p))), infeasible for C < H(S) - min(1, R/H_b(p)) I(S;X). The paper's Theorem 2 goes
+    Hamming distortion (the ICLR 2026 paper's Definitions 1 and 2).
+
+    The common randomness U, independent of X, picks one of the four maps f of {0, 1} to itself, the
+    rate is H(X̂|U), the classifier sees U as well, so that the classification is H(S|X̂,U), and the
+    perception is always perfect. All costs being linear in the weights of the maps, the best is to
+    take the identity with weight t, else a constant drawn from the law of X: rate t H_b(p),
+    distortion 2p(1-p)(1-t) and classification t H(S|X) + (1-t) H(S). So D(R, C) = 2p(1-p)(1 -
+    min(1, R/H_b(p))), infeasible for C < H(S) - min(1, R/H_b(p)) I(S;X). The paper's Theorem 2 goes
     on to smaller C and to negative distortions.
 
     Attributes:
@@ -58,17 +69,25 @@ class OneShotBernoulli(Source):
         return float(entropy(self.label_flip)), float(entropy(convolve(self.p, self.label_flip)))
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
-        """The least H(X̂|U) in nats and a `MixedChannel` of the identity, the flip and the constants 0 and 1.
+        """The least H(X̂|U) in nats and a `MixedChannel` of the identity, the flip and the
+        constants 0 and 1.
 
         Raises:
             ValueError: If the common randomness is finite.
         """
         _check_randomness(constraints)
-        needed = np.maximum(self._share_for_distortion(constraints.distortion), self._share_for_classification(constraints.classification))
+        needed = np.maximum(
+            self._share_for_distortion(constraints.distortion),
+            self._share_for_classification(constraints.classification),
+        )
         possible = (needed <= 1 + _SLACK) & (constraints.perception >= 0)
         share = np.where(possible, np.clip(needed, 0, 1), np.nan)
-        weights = np.stack([share, 0 * share, (1 - share) * (1 - self.p), (1 - share) * self.p], axis=-1)
-        return np.where(possible, share * entropy(self.p), np.inf), MixedChannel(weights, np.broadcast_to(_MAPS, (*weights.shape, 2, 2)))
+        weights = np.stack(
+            [share, 0 * share, (1 - share) * (1 - self.p), (1 - share) * self.p], axis=-1
+        )
+        return np.where(possible, share * entropy(self.p), np.inf), MixedChannel(
+            weights, np.broadcast_to(_MAPS, (*weights.shape, 2, 2))
+        )
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least distortion at a rate of at most `rate` nats; `inf` where infeasible."""
@@ -88,19 +107,26 @@ class OneShotBernoulli(Source):
         return np.where(possible, share * coded + (1 - share) * independent, np.inf)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a mixture of maps stands, (..., k, 2, 2): its rate is H(X̂|U), which is I(X;X̂|U) for maps.
+        """Where a mixture of maps stands, (..., k, 2, 2).
+
+        Its rate is H(X̂|U), which is I(X;X̂|U) for maps.
 
         Raises:
             ValueError: If the channel is not a `MixedChannel` of maps.
         """
         if not isinstance(channel, MixedChannel) or not np.isin(channel.matrices, (0.0, 1.0)).all():
-            raise ValueError("channel must be a MixedChannel of maps, matrices of zeros and ones, for a OneShotBernoulli")
+            raise ValueError(
+                "channel must be a MixedChannel of maps, matrices of zeros and ones, for a"
+                " OneShotBernoulli"
+            )
         return Bernoulli(self.p, self.label_flip).measure(channel, divergence)
 
     def _share_for_distortion(self, distortion: FloatArray) -> FloatArray:
         """The least weight of the identity, above 1 where none is enough."""
         independent = self.distortion_ceiling
-        return np.where(distortion < 0, np.inf, 1 - distortion / independent if independent else 0.0)
+        return np.where(
+            distortion < 0, np.inf, 1 - distortion / independent if independent else 0.0
+        )
 
     def _share_for_classification(self, classification: FloatArray) -> FloatArray:
         """The least weight of the identity, above 1 where none is enough."""
@@ -117,4 +143,7 @@ class OneShotBernoulli(Source):
 
 def _check_randomness(constraints: Constraints) -> None:
     if math.isfinite(constraints.common_randomness):
-        raise ValueError(f"common_randomness must be inf for a OneShotBernoulli; got {constraints.common_randomness:g} nats")
+        raise ValueError(
+            "common_randomness must be inf for a OneShotBernoulli; got"
+            f" {constraints.common_randomness:g} nats"
+        )

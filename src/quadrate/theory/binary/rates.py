@@ -1,14 +1,18 @@
 """The exact least rate of a binary source, at any number of points at once.
 
-I(Y;X̂) and I(S;X̂) are convex in (q, m) = (P(X̂=1), P(Y=1, X̂=1)), and 0 on the line m = bq; the distortion is affine. So the constraint on the
-label keeps out the convex set {I(S;X̂) < H(S) - C}, and the others leave a polygon:
+I(Y;X̂) and I(S;X̂) are convex in (q, m) = (P(X̂=1), P(Y=1, X̂=1)), and 0 on the line m = bq; the
+distortion is affine. So the constraint on the label keeps out the convex set {I(S;X̂) < H(S) - C},
+and the others leave a polygon:
 
-1. Without the label, the least of I(Y;X̂) over the polygon is 0, or lies on the line E d = D: one bisection.
-2. If that point is kept out, the optimum lies on the boundary of the set: on the arc above m = bq, or on the one below, which is the arc above with
-   X̂ relabelled. Along an arc I(Y;X̂) falls to one minimum and rises: where it is stationary, the line through the two posteriors P(Y=1|X̂) touches
-   r -> β H_b(P(S=1|r)) - H_b(r) twice; that function's second derivative has two changes of sign at most, so there is one such line for each β, and
-   the label's information grows with β. Left are: the minimum of each arc, the two ends of the interval of q on each, and the crossings of the
-   arcs with the line E d = D.
+1. Without the label, the least of I(Y;X̂) over the polygon is 0, or lies on the line E d = D: one
+  bisection.
+2. If that point is kept out, the optimum lies on the boundary of the set: on the arc above m = bq,
+   or on the one below, which is the arc above with X̂ relabelled. Along an arc I(Y;X̂) falls to one
+   minimum and rises: where it is stationary, the line through the two posteriors P(Y=1|X̂) touches
+   r -> β H_b(P(S=1|r)) - H_b(r) twice; that function's second derivative has two changes of sign at
+   most, so there is one such line for each β, and the label's information grows with β. Left are:
+   the minimum of each arc, the two ends of the interval of q on each, and the crossings of the arcs
+   with the line E d = D.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from quadrate.theory.channels import FloatArray
 
 # Rounding of probabilities and entropies: what misses a constraint by less meets it.
 SLACK = 1e-14
-# The same for the ends of a line of channels, which are quotients: the Bayes error is a distortion that can be met.
+# The same for the ends of a line of channels, which are quotients: the Bayes error is a distortion
+# that can be met.
 _LINE_SLACK = 1e-12
 # Halvings to a minimum, around which the rate is flat: half its digits are enough.
 _MINIMUM_STEPS = 28
@@ -49,7 +54,8 @@ def least_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatAr
     """The least I(Y;X̂) within limits.
 
     Returns:
-        The rates in nats, and q and m of an optimal channel, each (n,): `inf`, NaN and NaN where infeasible.
+        The rates in nats, and q and m of an optimal channel, each (n,): `inf`, NaN and NaN where
+        infeasible.
     """
     seen, unseen = model.label_entropies
     possible = (limits.distortion >= 0) & classifiable(model, limits)
@@ -57,21 +63,36 @@ def least_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatAr
     q, m = np.where(possible, _without_label(model, limits), np.nan)
     short = model.label_information(q, m) < needed - SLACK
     if short.any():
-        q[short], m[short] = _with_label(model, Limits(*(values[short] for values in limits)), needed[short])
+        q[short], m[short] = _with_label(
+            model, Limits(*(values[short] for values in limits)), needed[short]
+        )
     rates = model.rate(q, m)
     return np.where(np.isnan(rates), np.inf, rates), q, m
 
 
 def gerber_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`least_rates` without noise and for any P(X̂=1): H_b(a) - H_b(min(D, C1, a)) with H_b(C1 * flip) = C, by Mrs. Gerber's lemma."""
+    """`least_rates` without noise and for any P(X̂=1).
+
+    H_b(a) - H_b(min(D, C1, a)) with H_b(C1 * flip) = C, by Mrs. Gerber's lemma.
+    """
     possible = (limits.distortion >= 0) & classifiable(model, limits)
-    flip = np.where(possible, np.minimum(_backward_flip(model, limits.classification), limits.distortion), np.nan)
+    flip = np.where(
+        possible,
+        np.minimum(_backward_flip(model, limits.classification), limits.distortion),
+        np.nan,
+    )
     coded = flip < model.a
     flip = np.minimum(flip, model.a)
-    q = np.where(coded, _symmetric_output(model, flip), _independent_output(model, limits.distortion))
+    q = np.where(
+        coded, _symmetric_output(model, flip), _independent_output(model, limits.distortion)
+    )
     m = np.where(coded, (1 - flip) * q, model.a * q)
     rates = entropy(model.a) - entropy(flip)
-    return np.where(possible, rates, np.inf), np.where(possible, q, np.nan), np.where(possible, m, np.nan)
+    return (
+        np.where(possible, rates, np.inf),
+        np.where(possible, q, np.nan),
+        np.where(possible, m, np.nan),
+    )
 
 
 def classifiable(model: BinaryModel, limits: Limits) -> Any:
@@ -92,9 +113,14 @@ def _symmetric_output(model: BinaryModel, flip: FloatArray) -> FloatArray:
 
 
 def _independent_output(model: BinaryModel, distortion: FloatArray) -> FloatArray:
-    """The largest P(X̂=1) <= a of an X̂ that is independent of X and keeps to the distortion; negative if there is none."""
+    """The largest P(X̂=1) <= a of an X̂ that is independent of X and keeps to the distortion.
+
+    Negative if there is none.
+    """
     slope = 1 - 2 * model.a
-    largest = (distortion - model.a) / slope if slope else np.where(distortion >= model.a, np.inf, -1.0)
+    largest = (
+        (distortion - model.a) / slope if slope else np.where(distortion >= model.a, np.inf, -1.0)
+    )
     return np.minimum(largest, model.a)
 
 
@@ -122,7 +148,11 @@ def _with_label(model: BinaryModel, limits: Limits, needed: FloatArray) -> Float
         candidates.append((q, np.where(m >= line.joint(q) - SLACK, m, np.nan)))
     found = np.array(candidates)  # (8, 2, n)
     q, m = found[:, 0], found[:, 1]
-    allowed = (q >= limits.low - SLACK) & (q <= limits.high + SLACK) & (m <= np.minimum(model.b, q) + SLACK)
+    allowed = (
+        (q >= limits.low - SLACK)
+        & (q <= limits.high + SLACK)
+        & (m <= np.minimum(model.b, q) + SLACK)
+    )
     rates = np.where(allowed, model.rate(q, m), np.inf)
     best = rates.argmin(axis=0)
     chosen = np.take_along_axis(found, best[None, None], axis=0)[0]
@@ -139,7 +169,9 @@ def _arc(model: BinaryModel, q: FloatArray, needed: FloatArray, steps: int = 52)
 def _arc_minimum(model: BinaryModel, needed: FloatArray) -> FloatArray:
     """The q at which I(Y;X̂) is least on the upper arc I(S;X̂) = needed."""
     if model.noise == 0:
-        return _symmetric_output(model, np.minimum(_backward_flip(model, entropy(model.s) - needed), model.a))
+        return _symmetric_output(
+            model, np.minimum(_backward_flip(model, entropy(model.s) - needed), model.a)
+        )
 
     def past(q: FloatArray) -> Any:
         m = _arc(model, q, needed, steps=_MINIMUM_STEPS)
@@ -156,16 +188,22 @@ def _arc_minimum(model: BinaryModel, needed: FloatArray) -> FloatArray:
 
 
 class _Line:
-    """The channels of the largest distortion, between `low` and `high`: m = intercept + slope q for q in [first, last], NaN where there are none."""
+    """The channels of the largest distortion, between `low` and `high`.
+
+    M = intercept + slope q for q in [first, last], NaN where there are none.
+    """
 
     def __init__(self, model: BinaryModel, limits: Limits):
         self._model = model
         distortion, low, high, _ = limits
         zero, one = model.source_given_seen
-        if zero == one:  # the encoder sees nothing of the source, and no channel lowers the distortion
+        if (
+            zero == one
+        ):  # the encoder sees nothing of the source, and no channel lowers the distortion
             self._slope, self._intercept = 1.0, np.full_like(distortion, -np.inf)
         else:
-            self._slope, self._intercept = (0.5 - zero) / (one - zero), (model.a - distortion) / (2 * (one - zero))
+            self._slope = (0.5 - zero) / (one - zero)
+            self._intercept = (model.a - distortion) / (2 * (one - zero))
         bounds = [  # factor * q >= bound
             (-self._slope, self._intercept - model.b),  # m <= b
             (self._slope, -self._intercept),  # m >= 0
@@ -203,5 +241,8 @@ class _Line:
             return self._model.label_information(q, self.joint(q)) >= needed
 
         middle = self.lowest(self._model.label_gradient)
-        found = [np.where(enough(end), bisect(enough, middle, end), np.nan) for end in (self.first, self.last)]
+        found = [
+            np.where(enough(end), bisect(enough, middle, end), np.nan)
+            for end in (self.first, self.last)
+        ]
         return [(q, self.joint(q)) for q in found]

@@ -14,7 +14,8 @@ COUNT = 4
 # Rows of what a channel costs: I(Y;X̂), P(X̂ != X), −I(S;X̂), P(X̂=1).
 RATE, DISTORTION, CLASSIFICATION, OUTPUT = range(4)
 
-# Distance from the dual bound, in nats, at which the search ends, and the largest one that is an answer.
+# Distance from the dual bound, in nats, at which the search ends, and the largest one that is an
+# answer.
 _GOAL, _LARGEST = 1e-8, 1e-7
 _ROUNDS = 60
 # Rates that differ by less are the same.
@@ -26,15 +27,18 @@ _MINIMA = 8
 _STENCIL = np.stack(np.meshgrid(*[np.linspace(-1, 1, 5)] * 2, [0.0]), axis=-1).reshape(-1, 3)
 _HALVINGS = 26
 
-# The least mean of a cost, and the mixture that has it: weights (4,) and (q, m) of its channels, (4, 2).
+# The least mean of a cost, and the mixture that has it: weights (4,) and (q, m) of its channels,
+# (4, 2).
 Mixture = tuple[float, FloatArray, FloatArray]
 
 
 def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The least mean rate of a mixture whose means are within limits, H(S|X̂,U) in place of H(S|X̂).
+    """The least mean rate of a mixture whose means are within limits, H(S|X̂,U) in place of
+    H(S|X̂).
 
     Returns:
-        The rates in nats (n,), the weights (n, 4) and the channels' (q, m), (n, 4, 2): `inf`, NaN and NaN where infeasible.
+        The rates in nats (n,), the weights (n, 4) and the channels' (q, m), (n, 4, 2): `inf`, NaN
+        and NaN where infeasible.
 
     Raises:
         ArithmeticError: If a search does not come within 1e-7 nats of its dual bound.
@@ -42,8 +46,11 @@ def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatA
     rates, q, m = least_rates(model, limits)
     weights = np.outer(np.where(np.isinf(rates), np.nan, 1.0), np.eye(COUNT)[0])
     channels = np.repeat(np.stack([q, m], axis=-1)[:, None], COUNT, axis=1)
-    # Without the label the rate is convex, and so it is without noise and perception: mixtures do not lower it.
-    unlabelled, _, _ = least_rates(model, limits._replace(classification=np.full_like(rates, np.inf)))
+    # Without the label the rate is convex, and so it is without noise and perception: mixtures do
+    # not lower it.
+    unlabelled, _, _ = least_rates(
+        model, limits._replace(classification=np.full_like(rates, np.inf))
+    )
     bound = np.where(classifiable(model, limits), unlabelled, np.inf)
     if model.noise == 0:
         bound = np.maximum(bound, gerber_rates(model, limits)[0])
@@ -53,7 +60,9 @@ def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatA
     search = _Search(model)
     for index in np.flatnonzero((rates > bound + _SAME) & np.isfinite(bound)):
         start = channels[index] if np.isfinite(rates[index]) else np.empty((0, 2))
-        rates[index], weights[index], channels[index] = search.best(RATE, np.inf, Limits(*(values[index] for values in limits)), start)
+        rates[index], weights[index], channels[index] = search.best(
+            RATE, np.inf, Limits(*(values[index] for values in limits)), start
+        )
     return rates, weights, channels
 
 
@@ -77,31 +86,43 @@ def shared_inverse(model: BinaryModel, goal: int, rate: FloatArray, limits: Limi
     search = _Search(model)
     for index in np.flatnonzero(least <= rate + _GOAL):
         point = Limits(*(bounds[index] for bounds in limits))
-        values[index], _, _ = search.best(goal, max(rate[index], least[index]), point, channels[index])
+        values[index], _, _ = search.best(
+            goal, max(rate[index], least[index]), point, channels[index]
+        )
     return values
 
 
 def _relabelled(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`shared_rates` of the best channel for the label alone, without noise, mixed with its relabelled copy until P(X̂=1) = a."""
-    rates, q, m = gerber_rates(model, limits._replace(distortion=np.full_like(limits.distortion, np.inf)))
+    rates, q, m = gerber_rates(
+        model, limits._replace(distortion=np.full_like(limits.distortion, np.inf))
+    )
     share = np.divide(1 - q - model.a, 1 - 2 * q, out=np.ones_like(q), where=q != 0.5)
     apart = model.distortion(q, m)
     rates = np.where(share * apart + (1 - share) * (1 - apart) <= limits.distortion, rates, np.inf)
     channel, copy = np.stack([q, m], axis=-1), np.stack([1 - q, model.b - m], axis=-1)
-    return rates, np.stack([share, 1 - share, 0 * share, 0 * share], axis=-1), np.stack([channel, copy, channel, channel], axis=1)
+    return (
+        rates,
+        np.stack([share, 1 - share, 0 * share, 0 * share], axis=-1),
+        np.stack([channel, copy, channel, channel], axis=1),
+    )
 
 
 class _Search:
-    """The search for the best mixture of one source's channels, each a pair (q, m) = (P(X̂=1), P(Y=1, X̂=1)).
+    """The search for the best mixture of one source's channels, each a pair (q, m) = (P(X̂=1),
+    P(Y=1, X̂=1)).
 
-    New channels are sought by their two P(Y=1|X̂), one below and one above b = P(Y=1): where a priced channel is cheapest in these two coordinates,
-    its second derivatives do not mix them, so that each can be refined by itself, also close to a constant channel.
+    New channels are sought by their two P(Y=1|X̂), one below and one above b = P(Y=1): where a
+    priced channel is cheapest in these two coordinates, its second derivatives do not mix them, so
+    that each can be refined by itself, also close to a constant channel.
     """
 
     def __init__(self, model: BinaryModel):
         self._model = model
         sides = np.meshgrid(_ANGLES, _ANGLES, [0.0, 1.0], indexing="ij")
-        self._places = np.stack(sides, axis=-1)  # (g, g, 2, 3): two angles, and whether the letters are exchanged
+        self._places = np.stack(
+            sides, axis=-1
+        )  # (g, g, 2, 3): two angles, and whether the letters are exchanged
         self._grid = self._costs(self._channels(self._places))  # (4, g, g, 2)
 
     def best(self, goal: int, rate: float, limits: Limits, start: FloatArray) -> Mixture:
@@ -111,8 +132,10 @@ class _Search:
             goal: Row of the cost.
             rate: The largest mean rate, nats.
             limits: The other limits, of one point; the goal has none.
-            start: (k, 2) channels to begin with, besides a coarse grid. With it, a mixture is found if there is one: H(S|X̂) is concave and the
-                distortion linear in the channel, so that the four maps reach all there is unless the rate is limited; `start` is to meet that.
+            start: (k, 2) channels to begin with, besides a coarse grid. With it, a mixture is found
+                if there is one: H(S|X̂) is concave and the distortion linear in the channel, so
+                that the four maps reach all there is unless the rate is limited; `start` is to meet
+                that.
 
         Returns:
             The mixture; its cost is `inf`, the rest NaN, if there is none.
@@ -120,8 +143,11 @@ class _Search:
         Raises:
             ArithmeticError: If the search does not come close to its dual bound.
         """
-        channels = np.concatenate([self._channels(self._places[::_COARSE, ::_COARSE]).reshape(-1, 2), start])
-        # The label's information may be tiny beside its entropy, and would lose its digits in H(S|X̂).
+        channels = np.concatenate(
+            [self._channels(self._places[::_COARSE, ::_COARSE]).reshape(-1, 2), start]
+        )
+        # The label's information may be tiny beside its entropy, and would lose its digits in
+        # H(S|X̂).
         unseen = self._model.label_entropies[1]
         limits = limits._replace(classification=limits.classification - unseen)
         for _ in range(_ROUNDS):
@@ -135,22 +161,32 @@ class _Search:
                 break
             channels = np.concatenate([channels, new])
         if gap > _LARGEST:
-            raise ArithmeticError(f"the search for a mixture of channels ended {gap:.1e} nats from its dual bound")
+            raise ArithmeticError(
+                f"the search for a mixture of channels ended {gap:.1e} nats from its dual bound"
+            )
         used = np.argsort(weights)[-COUNT:]
         value += unseen if goal == CLASSIFICATION else 0.0
         return value, weights[used] / weights[used].sum(), channels[used]
 
     def _cheapest(self, prices: FloatArray) -> FloatArray:
-        """The channels (k, 2) at the lowest local minima of prices · costs: found on the grid, then refined."""
+        """The channels (k, 2) at the lowest local minima of prices · costs.
+
+        Found on the grid, then refined.
+        """
         priced = np.tensordot(prices, self._grid, 1)  # (g, g, 2)
         padded = np.pad(priced, [(1, 1), (1, 1), (0, 0)], constant_values=np.inf)
-        around = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))  # (g, g, 2, 3, 3)
-        # The last rows are the two constant channels, again and again, which the search begins with.
+        around = np.lib.stride_tricks.sliding_window_view(
+            padded, (3, 3), axis=(0, 1)
+        )  # (g, g, 2, 3, 3)
+        # The last rows are the two constant channels, again and again, which the search begins
+        # with.
         minima = np.argwhere((priced <= around.min(axis=(-2, -1)))[:-1, :-1])
         lowest = minima[np.argsort(priced[tuple(minima.T)])[:_MINIMA]]
         places, step = self._places[tuple(lowest.T)], _ANGLES[1]  # (k, 3)
         for _ in range(_HALVINGS):
-            tried = np.clip(places[:, None] + step * _STENCIL, 0, [np.pi / 2, np.pi / 2, 1])  # (k, 25, 3)
+            tried = np.clip(
+                places[:, None] + step * _STENCIL, 0, [np.pi / 2, np.pi / 2, 1]
+            )  # (k, 25, 3)
             cheapest = np.tensordot(prices, self._costs(self._channels(tried)), 1).argmin(axis=1)
             places, step = tried[np.arange(len(tried)), cheapest], step / 2
         return self._channels(places)
@@ -158,7 +194,10 @@ class _Search:
     def _channels(self, places: FloatArray) -> FloatArray:
         """The (q, m), (..., 2), of two angles and an exchange, (..., 3)."""
         b = self._model.b
-        below, above = b * np.cos(places[..., 0]) ** 2, (1 - b) * np.cos(places[..., 1]) ** 2  # distances of P(Y=1|X̂) from b
+        below, above = (
+            b * np.cos(places[..., 0]) ** 2,
+            (1 - b) * np.cos(places[..., 1]) ** 2,
+        )  # distances of P(Y=1|X̂) from b
         q = below / (below + above)
         m = q * (b + above)
         exchanged = places[..., 2] == 1
@@ -167,15 +206,25 @@ class _Search:
     def _costs(self, channels: FloatArray) -> FloatArray:
         """What channels (..., 2) cost, (4, ...)."""
         q, m = channels[..., 0], channels[..., 1]
-        return np.stack([self._model.rate(q, m), self._model.distortion(q, m), -self._model.label_information(q, m), q])
+        return np.stack(
+            [
+                self._model.rate(q, m),
+                self._model.distortion(q, m),
+                -self._model.label_information(q, m),
+                q,
+            ]
+        )
 
 
-def _programme(goal: int, rate: float, limits: Limits, costs: FloatArray) -> tuple[float, FloatArray, FloatArray, float] | None:
+def _programme(
+    goal: int, rate: float, limits: Limits, costs: FloatArray
+) -> tuple[float, FloatArray, FloatArray, float] | None:
     """The best mixture of channels with the given costs (4, k), by a linear program.
 
     Returns:
-        Its cost; its weights (k,); prices (4,) of the costs and a constant, such that prices · costs >= constant for all of the channels, and that a
-        channel below would improve the mixture. None if infeasible.
+        Its cost; its weights (k,); prices (4,) of the costs and a constant, such that prices ·
+        costs >= constant for all of the channels, and that a channel below would improve the
+        mixture. None if infeasible.
     """
     most = np.array([rate, limits.distortion, limits.classification, limits.high])
     limited = np.flatnonzero(np.isfinite(most))

@@ -1,4 +1,7 @@
-"""Any source with finitely many letters: rate-distortion-perception-classification by convex optimization, with a proof of how exact it is."""
+"""Any source with finitely many letters.
+
+Rate-distortion-perception-classification by convex optimization, with a proof of how exact it is.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,22 @@ _EXCESS = 1e-6
 class Discrete(Source):
     """A source X with n letters, reproduced in m letters.
 
-    Without a perception constraint or weight m is free; with one the letters of X and X̂ are the same, m = n. The perception measures are
-    "w2", the optimal-transport cost between p_X̂ and p_X with the distortion as ground cost (the squared 2-Wasserstein distance if that is a
-    squared error; for other distortions another transport cost); "tv", ½ Σ |q−p|; "kl", Σ q ln(q/p); "chi2", Σ (q−p)²/p; and "hellinger",
-    the squared Hellinger distance Σ (√q−√p)² without a factor of one half; p = p_X, q = p_X̂.
+    Without a perception constraint or weight m is free; with one the letters of X and X̂ are the
+    same, m = n. The perception measures are "w2", the optimal-transport cost between p_X̂ and p_X
+    with the distortion as ground cost (the squared 2-Wasserstein distance if that is a squared
+    error; for other distortions another transport cost); "tv", ½ Σ |q−p|; "kl", Σ q ln(q/p);
+    "chi2", Σ (q−p)²/p; and "hellinger", the squared Hellinger distance Σ (√q−√p)² without a factor
+    of one half; p = p_X, q = p_X̂.
 
-    Classification is H(S|X̂), what an ideal classifier of X̂ would have as log-loss; or, with a `classifier`, the cross-entropy
-    E[−ln c(S|X̂)] of that frozen one. The cross-entropy makes a convex problem, solved to a certified optimum. H(S|X̂) is not convex: the
-    solver is a local one, restarted, and what it returns is feasible but maybe not the least, an upper bound. Where that matters, a
-    `LocalOptimumWarning` says so.
+    Classification is H(S|X̂), what an ideal classifier of X̂ would have as log-loss; or, with a
+    `classifier`, the cross-entropy E[−ln c(S|X̂)] of that frozen one. The cross-entropy makes a
+    convex problem, solved to a certified optimum. H(S|X̂) is not convex: the solver is a local one,
+    restarted, and what it returns is feasible but maybe not the least, an upper bound. Where that
+    matters, a `LocalOptimumWarning` says so.
 
-    Infinite distortions forbid: under a bound or a weight on the distortion, such pairs get no mass. Without one they may occur, and the distortion
-    is inf. Very large numbers are taken as they are.
+    Infinite distortions forbid: under a bound or a weight on the distortion, such pairs get no
+    mass. Without one they may occur, and the distortion is inf. Very large numbers are taken as
+    they are.
 
     Attributes:
         pmf: (n,) probabilities, zeros allowed.
@@ -66,20 +73,34 @@ class Discrete(Source):
         object.__setattr__(self, "pmf", checks.distributions("pmf", self.pmf, (None,)))
         distortion = checks.array("distortion", self.distortion, (2,), infinite=True)
         if len(distortion) != len(self.pmf) or (distortion < 0).any():
-            raise ValueError(f"distortion must have shape ({len(self.pmf)}, any), a row a letter of pmf, and entries >= 0; got {distortion.shape}")
+            raise ValueError(
+                f"distortion must have shape ({len(self.pmf)}, any), a row a letter of pmf, and"
+                f" entries >= 0; got {distortion.shape}"
+            )
         object.__setattr__(self, "distortion", distortion)
         if self.label_channel is not None:
-            object.__setattr__(self, "label_channel", checks.distributions("label_channel", self.label_channel, (len(self.pmf), None)))
+            object.__setattr__(
+                self,
+                "label_channel",
+                checks.distributions("label_channel", self.label_channel, (len(self.pmf), None)),
+            )
         if self.classifier is not None:
             if self.label_channel is None:
-                raise ValueError("classifier must come with a label_channel: without a label there is nothing to classify")
+                raise ValueError(
+                    "classifier must come with a label_channel: without a label there is nothing to"
+                    " classify"
+                )
             shape = (distortion.shape[1], self.label_channel.shape[1])
-            object.__setattr__(self, "classifier", checks.distributions("classifier", self.classifier, shape))
+            object.__setattr__(
+                self, "classifier", checks.distributions("classifier", self.classifier, shape)
+            )
 
     @property
     def distortion_ceiling(self) -> float:
         """The distortion of the worst reproduction that has a finite one."""
-        return float(self.pmf @ np.where(np.isfinite(self.distortion), self.distortion, 0.0).max(axis=1))
+        return float(
+            self.pmf @ np.where(np.isfinite(self.distortion), self.distortion, 0.0).max(axis=1)
+        )
 
     @property
     def label_entropies(self) -> tuple[float, float] | None:
@@ -88,22 +109,32 @@ class Discrete(Source):
             return None
         loss = self.loss
         if loss is None:
-            return float(self.pmf @ _entropies(self.label_channel)), float(_entropies(self.pmf @ self.label_channel))
+            return float(self.pmf @ _entropies(self.label_channel)), float(
+                _entropies(self.pmf @ self.label_channel)
+            )
         used = self.pmf > 0
-        least, most = loss[used].min(axis=1), np.where(np.isfinite(loss[used]), loss[used], 0).max(axis=1)
+        least = loss[used].min(axis=1)
+        most = np.where(np.isfinite(loss[used]), loss[used], 0).max(axis=1)
         return float(self.pmf[used] @ least), float(self.pmf[used] @ most)
 
     @property
     def loss(self) -> FloatArray | None:
         """(n, m) E[−ln c(S|x̂) | X = x] of the frozen classifier, inf where it rules out what occurs; None without one."""
-        return None if self.classifier is None or self.label_channel is None else cross_entropies(self.label_channel, self.classifier)
+        return (
+            None
+            if self.classifier is None or self.label_channel is None
+            else cross_entropies(self.label_channel, self.classifier)
+        )
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, DiscreteChannel]:
-        """The least rates in nats, to a duality gap of 1e-7 nats (with an ideal classifier: locally), and channels that attain them.
+        """The least rates in nats, to a duality gap of 1e-7 nats (with an ideal classifier:
+        locally), and channels that attain them.
 
         Warns:
-            ConvergenceWarning: If a point is less exact than that; it is NaN if not even a channel within the bounds was found.
-            LocalOptimumWarning: If the bound on H(S|X̂) of an ideal classifier plays a part, so that the rate is an upper bound of the least one.
+            ConvergenceWarning: If a point is less exact than that; it is NaN if not even a channel
+                within the bounds was found.
+            LocalOptimumWarning: If the bound on H(S|X̂) of an ideal classifier plays a part, so
+                that the rate is an upper bound of the least one.
         """
         self._check(constraints)
         rates = np.empty(constraints.shape)
@@ -118,7 +149,13 @@ class Discrete(Source):
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least distortion at a rate, by Newton's method on the rate function, whose slope the solver knows."""
-        return self._invert(rate, constraints, 0, float(self.pmf @ self.distortion.min(axis=1)), self.distortion_ceiling)
+        return self._invert(
+            rate,
+            constraints,
+            0,
+            float(self.pmf @ self.distortion.min(axis=1)),
+            self.distortion_ceiling,
+        )
 
     def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least classification at a rate, likewise."""
@@ -127,9 +164,18 @@ class Discrete(Source):
         return self._invert(rate, constraints, 2, *entropies)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a channel stands; perception is NaN if m ≠ n, the transport cost comes from a linear program."""
-        if not isinstance(channel, DiscreteChannel) or channel.matrix.shape[-2:] != self.distortion.shape:
-            raise ValueError(f"channel must be a DiscreteChannel with a matrix of shape (..., {', '.join(map(str, self.distortion.shape))})")
+        """Where a channel stands.
+
+        Perception is NaN if m ≠ n, the transport cost comes from a linear program.
+        """
+        if (
+            not isinstance(channel, DiscreteChannel)
+            or channel.matrix.shape[-2:] != self.distortion.shape
+        ):
+            raise ValueError(
+                "channel must be a DiscreteChannel with a matrix of shape (...,"
+                f" {', '.join(map(str, self.distortion.shape))})"
+            )
         shape = channel.matrix.shape[:-2]
         points = np.empty((4, *shape))
         for index in np.ndindex(shape):
@@ -142,7 +188,12 @@ class Discrete(Source):
         output = self.pmf @ channel
         rate = float(_entropies(output) - self.pmf @ _entropies(channel))
         distortion = _mean(self.pmf[:, None] * channel, self.distortion)
-        return max(rate, 0.0), distortion, self._perception(output, divergence), self._classification(channel)
+        return (
+            max(rate, 0.0),
+            distortion,
+            self._perception(output, divergence),
+            self._classification(channel),
+        )
 
     def _perception(self, output: FloatArray, divergence: str) -> float:
         if len(output) != len(self.pmf):
@@ -160,11 +211,16 @@ class Discrete(Source):
         loss = self.loss
         if loss is not None:
             return _mean(joint, loss)
-        return float(_entropies((joint.T @ self.label_channel).ravel()) - _entropies(joint.sum(axis=0)))
+        return float(
+            _entropies((joint.T @ self.label_channel).ravel()) - _entropies(joint.sum(axis=0))
+        )
 
     def _check(self, constraints: Constraints) -> None:
         if constraints.common_randomness < math.inf:
-            raise ValueError("common_randomness must be inf for a Discrete source: only unlimited common randomness is solved")
+            raise ValueError(
+                "common_randomness must be inf for a Discrete source: only unlimited common"
+                " randomness is solved"
+            )
         if constraints.classifier_sees_randomness:
             raise ValueError("classifier_sees_randomness must be False for a Discrete source")
         if (constraints.perception < math.inf).any():
@@ -173,7 +229,10 @@ class Discrete(Source):
     def _need_one_alphabet(self, name: str) -> None:
         n, m = self.distortion.shape
         if n != m:
-            raise ValueError(f"{name} needs a source whose X̂ has the letters of X: a distortion of shape ({n}, {n}); got ({n}, {m})")
+            raise ValueError(
+                f"{name} needs a source whose X̂ has the letters of X: a distortion of shape ({n},"
+                f" {n}); got ({n}, {m})"
+            )
 
     def _constrained(self, bounds: tuple[float, float, float], divergence: str) -> Outcome:
         outcome = _warned(self._optimize(Demand(bounds=bounds, divergence=divergence), _TOLERANCE))
@@ -186,15 +245,23 @@ class Discrete(Source):
             return solve_ideal(self.pmf, self.distortion, self.label_channel, demand, tolerance)
         return solve_demand(self.pmf, self.distortion, self.loss, demand, tolerance)
 
-    def _invert(self, rate: FloatArray, constraints: Constraints, which: int, low: float, high: float) -> FloatArray:
+    def _invert(
+        self, rate: FloatArray, constraints: Constraints, which: int, low: float, high: float
+    ) -> FloatArray:
         self._check(constraints)
         least = np.empty(constraints.shape)
         local = False
         for index, bounds in constraints.each():
 
-            def needed(value: float, bounds: tuple[float, float, float] = bounds) -> tuple[float, float]:
+            def needed(
+                value: float, bounds: tuple[float, float, float] = bounds
+            ) -> tuple[float, float]:
                 nonlocal local
-                asked = value if which == 0 else bounds[0], bounds[1], value if which == 2 else bounds[2]
+                asked = (
+                    value if which == 0 else bounds[0],
+                    bounds[1],
+                    value if which == 2 else bounds[2],
+                )
                 outcome = self._constrained(asked, constraints.divergence)
                 local = local or outcome.local
                 return outcome.value, outcome.prices[which]
@@ -211,11 +278,14 @@ class Solution:
     Attributes:
         rate: I(X;X̂), in the unit asked for.
         distortion: E Δ(X,X̂).
-        perception: the divergence of p_X̂ from p_X; in the unit asked for if it is "kl"; NaN if m ≠ n.
-        classification: H(S|X̂) or the classifier's cross-entropy, in the unit asked for; NaN without a label.
+        perception: the divergence of p_X̂ from p_X; in the unit asked for if it is "kl"; NaN if m ≠
+            n.
+        classification: H(S|X̂) or the classifier's cross-entropy, in the unit asked for; NaN
+            without a label.
         channel: p(x̂|x).
         lagrangian: rate + weights · (distortion, perception, classification), nats.
-        gap: the lagrangian is at most this far from the least, nats; NaN where the problem is not convex (classification without a classifier).
+        gap: the lagrangian is at most this far from the least, nats; NaN where the problem is not
+            convex (classification without a classifier).
         residual: how far from standing still the last iteration was, nats.
         iterations: Newton steps.
         converged: whether the gap (without one: the residual) is within the tolerance.
@@ -242,7 +312,9 @@ def solve(
     unit: Unit = "bits",
     tolerance: float = 1e-7,
 ) -> Solution:
-    """The channel that minimizes I(X;X̂) + β E Δ(X,X̂) + γ d(p_X̂,p_X) + κ C: a point of the rate function with these slopes.
+    """The channel that minimizes I(X;X̂) + β E Δ(X,X̂) + γ d(p_X̂,p_X) + κ C.
+
+    A point of the rate function with these slopes.
 
     Args:
         source: What is coded; C is the cross-entropy of its classifier, or H(S|X̂) if it has none.
@@ -250,11 +322,13 @@ def solve(
         perception_weight: γ, nats per unit of the divergence; per nat for "kl".
         classification_weight: κ, nats per nat, and so bits per bit.
         divergence: one of the source's.
-        unit: "bits" or "nats", of the rate, the classification and a KL perception that are returned; everything else is in nats.
+        unit: "bits" or "nats", of the rate, the classification and a KL perception that are
+            returned; everything else is in nats.
         tolerance: Of the duality gap, nats.
 
     Raises:
-        ValueError: If a weight is negative or of a thing that the source lacks, or a name is unknown.
+        ValueError: If a weight is negative or of a thing that the source lacks, or a name is
+            unknown.
 
     Warns:
         ConvergenceWarning: If the tolerance is not reached.
@@ -267,7 +341,9 @@ def solve(
     )
     checks.number("tolerance", tolerance, 0.0, open_low=True)
     if divergence not in source.divergences:
-        raise ValueError(f"divergence must be one of {', '.join(source.divergences)}; got {divergence!r}")
+        raise ValueError(
+            f"divergence must be one of {', '.join(source.divergences)}; got {divergence!r}"
+        )
     nats = nats_per(unit)
     if weights[1] > 0:
         source._need_one_alphabet("perception_weight")
@@ -293,10 +369,14 @@ def solve(
 def _warned(outcome: Outcome) -> Outcome:
     if not outcome.converged:
         message = (
-            f"stopped after {outcome.iterations} iterations at a duality gap of {outcome.gap:.1e} nats, a residual of {outcome.residual:.1e} nats"
+            f"stopped after {outcome.iterations} iterations at a duality gap of {outcome.gap:.1e}"
+            f" nats, a residual of {outcome.residual:.1e} nats"
         )
         if outcome.excess > FEASIBILITY:
-            message += f"; no channel within the bounds was found, the nearest exceeds one by {outcome.excess:.1e} of it"
+            message += (
+                "; no channel within the bounds was found, the nearest exceeds one by"
+                f" {outcome.excess:.1e} of it"
+            )
         warnings.warn(message, ConvergenceWarning, stacklevel=4)
     return outcome
 
@@ -304,8 +384,9 @@ def _warned(outcome: Outcome) -> Outcome:
 def _warn_if_local(local: bool) -> None:
     if local:
         message = (
-            "H(S|X̂) of an ideal classifier makes a problem that is not convex: this is the best of several local optima, "
-            "an upper bound of the least value; with a frozen classifier it would be certified"
+            "H(S|X̂) of an ideal classifier makes a problem that is not convex: this is the best of"
+            " several local optima, an upper bound of the least value; with a frozen classifier it"
+            " would be certified"
         )
         warnings.warn(message, LocalOptimumWarning, stacklevel=4)
 
@@ -320,11 +401,14 @@ def _entropies(distributions: FloatArray) -> Any:
     return entr(distributions).sum(axis=-1)
 
 
-def _first_enough(needed: Callable[[float], tuple[float, float]], rate: float, low: float, high: float) -> float:
+def _first_enough(
+    needed: Callable[[float], tuple[float, float]], rate: float, low: float, high: float
+) -> float:
     """The least value whose needed rate is at most `rate`; inf if there is none up to `high`.
 
     Args:
-        needed: (rate, minus its slope) at a value; the rate falls with the value and is convex where it is known to be.
+        needed: (rate, minus its slope) at a value; the rate falls with the value and is convex
+            where it is known to be.
         rate: nats.
         low: Nothing below can be enough.
         high: As good as no constraint.
@@ -341,7 +425,11 @@ def _first_enough(needed: Callable[[float], tuple[float, float]], rate: float, l
         few, many = many, 2 * many
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (middle, many) if needed(low + math.ldexp(span, -3 * middle))[0] <= allowed else (few, middle)
+        few, many = (
+            (middle, many)
+            if needed(low + math.ldexp(span, -3 * middle))[0] <= allowed
+            else (few, middle)
+        )
     high = low + math.ldexp(span, -3 * few)
     if few:
         value, (found, slope) = high, needed(high)
@@ -350,7 +438,8 @@ def _first_enough(needed: Callable[[float], tuple[float, float]], rate: float, l
         step = (found - rate) / slope if slope > flat else math.inf
         if found <= allowed and abs(step) <= 2 * precision:
             return value
-        # A tangent of a convex curve meets the rate too early: a little beyond is enough as soon as the tangent is good.
+        # A tangent of a convex curve meets the rate too early: a little beyond is enough as soon as
+        # the tangent is good.
         target = value + step + precision
         value = target if low < target < high else (low + high) / 2
         found, slope = needed(value)

@@ -1,7 +1,10 @@
-"""Rate-distortion-perception with an ideal classifier, H(S|X̂): a local method that reuses the convex one.
+"""Rate-distortion-perception with an ideal classifier, H(S|X̂).
 
-H(S|X̂) = min_c E[−ln c(S|X̂)], reached by c = p(s|x̂) (Tishby, Pereira & Bialek 1999). With c frozen the problem is convex; its optimum has, for its
-own posterior as the next c, no larger a value and still meets all bounds. So the values fall monotonically, to a local optimum.
+A local method that reuses the convex one.
+
+H(S|X̂) = min_c E[−ln c(S|X̂)], reached by c = p(s|x̂) (Tishby, Pereira & Bialek 1999). With c
+frozen the problem is convex; its optimum has, for its own posterior as the next c, no larger a
+value and still meets all bounds. So the values fall monotonically, to a local optimum.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from quadrate.theory.channels import FloatArray
 from quadrate.theory.discrete.programs import Demand, Outcome, infeasible, solve_demand
 
 _RANDOM_STARTS = 2
-# Entries that can take less than this part of a letter's mass say nothing about the size of the distortion.
+# Entries that can take less than this part of a letter's mass say nothing about the size of the
+# distortion.
 _USED = 1e-6
 # At most this many classifiers from each start.
 _ROUNDS = 300
@@ -33,21 +37,39 @@ def cross_entropies(label_channel: FloatArray, classifier: FloatArray) -> FloatA
     return np.asarray(np.where(label_channel @ np.isneginf(logs).T > 0, np.inf, finite))
 
 
-def posteriors(pmf: FloatArray, channel: FloatArray, label_channel: FloatArray, otherwise: FloatArray) -> FloatArray:
+def posteriors(
+    pmf: FloatArray, channel: FloatArray, label_channel: FloatArray, otherwise: FloatArray
+) -> FloatArray:
     """(m, k) p(s|x̂) of a channel, and `otherwise` for letters that never occur."""
     joint = (pmf[:, None] * channel).T @ label_channel
     output = joint.sum(axis=1, keepdims=True)
     return np.divide(joint, output, out=otherwise.copy(), where=output > 1e-200)
 
 
-def solve_ideal(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand, tolerance: float) -> Outcome:
-    """The best channel of several starts; arguments as `solve_demand`, tolerance on the last change of the value."""
+def solve_ideal(
+    pmf: FloatArray,
+    distortion: FloatArray,
+    label_channel: FloatArray,
+    demand: Demand,
+    tolerance: float,
+) -> Outcome:
+    """The best channel of several starts.
+
+    Arguments as `solve_demand`, tolerance on the last change of the value.
+    """
     relaxed = solve_demand(pmf, distortion, None, _without_label(demand), tolerance)
-    if not demand.asks(2) or math.isinf(relaxed.value) or _equivocation(pmf, relaxed.channel, label_channel) <= demand.bounds[2] < math.inf:
+    if (
+        not demand.asks(2)
+        or math.isinf(relaxed.value)
+        or _equivocation(pmf, relaxed.channel, label_channel) <= demand.bounds[2] < math.inf
+    ):
         return relaxed
     if demand.bounds[2] < pmf @ entr(label_channel).sum(axis=1) - 1e-12:
         return infeasible(distortion.shape)
-    outcomes = [_descend(pmf, distortion, label_channel, start, demand, tolerance) for start in _starts(pmf, distortion, label_channel, demand)]
+    outcomes = [
+        _descend(pmf, distortion, label_channel, start, demand, tolerance)
+        for start in _starts(pmf, distortion, label_channel, demand)
+    ]
     best = min(outcomes, key=lambda outcome: (not outcome.converged, outcome.value))
     return replace(best, gap=math.nan, iterations=sum(outcome.iterations for outcome in outcomes))
 
@@ -62,11 +84,20 @@ def _equivocation(pmf: FloatArray, channel: FloatArray, label_channel: FloatArra
     return float(entr(joint).sum() - entr(joint.sum(axis=1)).sum())
 
 
-def _descend(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, classifier: FloatArray, demand: Demand, tolerance: float) -> Outcome:
+def _descend(
+    pmf: FloatArray,
+    distortion: FloatArray,
+    label_channel: FloatArray,
+    classifier: FloatArray,
+    demand: Demand,
+    tolerance: float,
+) -> Outcome:
     """Alternates between the best channel for a classifier and the best classifier for a channel, until the value stands still."""
 
     def best_channel(classifier: FloatArray) -> Outcome:
-        return solve_demand(pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10)
+        return solve_demand(
+            pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10
+        )
 
     best, change, reach = best_channel(classifier), math.inf, 1.0
     iterations = best.iterations
@@ -74,7 +105,8 @@ def _descend(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray,
         if math.isinf(best.value):
             break
         posterior = posteriors(pmf, best.channel, label_channel, classifier)
-        # Any classifier bounds H(S|X̂) from above, so one further in the direction of the last change may be tried first.
+        # Any classifier bounds H(S|X̂) from above, so one further in the direction of the last
+        # change may be tried first.
         outcome = best_channel(_beyond(classifier, posterior, reach))
         iterations += outcome.iterations
         change = best.value - outcome.value
@@ -85,7 +117,12 @@ def _descend(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray,
             continue
         if change <= tolerance:
             break
-    return replace(best, residual=abs(change), iterations=iterations, converged=best.converged and abs(change) <= tolerance)
+    return replace(
+        best,
+        residual=abs(change),
+        iterations=iterations,
+        converged=best.converged and abs(change) <= tolerance,
+    )
 
 
 def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
@@ -95,8 +132,13 @@ def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
     return np.asarray(moved / moved.sum(axis=1, keepdims=True))
 
 
-def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> Iterator[FloatArray]:
-    """The label of the nearest input letter for each x̂; that of a soft channel; those of random inputs after a few rounds of Lloyd's algorithm."""
+def _starts(
+    pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand
+) -> Iterator[FloatArray]:
+    """The label of the nearest input letter for each x̂.
+
+    That of a soft channel; those of random inputs after a few rounds of Lloyd's algorithm.
+    """
     nearest = label_channel[distortion.argmin(axis=0)]
     yield nearest
     soft = _soft_channel(pmf, distortion, label_channel, demand)
@@ -106,23 +148,39 @@ def _starts(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, 
     for _ in range(_RANDOM_STARTS):
         classifier = label_channel[generator.choice(len(pmf), distortion.shape[1], p=pmf)]
         for _ in range(10):
-            choices = np.eye(distortion.shape[1])[cross_entropies(label_channel, classifier).argmin(axis=1)]
+            choices = np.eye(distortion.shape[1])[
+                cross_entropies(label_channel, classifier).argmin(axis=1)
+            ]
             classifier = posteriors(pmf, choices, label_channel, classifier)
         yield classifier
 
 
-def _soft_channel(pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand) -> FloatArray:
+def _soft_channel(
+    pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand
+) -> FloatArray:
     """Of the channels that are best for the distortion alone, under the demand on perception, the one of least rate that meets the other bounds."""
-    usable = np.isfinite(distortion) & (_USED * pmf[:, None] * np.where(np.isfinite(distortion), distortion, 0.0) <= demand.bounds[0])
-    typical = float(pmf @ (np.where(usable, distortion, 0.0).sum(axis=1) / np.maximum(usable.sum(axis=1), 1)))
+    usable = np.isfinite(distortion) & (
+        _USED * pmf[:, None] * np.where(np.isfinite(distortion), distortion, 0.0)
+        <= demand.bounds[0]
+    )
+    typical = float(
+        pmf @ (np.where(usable, distortion, 0.0).sum(axis=1) / np.maximum(usable.sum(axis=1), 1))
+    )
     least = 1 / (typical or 1.0)
     low, high, best = 0.0, 20.0, None
     for _ in range(12):
         middle = (low + high) / 2
-        priced = replace(demand, prices=(least * 2**middle, demand.prices[1], 0.0), bounds=(math.inf, demand.bounds[1], math.inf))
+        priced = replace(
+            demand,
+            prices=(least * 2**middle, demand.prices[1], 0.0),
+            bounds=(math.inf, demand.bounds[1], math.inf),
+        )
         channel = solve_demand(pmf, distortion, None, priced, 1e-3).channel
         average = float((pmf[:, None] * channel * np.where(channel > 0, distortion, 0.0)).sum())
-        if average <= demand.bounds[0] and _equivocation(pmf, channel, label_channel) <= demand.bounds[2]:
+        if (
+            average <= demand.bounds[0]
+            and _equivocation(pmf, channel, label_channel) <= demand.bounds[2]
+        ):
             high, best = middle, channel
         else:
             low = middle

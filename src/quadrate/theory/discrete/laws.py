@@ -1,7 +1,10 @@
-"""What is asked of the output law q = p_X̂, as a part of the saddle problem in `saddle`: the law's share of the unknowns and of each Newton step.
+"""What is asked of the output law q = p_X̂, as a part of the saddle problem in `saddle`.
 
-Both classes solve, for given scores s (m,) and price γ, the optimality conditions of min_q γ Φ(q) − ⟨s, q⟩ relaxed by a logarithmic barrier μ,
-and both hand the linearization around where they stand to the caller: dq = matrix ds + cross dγ + offset, dΦ = −⟨cross, ds⟩ − stiffness dγ + drift.
+The law's share of the unknowns and of each Newton step.
+
+Both classes solve, for given scores s (m,) and price γ, the optimality conditions of min_q γ Φ(q) −
+⟨s, q⟩ relaxed by a logarithmic barrier μ, and both hand the linearization around where they stand
+to the caller: dq = matrix ds + cross dγ + offset, dΦ = −⟨cross, ds⟩ − stiffness dγ + drift.
 """
 
 from __future__ import annotations
@@ -37,7 +40,12 @@ def _chi2_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
 
 
 def _hellinger_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
-    return np.divide(p * u, 1 - u, out=np.where(u > 1, np.inf, 0.0) + np.where((u == 1) & (p > 0), np.inf, 0.0), where=u < 1)
+    return np.divide(
+        p * u,
+        1 - u,
+        out=np.where(u > 1, np.inf, 0.0) + np.where((u == 1) & (p > 0), np.inf, 0.0),
+        where=u < 1,
+    )
 
 
 def _kl_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
@@ -45,12 +53,16 @@ def _kl_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
         return p * np.expm1(u)
 
 
-# KL(q‖p) = Σ [q ln(q/p) − q + p], of terms ≥ 0; χ² = Σ (q−p)²/p; squared Hellinger = Σ (√q−√p)², without a factor of one half.
+# KL(q‖p) = Σ [q ln(q/p) − q + p], of terms ≥ 0; χ² = Σ (q−p)²/p; squared Hellinger = Σ (√q−√p)²,
+# without a factor of one half.
 DIVERGENCES = {
     "kl": Divergence(kl_div, lambda q, p: np.log(q / p), lambda q, p: 1 / q, _kl_conjugate),
     "chi2": Divergence(_chi2, lambda q, p: 2 * (q / p - 1), lambda q, p: 2 / p, _chi2_conjugate),
     "hellinger": Divergence(
-        lambda q, p: (np.sqrt(q) - np.sqrt(p)) ** 2, lambda q, p: 1 - np.sqrt(p / q), lambda q, p: np.sqrt(p) * q**-1.5 / 2, _hellinger_conjugate
+        lambda q, p: (np.sqrt(q) - np.sqrt(p)) ** 2,
+        lambda q, p: 1 - np.sqrt(p / q),
+        lambda q, p: np.sqrt(p) * q**-1.5 / 2,
+        _hellinger_conjugate,
     ),
 }
 
@@ -66,7 +78,10 @@ class Linearization:
 
 @dataclass(frozen=True)
 class Step:
-    """A Newton direction in all of a law's unknowns; the products of its paired parts, and its longest multiple that keeps these positive."""
+    """A Newton direction in all of a law's unknowns.
+
+    The products of its paired parts, and its longest multiple that keeps these positive.
+    """
 
     parts: tuple[FloatArray, ...]
     products: FloatArray
@@ -107,11 +122,20 @@ class Law(Protocol):
         """What a change of scores and price does to first order."""
         ...
 
-    def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+    def offset(
+        self, scores: FloatArray, price: float, target: FloatArray
+    ) -> tuple[FloatArray, float]:
         """The changes of q and Φ that lead to these products while scores and price stay."""
         ...
 
-    def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+    def step(
+        self,
+        scores: FloatArray,
+        price: float,
+        target: FloatArray,
+        score_step: FloatArray,
+        price_step: float,
+    ) -> Step:
         """The changes of all unknowns that go with a change of scores and price."""
         ...
 
@@ -126,7 +150,10 @@ class Law(Protocol):
 
 def longest_step(*pairs: tuple[FloatArray, FloatArray]) -> float:
     """The largest multiple of the second arrays that can be added to the first ones without a sign change."""
-    return min((float(1 / max(np.max(-change / value), 1e-300)) for value, change in pairs if value.size), default=math.inf)
+    return min(
+        (float(1 / max(np.max(-change / value), 1e-300)) for value, change in pairs if value.size),
+        default=math.inf,
+    )
 
 
 @dataclass(frozen=True)
@@ -156,10 +183,16 @@ class Separable:
 
     def perception_of(self, output: FloatArray) -> float:
         """Φ of any law, or something not below it."""
-        return float(self.divergence.value(output, self.reference).sum()) if self.divergence else 0.0
+        return (
+            float(self.divergence.value(output, self.reference).sum()) if self.divergence else 0.0
+        )
 
     def _slope(self) -> FloatArray:
-        return self.divergence.slope(self.output, self.reference) if self.divergence else np.zeros_like(self.output)
+        return (
+            self.divergence.slope(self.output, self.reference)
+            if self.divergence
+            else np.zeros_like(self.output)
+        )
 
     @property
     def weights(self) -> FloatArray:
@@ -181,37 +214,62 @@ class Separable:
         weights, slope = self._weights(price), self._slope()
         return Linearization(weights, -weights * slope, float(weights @ slope**2))
 
-    def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+    def offset(
+        self, scores: FloatArray, price: float, target: FloatArray
+    ) -> tuple[FloatArray, float]:
         """The changes of q and Φ that lead to these products while scores and price stay."""
         slope = self._slope()
         push = self._weights(price) * (scores - price * slope + target / self.output)
         return push, float(push @ slope)
 
-    def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+    def step(
+        self,
+        scores: FloatArray,
+        price: float,
+        target: FloatArray,
+        score_step: FloatArray,
+        price_step: float,
+    ) -> Step:
         """The changes of all unknowns that go with a change of scores and price."""
         slope = self._slope()
-        output = self._weights(price) * (score_step - slope * price_step + scores - price * slope + target / self.output)
+        output = self._weights(price) * (
+            score_step - slope * price_step + scores - price * slope + target / self.output
+        )
         slack = (target - self.products - self.slack * output) / self.output
-        return Step((output, slack), output * slack, longest_step((self.output, output), (self.slack, slack)))
+        return Step(
+            (output, slack),
+            output * slack,
+            longest_step((self.output, output), (self.slack, slack)),
+        )
 
     def moved(self, step: Step, length: float) -> Separable:
         """The law after so much of a step."""
         output, slack = step.parts
-        return Separable(self.reference, self.divergence, self.output + length * output, self.slack + length * slack)
+        return Separable(
+            self.reference,
+            self.divergence,
+            self.output + length * output,
+            self.slack + length * slack,
+        )
 
     def bound(self, scores: FloatArray, price: float) -> float:
         """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
         if self.divergence is None or price == 0:
             return -float(scores.max())
-        # Laws sum to one, so a constant may be added to all scores: one that keeps the conjugate finite is tried beside none.
+        # Laws sum to one, so a constant may be added to all scores: one that keeps the conjugate
+        # finite is tried beside none.
         shifts = np.array([[0.0], [price / 2 - float(scores.max())]])
-        conjugates = price * self.divergence.conjugate((scores + shifts) / price, self.reference).sum(axis=1)
+        conjugates = price * self.divergence.conjugate(
+            (scores + shifts) / price, self.reference
+        ).sum(axis=1)
         return float(np.max(shifts[:, 0] - conjugates))
 
 
 @dataclass(frozen=True)
 class Transport:
-    """An output law within a transport cost of p; the unknowns are a coupling of the two and the potentials of p.
+    """An output law within a transport cost of p.
+
+    The unknowns are a coupling of the two and the potentials of p.
 
     Attributes:
         reference: (k,) p without its zeros.
@@ -255,7 +313,9 @@ class Transport:
         return float((plan * self._finite_cost).sum())
 
     def _excess(self, scores: FloatArray, price: float) -> FloatArray:
-        return np.where(self._open, scores[:, None] - self.potential - price * self._finite_cost, 0.0)
+        return np.where(
+            self._open, scores[:, None] - self.potential - price * self._finite_cost, 0.0
+        )
 
     @property
     def weights(self) -> FloatArray:
@@ -273,7 +333,8 @@ class Transport:
         columns = weights.sum(axis=0)
         priced = weights * self._finite_cost
         shares = weights / columns
-        # The matrix is a Laplacian: from its off-diagonal entries alone, the diagonal keeps its digits.
+        # The matrix is a Laplacian: from its off-diagonal entries alone, the diagonal keeps its
+        # digits.
         links = shares @ weights.T
         np.fill_diagonal(links, 0)
         # Scores are defined up to a constant, which the added ones fix.
@@ -288,7 +349,9 @@ class Transport:
         full[self._open] = target
         return (self.coupling * self._excess(scores, price) + full) / self.slack
 
-    def offset(self, scores: FloatArray, price: float, target: FloatArray) -> tuple[FloatArray, float]:
+    def offset(
+        self, scores: FloatArray, price: float, target: FloatArray
+    ) -> tuple[FloatArray, float]:
         """The changes of q and Φ that lead to these products while scores and price stay."""
         step = self._step(self._pushes(scores, price, target))[0]
         return step.sum(axis=1), float((step * self._finite_cost).sum())
@@ -300,25 +363,44 @@ class Transport:
         potential = (free.sum(axis=0) - missing) / weights.sum(axis=0)
         return free - weights * potential, potential
 
-    def step(self, scores: FloatArray, price: float, target: FloatArray, score_step: FloatArray, price_step: float) -> Step:
+    def step(
+        self,
+        scores: FloatArray,
+        price: float,
+        target: FloatArray,
+        score_step: FloatArray,
+        price_step: float,
+    ) -> Step:
         """The changes of all unknowns that go with a change of scores and price."""
         weights = self.coupling / self.slack
-        free = weights * (score_step[:, None] - price_step * self._finite_cost) + self._pushes(scores, price, target)
+        free = weights * (score_step[:, None] - price_step * self._finite_cost) + self._pushes(
+            scores, price, target
+        )
         coupling, potential = self._step(free)
         opened = self._open
         slack = np.zeros_like(coupling)
-        slack[opened] = (target - self.products - self.slack[opened] * coupling[opened]) / self.coupling[opened]
-        longest = longest_step((self.coupling[opened], coupling[opened]), (self.slack[opened], slack[opened]))
+        slack[opened] = (
+            target - self.products - self.slack[opened] * coupling[opened]
+        ) / self.coupling[opened]
+        longest = longest_step(
+            (self.coupling[opened], coupling[opened]), (self.slack[opened], slack[opened])
+        )
         return Step((coupling, slack, potential), (coupling * slack)[opened], longest)
 
     def moved(self, step: Step, length: float) -> Transport:
         """The law after so much of a step."""
         coupling, slack, potential = step.parts
         return Transport(
-            self.reference, self.cost, self.coupling + length * coupling, self.slack + length * slack, self.potential + length * potential
+            self.reference,
+            self.cost,
+            self.coupling + length * coupling,
+            self.slack + length * slack,
+            self.potential + length * potential,
         )
 
     def bound(self, scores: FloatArray, price: float) -> float:
         """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
-        best = np.where(self._open, scores[:, None] - price * self._finite_cost, -np.inf).max(axis=0)
+        best = np.where(self._open, scores[:, None] - price * self._finite_cost, -np.inf).max(
+            axis=0
+        )
         return -float(self.reference @ best)

@@ -1,4 +1,7 @@
-"""Rate-distortion-perception-classification with a given classifier, as a `saddle` program: what cannot occur is taken out, and put back after."""
+"""Rate-distortion-perception-classification with a given classifier, as a `saddle` program.
+
+What cannot occur is taken out, and put back after.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,14 @@ from numpy.typing import NDArray
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.discrete.laws import DIVERGENCES, Divergence, Law, Separable, Transport
-from quadrate.theory.discrete.saddle import FEASIBILITY, Cost, Optimum, Program, dual_bound, solve_program
+from quadrate.theory.discrete.saddle import (
+    FEASIBILITY,
+    Cost,
+    Optimum,
+    Program,
+    dual_bound,
+    solve_program,
+)
 
 Indices = NDArray[np.intp]
 
@@ -20,7 +30,8 @@ _ABSOLUTELY_CONTINUOUS = ("kl", "chi2")
 _AT_LEAST = 1e-12
 # What could take no more than this part of a letter's mass is forbidden: the rate cannot tell.
 _UNUSABLE = 1e-12
-# For problems that fail: the share of mass below which more is forbidden, and the part of the bounds that is aimed at.
+# For problems that fail: the share of mass below which more is forbidden, and the part of the
+# bounds that is aimed at.
 _ATTEMPTS = ((_UNUSABLE, 1 - 1e-6), (1e-9, 1.0), (1e-7, 1.0), (1e-5, 1.0), (1e-3, 1.0), (1e-2, 1.0))
 # The duality gap at which the iteration starts, nats.
 _FIRST_GAP = 0.3
@@ -57,7 +68,8 @@ class Outcome:
         gap: how far the value may be from the least, nats; NaN for a local method.
         residual: how far the last iteration was from standing still, nats.
         excess: by how much the channel exceeds a bound, in parts of it.
-        prices: of distortion, perception and classification: minus the slopes of the rate in their bounds.
+        prices: of distortion, perception and classification: minus the slopes of the rate in their
+            bounds.
         iterations: Newton steps.
         converged: whether gap (or residual) and constraints meet their tolerances.
     """
@@ -79,20 +91,30 @@ class Outcome:
 
 def infeasible(shape: tuple[int, ...], iterations: int = 0) -> Outcome:
     """No channel meets the bounds."""
-    return Outcome(np.full(shape, np.nan), math.inf, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), iterations, True)
+    return Outcome(
+        np.full(shape, np.nan), math.inf, 0.0, 0.0, 0.0, (0.0, 0.0, 0.0), iterations, True
+    )
 
 
-def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand, tolerance: float) -> Outcome:
+def solve_demand(
+    pmf: FloatArray,
+    distortion: FloatArray,
+    loss: FloatArray | None,
+    demand: Demand,
+    tolerance: float,
+) -> Outcome:
     """The channel that meets a demand at the least rate.
 
-    Entries of very different size, such as huge ones that mean "forbidden", may keep the iteration from its end, and so may tiny bounds. Then it is
-    tried again, aimed just inside the bounds or with entries forbidden of which a channel could make hardly any use; how exact the result is, is
+    Entries of very different size, such as huge ones that mean "forbidden", may keep the iteration
+    from its end, and so may tiny bounds. Then it is tried again, aimed just inside the bounds or
+    with entries forbidden of which a channel could make hardly any use; how exact the result is, is
     still measured against the problem as it was posed.
 
     Args:
         pmf: (n,).
         distortion: (n, m), inf where a bound or price forbids.
-        loss: (n, m) cross-entropy of a classifier of x̂ where the input was x, may be inf; None if classification is not asked for.
+        loss: (n, m) cross-entropy of a classifier of x̂ where the input was x, may be inf; None if
+            classification is not asked for.
         demand: prices or bounds.
         tolerance: duality gap, nats.
     """
@@ -103,13 +125,20 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
     for share, aim in _ATTEMPTS:
         if optimum.solved(tolerance):
             break
-        closer = replace(demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], aim * demand.bounds[2]))
+        closer = replace(
+            demand, bounds=(aim * demand.bounds[0], aim * demand.bounds[1], aim * demand.bounds[2])
+        )
         reduced = _Reduced.of(pmf, distortion, loss, closer, share)
         if reduced is None:
             continue
         other = reduced.solve(tolerance)
         bound = whole.dual_bound(*reduced.multipliers(other))
-        other = replace(other, bound=bound, feasible=bound <= whole.program.ceiling, excess=aim * (1 + other.excess) - 1)
+        other = replace(
+            other,
+            bound=bound,
+            feasible=bound <= whole.program.ceiling,
+            excess=aim * (1 + other.excess) - 1,
+        )
         if (other.excess > FEASIBILITY, other.gap) < (optimum.excess > FEASIBILITY, optimum.gap):
             best, optimum = reduced, other
     if not optimum.feasible:
@@ -128,7 +157,8 @@ def solve_demand(pmf: FloatArray, distortion: FloatArray, loss: FloatArray | Non
 
 @dataclass(frozen=True)
 class _Term:
-    """One linear term: what x̂ costs above the least that any costs, in a unit of the size of the largest entry.
+    """One linear term: what x̂ costs above the least that any costs, in a unit of the size of the
+    largest entry.
 
     Attributes:
         open: (n, m) what stays possible.
@@ -147,7 +177,15 @@ class _Term:
     unit: float
 
     @classmethod
-    def of(cls, pmf: FloatArray, cost: FloatArray, opened: NDArray[np.bool_], price: float, bound: float, share: float) -> _Term | None:
+    def of(
+        cls,
+        pmf: FloatArray,
+        cost: FloatArray,
+        opened: NDArray[np.bool_],
+        price: float,
+        bound: float,
+        share: float,
+    ) -> _Term | None:
         """Under a bound, only what may take `share` of a letter's mass stays open, or only the least if no more is left; None if out of reach."""
         opened = opened & np.isfinite(cost)
         if not opened.any(axis=1).all():
@@ -173,7 +211,12 @@ class _Term:
         """What a program takes, with a first guess of the price where there is a bound."""
         extra = self.extra[:, columns]
         guess = 1 / (float(pmf @ extra.mean(axis=1)) or 1.0)
-        return Cost(extra, guess if self.bound < math.inf else self.price, self.bound, float(pmf @ self.least) / self.unit)
+        return Cost(
+            extra,
+            guess if self.bound < math.inf else self.price,
+            self.bound,
+            float(pmf @ self.least) / self.unit,
+        )
 
 
 @dataclass(frozen=True)
@@ -199,7 +242,14 @@ class _Reduced:
     constant: float
 
     @classmethod
-    def of(cls, pmf: FloatArray, distortion: FloatArray, loss: FloatArray | None, demand: Demand, share: float) -> _Reduced | None:
+    def of(
+        cls,
+        pmf: FloatArray,
+        distortion: FloatArray,
+        loss: FloatArray | None,
+        demand: Demand,
+        share: float,
+    ) -> _Reduced | None:
         """Takes the letters out; None if that shows that the demand cannot be met."""
         rows = np.flatnonzero(pmf > 0)
         letters = pmf[rows]
@@ -207,12 +257,18 @@ class _Reduced:
         if demand.asks(1) and demand.divergence in _ABSOLUTELY_CONTINUOUS:
             opened &= pmf > 0
         # Distortion and loss are 0 and 2 of a demand's three.
-        costs = {which: matrix[rows] for which, matrix in ((0, distortion), (2, loss)) if matrix is not None and demand.asks(which)}
+        costs = {
+            which: matrix[rows]
+            for which, matrix in ((0, distortion), (2, loss))
+            if matrix is not None and demand.asks(which)
+        }
         terms: dict[int, _Term] = {}
         while True:  # what one demand rules out may rule out more for another
             before = opened
             for which, cost in costs.items():
-                term = _Term.of(letters, cost, opened, demand.prices[which], demand.bounds[which], share)
+                term = _Term.of(
+                    letters, cost, opened, demand.prices[which], demand.bounds[which], share
+                )
                 if term is None:
                     return None
                 terms[which], opened = term, term.open
@@ -225,18 +281,32 @@ class _Reduced:
                 break
         opened = opened[:, columns]
         kept = terms.get(0), terms.get(2)
-        linear = tuple(Cost(np.zeros(opened.shape), 0.0) if term is None else term.program_cost(letters, columns) for term in kept)
-        # No rate needs to be larger than the entropy of either alphabet; beyond rounding, a dual bound that is proves that nothing is feasible.
+        linear = tuple(
+            (
+                Cost(np.zeros(opened.shape), 0.0)
+                if term is None
+                else term.program_cost(letters, columns)
+            )
+            for term in kept
+        )
+        # No rate needs to be larger than the entropy of either alphabet; beyond rounding, a dual
+        # bound that is proves that nothing is feasible.
         entropy = -float(letters @ np.log(letters))
         ceiling = math.inf if any(demand.prices) else min(entropy, math.log(len(columns))) + 1e-6
         program = Program(letters, opened, linear, part.law, part.price, part.bound, ceiling)
-        constant = demand.prices[1] * part.constant + sum(demand.prices[which] * float(letters @ term.least) for which, term in terms.items())
+        constant = demand.prices[1] * part.constant + sum(
+            demand.prices[which] * float(letters @ term.least) for which, term in terms.items()
+        )
         return cls(program, rows, columns, distortion.shape, kept, part.unit, constant)
 
     def solve(self, tolerance: float) -> Optimum:
         """The optimum of the program, as near as it comes."""
         optimum = solve_program(self.program, tolerance)
-        if not optimum.solved(tolerance) and isinstance(self.program.law, Separable) and self.program.law_bound < math.inf:
+        if (
+            not optimum.solved(tolerance)
+            and isinstance(self.program.law, Separable)
+            and self.program.law_bound < math.inf
+        ):
             return _by_price(self.program, self.program.law, tolerance)
         return optimum
 
@@ -244,25 +314,43 @@ class _Reduced:
         """The channel with all letters: an input of no mass gets the output law."""
         channel = np.zeros(self.shape)
         channel[np.ix_(self.rows, self.columns)] = optimum.channel
-        channel[np.ix_(np.delete(np.arange(self.shape[0]), self.rows), self.columns)] = optimum.output
+        channel[np.ix_(np.delete(np.arange(self.shape[0]), self.rows), self.columns)] = (
+            optimum.output
+        )
         return channel
 
     def prices(self, optimum: Optimum) -> tuple[float, float, float]:
         """Of distortion, perception and classification, in their own units."""
-        distortion, classification = (float(price) / (term.unit if term else 1.0) for price, term in zip(optimum.prices[:2], self.terms, strict=True))
+        distortion, classification = (
+            float(price) / (term.unit if term else 1.0)
+            for price, term in zip(optimum.prices[:2], self.terms, strict=True)
+        )
         return distortion, float(optimum.prices[2]) / self.law_unit, classification
 
     def multipliers(self, optimum: Optimum) -> tuple[FloatArray, tuple[float, float, float]]:
         """λ of the costs as they were given, and `prices`."""
         prices = self.prices(optimum)
-        paid = sum(price * term.least for price, term in zip((prices[0], prices[2]), self.terms, strict=True) if term)
+        paid = sum(
+            price * term.least
+            for price, term in zip((prices[0], prices[2]), self.terms, strict=True)
+            if term
+        )
         return optimum.multipliers + paid, prices
 
     def dual_bound(self, multipliers: FloatArray, prices: tuple[float, float, float]) -> float:
         """A value that no channel of this program undercuts, from the multipliers of another for the same letters."""
-        own = [price * term.unit if term else 0.0 for price, term in zip((prices[0], prices[2]), self.terms, strict=True)]
-        paid = sum(price * term.least for price, term in zip((prices[0], prices[2]), self.terms, strict=True) if term)
-        return dual_bound(self.program, multipliers - paid, np.array([*own, prices[1] * self.law_unit]))
+        own = [
+            price * term.unit if term else 0.0
+            for price, term in zip((prices[0], prices[2]), self.terms, strict=True)
+        ]
+        paid = sum(
+            price * term.least
+            for price, term in zip((prices[0], prices[2]), self.terms, strict=True)
+            if term
+        )
+        return dual_bound(
+            self.program, multipliers - paid, np.array([*own, prices[1] * self.law_unit])
+        )
 
 
 @dataclass(frozen=True)
@@ -286,14 +374,23 @@ class _Part:
     unit: float = 1.0
 
     @classmethod
-    def of(cls, pmf: FloatArray, rows: Indices, columns: Indices, distortion: FloatArray, demand: Demand, share: float) -> _Part | None:
+    def of(
+        cls,
+        pmf: FloatArray,
+        rows: Indices,
+        columns: Indices,
+        distortion: FloatArray,
+        demand: Demand,
+        share: float,
+    ) -> _Part | None:
         """The law that a demand asks for; None if it is out of reach."""
         if not demand.asks(1):
             return cls._none(columns)
         price, bound = demand.prices[1], demand.bounds[1]
         if demand.divergence in DIVERGENCES and bound > _AT_LEAST:
             return cls._divergence(pmf, columns, DIVERGENCES[demand.divergence], price, bound)
-        # Total variation is the transport cost if each move costs one; at zero, all divergences say the same.
+        # Total variation is the transport cost if each move costs one; at zero, all divergences say
+        # the same.
         cost = distortion if demand.divergence == "w2" else 1.0 - np.eye(len(pmf))
         cost = cost[np.ix_(rows, columns)]
         term = _Term.of(pmf[rows], cost, np.ones(cost.shape, dtype=bool), price, bound, share)
@@ -304,10 +401,17 @@ class _Part:
 
     @classmethod
     def _none(cls, columns: Indices) -> _Part:
-        return cls(_near(np.full(len(columns), 1 / len(columns)), None, 0.0), 0.0, math.inf, np.full(len(columns), True))
+        return cls(
+            _near(np.full(len(columns), 1 / len(columns)), None, 0.0),
+            0.0,
+            math.inf,
+            np.full(len(columns), True),
+        )
 
     @classmethod
-    def _divergence(cls, pmf: FloatArray, columns: Indices, divergence: Divergence, price: float, bound: float) -> _Part | None:
+    def _divergence(
+        cls, pmf: FloatArray, columns: Indices, divergence: Divergence, price: float, bound: float
+    ) -> _Part | None:
         gone = np.delete(pmf, columns)
         constant = float(divergence.value(np.zeros_like(gone), gone).sum())
         room = bound - constant
@@ -322,14 +426,26 @@ class _Part:
         cost, price, bound = np.where(term.open, term.extra, np.inf).T, term.price, term.bound
         if bound < math.inf:
             price = min(1 / float(term.extra.mean(axis=1) @ pmf), 2 * _FIRST_GAP / bound)
-        return cls(_coupled(pmf, cost, price), price, bound, np.asarray(term.open.any(axis=0)), float(pmf @ term.least), term.unit)
+        return cls(
+            _coupled(pmf, cost, price),
+            price,
+            bound,
+            np.asarray(term.open.any(axis=0)),
+            float(pmf @ term.least),
+            term.unit,
+        )
 
 
 def _near(reference: FloatArray, divergence: Divergence | None, room: float) -> Separable:
-    """A law at a divergence of about `room`: not at p, where the divergence has no slope; a letter that p lacks may yet be used."""
+    """A law at a divergence of about `room`: not at p, where the divergence has no slope.
+
+    A letter that p lacks may yet be used.
+    """
     tilt = min(0.5, math.sqrt(room) / 2) * np.linspace(-1, 1, len(reference))
     output = np.where(reference > 0, reference * (1 + tilt), min(0.01, room / 10) / len(reference))
-    return Separable(reference, divergence, output / output.sum(), _FIRST_GAP / len(output) / output)
+    return Separable(
+        reference, divergence, output / output.sum(), _FIRST_GAP / len(output) / output
+    )
 
 
 def _coupled(reference: FloatArray, cost: FloatArray, price: float) -> Transport:
@@ -339,15 +455,26 @@ def _coupled(reference: FloatArray, cost: FloatArray, price: float) -> Transport
     potential = _FIRST_GAP / len(reference) / reference - priced.min(axis=0)
     slack = np.where(opened, priced + potential, 1.0)
     coupling = np.where(opened, 1 / slack, 0.0)
-    return Transport(reference, cost, coupling * (reference / coupling.sum(axis=0)), slack, potential)
+    return Transport(
+        reference, cost, coupling * (reference / coupling.sum(axis=0)), slack, potential
+    )
 
 
 def _by_price(program: Program, law: Separable, tolerance: float) -> Optimum:
-    """With a bound on a divergence too small for a direct solution: by a search for the price at which the divergence is just within it."""
+    """With a bound on a divergence too small for a direct solution.
+
+    By a search for the price at which the divergence is just within it.
+    """
     bound, price, iterations = program.law_bound, 0.3 / math.sqrt(program.law_bound), 0
     before: tuple[float, float] | None = None
     for _ in range(_SEARCHES):
-        fixed = replace(program, law=_near(law.reference, law.divergence, 0.1 / price), law_price=price, law_bound=math.inf, ceiling=math.inf)
+        fixed = replace(
+            program,
+            law=_near(law.reference, law.divergence, 0.1 / price),
+            law_price=price,
+            law_bound=math.inf,
+            ceiling=math.inf,
+        )
         optimum = solve_program(fixed, tolerance / 2)
         perception, iterations = law.perception_of(optimum.output), iterations + optimum.iterations
         optimum = replace(

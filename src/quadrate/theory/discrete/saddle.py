@@ -1,11 +1,15 @@
-"""Newton's interior-point method for min I(X;X̂) under convex prices and bounds: rate-distortion-perception for any discrete source.
+"""Newton's interior-point method for min I(X;X̂) under convex prices and bounds.
 
-By Lagrange duality, with prices β_k on the costs d_k and γ on a convex function Φ of the output law q,
+Rate-distortion-perception for any discrete source.
+
+By Lagrange duality, with prices β_k on the costs d_k and γ on a convex function Φ of the output law
+q,
 
     min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x p(x) λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],     s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
 
-convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one more unknown.
-Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one, so that each solution proves how exact it is.
+convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one
+more unknown. Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one,
+so that each solution proves how exact it is.
 """
 
 from __future__ import annotations
@@ -74,7 +78,8 @@ class Optimum:
         prices: of the costs and of the law.
         value: rate plus what has a fixed price, nats.
         bound: no channel has a smaller value.
-        excess: the largest violation of a bound, in parts of it and a millionth of the cost's largest entry; negative if all are met.
+        excess: the largest violation of a bound, in parts of it and a millionth of the cost's
+            largest entry; negative if all are met.
         residual: the violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
@@ -101,14 +106,18 @@ class Optimum:
         return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
 
 
-# A bound may be exceeded by this much of itself and a millionth of the cost's largest entry, but no more than a hundred times as much of itself.
+# A bound may be exceeded by this much of itself and a millionth of the cost's largest entry, but no
+# more than a hundred times as much of itself.
 FEASIBILITY = 1e-8
 # Instead of zero, where a logarithm or a quotient is taken.
 _TINY = 1e-300
 
 
 def solve_program(program: Program, tolerance: float, iterations: int = 200) -> Optimum:
-    """Solves it to a duality gap of `tolerance` nats, or as near as it comes: see the optimum's gap and excess."""
+    """Solves it to a duality gap of `tolerance` nats, or as near as it comes.
+
+    See the optimum's gap and excess.
+    """
     state, length = _State.start(program), 1.0
     best: Optimum | None = None
     for iteration in range(iterations):
@@ -117,7 +126,12 @@ def solve_program(program: Program, tolerance: float, iterations: int = 200) -> 
             return state.optimum(bound, iteration, feasible=False)
         if state.complementarity() * state.count() < 10 * tolerance or length < _STALLED:
             now = state.optimum(bound, iteration, feasible=True)
-            best = now if best is None or (now.excess > FEASIBILITY, now.gap) <= (best.excess > FEASIBILITY, best.gap) else best
+            best = (
+                now
+                if best is None
+                or (now.excess > FEASIBILITY, now.gap) <= (best.excess > FEASIBILITY, best.gap)
+                else best
+            )
             if best.solved(tolerance) or length < _STALLED:
                 return best
         state, length = state.advance()
@@ -146,8 +160,18 @@ class _State:
     backward: FloatArray
 
     @classmethod
-    def make(cls, program: Program, multipliers: FloatArray, prices: FloatArray, slacks: FloatArray, law: Law) -> _State:
-        """Adds what follows from λ and the prices: scores s(x̂), and the backward channel p(x|x̂) as (n, m)."""
+    def make(
+        cls,
+        program: Program,
+        multipliers: FloatArray,
+        prices: FloatArray,
+        slacks: FloatArray,
+        law: Law,
+    ) -> _State:
+        """Adds what follows from λ and the prices.
+
+        Scores s(x̂), and the backward channel p(x|x̂) as (n, m).
+        """
         exponents = (np.log(program.pmf) + multipliers)[:, None] - sum(
             price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True)
         )
@@ -164,9 +188,13 @@ class _State:
             [min(_spread(cost.matrix) / 10, cost.bound / 2) for cost in program.costs]
             + [program.law_bound / 2 if program.law_bound < math.inf else 1.0]
         )
-        exponents = -sum(price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True))
+        exponents = -sum(
+            price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True)
+        )
         # Multipliers of the channel that this output law and these prices make.
-        multipliers = -logsumexp(np.where(program.open, exponents, -np.inf), axis=1, b=program.law.output)
+        multipliers = -logsumexp(
+            np.where(program.open, exponents, -np.inf), axis=1, b=program.law.output
+        )
         return cls.make(program, multipliers, prices, slacks, program.law)
 
     @property
@@ -189,11 +217,17 @@ class _State:
 
     def bound(self) -> float:
         paid = float((self.prices * np.where(self.free, self.bounds, 0))[self.free].sum())
-        return float(self.program.pmf @ self.multipliers) + self.law.bound(self.scores, float(self.prices[-1])) - paid
+        return (
+            float(self.program.pmf @ self.multipliers)
+            + self.law.bound(self.scores, float(self.prices[-1]))
+            - paid
+        )
 
     def _means(self) -> FloatArray:
         """E[d_k | x̂] (K, m)."""
-        return np.array([(self.backward * cost.matrix).sum(axis=0) for cost in self.program.costs]).reshape(-1, len(self.scores))
+        return np.array(
+            [(self.backward * cost.matrix).sum(axis=0) for cost in self.program.costs]
+        ).reshape(-1, len(self.scores))
 
     def _overrun(self) -> FloatArray:
         """E d_k and Φ less their bounds (zero where there is none)."""
@@ -205,10 +239,17 @@ class _State:
         return np.maximum(self.backward @ self.law.output, _TINY)
 
     def residual(self, yardstick: _State) -> float:
-        """How far from optimal for any barrier, nats: a norm of what each step reduces in proportion to its length."""
+        """How far from optimal for any barrier, nats.
+
+        A norm of what each step reduces in proportion to its length.
+        """
         rows = self.program.pmf @ np.abs(np.log(self.inputs() / self.program.pmf))
         overruns = yardstick.prices * np.abs(self._overrun() + np.where(self.free, self.slacks, 0))
-        return float(rows + overruns[self.free].sum() + self.law.residual(self.scores, float(self.prices[-1]), yardstick.law.weights))
+        return float(
+            rows
+            + overruns[self.free].sum()
+            + self.law.residual(self.scores, float(self.prices[-1]), yardstick.law.weights)
+        )
 
     def advance(self) -> tuple[_State, float]:
         """One step of Mehrotra's predictor and corrector (1992), damped while the scores bend too much, and its length."""
@@ -219,20 +260,31 @@ class _State:
         after = self.moved(predictor, min(1.0, predictor.longest)).complementarity()
         # Complementarity must not run ahead of the other conditions.
         centre = max(mean * min(after / mean, 0.8) ** 3, 0.1 * before / self.count())
-        corrector = newton.direction(centre - predictor.law.products, centre - predictor.prices * predictor.slacks)
+        corrector = newton.direction(
+            centre - predictor.law.products, centre - predictor.prices * predictor.slacks
+        )
         state, length = self._searched(corrector, before, halvings=4)
         if length < 0.1:
-            other, further = self._searched(newton.direction(none + mean / 2, 0.0 * self.prices + mean / 2), before, halvings=40)
+            other, further = self._searched(
+                newton.direction(none + mean / 2, 0.0 * self.prices + mean / 2), before, halvings=40
+            )
             return (other, further) if further > length else (state, length)
         return state, length
 
-    def _searched(self, direction: _Direction, before: float, halvings: int) -> tuple[_State, float]:
-        """The longest of the tried steps that is progress in residual and complementarity together; none if none is."""
+    def _searched(
+        self, direction: _Direction, before: float, halvings: int
+    ) -> tuple[_State, float]:
+        """The longest of the tried steps that is progress in residual and complementarity together.
+
+        None if none is.
+        """
         length = min(1.0, 0.99 * direction.longest)
         gap = self.complementarity() * self.count()
         for _ in range(halvings):
             moved = self.moved(direction, length)
-            if 3 * moved.residual(self) + moved.complementarity() * moved.count() <= (1 - 0.01 * length) * (3 * before + gap):
+            if 3 * moved.residual(self) + moved.complementarity() * moved.count() <= (
+                1 - 0.01 * length
+            ) * (3 * before + gap):
                 return moved, length
             length /= 2
         return self, 0.0
@@ -257,15 +309,36 @@ class _State:
         output = pmf @ channel
         ratios = np.divide(channel, output, out=np.ones_like(channel), where=channel > 0)
         rate = max(float((pmf[:, None] * channel * np.log(ratios)).sum()), 0.0)
-        averages = np.array([float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs])
+        averages = np.array(
+            [float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs]
+        )
         perception = self.law.perception_of(output)
         values = np.append(averages, perception)
         largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
         bounds = np.where(self.free, self.bounds, 1.0)
         whole = bounds + np.array([cost.floor for cost in self.program.costs] + [0.0])
-        excess = float(np.max(np.where(self.free, (values - bounds) / (whole + np.minimum(1e-6 * largest, 99 * whole)), 0.0)))
+        excess = float(
+            np.max(
+                np.where(
+                    self.free,
+                    (values - bounds) / (whole + np.minimum(1e-6 * largest, 99 * whole)),
+                    0.0,
+                )
+            )
+        )
         value = rate + float((self.prices * values)[~self.free].sum())
-        return Optimum(channel, output, self.multipliers, self.prices, value, bound, excess, self.residual(self), iteration, feasible)
+        return Optimum(
+            channel,
+            output,
+            self.multipliers,
+            self.prices,
+            value,
+            bound,
+            excess,
+            self.residual(self),
+            iteration,
+            feasible,
+        )
 
 
 @dataclass(frozen=True)
@@ -289,25 +362,31 @@ class _Newton:
         joint = state.backward * output
         size = n + len(state.prices)
         system = np.zeros((size, size))
-        # The curvature of the scores: the covariance under each backward channel of (one-hot x, −d_1, …, −d_K). Its first block is a Laplacian,
-        # and all of it is computed from terms of one sign: what is left of nearly certain letters would drown in rounding.
+        # The curvature of the scores: the covariance under each backward channel of (one-hot x,
+        # −d_1, …, −d_K). Its first block is a Laplacian, and all of it is computed from terms of
+        # one sign: what is left of nearly certain letters would drown in rounding.
         links = joint @ state.backward.T
         np.fill_diagonal(links, 0)
         system[:n, :n] = np.diag(links.sum(axis=1)) - links
-        centred = [cost.matrix + mean for cost, mean in zip(state.program.costs, features[n:], strict=True)]
+        centred = [
+            cost.matrix + mean for cost, mean in zip(state.program.costs, features[n:], strict=True)
+        ]
         for k, first in enumerate(centred):
             weighted = joint * first
             system[n + k, :n] = system[:n, n + k] = -weighted.sum(axis=1)
             for other, second in enumerate(centred):
                 system[n + k, n + other] = (weighted * second).sum()
-        system[:-1, :-1] += (features * part.matrix if part.matrix.ndim == 1 else features @ part.matrix) @ features.T
+        system[:-1, :-1] += (
+            features * part.matrix if part.matrix.ndim == 1 else features @ part.matrix
+        ) @ features.T
         system[-1, :-1] = system[:-1, -1] = features @ part.cross
         system[-1, -1] = part.stiffness
         system[np.arange(n, size), np.arange(n, size)] += state.slacks / state.prices_or_one
         self.keep = np.concatenate([np.full(n, True), state.free])
         self.solve = _positive_solver(system[np.ix_(self.keep, self.keep)])
         inputs = state.inputs()
-        # Newton's method for ln Σ_x̂ q(x̂) p(x|x̂) = ln p(x), not for the sums themselves: the multipliers stand in an exponential.
+        # Newton's method for ln Σ_x̂ q(x̂) p(x|x̂) = ln p(x), not for the sums themselves: the
+        # multipliers stand in an exponential.
         rows = inputs * np.log(state.program.pmf / inputs)
         self.gradient = np.concatenate([rows, state._overrun()])
 
@@ -321,11 +400,22 @@ class _Newton:
         change = np.zeros(len(right))
         change[self.keep] = self.solve(right[self.keep])
         score_step, price_step = self.features.T @ change[:-1], change[n:]
-        slack_step = np.where(state.free, (price_target - state.prices * state.slacks - state.slacks * price_step) / state.prices_or_one, 0.0)
+        slack_step = np.where(
+            state.free,
+            (price_target - state.prices * state.slacks - state.slacks * price_step)
+            / state.prices_or_one,
+            0.0,
+        )
         law_step = state.law.step(state.scores, price, target, score_step, float(price_step[-1]))
-        longest = min(law_step.longest, longest_step((state.prices_or_one, price_step), (state.slacks, slack_step)))
+        longest = min(
+            law_step.longest,
+            longest_step((state.prices_or_one, price_step), (state.slacks, slack_step)),
+        )
         # A multiplier stands in an exponential, of which a longer step knows nothing.
-        longest = min(longest, (10 + 0.5 * np.abs(state.multipliers).max()) / max(np.abs(change[:n]).max(), _TINY))
+        longest = min(
+            longest,
+            (10 + 0.5 * np.abs(state.multipliers).max()) / max(np.abs(change[:n]).max(), _TINY),
+        )
         return _Direction(change[:n], price_step, slack_step, law_step, longest)
 
 
@@ -340,8 +430,12 @@ def _positive_solver(system: FloatArray) -> Callable[[FloatArray], FloatArray]:
     ridge = 0.0
     while True:
         try:
-            factor = scipy.linalg.cho_factor(scaled + ridge * np.eye(len(scaled)), check_finite=False)
+            factor = scipy.linalg.cho_factor(
+                scaled + ridge * np.eye(len(scaled)), check_finite=False
+            )
         except np.linalg.LinAlgError:
             ridge = max(100 * ridge, 1e-15)
         else:
-            return lambda right: scale * scipy.linalg.cho_solve(factor, scale * right, check_finite=False)
+            return lambda right: (
+                scale * scipy.linalg.cho_solve(factor, scale * right, check_finite=False)
+            )

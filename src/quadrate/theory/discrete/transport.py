@@ -1,4 +1,7 @@
-"""Optimal transport between two laws on one alphabet: its cost, and couplings with given marginals."""
+"""Optimal transport between two laws on one alphabet.
+
+Its cost, and couplings with given marginals.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,17 @@ from scipy.optimize import linprog
 
 from quadrate.theory.channels import FloatArray
 
-# The tightest that HiGHS takes: the default of 1e-7 would show in the result where entries or bounds are small.
+# The tightest that HiGHS takes: the default of 1e-7 would show in the result where entries or
+# bounds are small.
 LINEAR_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
 # How many times as large as all smaller ones an entry must be for a program to be tried without it.
 _APART = 1e4
 
 
 def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:
-    """The least Σ T(i,j) cost(i,j) over couplings T of two laws; inf if every coupling does what is forbidden.
+    """The least Σ T(i,j) cost(i,j) over couplings T of two laws.
+
+    Inf if every coupling does what is forbidden.
 
     Args:
         first: (n,) law of the rows.
@@ -30,15 +36,23 @@ def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> f
     if _is_monge(cost):
         return _staircase(first, second, cost)
     n, m = cost.shape
-    sums = scipy.sparse.vstack([scipy.sparse.kron(scipy.sparse.eye(n), np.ones((1, m))), scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye(m))])
+    sums = scipy.sparse.vstack(
+        [
+            scipy.sparse.kron(scipy.sparse.eye(n), np.ones((1, m))),
+            scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye(m)),
+        ]
+    )
     least = math.inf
     for limit in size_limits(cost):
-        # One of the n + m equations follows from the others, up to rounding that could make them contradict each other.
+        # One of the n + m equations follows from the others, up to rounding that could make them
+        # contradict each other.
         result = linprog(
             np.where(cost <= limit, cost, 0.0).ravel() / (limit or 1.0),
             A_eq=sums.tocsr()[:-1],
             b_eq=np.concatenate([first, second])[:-1],
-            bounds=np.stack([np.zeros(cost.size), np.where(cost <= limit, np.inf, 0.0).ravel()], axis=1),
+            bounds=np.stack(
+                [np.zeros(cost.size), np.where(cost <= limit, np.inf, 0.0).ravel()], axis=1
+            ),
             method="highs",
             options=LINEAR_OPTIONS,
         )
@@ -48,9 +62,12 @@ def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> f
 
 
 def size_limits(cost: FloatArray) -> Iterator[float]:
-    """Sizes, from small to large, beyond which a linear program is to forbid all entries; the best of these programs is the one to take.
+    """Sizes, from small to large, beyond which a linear program is to forbid all entries.
 
-    The solver's tolerances are absolute, so that small entries drown beside very large ones, and those are mostly there to be avoided.
+    The best of these programs is the one to take.
+
+    The solver's tolerances are absolute, so that small entries drown beside very large ones, and
+    those are mostly there to be avoided.
     """
     sizes = np.unique(cost[np.isfinite(cost) & (cost > 0)])
     if sizes.size == 0:
@@ -64,7 +81,10 @@ def size_limits(cost: FloatArray) -> Iterator[float]:
 def rounded(coupling: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
     """A coupling with exactly the given marginals near an approximate one (Altschuler, Weed & Rigollet 2017, algorithm 2)."""
     sums = coupling.sum(axis=1)
-    plan = coupling * np.minimum(1, np.divide(first, sums, out=np.ones_like(sums), where=sums > 0))[:, None]
+    plan = (
+        coupling
+        * np.minimum(1, np.divide(first, sums, out=np.ones_like(sums), where=sums > 0))[:, None]
+    )
     sums = plan.sum(axis=0)
     plan = plan * np.minimum(1, np.divide(second, sums, out=np.ones_like(sums), where=sums > 0))
     row_rest, column_rest = first - plan.sum(axis=1), second - plan.sum(axis=0)
@@ -73,11 +93,18 @@ def rounded(coupling: FloatArray, first: FloatArray, second: FloatArray) -> Floa
 
 
 def _is_monge(cost: FloatArray) -> bool:
-    """Whether c(i,j) + c(i+1,j+1) ≤ c(i,j+1) + c(i+1,j): then the monotone coupling is optimal (Hoffman 1963), as for |x−y|^r on the line."""
+    """Whether c(i,j) + c(i+1,j+1) ≤ c(i,j+1) + c(i+1,j).
+
+    Then the monotone coupling is optimal (Hoffman 1963), as for |x−y|^r on the line.
+    """
     if not np.isfinite(cost).all():
         return False
     halves = cost / 2  # the sum of two of the largest numbers is none
-    return bool((halves[:-1, :-1] + halves[1:, 1:] <= (1 + 1e-12) * (halves[:-1, 1:] + halves[1:, :-1])).all())
+    return bool(
+        (
+            halves[:-1, :-1] + halves[1:, 1:] <= (1 + 1e-12) * (halves[:-1, 1:] + halves[1:, :-1])
+        ).all()
+    )
 
 
 def _staircase(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:

@@ -21,9 +21,11 @@ Smooth = Callable[[FloatArray], Jet]
 _AIM = 1e-2
 # The objective's weight grows by at most this factor from one centre to the next.
 _GROWTH = 20.0
-# Squared Newton decrements: below the first a full step is safe, below the second the centre is reached.
+# Squared Newton decrements: below the first a full step is safe, below the second the centre is
+# reached.
 _SAFE, _CENTRED = 1e-2, 1e-8
-# Steps to one centre; and the least fraction of a step, since all that a shorter one gains is rounding.
+# Steps to one centre; and the least fraction of a step, since all that a shorter one gains is
+# rounding.
 _MAX_STEPS, _LEAST_STEP = 100, 1e-6
 
 
@@ -32,7 +34,8 @@ class Barrier:
     """A convex function that grows to infinity at the edge of what is allowed.
 
     Attributes:
-        order: its parameter ν: at the centre of weight t the objective exceeds its least value by at most (the sum of all ν) / t.
+        order: its parameter ν: at the centre of weight t the objective exceeds its least value by
+            at most (the sum of all ν) / t.
         smooth: the function.
     """
 
@@ -75,21 +78,28 @@ def positive_definite(base: FloatArray, directions: FloatArray) -> Barrier:
         inverse = np.linalg.inv(root)
         whitened = inverse @ directions @ inverse.T  # (p, m, m)
         flat = whitened.reshape(x.size, -1)
-        return -2 * float(np.log(np.diag(root)).sum()), -np.trace(whitened, axis1=1, axis2=2), flat @ flat.T
+        return (
+            -2 * float(np.log(np.diag(root)).sum()),
+            -np.trace(whitened, axis1=1, axis2=2),
+            flat @ flat.T,
+        )
 
     return Barrier(len(base), smooth)
 
 
-def minimize(objective: Smooth, barriers: Sequence[Barrier], start: FloatArray, tolerance: float = 1e-6) -> FloatArray:
+def minimize(
+    objective: Smooth, barriers: Sequence[Barrier], start: FloatArray, tolerance: float = 1e-6
+) -> FloatArray:
     """A point where a convex objective is least, among those where all barriers are finite.
 
     Args:
         objective: What is minimized.
-        barriers: What keeps x inside; the result is strictly inside, so the objective is never below its least value. One is only asked about points
-            at which the objective and the barriers before it are finite.
+        barriers: What keeps x inside; the result is strictly inside, so the objective is never
+            below its least value. One is only asked about points at which the objective and the
+            barriers before it are finite.
         start: (p,) a point strictly inside.
-        tolerance: How far the objective may end above its least value, as certified by the barriers' orders and the last Newton decrement. A
-            hundredth of it is aimed at.
+        tolerance: How far the objective may end above its least value, as certified by the
+            barriers' orders and the last Newton decrement. A hundredth of it is aimed at.
 
     Warns:
         ConvergenceWarning: If the tolerance was not reached.
@@ -101,13 +111,20 @@ def minimize(objective: Smooth, barriers: Sequence[Barrier], start: FloatArray, 
         centre, decrement = _centre(objective, barriers, x, weight)
         if not decrement < 1:
             break
-        x, gap = centre, (order + (decrement + math.sqrt(order)) * decrement / (1 - decrement)) / weight
+        x = centre
+        gap = (order + (decrement + math.sqrt(order)) * decrement / (1 - decrement)) / weight
     if gap > tolerance:
-        warnings.warn(f"a convex program stopped {gap:.1g} from its optimum, short of {tolerance:g}", ConvergenceWarning, stacklevel=2)
+        warnings.warn(
+            f"a convex program stopped {gap:.1g} from its optimum, short of {tolerance:g}",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
     return x
 
 
-def _centre(objective: Smooth, barriers: Sequence[Barrier], x: FloatArray, weight: float) -> tuple[FloatArray, float]:
+def _centre(
+    objective: Smooth, barriers: Sequence[Barrier], x: FloatArray, weight: float
+) -> tuple[FloatArray, float]:
     """Newton's method on weight · objective + Σ barriers: (x, the last Newton decrement)."""
 
     def total(x: FloatArray) -> Jet:
@@ -131,7 +148,8 @@ def _centre(objective: Smooth, barriers: Sequence[Barrier], x: FloatArray, weigh
         if squared <= _CENTRED:
             break
         size, jet = 1.0, total(x + step)
-        # Close to the centre the value changes by less than its rounding: there only the domain is checked.
+        # Close to the centre the value changes by less than its rounding: there only the domain is
+        # checked.
         while jet[0] == math.inf or (squared > _SAFE and jet[0] > value - 0.1 * size * squared):
             size /= 2
             if size < _LEAST_STEP:

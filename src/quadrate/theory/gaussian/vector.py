@@ -1,4 +1,7 @@
-"""Gaussian vectors with aligned labels or one scalar label: reverse water-filling and its counterparts with perception and classification."""
+"""Gaussian vectors with aligned labels or one scalar label.
+
+Reverse water-filling and its counterparts with perception and classification.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ _RATE_TOLERANCE = 1e-8
 
 @dataclass(frozen=True, eq=False)
 class AlignedLabels:
-    """A label for each component, S_i = gains_i X_i + N(0, noises_i); h(S|X̂) is that of all of them together.
+    """A label for each component, S_i = gains_i X_i + N(0, noises_i).
+
+    H(S|X̂) is that of all of them together.
 
     Attributes:
         gains: (n,).
@@ -49,9 +54,14 @@ class AlignedLabels:
         object.__setattr__(self, "gains", checks.array("gains", self.gains, (1,)))
         object.__setattr__(self, "noises", checks.array("noises", self.noises, (1,)))
         if self.noises.shape != self.gains.shape:
-            raise ValueError(f"noises must have one entry for each of the {len(self.gains)} gains; got {len(self.noises)}")
+            raise ValueError(
+                f"noises must have one entry for each of the {len(self.gains)} gains; got"
+                f" {len(self.noises)}"
+            )
         if (self.noises < 0).any() or ((self.noises == 0) & (self.gains == 0)).any():
-            raise ValueError(f"noises must be >= 0, and > 0 where the gain is 0; got {self.noises.tolist()}")
+            raise ValueError(
+                f"noises must be >= 0, and > 0 where the gain is 0; got {self.noises.tolist()}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,27 +81,37 @@ class ScalarLabel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", checks.array("weights", self.weights, (1,)))
-        object.__setattr__(self, "noise", checks.number("noise", self.noise, 0, open_low=not self.weights.any()))
+        object.__setattr__(
+            self, "noise", checks.number("noise", self.noise, 0, open_low=not self.weights.any())
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class VectorGaussian(Source):
-    """X ~ N(0, covariance) with a Gaussian label, under E‖X − X̂‖²: the sum of the squared errors over the dimensions, not their mean.
+    """X ~ N(0, covariance) with a Gaussian label, under E‖X − X̂‖².
 
-    A jointly Gaussian X̂ is optimal. Only the error covariance Q of X̃ = E[X|X̂] sets rate and h(S|X̂). With the squared Wasserstein distance the best
-    output is a linear interpolation between X̃ and its optimal transport to the law of X, so that all of R(D,P,C) is one convex program in Q; with the
-    KL divergence it is one in Q and the output's covariance. X̂ can be mapped invertibly to the law of X: R(P,C) = R(C) for every P >= 0. Encoder and
-    decoder are assumed to share enough randomness, which a bound on the perception takes.
+    The sum of the squared errors over the dimensions, not their mean.
 
-    Rate and distortion alone are reverse water-filling; with classification two multipliers are searched, with perfect realism one (Qian et al. 2024,
-    arXiv 2406.18008). What takes a convex program comes from above to 1e-8 nats of its optimum, and warns
-    (`ConvergenceWarning`) where it is not certain of 1e-6.
+    A jointly Gaussian X̂ is optimal. Only the error covariance Q of X̃ = E[X|X̂] sets rate and
+    h(S|X̂). With the squared Wasserstein distance the best output is a linear interpolation between
+    X̃ and its optimal transport to the law of X, so that all of R(D,P,C) is one convex program in
+    Q; with the KL divergence it is one in Q and the output's covariance. X̂ can be mapped
+    invertibly to the law of X: R(P,C) = R(C) for every P >= 0. Encoder and decoder are assumed to
+    share enough randomness, which a bound on the perception takes.
+
+    Rate and distortion alone are reverse water-filling; with classification two multipliers are
+    searched, with perfect realism one (Qian et al. 2024, arXiv 2406.18008). What takes a convex
+    program comes from above to 1e-8 nats of its optimum, and warns (`ConvergenceWarning`) where it
+    is not certain of 1e-6.
 
     Attributes:
-        covariance: (n, n), positive definite; given as (n,), variances of independent components, of any size.
-        labels: `AlignedLabels`, for a diagonal covariance, or one `ScalarLabel`; None without a label.
+        covariance: (n, n), positive definite; given as (n,), variances of independent components,
+            of any size.
+        labels: `AlignedLabels`, for a diagonal covariance, or one `ScalarLabel`; None without a
+            label.
 
-    Where a covariance is so close to singular that the rounding of its entries matters, the rate comes with a `ConvergenceWarning` too.
+    Where a covariance is so close to singular that the rounding of its entries matters, the rate
+    comes with a `ConvergenceWarning` too.
 
     Raises:
         ValueError: If the covariance is not that, or the labels do not fit it.
@@ -103,20 +123,29 @@ class VectorGaussian(Source):
     labels: AlignedLabels | ScalarLabel | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "covariance", _covariance(checks.array("covariance", self.covariance, (1, 2))))
+        object.__setattr__(
+            self, "covariance", _covariance(checks.array("covariance", self.covariance, (1, 2)))
+        )
         n = len(self.covariance)
         if isinstance(self.labels, AlignedLabels):
             count, what = len(self.labels.gains), "gain and noise"
             if not np.array_equal(self.covariance, np.diag(np.diag(self.covariance))):
-                raise ValueError("covariance must be diagonal for AlignedLabels: variances of independent components")
+                raise ValueError(
+                    "covariance must be diagonal for AlignedLabels: variances of independent"
+                    " components"
+                )
         elif isinstance(self.labels, ScalarLabel):
             count, what = len(self.labels.weights), "weight"
         elif self.labels is not None:
-            raise ValueError(f"labels must be AlignedLabels, a ScalarLabel or None; got {self.labels!r}")
+            raise ValueError(
+                f"labels must be AlignedLabels, a ScalarLabel or None; got {self.labels!r}"
+            )
         else:
             return
         if count != n:
-            raise ValueError(f"labels must have one {what} for each of the {n} dimensions; got {count}")
+            raise ValueError(
+                f"labels must have one {what} for each of the {n} dimensions; got {count}"
+            )
 
     @property
     def distortion_ceiling(self) -> float:
@@ -128,7 +157,9 @@ class VectorGaussian(Source):
         """(h(S|X), h(S)) in nats; h(S|X) is -inf if X determines a label."""
         if self.labels is None:
             return None
-        return self._label_entropy(np.zeros_like(self.covariance)), self._label_entropy(self.covariance)
+        return self._label_entropy(np.zeros_like(self.covariance)), self._label_entropy(
+            self.covariance
+        )
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
         """The least rate in nats, `inf` where infeasible, and a Gaussian channel with gain and noise (..., n, n) that attains it."""
@@ -139,7 +170,11 @@ class VectorGaussian(Source):
         for index, (distortion, perception, classification) in constraints.each():
             if not self._feasible(distortion, perception, classification):
                 continue
-            asked = distortion / self._unit, perception if kl else perception / self._unit, classification
+            asked = (
+                distortion / self._unit,
+                perception if kl else perception / self._unit,
+                classification,
+            )
             solution, share = (self._solve_kl if kl else self._solve_w2)(*asked)
             rates[index] = solution.rate
             gains[index], noises[index] = self._channel(solution, share)
@@ -149,7 +184,8 @@ class VectorGaussian(Source):
     def solve_universal(self, constraints: Constraints) -> tuple[float, GaussianChannel]:
         """The least I(X;Z) such that each triple of the constraints can be decoded from the same Z.
 
-        By invertible maps each decoder passes h(S|Z) on, so that of all classifications the least alone counts.
+        By invertible maps each decoder passes h(S|Z) on, so that of all classifications the least
+        alone counts.
 
         Args:
             constraints: The set Θ of triples; its divergence is "w2".
@@ -162,11 +198,17 @@ class VectorGaussian(Source):
         """
         _refuse_randomness(constraints)
         if constraints.divergence != "w2":
-            raise ValueError(f"divergence must be 'w2' for a universal rate; got {constraints.divergence!r}")
-        distortions, perceptions, classification = constraints.distortion.ravel(), constraints.perception.ravel(), constraints.classification.min()
+            raise ValueError(
+                f"divergence must be 'w2' for a universal rate; got {constraints.divergence!r}"
+            )
+        distortions = constraints.distortion.ravel()
+        perceptions = constraints.perception.ravel()
+        classification = constraints.classification.min()
         if not self._feasible(distortions.min(), perceptions.min(), classification):
             return math.inf, GaussianChannel(*np.full((2, *self.covariance.shape), np.nan))
-        solution = self._decodable(distortions / self._unit, perceptions / self._unit, classification)
+        solution = self._decodable(
+            distortions / self._unit, perceptions / self._unit, classification
+        )
         self._warn_if_doubtful(solution)
         return solution.rate, GaussianChannel(*self._channel(solution, 1.0))
 
@@ -177,7 +219,12 @@ class VectorGaussian(Source):
             # No direction's error falls by more than exp(-2 rate).
             total = math.log(float(np.trace(self.covariance)))
             low = total - min(2 * rate, _DEEPEST)
-            found = _inverse(lambda value: self._rate(replace(one, distortion=np.exp(value))), rate, low, math.log(self.distortion_ceiling))
+            found = _inverse(
+                lambda value: self._rate(replace(one, distortion=np.exp(value))),
+                rate,
+                low,
+                math.log(self.distortion_ceiling),
+            )
             return 0.0 if found <= total - _DEEPEST else math.exp(found)
 
         return _each(least, rate, constraints)
@@ -186,35 +233,57 @@ class VectorGaussian(Source):
         """The least h(S|X̂) in nats at a rate of at most `rate` nats, by root finding on the rate function; `inf` where infeasible."""
 
         def least(rate: float, one: Constraints) -> float:
-            low, high = self._label_entropy(self.covariance * math.exp(-2 * rate)), self._label_entropy(self.covariance)
-            return _inverse(lambda value: self._rate(replace(one, classification=np.array(value))), rate, low, high)
+            low = self._label_entropy(self.covariance * math.exp(-2 * rate))
+            high = self._label_entropy(self.covariance)
+            return _inverse(
+                lambda value: self._rate(replace(one, classification=np.array(value))),
+                rate,
+                low,
+                high,
+            )
 
         return _each(least, rate, constraints)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a Gaussian channel with gain and noise (..., n, n) stands, from the covariance of (X, X̂); NaN where the channel is.
+        """Where a Gaussian channel with gain and noise (..., n, n) stands, from the covariance of
+        (X, X̂); NaN where the channel is.
 
         Raises:
             ValueError: If the channel is not that.
         """
         n = len(self.covariance)
         if not isinstance(channel, GaussianChannel):
-            raise ValueError(f"channel must be a GaussianChannel for a VectorGaussian; got a {type(channel).__name__}")
+            raise ValueError(
+                "channel must be a GaussianChannel for a VectorGaussian; got a"
+                f" {type(channel).__name__}"
+            )
         if channel.gain.shape[-2:] != (n, n) or channel.noise.shape != channel.gain.shape:
-            raise ValueError(f"channel must have a gain and a noise of one shape (..., {n}, {n}); got {channel.gain.shape} and {channel.noise.shape}")
+            raise ValueError(
+                f"channel must have a gain and a noise of one shape (..., {n}, {n}); got"
+                f" {channel.gain.shape} and {channel.noise.shape}"
+            )
         shape = channel.gain.shape[:-2]
         values = np.full((4, *shape), np.nan)
         for index in np.ndindex(shape):
             if np.isfinite(channel.gain[index]).all() and np.isfinite(channel.noise[index]).all():
-                values[:, *index] = self._measure_one(channel.gain[index], channel.noise[index], divergence)
+                values[:, *index] = self._measure_one(
+                    channel.gain[index], channel.noise[index], divergence
+                )
         return Point(*values)
 
-    def _measure_one(self, gain: FloatArray, noise: FloatArray, divergence: str) -> tuple[float, float, float, float]:
+    def _measure_one(
+        self, gain: FloatArray, noise: FloatArray, divergence: str
+    ) -> tuple[float, float, float, float]:
         distance = self._kl if divergence == "kl" else self._wasserstein
         perception = distance(gain @ self.covariance @ gain.T + noise)
-        # In parts of X's deviations, and each a sum of positive terms, so that small errors are not what is left of large numbers.
+        # In parts of X's deviations, and each a sum of positive terms, so that small errors are not
+        # what is left of large numbers.
         deviations = np.sqrt(np.diag(self.covariance))
-        source, gain, noise = _correlation(self.covariance), gain * deviations / deviations[:, None], noise / deviations / deviations[:, None]
+        source, gain, noise = (
+            _correlation(self.covariance),
+            gain * deviations / deviations[:, None],
+            noise / deviations / deviations[:, None],
+        )
         missed = np.eye(len(gain)) - gain
         output = gain @ source @ gain.T + noise
         distortion = float((deviations**2 * np.diag(missed @ source @ missed.T + noise)).sum())
@@ -227,11 +296,22 @@ class VectorGaussian(Source):
         estimate = source @ gain.T @ whitening @ whitening.T  # E[X|X̂] = estimate · X̂
         left = np.eye(len(gain)) - estimate @ gain
         error = left @ source @ left.T + estimate @ noise @ estimate.T
-        return information, distortion, perception, self._label_entropy(error * deviations * deviations[:, None])
+        return (
+            information,
+            distortion,
+            perception,
+            self._label_entropy(error * deviations * deviations[:, None]),
+        )
 
     def _feasible(self, distortion: float, perception: float, classification: float) -> bool:
         entropies = self.label_entropies
-        return distortion > 0 and perception >= 0 and (entropies is None or classification > entropies[0] or classification >= entropies[1])
+        return (
+            distortion > 0
+            and perception >= 0
+            and (
+                entropies is None or classification > entropies[0] or classification >= entropies[1]
+            )
+        )
 
     def _rate(self, one: Constraints) -> float:
         return float(self.solve(one)[0])
@@ -245,21 +325,31 @@ class VectorGaussian(Source):
 
     @property
     def _unit(self) -> float:
-        """The unit in which the solvers see variances: about the largest, and a power of four, so that deviations keep their digits too."""
+        """The unit in which the solvers see variances.
+
+        About the largest, and a power of four, so that deviations keep their digits too.
+        """
         exponent = math.frexp(float(self._spectrum[0].max()))[1] - 1
         return math.ldexp(1.0, exponent - exponent % 2)
 
-    def _solve_w2(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
+    def _solve_w2(
+        self, distortion: float, perception: float, classification: float
+    ) -> tuple[Solution, float]:
         solution = self._decodable(np.array([distortion]), np.array([perception]), classification)
         distance = math.sqrt(self._problem(self._binding(classification)).distance(solution.error))
         return solution, min(1.0, math.sqrt(perception) / distance) if distance > 0 else 1.0
 
-    def _decodable(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
+    def _decodable(
+        self, distortions: FloatArray, perceptions: FloatArray, classification: float
+    ) -> Solution:
         """What is least in rate, and lets all pairs be decoded."""
         classification = self._binding(classification)
         # What does not bind becomes a finite number, of which rounding cannot make a bound.
         ceiling = self.distortion_ceiling / self._unit
-        distortions, perceptions = np.where(distortions < ceiling, distortions, 2 * ceiling), np.minimum(perceptions, 2 * ceiling)
+        distortions, perceptions = (
+            np.where(distortions < ceiling, distortions, 2 * ceiling),
+            np.minimum(perceptions, 2 * ceiling),
+        )
         problem = self._problem(classification)
         solution = problem.solve(distortions.min(), classification)
         error = float((problem.variances * np.diag(solution.error)).sum())
@@ -268,7 +358,9 @@ class VectorGaussian(Source):
             return solution
         return problem.realistic(distortions, perceptions, classification)
 
-    def _solve_kl(self, distortion: float, perception: float, classification: float) -> tuple[Solution, float]:
+    def _solve_kl(
+        self, distortion: float, perception: float, classification: float
+    ) -> tuple[Solution, float]:
         if perception == 0 or distortion >= self.distortion_ceiling / self._unit:
             return self._solve_w2(distortion, 0.0, classification)
         classification = self._binding(classification)
@@ -287,13 +379,23 @@ class VectorGaussian(Source):
         scales = np.sqrt(variances / self._unit)
         mean = np.eye(len(scales)) - solution.error
         values, vectors = np.linalg.eigh(mean)
-        inverse = (vectors * np.divide(1, values, out=np.zeros_like(values), where=values > _ROUNDING)) @ vectors.T
-        cross, noise = mean, np.zeros_like(mean)  # of X̂ with X, in parts of X's deviations; what is random even given X̃
+        inverse = (
+            vectors * np.divide(1, values, out=np.zeros_like(values), where=values > _ROUNDING)
+        ) @ vectors.T
+        cross, noise = (
+            mean,
+            np.zeros_like(mean),
+        )  # of X̂ with X, in parts of X's deviations; what is random even given X̃
         if share < 1:
             output = scales[:, None] * solution.output * scales
             spreads, axes = np.linalg.eigh(output)
             root = (axes * np.sqrt(spreads)) @ axes.T
-            moved = root @ symmetric_root(root @ (scales[:, None] * mean * scales) @ root) @ (axes / np.sqrt(spreads)) @ axes.T  # cov(X', X̃)
+            moved = (
+                root
+                @ symmetric_root(root @ (scales[:, None] * mean * scales) @ root)
+                @ (axes / np.sqrt(spreads))
+                @ axes.T
+            )  # cov(X', X̃)
             moved = moved / scales / scales[:, None]
             cross = share * mean + (1 - share) * moved
             spreads, axes = np.linalg.eigh(solution.output - moved @ inverse @ moved.T)
@@ -311,42 +413,63 @@ class VectorGaussian(Source):
             return
         epsilon = len(correlation) * np.finfo(float).eps
         variances, _ = self._spectrum
-        relative = epsilon * np.minimum(variances.max() / variances, 1 / np.linalg.eigvalsh(correlation)[0])
+        relative = epsilon * np.minimum(
+            variances.max() / variances, 1 / np.linalg.eigvalsh(correlation)[0]
+        )
         doubt = float((relative * (1 - np.diag(solution.error))).sum()) / 2
         if doubt > _DOUBTFUL:
             warnings.warn(
-                f"the covariance is so close to singular that rounding of its entries may change the rate by {doubt:.1g} nats",
+                "the covariance is so close to singular that rounding of its entries may change"
+                f" the rate by {doubt:.1g} nats",
                 ConvergenceWarning,
                 stacklevel=4,
             )
 
     def _binding(self, classification: float) -> float:
-        return math.inf if self.label_entropies is None or classification >= self.label_entropies[1] else classification
+        return (
+            math.inf
+            if self.label_entropies is None or classification >= self.label_entropies[1]
+            else classification
+        )
 
     def _problem(self, classification: float) -> Diagonal | Full:
-        """The problem at a classification; without one that binds, solutions have the eigenvectors of the covariance."""
+        """The problem at a classification.
+
+        Without one that binds, solutions have the eigenvectors of the covariance.
+        """
         variances, basis = self._spectrum
         scaled = variances / self._unit
         if isinstance(self.labels, AlignedLabels):
             return Diagonal(scaled, self.labels.gains * math.sqrt(self._unit), self.labels.noises)
         if isinstance(self.labels, ScalarLabel) and classification < math.inf:
-            return Full(scaled, math.sqrt(self._unit) * (self.labels.weights @ basis), self.labels.noise)
+            return Full(
+                scaled, math.sqrt(self._unit) * (self.labels.weights @ basis), self.labels.noise
+            )
         return Diagonal(scaled, np.zeros(len(scaled)), np.ones(len(scaled)))
 
     def _label_entropy(self, error: FloatArray) -> float:
         """h(S|X̂) in nats when X has this (n, n) covariance given X̂."""
         if isinstance(self.labels, ScalarLabel):
-            determinant = 2 * math.pi * math.e * (self.labels.weights @ error @ self.labels.weights + self.labels.noise)
+            determinant = (
+                2
+                * math.pi
+                * math.e
+                * (self.labels.weights @ error @ self.labels.weights + self.labels.noise)
+            )
             return math.log(determinant) / 2 if determinant > 0 else -math.inf
         assert self.labels is not None, "callers check for labels"
-        covariance = error * np.outer(self.labels.gains, self.labels.gains) + np.diag(self.labels.noises)
+        covariance = error * np.outer(self.labels.gains, self.labels.gains) + np.diag(
+            self.labels.noises
+        )
         return float(np.linalg.slogdet(2 * math.pi * math.e * covariance)[1]) / 2
 
     def _wasserstein(self, output: FloatArray) -> float:
         """The squared 2-Wasserstein distance of N(0, output) and N(0, covariance)."""
         source, output = self.covariance / self._unit, output / self._unit
         root = symmetric_root(source)
-        return self._unit * max(0.0, float(np.trace(output + source - 2 * symmetric_root(root @ output @ root))))
+        return self._unit * max(
+            0.0, float(np.trace(output + source - 2 * symmetric_root(root @ output @ root)))
+        )
 
     def _kl(self, output: FloatArray) -> float:
         """KL(N(0, output) ‖ N(0, covariance)) in nats."""
@@ -361,12 +484,18 @@ class VectorGaussian(Source):
 def _covariance(given: FloatArray) -> FloatArray:
     """The covariance matrix that was given as one, or as variances."""
     covariance = np.diag(given) if given.ndim == 1 else given
-    if covariance.shape[0] != covariance.shape[1] or not np.allclose(covariance, covariance.T, rtol=0, atol=1e-9 * np.abs(covariance).max()):
+    if covariance.shape[0] != covariance.shape[1] or not np.allclose(
+        covariance, covariance.T, rtol=0, atol=1e-9 * np.abs(covariance).max()
+    ):
         raise ValueError(f"covariance must be symmetric; got {given.tolist()}")
     covariance = covariance / 2 + covariance.T / 2
-    if not (np.diag(covariance) > 0).all() or not np.linalg.eigvalsh(_correlation(covariance))[0] > _ROUNDING:
+    if (
+        not (np.diag(covariance) > 0).all()
+        or not np.linalg.eigvalsh(_correlation(covariance))[0] > _ROUNDING
+    ):
         raise ValueError(
-            f"covariance must be positive definite (leave out directions without variance); its eigenvalues are {_eigenvalues(covariance)}"
+            "covariance must be positive definite (leave out directions without variance); its"
+            f" eigenvalues are {_eigenvalues(covariance)}"
         )
     return covariance
 
@@ -383,9 +512,15 @@ def _eigenvalues(covariance: FloatArray) -> list[float]:
 
 def _refuse_randomness(constraints: Constraints) -> None:
     if constraints.common_randomness < math.inf:
-        raise ValueError(f"common_randomness must be inf for a VectorGaussian: enough of it; got {constraints.common_randomness!r}")
+        raise ValueError(
+            "common_randomness must be inf for a VectorGaussian: enough of it; got"
+            f" {constraints.common_randomness!r}"
+        )
     if constraints.classifier_sees_randomness:
-        raise ValueError("classifier_sees_randomness must be False for a VectorGaussian: only binary sources have that variant")
+        raise ValueError(
+            "classifier_sees_randomness must be False for a VectorGaussian: only binary sources"
+            " have that variant"
+        )
 
 
 def _log_det(whitened: FloatArray) -> float:
@@ -408,10 +543,17 @@ def _inverse(needed: Callable[[float], float], rate: float, low: float, high: fl
     return float(brentq(lambda value: min(needed(value) - target, 1.0), low, high, xtol=1e-12))
 
 
-def _each(least: Callable[[float, Constraints], float], rates: FloatArray, constraints: Constraints) -> FloatArray:
+def _each(
+    least: Callable[[float, Constraints], float], rates: FloatArray, constraints: Constraints
+) -> FloatArray:
     """`least(rate, constraints of one point)` for all points."""
     values = np.empty(constraints.shape)
     for index, (distortion, perception, classification) in constraints.each():
-        one = replace(constraints, distortion=np.array(distortion), perception=np.array(perception), classification=np.array(classification))
+        one = replace(
+            constraints,
+            distortion=np.array(distortion),
+            perception=np.array(perception),
+            classification=np.array(classification),
+        )
         values[index] = least(float(rates[index]), one)
     return values

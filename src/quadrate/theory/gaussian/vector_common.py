@@ -1,4 +1,7 @@
-"""What the two kinds of vector-Gaussian problem share: the search for two multipliers, and the barrier of what can be decoded."""
+"""What the two kinds of vector-Gaussian problem share.
+
+The search for two multipliers, and the barrier of what can be decoded.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,20 @@ from quadrate.theory.gaussian.barrier import Barrier, Jet, Smooth, outside
 
 _Response = TypeVar("_Response")
 
-# The least variance of an output relative to the source's; less of it would save less than 1e-8 nats, and be lost in rounding.
+# The least variance of an output relative to the source's; less of it would save less than 1e-8
+# nats, and be lost in rounding.
 OUTPUT_FLOOR = 1e-9
 
 
 class Solution(NamedTuple):
-    """A solution in the source's eigenbasis, in parts of the source's deviations, so that nothing cancels however small an error or a variance is.
+    """A solution in the source's eigenbasis, in parts of the source's deviations, so that nothing
+    cancels however small an error or a variance is.
 
     Attributes:
         rate: nats.
         error: (n, n) covariance that X̂ leaves of X; the identity is all of it.
-        output: (n, n) covariance of X̂ where that is part of the solution; the identity is the source's own.
+        output: (n, n) covariance of X̂ where that is part of the solution; the identity is the
+            source's own.
     """
 
     rate: float
@@ -34,9 +40,11 @@ class Solution(NamedTuple):
 
 
 def spectrum(factor: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The eigenvalues (n,) of factor · factor' and its eigenvectors (n, n), by a one-sided Jacobi method.
+    """The eigenvalues (n,) of factor · factor' and its eigenvectors (n, n), by a one-sided Jacobi
+    method.
 
-    Small eigenvalues come with as many digits as rows of very different size leave them, which others lose (Drmač & Veselić 2008).
+    Small eigenvalues come with as many digits as rows of very different size leave them, which
+    others lose (Drmač & Veselić 2008).
 
     Raises:
         ArithmeticError: If the method does not converge.
@@ -59,9 +67,11 @@ def constrained(
     label_excess: Callable[[_Response], float],
     scale: float,
 ) -> _Response:
-    """The response at the multipliers (ℓ, m) ≥ 0 under which no excess is positive and each multiplier or its excess is zero.
+    """The response at the multipliers (ℓ, m) ≥ 0 under which no excess is positive and each
+    multiplier or its excess is zero.
 
-    The dual function is concave in (ℓ, m): with ℓ at its best for each m, the label's excess falls as m grows, and two nested searches find both.
+    The dual function is concave in (ℓ, m): with ℓ at its best for each m, the label's excess falls
+    as m grows, and two nested searches find both.
 
     Args:
         response: What minimizes rate + ℓ · distortion + m · label.
@@ -77,7 +87,10 @@ def constrained(
 
 
 def multiplier(excess: Callable[[float], float], start: float) -> float:
-    """The least multiplier >= 0 at which a falling excess is no longer positive; the search begins at `start` > 0."""
+    """The least multiplier >= 0 at which a falling excess is no longer positive.
+
+    The search begins at `start` > 0.
+    """
     if excess(0.0) <= 0:
         return 0.0
     high = math.log(start)
@@ -89,11 +102,15 @@ def multiplier(excess: Callable[[float], float], start: float) -> float:
     return math.exp(brentq(lambda logarithm: excess(math.exp(logarithm)), low, high, xtol=1e-15))
 
 
-def decodable(error: Smooth, loss: Smooth, distortions: FloatArray, perceptions: FloatArray) -> Barrier:
-    """The barrier of a representation Z from which each of k pairs (D, P) of distortion and squared Wasserstein distance can be decoded.
+def decodable(
+    error: Smooth, loss: Smooth, distortions: FloatArray, perceptions: FloatArray
+) -> Barrier:
+    """The barrier of a representation Z from which each of k pairs (D, P) of distortion and squared
+    Wasserstein distance can be decoded.
 
-    With Q the error covariance of X̃ = E[X|Z], that is tr Q ≤ D and W2(p_X̃, p_X) ≤ √P + √(D − tr Q) (Freirich et al. 2021); squared, tr Q cancels and
-    loss ≤ (P + D)/2 + √(P (D − tr Q)) remains, convex in Q.
+    With Q the error covariance of X̃ = E[X|Z], that is tr Q ≤ D and W2(p_X̃, p_X) ≤ √P + √(D − tr
+    Q) (Freirich et al. 2021); squared, tr Q cancels and loss ≤ (P + D)/2 + √(P (D − tr Q)) remains,
+    convex in Q.
 
     Args:
         error: The function tr Q.
@@ -103,7 +120,8 @@ def decodable(error: Smooth, loss: Smooth, distortions: FloatArray, perceptions:
     """
 
     def smooth(x: FloatArray) -> Jet:
-        (value, error_gradient, error_hessian), (loss_value, loss_gradient, loss_hessian) = error(x), loss(x)
+        (value, error_gradient, error_hessian) = error(x)
+        (loss_value, loss_gradient, loss_hessian) = loss(x)
         left = distortions - value  # (k,)
         if not (left > 0).all():
             return outside(x.size)
@@ -113,10 +131,16 @@ def decodable(error: Smooth, loss: Smooth, distortions: FloatArray, perceptions:
         slope = np.sqrt(perceptions / left) / 2
         gradients = (loss_gradient + np.outer(slope, error_gradient)) / slack[:, None]  # (k, p)
         hessian = (1 / slack).sum() * loss_hessian + (slope / slack).sum() * error_hessian
-        hessian += (slope / (2 * left * slack)).sum() * np.outer(error_gradient, error_gradient) + gradients.T @ gradients
+        hessian += (slope / (2 * left * slack)).sum() * np.outer(
+            error_gradient, error_gradient
+        ) + gradients.T @ gradients
         # The domain of the root is a constraint of its own: the tightest of all tr Q < D.
         tightest = left.min()
         hessian += error_hessian / tightest + np.outer(error_gradient, error_gradient) / tightest**2
-        return -float(np.log(slack).sum() + math.log(tightest)), gradients.sum(0) + error_gradient / tightest, hessian
+        return (
+            -float(np.log(slack).sum() + math.log(tightest)),
+            gradients.sum(0) + error_gradient / tightest,
+            hessian,
+        )
 
     return Barrier(len(distortions) + 1, smooth)

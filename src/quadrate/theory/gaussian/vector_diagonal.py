@@ -1,4 +1,7 @@
-"""Rates of independent Gaussian components, each with a label of its own or none: all is diagonal, and convex in the logarithms of the errors."""
+"""Rates of independent Gaussian components, each with a label of its own or none.
+
+All is diagonal, and convex in the logarithms of the errors.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,23 @@ import numpy as np
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.gaussian.barrier import Barrier, Jet, below, minimize, outside
-from quadrate.theory.gaussian.vector_common import OUTPUT_FLOOR, Solution, constrained, decodable, multiplier
+from quadrate.theory.gaussian.vector_common import (
+    OUTPUT_FLOOR,
+    Solution,
+    constrained,
+    decodable,
+    multiplier,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Diagonal:
     """Independent Y_i ~ N(0, λ_i) with labels S_i = a_i Y_i + N(0, n_i).
 
-    Solutions are diagonal. Each constraint is convex and rising in the error covariance, or a log-determinant of a positive linear map of it: either
-    way convex along the geodesics of positive matrices. Flipping the sign of a component changes nothing. So the centre of a solution's flipped
-    copies is a solution, and has no correlations.
+    Solutions are diagonal. Each constraint is convex and rising in the error covariance, or a
+    log-determinant of a positive linear map of it: either way convex along the geodesics of
+    positive matrices. Flipping the sign of a component changes nothing. So the centre of a
+    solution's flipped copies is a solution, and has no correlations.
 
     Attributes:
         variances: (n,) λ, positive.
@@ -35,7 +45,9 @@ class Diagonal:
         """The least rate at a distortion and a classification, whatever the perception."""
         return self._solution(np.log(self._errors(distortion, classification) / self.variances))
 
-    def realistic(self, distortions: FloatArray, perceptions: FloatArray, classification: float) -> Solution:
+    def realistic(
+        self, distortions: FloatArray, perceptions: FloatArray, classification: float
+    ) -> Solution:
         """The least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
         if len(distortions) == 1 and perceptions[0] == 0 and classification == math.inf:
             return self._solution(np.log(self._perfect_realism(distortions[0]) / self.variances))
@@ -45,7 +57,11 @@ class Diagonal:
     def realistic_kl(self, distortion: float, perception: float, classification: float) -> Solution:
         """The least rate at a distortion, a KL divergence and a classification, with the output's covariance."""
         n = len(self.variances)
-        barriers = [Barrier(n, partial(_positive, n)), below(self._divergence, perception), below(self._distortion, distortion)]
+        barriers = [
+            Barrier(n, partial(_positive, n)),
+            below(self._divergence, perception),
+            below(self._distortion, distortion),
+        ]
         return self._solution(self._program(barriers, classification, distortion, n))
 
     def distance(self, error: FloatArray) -> float:
@@ -56,11 +72,15 @@ class Diagonal:
     def _solution(self, x: FloatArray) -> Solution:
         """What (n,) logarithms of the errors' parts mean, followed by none or (n,) outputs' variances less one."""
         n = len(self.variances)
-        return Solution(_rate(n, x)[0], np.diag(np.exp(x[:n])), np.diag(1 + x[n:]) if x.size > n else np.eye(n))
+        return Solution(
+            _rate(n, x)[0], np.diag(np.exp(x[:n])), np.diag(1 + x[n:]) if x.size > n else np.eye(n)
+        )
 
     def _label_entropy(self, errors: FloatArray) -> float:
         with np.errstate(divide="ignore"):
-            return float(np.log(2 * math.pi * math.e * (self.gains**2 * errors + self.noises)).sum() / 2)
+            return float(
+                np.log(2 * math.pi * math.e * (self.gains**2 * errors + self.noises)).sum() / 2
+            )
 
     def _errors(self, distortion: float, classification: float) -> FloatArray:
         """(n,) errors of the least rate under distortion and classification."""
@@ -74,25 +94,42 @@ class Diagonal:
         return self._multipliers(distortion, classification)
 
     def _filled(self, distortion: float) -> FloatArray:
-        """(n,) errors under distortion alone: reverse water-filling, min(λ, ν) with the ν at which they add up to the distortion."""
-        n, below_level = len(self.variances), np.concatenate([[0.0], np.cumsum(np.sort(self.variances))[:-1]])
+        """(n,) errors under distortion alone.
+
+        Reverse water-filling, min(λ, ν) with the ν at which they add up to the distortion.
+        """
+        n = len(self.variances)
+        below_level = np.concatenate([[0.0], np.cumsum(np.sort(self.variances))[:-1]])
         # Σ min(λ, ν) is the least over j of (the j smallest λ) + (n − j) ν.
         return np.minimum(self.variances, np.max((distortion - below_level) / (n - np.arange(n))))
 
     def _noise_free(self, classification: float) -> FloatArray:
-        """(n,) errors under classification when labels are without noise: a nat of rate then buys a nat of it, wherever spent: on the largest."""
+        """(n,) errors under classification when labels are without noise.
+
+        A nat of rate then buys a nat of it, wherever spent: on the largest.
+        """
 
         def errors(ell: float) -> FloatArray:
-            return np.where((self.noises == 0) & (ell * self.variances > 1), 1 / max(ell, np.finfo(float).tiny), self.variances)
+            return np.where(
+                (self.noises == 0) & (ell * self.variances > 1),
+                1 / max(ell, np.finfo(float).tiny),
+                self.variances,
+            )
 
-        return errors(multiplier(lambda ell: self._label_entropy(errors(ell)) - classification, 1 / self.variances.max()))
+        return errors(
+            multiplier(
+                lambda ell: self._label_entropy(errors(ell)) - classification,
+                1 / self.variances.max(),
+            )
+        )
 
     def _multipliers(self, distortion: float, classification: float) -> FloatArray:
         """(n,) errors under distortion and classification, the counterpart of reverse water-filling with labels."""
         squares = self.gains**2
 
         def response(ell: float, m: float) -> FloatArray:
-            # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, in the form that does not cancel.
+            # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, in the form that does not
+            # cancel.
             a, b = 2 * ell * squares, 2 * ell * self.noises + (m - 1) * squares
             root = np.hypot(b, 2 * np.sqrt(a) * np.sqrt(self.noises))
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -102,7 +139,9 @@ class Diagonal:
         return constrained(
             response,
             lambda errors: errors.sum() - distortion,
-            lambda errors: max(self._label_entropy(errors) - classification, -1.0),  # finite, for labels without noise
+            lambda errors: max(
+                self._label_entropy(errors) - classification, -1.0
+            ),  # finite, for labels without noise
             self.variances.max(),
         )
 
@@ -117,7 +156,9 @@ class Diagonal:
         ell = multiplier(excess, 1 / self.variances.max())
         return np.asarray(2 * self.variances / (1 + np.hypot(1, 4 * ell * self.variances)))
 
-    def _program(self, barriers: list[Barrier], classification: float, distortion: float, outputs: int) -> FloatArray:
+    def _program(
+        self, barriers: list[Barrier], classification: float, distortion: float, outputs: int
+    ) -> FloatArray:
         """The x = (τ, e) of the least rate, errors λ exp(τ) and output variances λ (1 + e), e of length `outputs`."""
         n = len(self.variances)
         barriers = [Barrier(n, partial(_negative, n)), *barriers]
@@ -125,7 +166,12 @@ class Diagonal:
             barriers.append(below(self._label, classification))
         # Small fractions of the errors without perception meet every constraint that can be met.
         fraction = min(0.5, distortion / (4 * self.variances.sum()))
-        start = np.concatenate([np.log(fraction * self._errors(distortion, classification) / self.variances), np.zeros(outputs)])
+        start = np.concatenate(
+            [
+                np.log(fraction * self._errors(distortion, classification) / self.variances),
+                np.zeros(outputs),
+            ]
+        )
         return minimize(partial(_rate, n), barriers, start)
 
     def _error(self, x: FloatArray) -> Jet:
@@ -134,17 +180,30 @@ class Diagonal:
         return _separable(x, errors, errors, errors)
 
     def _loss(self, x: FloatArray) -> Jet:
-        """How far X̃ is from X's law: tr Σ − tr (Σ^½ (Σ − Q) Σ^½)^½ = Σ λ (1 − √(1 − g)), with g = exp(τ)."""
+        """How far X̃ is from X's law.
+
+        Tr Σ − tr (Σ^½ (Σ − Q) Σ^½)^½ = Σ λ (1 − √(1 − g)), with g = exp(τ).
+        """
         g = np.exp(x)
         root = np.sqrt(1 - g)
         slope = g / (2 * root)
-        return _separable(x, self.variances * g / (1 + root), self.variances * slope, self.variances * (slope + g**2 / (4 * root**3)))
+        return _separable(
+            x,
+            self.variances * g / (1 + root),
+            self.variances * slope,
+            self.variances * (slope + g**2 / (4 * root**3)),
+        )
 
     def _label(self, x: FloatArray) -> Jet:
         """h(S|Z) = ½ Σ ln(2πe (a² λ exp(τ) + n))."""
         power = self.gains**2 * self.variances * np.exp(x[: len(self.variances)])
         share = power / (power + self.noises)
-        return _separable(x, np.log(2 * math.pi * math.e * (power + self.noises)) / 2, share / 2, share * (1 - share) / 2)
+        return _separable(
+            x,
+            np.log(2 * math.pi * math.e * (power + self.noises)) / 2,
+            share / 2,
+            share * (1 - share) / 2,
+        )
 
     def _distortion(self, x: FloatArray) -> Jet:
         """Σ λ (2 + e − 2uv), with u = √(1 + e) and v = √(1 − g)."""
@@ -153,8 +212,12 @@ class Diagonal:
         u, v = np.sqrt(1 + e), np.sqrt(1 - g)
         # In this form nothing cancels when both g and e are small.
         value = (self.variances * (g + ((e + g) / (u + v)) ** 2)).sum()
-        gradient = np.concatenate([self.variances * u * g / v, self.variances * (e + g) / (u * (u + v))])
-        own = np.concatenate([self.variances * u * (g / v + g**2 / (2 * v**3)), self.variances * v / (2 * u**3)])
+        gradient = np.concatenate(
+            [self.variances * u * g / v, self.variances * (e + g) / (u * (u + v))]
+        )
+        own = np.concatenate(
+            [self.variances * u * (g / v + g**2 / (2 * v**3)), self.variances * v / (2 * u**3)]
+        )
         mixed = np.diag(self.variances * g / (2 * u * v), n)
         return float(value), gradient, np.diag(own) + mixed + mixed.T
 
@@ -185,7 +248,9 @@ def _positive(n: int, x: FloatArray) -> Jet:
     return _separable(x, -np.log(room), -1 / room, 1 / room**2, first=n)
 
 
-def _separable(x: FloatArray, values: FloatArray, gradient: FloatArray, curvature: FloatArray, first: int = 0) -> Jet:
+def _separable(
+    x: FloatArray, values: FloatArray, gradient: FloatArray, curvature: FloatArray, first: int = 0
+) -> Jet:
     """The jet of a sum of functions of single variables, of those from `first` on that it has derivatives for."""
     around = (first, x.size - first - len(gradient))
     return float(values.sum()), np.pad(gradient, around), np.diag(np.pad(curvature, around))

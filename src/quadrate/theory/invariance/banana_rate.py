@@ -1,7 +1,10 @@
-"""The banana of Dubois et al. 2021: a source in the plane whose tasks ignore a rotation or a translation, and what rates it needs.
+"""The banana of Dubois et al.
 
-A Gaussian is bent along a parabola, turned and shifted, which keeps areas. Its maximal invariants M(X) are continuous, so bounds come from
-differential entropies; the entropy-coded uniform quantizer of M(X) is what a codec of one latent can reach. Integrals are by quadrature.
+2021: a source in the plane whose tasks ignore a rotation or a translation, and what rates it needs.
+
+A Gaussian is bent along a parabola, turned and shifted, which keeps areas. Its maximal invariants
+M(X) are continuous, so bounds come from differential entropies; the entropy-coded uniform quantizer
+of M(X) is what a codec of one latent can reach. Integrals are by quadrature.
 """
 
 from __future__ import annotations
@@ -24,19 +27,23 @@ from quadrate.theory.units import Unit, nats_per
 
 Invariance = Literal["rotation", "y_translation", "x_translation", "none"]
 
-# The authors' constants (lossyless, banana data module): x1 ~ N(0, 3²), x2 ~ N(0, .5²) + .1 (x1² − 9), turned by −40 degrees and shifted.
+# The authors' constants (lossyless, banana data module): x1 ~ N(0, 3²), x2 ~ N(0, .5²) + .1 (x1² −
+# 9), turned by −40 degrees and shifted.
 _DEVIATIONS = np.array([3.0, 0.5])
 _CURVATURE = 0.1
 _ANGLE = math.radians(-40)
 _SHIFT = np.array([-0.75, -1.0])
 _ROTATION = np.array([[math.cos(_ANGLE), -math.sin(_ANGLE)], [math.sin(_ANGLE), math.cos(_ANGLE)]])
 
-# All points within 7 deviations of x1 and x2, and so all but 1e-11 of the mass, have M(X) up to this.
+# All points within 7 deviations of x1 and x2, and so all but 1e-11 of the mass, have M(X) up to
+# this.
 _REACH = 50.0
-# Nodes of the trapezoidal rule along an orbit: lines are cut there too. It converges faster than any power, as the density is analytic.
+# Nodes of the trapezoidal rule along an orbit: lines are cut there too. It converges faster than
+# any power, as the density is analytic.
 _LINE = np.linspace(-_REACH, _REACH, 2501)
 _ANGLES = np.linspace(0, 2 * math.pi, 2048, endpoint=False)
-# Spacing of the tabulated densities, which vary over .3 at least; the finest step the table resolves; values of M(X) integrated at a time.
+# Spacing of the tabulated densities, which vary over .3 at least; the finest step the table
+# resolves; values of M(X) integrated at a time.
 _SPACING, _FINEST_STEP, _CHUNK = 0.02, 0.01, 256
 
 
@@ -61,7 +68,9 @@ def density(points: ArrayLike) -> FloatArray:
 
 
 def maximal_invariant(invariance: Invariance, points: ArrayLike) -> FloatArray:
-    """M(x), which no transformation of x changes and which tells orbits apart: |x| for rotations, the other coordinate for translations.
+    """M(x), which no transformation of x changes and which tells orbits apart.
+
+    |x| for rotations, the other coordinate for translations.
 
     Args:
         invariance: "rotation", "y_translation", "x_translation" or "none".
@@ -77,7 +86,11 @@ def maximal_invariant(invariance: Invariance, points: ArrayLike) -> FloatArray:
     checked = _plane(points)
     if invariance == "none":
         return checked
-    return np.linalg.norm(checked, axis=-1) if invariance == "rotation" else checked[..., 0 if invariance == "y_translation" else 1]
+    return (
+        np.linalg.norm(checked, axis=-1)
+        if invariance == "rotation"
+        else checked[..., 0 if invariance == "y_translation" else 1]
+    )
 
 
 def invariant_density(invariance: Invariance, values: ArrayLike) -> FloatArray:
@@ -96,12 +109,17 @@ def invariant_density(invariance: Invariance, values: ArrayLike) -> FloatArray:
     _check(invariance, scalar=True)
     checked = np.asarray(values, dtype=np.float64)
     flat = checked.reshape(-1)
-    parts = [_fibre_integrals(invariance, flat[start : start + _CHUNK]) for start in range(0, flat.size, _CHUNK)]
+    parts = [
+        _fibre_integrals(invariance, flat[start : start + _CHUNK])
+        for start in range(0, flat.size, _CHUNK)
+    ]
     return np.concatenate([*parts, np.zeros(0)]).reshape(checked.shape)
 
 
 def differential_entropy(invariance: Invariance = "none", *, unit: Unit = "bits") -> float:
-    """h[M(X)], for "none" h[X]: 2.171 bits for rotation, 3.075 and 2.787 for y and x translation, 4.679 without invariance.
+    """h[M(X)], for "none" h[X].
+
+    2.171 bits for rotation, 3.075 and 2.787 for y and x translation, 4.679 without invariance.
 
     Raises:
         ValueError: If the invariance or the unit is unknown.
@@ -110,8 +128,12 @@ def differential_entropy(invariance: Invariance = "none", *, unit: Unit = "bits"
     return _entropy(invariance) / nats_per(unit)
 
 
-def shannon_lower_bound(invariance: Invariance, mse: ArrayLike, *, unit: Unit = "bits") -> float | FloatArray:
-    """The rate below which no codec reaches a mean squared error of M: max(h[M(X)] − d/2 log(2πe MSE), 0), d the coordinates of M (1; 2 for "none").
+def shannon_lower_bound(
+    invariance: Invariance, mse: ArrayLike, *, unit: Unit = "bits"
+) -> float | FloatArray:
+    """The rate below which no codec reaches a mean squared error of M.
+
+    Max(h[M(X)] − d/2 log(2πe MSE), 0), d the coordinates of M (1; 2 for "none").
 
     Args:
         invariance: "rotation", "y_translation", "x_translation" or "none".
@@ -148,8 +170,16 @@ class Quantizer:
     mse: float
 
 
-def quantizer(invariance: Invariance, step: float, offset: float = 0.0, *, centroids: bool = True, unit: Unit = "bits") -> Quantizer:
-    """The uniform quantizer with cells [offset + (k − ½) step, offset + (k + ½) step], from the density.
+def quantizer(
+    invariance: Invariance,
+    step: float,
+    offset: float = 0.0,
+    *,
+    centroids: bool = True,
+    unit: Unit = "bits",
+) -> Quantizer:
+    """The uniform quantizer with cells [offset + (k − ½) step, offset + (k + ½) step], from the
+    density.
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
@@ -159,19 +189,24 @@ def quantizer(invariance: Invariance, step: float, offset: float = 0.0, *, centr
         unit: "bits" or "nats".
 
     Raises:
-        ValueError: If the invariance is unknown or "none", a number is out of range, or the unit is unknown.
+        ValueError: If the invariance is unknown or "none", a number is out of range, or the unit is
+            unknown.
     """
     _check(invariance, scalar=True)
-    width, middle, scale = checks.number("step", step, _FINEST_STEP), checks.number("offset", offset), nats_per(unit)
+    width = checks.number("step", step, _FINEST_STEP)
+    middle = checks.number("offset", offset)
+    scale = nats_per(unit)
     rate, mse = _quantize(invariance, width, middle, centroids)
     return Quantizer(width, middle, rate / scale, mse)
 
 
 def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "bits") -> Quantizer:
-    """The uniform quantizer of any step and offset, with centroids, that minimizes MSE/2 + rate_weight · rate: a point of the best curve.
+    """The uniform quantizer of any step and offset, with centroids, that minimizes MSE/2 +
+    rate_weight · rate: a point of the best curve.
 
-    The rate counts in nats here and half the error of M, the mean over the two coordinates of an orbit's representative: the objective that
-    Dubois et al. 2021 train with, so that .1465 at a weight of .07 for rotation is what their codec (.1472) can hope for.
+    The rate counts in nats here and half the error of M, the mean over the two coordinates of an
+    orbit's representative: the objective that Dubois et al. 2021 train with, so that .1465 at a
+    weight of .07 for rotation is what their codec (.1472) can hope for.
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
@@ -179,7 +214,8 @@ def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "
         unit: of the rate that is returned.
 
     Raises:
-        ValueError: If the invariance is unknown or "none", the weight is out of range, or the unit is unknown.
+        ValueError: If the invariance is unknown or "none", the weight is out of range, or the unit
+            is unknown.
     """
     _check(invariance, scalar=True)
     weight, scale = checks.number("rate_weight", rate_weight, 1e-5), nats_per(unit)
@@ -188,10 +224,20 @@ def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "
         rate, mse = _quantize(invariance, math.exp(parameters[0]), float(parameters[1]), True)
         return mse / 2 + weight * rate
 
-    # The objective has local minima, in the offset above all: a grid finds the basin, a simplex its bottom.
+    # The objective has local minima, in the offset above all: a grid finds the basin, a simplex its
+    # bottom.
     steps = np.geomspace(_FINEST_STEP, 4 * _REACH, 80)
-    starts = [np.array([math.log(step), step * phase]) for step in steps for phase in np.linspace(0, 1, 12, endpoint=False)]
-    found = minimize(objective, min(starts, key=objective), method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-13})
+    starts = [
+        np.array([math.log(step), step * phase])
+        for step in steps
+        for phase in np.linspace(0, 1, 12, endpoint=False)
+    ]
+    found = minimize(
+        objective,
+        min(starts, key=objective),
+        method="Nelder-Mead",
+        options={"xatol": 1e-7, "fatol": 1e-13},
+    )
     step = math.exp(found.x[0])
     offset = float(np.remainder(found.x[1], step))
     rate, mse = _quantize(invariance, step, offset, True)
@@ -207,7 +253,9 @@ def _check(invariance: str, *, scalar: bool = False) -> None:
 def _plane(points: ArrayLike) -> FloatArray:
     checked = np.asarray(points, dtype=np.float64)
     if checked.ndim == 0 or checked.shape[-1] != 2:
-        raise ValueError(f"points must have 2 coordinates along the last axis; got shape {checked.shape}")
+        raise ValueError(
+            f"points must have 2 coordinates along the last axis; got shape {checked.shape}"
+        )
     return checked
 
 
@@ -217,7 +265,9 @@ def _fibre_integrals(invariance: Invariance, values: FloatArray) -> FloatArray:
         directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)  # (nodes, 2)
         means = density(values[:, None, None] * directions).mean(axis=1)
         return np.asarray(2 * math.pi * np.maximum(values, 0) * means)
-    coordinates = np.broadcast_arrays(values[:, None], _LINE)  # M and the other one, (k, nodes) each
+    coordinates = np.broadcast_arrays(
+        values[:, None], _LINE
+    )  # M and the other one, (k, nodes) each
     points = np.stack(coordinates if invariance == "y_translation" else coordinates[::-1], axis=-1)
     return np.asarray(density(points).sum(axis=1) * (_LINE[1] - _LINE[0]))
 
@@ -230,7 +280,13 @@ def _support(invariance: Invariance) -> tuple[float, float]:
 def _entropy(invariance: Invariance) -> float:
     if invariance == "none":  # the bending, turn and shift of the Gaussian keep areas
         return math.log(2 * math.pi * math.e) + float(np.log(_DEVIATIONS).sum())
-    integral, _ = quad(lambda value: float(entr(invariant_density(invariance, value))), *_support(invariance), epsabs=1e-11, epsrel=1e-11, limit=500)
+    integral, _ = quad(
+        lambda value: float(entr(invariant_density(invariance, value))),
+        *_support(invariance),
+        epsabs=1e-11,
+        epsrel=1e-11,
+        limit=500,
+    )
     return float(integral)
 
 
@@ -243,12 +299,24 @@ def _cumulative_moments(invariance: Invariance) -> BSpline:
     return make_interp_spline(values, moments, k=7).antiderivative()
 
 
-def _quantize(invariance: Invariance, step: float, offset: float, centroids: bool) -> tuple[float, float]:
+def _quantize(
+    invariance: Invariance, step: float, offset: float, centroids: bool
+) -> tuple[float, float]:
     """The entropy in nats of the cell's index, and the mean squared error."""
     low, high = _support(invariance)
-    middles = offset + step * np.arange(math.floor((low - offset) / step), math.ceil((high - offset) / step) + 1)
+    middles = offset + step * np.arange(
+        math.floor((low - offset) / step), math.ceil((high - offset) / step) + 1
+    )
     edges = np.append(middles - step / 2, middles[-1] + step / 2)
-    masses, firsts, seconds = np.diff(_cumulative_moments(invariance)(np.clip(edges, low, high)), axis=0).T
+    masses, firsts, seconds = np.diff(
+        _cumulative_moments(invariance)(np.clip(edges, low, high)), axis=0
+    ).T
     masses = np.maximum(masses, 0)
-    points = np.divide(firsts, masses, out=middles.copy(), where=masses > 1e-12) if centroids else middles
-    return float(entr(masses).sum()), float(np.sum(seconds - 2 * points * firsts + points**2 * masses))
+    points = (
+        np.divide(firsts, masses, out=middles.copy(), where=masses > 1e-12)
+        if centroids
+        else middles
+    )
+    return float(entr(masses).sum()), float(
+        np.sum(seconds - 2 * points * firsts + points**2 * masses)
+    )

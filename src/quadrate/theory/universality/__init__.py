@@ -1,7 +1,20 @@
-"""One encoder, many decoders: what a universal representation costs, and what a given one can reach."""
+"""One encoder, many decoders.
 
-from quadrate.theory.universality.representation import AlphabetRepresentation, Representation, SquaredErrorRepresentation, representation
-from quadrate.theory.universality.universal import mse_encoder_bounds, one_shot_bound, rate_penalty, universal_rate
+What a universal representation costs, and what a given one can reach.
+"""
+
+from quadrate.theory.universality.representation import (
+    AlphabetRepresentation,
+    Representation,
+    SquaredErrorRepresentation,
+    representation,
+)
+from quadrate.theory.universality.universal import (
+    mse_encoder_bounds,
+    one_shot_bound,
+    rate_penalty,
+    universal_rate,
+)
 
 __all__ = [
     "AlphabetRepresentation",

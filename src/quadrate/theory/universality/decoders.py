@@ -1,4 +1,7 @@
-"""The best decoder p(x̂|z) of a fixed discrete representation, by linear programming. Everything here is in nats."""
+"""The best decoder p(x̂|z) of a fixed discrete representation, by linear programming.
+
+Everything here is in nats.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,23 @@ from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete.laws import DIVERGENCES
 from quadrate.theory.discrete.transport import LINEAR_OPTIONS, size_limits
 
-# By how much an f-divergence may exceed its bound, in parts of it and beyond; and how many tangents may be spent on that.
+# By how much an f-divergence may exceed its bound, in parts of it and beyond; and how many tangents
+# may be spent on that.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class DecoderProblem:
-    """Least expected cost over decoders, under a bound on the output's divergence from a law and one on an expected penalty.
+    """Least expected cost over decoders, under a bound on the output's divergence from a law and
+    one on an expected penalty.
 
     Attributes:
         weights: (m,) p(z), all positive.
         costs: (m, n) E[Δ(X,x̂)|Z=z], `inf` where forbidden.
         law: (n,) p_X; of another length only where perception is never bounded.
-        ground: (n, n) what it costs to move x to x̂, where the divergence is a transport cost; `inf` where forbidden.
+        ground: (n, n) what it costs to move x to x̂, where the divergence is a transport cost;
+            `inf` where forbidden.
         penalties: (m, n) the second cost; a finite limit on it forbids the pairs where it is `inf`.
     """
 
@@ -40,7 +46,9 @@ class DecoderProblem:
     ground: FloatArray
     penalties: FloatArray
 
-    def solve(self, divergence: str, perception: float = math.inf, limit: float = math.inf) -> FloatArray | None:
+    def solve(
+        self, divergence: str, perception: float = math.inf, limit: float = math.inf
+    ) -> FloatArray | None:
         """The best decoder: (m, n) p(x̂|z), or None if no decoder meets the bounds.
 
         Args:
@@ -58,26 +66,47 @@ class DecoderProblem:
             joint = self._with_plan(perception, limit)
         return None if joint is None else np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
-    def _free(self, limit: float, tangents: Sequence[tuple[FloatArray, float]], letters: Any = True) -> FloatArray | None:
+    def _free(
+        self, limit: float, tangents: Sequence[tuple[FloatArray, float]], letters: Any = True
+    ) -> FloatArray | None:
         """The joint p(z, x̂) under bounds on Σ tangent(x̂) p(x̂), onto the given letters."""
         m, n = self.costs.shape
         row, bound = self._penalty_row(limit)
         below = sparse.vstack([row, *(np.tile(tangent, (1, m)) for tangent, _ in tangents)])
         bounds = np.append(bound, [height for _, height in tangents])
-        solution = _optimum(self.costs.ravel(), (below, bounds), (_rows(m, n), self.weights), (self._possible(limit) & letters).ravel())
+        solution = _optimum(
+            self.costs.ravel(),
+            (below, bounds),
+            (_rows(m, n), self.weights),
+            (self._possible(limit) & letters).ravel(),
+        )
         return None if solution is None else solution.reshape(m, n)
 
     def _with_plan(self, perception: float, limit: float) -> FloatArray | None:
-        """The joint p(z, x̂) under a bound on the cost of moving p_X to p_X̂: the plan for that is a part of the unknowns."""
+        """The joint p(z, x̂) under a bound on the cost of moving p_X to p_X̂.
+
+        The plan for that is a part of the unknowns.
+        """
         m, n = self.costs.shape
         row, bound = self._penalty_row(limit)
         ground = np.where(np.isfinite(self.ground), self.ground, 0).reshape(1, -1)
-        # The plan's unknowns are what moves cost, where they cost more than the bound: entries of any size then come to one.
+        # The plan's unknowns are what moves cost, where they cost more than the bound: entries of
+        # any size then come to one.
         units = sparse.diags(1 / np.maximum(ground[0] / (perception or 1.0), 1.0))
         below = sparse.block_diag([row, ground @ units])
-        equal = sparse.block_array([[_rows(m, n), None], [_columns(m, n), -_columns(n, n) @ units], [None, _rows(n, n) @ units]])
-        # A bound of zero forbids the moves instead of adding them up, because the distortion falls infinitely fast beside zero.
-        possible = self._possible(limit).ravel(), (np.isfinite(self.ground) & ((self.ground == 0) | (perception > 0))).ravel()
+        equal = sparse.block_array(
+            [
+                [_rows(m, n), None],
+                [_columns(m, n), -_columns(n, n) @ units],
+                [None, _rows(n, n) @ units],
+            ]
+        )
+        # A bound of zero forbids the moves instead of adding them up, because the distortion falls
+        # infinitely fast beside zero.
+        possible = (
+            self._possible(limit).ravel(),
+            (np.isfinite(self.ground) & ((self.ground == 0) | (perception > 0))).ravel(),
+        )
         solution = _optimum(
             np.append(self.costs, np.zeros(n * n)),
             (below, np.append(bound, perception)),
@@ -86,10 +115,13 @@ class DecoderProblem:
         )
         return None if solution is None else solution[: m * n].reshape(m, n)
 
-    def _under_tangents(self, divergence: str, perception: float, limit: float) -> FloatArray | None:
+    def _under_tangents(
+        self, divergence: str, perception: float, limit: float
+    ) -> FloatArray | None:
         """The joint p(z, x̂) under a bound on an f-divergence, by Veinott's method (1967).
 
-        The law of a linear program's optimum, where beyond the bound, is drawn back to it towards p_X; the tangent there becomes a constraint.
+        The law of a linear program's optimum, where beyond the bound, is drawn back to it towards
+        p_X; the tangent there becomes a constraint.
         """
         measure = DIVERGENCES[divergence]
         with np.errstate(divide="ignore"):
@@ -108,14 +140,22 @@ class DecoderProblem:
             output = joint.sum(axis=0)[finite]
             if excess(output) <= _EXCESS[0] * perception + _EXCESS[1]:
                 return joint
-            edge = law + brentq(lambda part, output=output: excess(law + part * (output - law)), 0, 1, xtol=1e-15) * (output - law)
+            edge = law + brentq(
+                lambda part, output=output: excess(law + part * (output - law)), 0, 1, xtol=1e-15
+            ) * (output - law)
             tangent = np.zeros(len(self.law))
             tangent[finite] = measure.slope(np.maximum(edge, 1e-300), law)
-            # A constant changes nothing, since laws sum to one; without it the rows keep their digits near p_X.
+            # A constant changes nothing, since laws sum to one; without it the rows keep their
+            # digits near p_X.
             tangent -= tangent @ self.law
             tangent /= np.abs(tangent).max()
             tangents.append((tangent, float(tangent[finite] @ edge)))
-        warnings.warn(f"the best decoder at a {divergence} of {perception:g} was not reached in {_TANGENTS} steps", ConvergenceWarning, stacklevel=2)
+        warnings.warn(
+            f"the best decoder at a {divergence} of {perception:g} was not reached in {_TANGENTS}"
+            " steps",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
         return joint
 
     def _possible(self, limit: float) -> Any:
@@ -123,7 +163,10 @@ class DecoderProblem:
         return np.isfinite(self.costs) & (np.isfinite(self.penalties) | (limit == math.inf))
 
     def _penalty_row(self, limit: float) -> tuple[Any, FloatArray]:
-        """The bound on the penalty: a row of coefficients of the joint and its right side, or no row where there is no limit."""
+        """The bound on the penalty.
+
+        A row of coefficients of the joint and its right side, or no row where there is no limit.
+        """
         count = int(limit < math.inf)
         row = np.where(np.isfinite(self.penalties), self.penalties, 0).reshape(1, -1)
         return sparse.csr_matrix(row[:count]), np.full(count, limit)
@@ -139,8 +182,13 @@ def _columns(m: int, n: int) -> Any:
     return sparse.kron(np.ones((1, m)), sparse.eye(n))
 
 
-def _optimum(costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any, FloatArray], possible: Any) -> FloatArray | None:
-    """The least costs · v over v >= 0 under linear constraints, v zero where not possible; None if there is none."""
+def _optimum(
+    costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any, FloatArray], possible: Any
+) -> FloatArray | None:
+    """The least costs · v over v >= 0 under linear constraints, v zero where not possible.
+
+    None if there is none.
+    """
     # The solver's tolerances are absolute: costs and rows of order one make them relative.
     rows = below[0].tocsr()
     sizes = abs(rows).max(axis=1).toarray().ravel()

@@ -24,7 +24,8 @@ from quadrate.theory.gaussian.vector import VectorGaussian
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 from quadrate.theory.universality.decoders import DecoderProblem
 
-# By how much a point may miss the region's edge, in parts of its size, for the rounding of points computed from it.
+# By how much a point may miss the region's edge, in parts of its size, for the rounding of points
+# computed from it.
 _ROUNDING = 1e-9
 # Eigenvalues of a correlation matrix that count as zero.
 _SINGULAR = 1e-13
@@ -32,15 +33,19 @@ _SINGULAR = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Representation(ABC):
-    """The representation Z of an encoder that stays as it is while decoders come and go; made by `representation`.
+    """The representation Z of an encoder that stays as it is while decoders come and go.
 
-    On a real reconstruction any function of Z can be hidden at no distortion, X̂ = X̃ + ε·code(Z) with ε → 0. So, up to its edge, the region is a
-    quadrant in (distortion, classification): least distortion and least H(S|X̂) = H(S|Z) come together, and there is no trade-off between the two
+    Made by `representation`.
+
+    On a real reconstruction any function of Z can be hidden at no distortion, X̂ = X̃ + ε·code(Z)
+    with ε → 0. So, up to its edge, the region is a quadrant in (distortion, classification): least
+    distortion and least H(S|X̂) = H(S|Z) come together, and there is no trade-off between the two
     unless the classifier is frozen.
 
     Attributes:
         rate: I(Y;Z), in `unit`.
-        classification: the least that any decoder reaches, in `unit`: H(S|Z), or the frozen classifier's cross-entropy; NaN without a label.
+        classification: the least that any decoder reaches, in `unit`: H(S|Z), or the frozen
+            classifier's cross-entropy; NaN without a label.
         divergence: the perception measure.
         unit: of rate, classification and a KL perception.
     """
@@ -50,21 +55,26 @@ class Representation(ABC):
     divergence: str
     unit: Unit
 
-    def distortion(self, perception: ArrayLike = math.inf, classification: ArrayLike = math.inf) -> float | FloatArray:
+    def distortion(
+        self, perception: ArrayLike = math.inf, classification: ArrayLike = math.inf
+    ) -> float | FloatArray:
         """The least distortion of any decoder of Z: the region's lower edge.
 
         Args:
             perception: the largest d(p_X̂, p_X); inf: any.
-            classification: the largest H(S|X̂), or cross-entropy of the frozen classifier; inf: any.
+            classification: the largest H(S|X̂), or cross-entropy of the frozen classifier; inf:
+                any.
 
         Returns:
             A float, or an array of the broadcast shape; `inf` where no decoder meets the bounds.
 
         Raises:
-            ValueError: If an argument is not a number, a perception is negative, or shapes do not broadcast; if classification is bounded for a
-                source without a label.
+            ValueError: If an argument is not a number, a perception is negative, or shapes do not
+                broadcast; if classification is bounded for a source without a label.
         """
-        perceptions, classifications = checks.broadcast(perception=perception, classification=classification)
+        perceptions, classifications = checks.broadcast(
+            perception=perception, classification=classification
+        )
         if math.isnan(self.classification) and (classifications < np.inf).any():
             raise ValueError("classification must be inf: the source was made without a label")
         scale = nats_per(self.unit)
@@ -74,8 +84,15 @@ class Representation(ABC):
             distortions[index] = self._least(bound, float(classifications[index]) * scale)
         return checks.plain(distortions)
 
-    def contains(self, distortion: ArrayLike = math.inf, perception: ArrayLike = math.inf, classification: ArrayLike = math.inf) -> bool | FloatArray:
-        """Whether one decoder of Z meets all three bounds, or comes as close as one likes: (D, P, C) ∈ cl Ω(p_{Z|X}), up to 1e-9.
+    def contains(
+        self,
+        distortion: ArrayLike = math.inf,
+        perception: ArrayLike = math.inf,
+        classification: ArrayLike = math.inf,
+    ) -> bool | FloatArray:
+        """Whether one decoder of Z meets all three bounds, or comes as close as one likes.
+
+        (D, P, C) ∈ cl Ω(p_{Z|X}), up to 1e-9.
 
         Returns:
             A bool, or an array of the broadcast shape.
@@ -83,15 +100,21 @@ class Representation(ABC):
         Raises:
             ValueError: As `distortion`.
         """
-        distortions, perceptions, classifications = checks.broadcast(distortion=distortion, perception=perception, classification=classification)
+        distortions, perceptions, classifications = checks.broadcast(
+            distortion=distortion, perception=perception, classification=classification
+        )
         least = np.asarray(self.distortion(perceptions, classifications))
-        inside = np.isfinite(least) & (least <= distortions + _ROUNDING * np.maximum(1, np.where(np.isfinite(least), least, 1)))
+        inside = np.isfinite(least) & (
+            least <= distortions + _ROUNDING * np.maximum(1, np.where(np.isfinite(least), least, 1))
+        )
         return bool(inside) if inside.ndim == 0 else inside
 
     def _refuses(self, classification: float) -> bool:
         """Whether a bound in nats is below what any decoder reaches, and not for rounding alone."""
         least = self.classification * nats_per(self.unit)
-        return classification < least and not math.isclose(classification, least, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+        return classification < least and not math.isclose(
+            classification, least, rel_tol=_ROUNDING, abs_tol=_ROUNDING
+        )
 
     @abstractmethod
     def _least(self, perception: float, classification: float) -> float:
@@ -100,11 +123,13 @@ class Representation(ABC):
 
 @dataclass(frozen=True, eq=False)
 class SquaredErrorRepresentation(Representation):
-    """Real reconstructions under squared error, of a Gaussian source or of points of known coordinates.
+    """Real reconstructions under squared error, of a Gaussian source or of points of known
+    coordinates.
 
-    With X̃ = E[X|Z] and W2 the distance of its law from p_X, the least distortion at a squared distance P is mmse + (W2 − √P)₊² (Zhang et al. 2021;
-    Freirich et al. 2021). The ends of that curve are (D_a, P_a) = (mmse, W2²) and (D_b, 0) with D_b = mmse + W2² <= 2 D_a, since an X̂ drawn from
-    p(x|z) has twice the mmse and the law of X.
+    With X̃ = E[X|Z] and W2 the distance of its law from p_X, the least distortion at a squared
+    distance P is mmse + (W2 − √P)₊² (Zhang et al. 2021; Freirich et al. 2021). The ends of that
+    curve are (D_a, P_a) = (mmse, W2²) and (D_b, 0) with D_b = mmse + W2² <= 2 D_a, since an X̂
+    drawn from p(x|z) has twice the mmse and the law of X.
 
     Attributes:
         mmse: E‖X−X̃‖².
@@ -117,10 +142,13 @@ class SquaredErrorRepresentation(Representation):
     reach: Callable[[float], float] = field(default=math.sqrt, repr=False)
 
     def interpolation(self, weight: ArrayLike) -> tuple[float | FloatArray, float | FloatArray]:
-        """The (distortion, squared W2 distance) of X̂_α = α X̃ + (1−α) X̂_b: two decoders are enough for the whole curve (Yan et al. 2022).
+        """The (distortion, squared W2 distance) of X̂_α = α X̃ + (1−α) X̂_b.
+
+        Two decoders are enough for the whole curve (Yan et al. 2022).
 
         Args:
-            weight: α within [0, 1] of the MMSE estimate X̃; X̂_b is the output of p_X's own law that optimal transport makes of X̃.
+            weight: α within [0, 1] of the MMSE estimate X̃; X̂_b is the output of p_X's own law
+                that optimal transport makes of X̃.
 
         Returns:
             mmse + (1−α)² W2² and α² W2².
@@ -131,7 +159,9 @@ class SquaredErrorRepresentation(Representation):
         (weights,) = checks.broadcast(weight=weight)
         if (weights > 1).any():
             raise ValueError(f"weight must be within [0, 1]; got {weight!r}")
-        return checks.plain(self.mmse + (1 - weights) ** 2 * self.transport), checks.plain(weights**2 * self.transport)
+        return checks.plain(self.mmse + (1 - weights) ** 2 * self.transport), checks.plain(
+            weights**2 * self.transport
+        )
 
     def _least(self, perception: float, classification: float) -> float:
         if perception < 0 or self._refuses(classification):
@@ -141,88 +171,142 @@ class SquaredErrorRepresentation(Representation):
 
 @dataclass(frozen=True, eq=False)
 class AlphabetRepresentation(Representation):
-    """Reconstructions in the letters of a discrete source: linear programs over decoders p(x̂|z), one for a "w2" or "tv" bound.
+    """Reconstructions in the letters of a discrete source.
 
-    An f-divergence takes many programs: seconds beyond some ten letters. A frozen classifier reads X̂, and its cross-entropy is one more expected
-    cost. Without one, `classification` is H(S|Z): what a classifier of Z itself, or of an X̂ with room to hide Z in, has left; on few letters H(S|X̂)
-    may be above it.
+    Linear programs over decoders p(x̂|z), one for a "w2" or "tv" bound.
+
+    An f-divergence takes many programs: seconds beyond some ten letters. A frozen classifier reads
+    X̂, and its cross-entropy is one more expected cost. Without one, `classification` is H(S|Z):
+    what a classifier of Z itself, or of an X̂ with room to hide Z in, has left; on few letters
+    H(S|X̂) may be above it.
 
     Attributes:
-        problem: the program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen classifier.
+        problem: the program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen
+            classifier.
         frozen: whether there is one.
     """
 
     problem: DecoderProblem
     frozen: bool
 
-    def decoder(self, perception: float = math.inf, classification: float = math.inf) -> FloatArray | None:
-        """The decoder that `distortion` is that of: (m, n) p(x̂|z), with a row for each of the m letters z that occur; None where that is `inf`.
+    def decoder(
+        self, perception: float = math.inf, classification: float = math.inf
+    ) -> FloatArray | None:
+        """The decoder that `distortion` is that of.
+
+        (m, n) p(x̂|z), with a row for each of the m letters z that occur; None where that is `inf`.
 
         Raises:
             ValueError: As `distortion`.
         """
         checks.broadcast(perception=perception, classification=classification)
         scale = nats_per(self.unit)
-        return self._best(perception * nats_per_perception(self.divergence, self.unit), classification * scale)
+        return self._best(
+            perception * nats_per_perception(self.divergence, self.unit), classification * scale
+        )
 
     def _best(self, perception: float, classification: float) -> FloatArray | None:
         if perception < math.inf and len(self.problem.law) != self.problem.costs.shape[1]:
-            raise ValueError("perception must be inf for a source whose X and X̂ differ in their letters")
+            raise ValueError(
+                "perception must be inf for a source whose X and X̂ differ in their letters"
+            )
         if self._refuses(classification):
             return None
         # A bound that is below the least cross-entropy for rounding alone stands for that.
-        limit = max(classification, self.classification * nats_per(self.unit)) if self.frozen else math.inf
+        limit = (
+            max(classification, self.classification * nats_per(self.unit))
+            if self.frozen
+            else math.inf
+        )
         return self.problem.solve(self.divergence, perception, limit)
 
     def _least(self, perception: float, classification: float) -> float:
         decoder = self._best(perception, classification)
-        return math.inf if decoder is None else float(self.problem.weights @ (decoder * np.where(decoder > 0, self.problem.costs, 0)).sum(axis=1))
+        return (
+            math.inf
+            if decoder is None
+            else float(
+                self.problem.weights
+                @ (decoder * np.where(decoder > 0, self.problem.costs, 0)).sum(axis=1)
+            )
+        )
 
 
 def representation(
-    source: Source, channel: Channel, *, points: ArrayLike | None = None, divergence: str = "w2", unit: Unit = "bits"
+    source: Source,
+    channel: Channel,
+    *,
+    points: ArrayLike | None = None,
+    divergence: str = "w2",
+    unit: Unit = "bits",
 ) -> SquaredErrorRepresentation | AlphabetRepresentation:
     """The representation that a fixed encoder makes of a source.
 
     Args:
         source: What is coded: scalar or vector Gaussian, discrete or binary.
-        channel: p(z|y) of one encoder: a GaussianChannel for a Gaussian source, a DiscreteChannel of any number of letters z for the others.
-        points: (n,) or (n, d) coordinates of a discrete source's letters: then X̂ may be any real vector, under squared error instead of the source's
-            own distortion. None: X̂ is one of the letters.
-        divergence: The perception measure, as in `rate`: any that the source has; "w2" with points and for vectors.
+        channel: p(z|y) of one encoder: a GaussianChannel for a Gaussian source, a DiscreteChannel
+            of any number of letters z for the others.
+        points: (n,) or (n, d) coordinates of a discrete source's letters: then X̂ may be any real
+            vector, under squared error instead of the source's own distortion. None: X̂ is one of
+            the letters.
+        divergence: The perception measure, as in `rate`: any that the source has; "w2" with points
+            and for vectors.
         unit: "bits" or "nats": of rate, classification and a KL perception alike.
 
     Raises:
-        ValueError: If the channel or the points do not fit the source, or the divergence is not one of those.
+        ValueError: If the channel or the points do not fit the source, or the divergence is not one
+            of those.
     """
     check_names(source, divergence, unit)
     if isinstance(source, ScalarGaussian | VectorGaussian):
         if points is not None:
-            raise ValueError(f"points must be None for a {type(source).__name__}, whose reconstructions are real anyway")
+            raise ValueError(
+                f"points must be None for a {type(source).__name__}, whose reconstructions are real"
+                " anyway"
+            )
         return _of_gaussian(source, channel, divergence, unit)
     if not isinstance(source, Bernoulli | Discrete):
-        raise ValueError(f"source must be a ScalarGaussian, VectorGaussian, Bernoulli or Discrete; got a {type(source).__name__}")
+        raise ValueError(
+            "source must be a ScalarGaussian, VectorGaussian, Bernoulli or Discrete; got a"
+            f" {type(source).__name__}"
+        )
     if not isinstance(channel, DiscreteChannel):
-        raise ValueError(f"channel must be a DiscreteChannel for a {type(source).__name__}; got a {type(channel).__name__}")
+        raise ValueError(
+            f"channel must be a DiscreteChannel for a {type(source).__name__}; got a"
+            f" {type(channel).__name__}"
+        )
     return _of_letters(_letters(source), channel, points, divergence, unit)
 
 
-def _of_gaussian(source: ScalarGaussian | VectorGaussian, channel: Channel, divergence: str, unit: Unit) -> SquaredErrorRepresentation:
+def _of_gaussian(
+    source: ScalarGaussian | VectorGaussian, channel: Channel, divergence: str, unit: Unit
+) -> SquaredErrorRepresentation:
     if isinstance(source, ScalarGaussian):
         covariance, noise_variance = np.array([[source.variance]]), source.noise_variance
     elif divergence == "w2":
         covariance, noise_variance = source.covariance, 0.0
     else:
-        raise ValueError(f"divergence must be 'w2' for a fixed representation of a VectorGaussian; got {divergence!r}")
+        raise ValueError(
+            "divergence must be 'w2' for a fixed representation of a VectorGaussian; got"
+            f" {divergence!r}"
+        )
     # Z in the place of X̂: the channel's own rate and what it leaves of the label.
     point = source.measure(channel, "w2")
     if np.ndim(point.rate) > 0:
-        raise ValueError(f"channel must be one encoder; got an array of them, of shape {np.shape(point.rate)}")
+        raise ValueError(
+            f"channel must be one encoder; got an array of them, of shape {np.shape(point.rate)}"
+        )
     assert isinstance(channel, GaussianChannel), "measure refuses others"
-    gain, noise = (np.atleast_2d(checks.array("channel", matrix)) for matrix in (channel.gain, channel.noise))
-    estimate = covariance @ gain.T @ _inverse_root(gain @ (covariance + noise_variance) @ gain.T + noise)  # a root of the covariance of X̃
+    gain, noise = (
+        np.atleast_2d(checks.array("channel", matrix)) for matrix in (channel.gain, channel.noise)
+    )
+    estimate = (
+        covariance @ gain.T @ _inverse_root(gain @ (covariance + noise_variance) @ gain.T + noise)
+    )  # a root of the covariance of X̃
     spreads, axes = np.linalg.eigh(covariance)
-    overlap = np.linalg.svd(np.sqrt(np.maximum(spreads, 0))[:, None] * (axes.T @ estimate), compute_uv=False).sum()
+    overlap = np.linalg.svd(
+        np.sqrt(np.maximum(spreads, 0))[:, None] * (axes.T @ estimate), compute_uv=False
+    ).sum()
     total, explained = float(np.trace(covariance)), float((estimate**2).sum())
     nats = nats_per(unit)
     return SquaredErrorRepresentation(
@@ -232,7 +316,9 @@ def _of_gaussian(source: ScalarGaussian | VectorGaussian, channel: Channel, dive
         unit=unit,
         mmse=max(0.0, total - explained),
         transport=max(0.0, total + explained - 2 * float(overlap)),
-        reach=(lambda bound: _kl_reach(bound, math.sqrt(total))) if divergence == "kl" else math.sqrt,
+        reach=(
+            (lambda bound: _kl_reach(bound, math.sqrt(total))) if divergence == "kl" else math.sqrt
+        ),
     )
 
 
@@ -246,13 +332,18 @@ def _inverse_root(covariance: FloatArray) -> FloatArray:
 
 
 def _kl_reach(bound: float, deviation: float) -> float:
-    """How far below X's deviation that of a Gaussian X̂ with KL(p_X̂ ‖ p_X) <= bound may lie: their W2 distance."""
+    """How far below X's deviation that of a Gaussian X̂ with KL(p_X̂ ‖ p_X) <= bound may lie.
+
+    Their W2 distance.
+    """
     # With y = -2 ln(ratio of the deviations), y + exp(-y) - 1 = 2 bound.
     if bound == math.inf:
         return math.inf
     if bound < 1e-16:
         return deviation * math.sqrt(bound)
-    y = brentq(lambda y: y + math.expm1(-y) - 2 * bound, 0.0, 2 * bound + 2 * math.sqrt(bound), xtol=1e-300)
+    y = brentq(
+        lambda y: y + math.expm1(-y) - 2 * bound, 0.0, 2 * bound + 2 * math.sqrt(bound), xtol=1e-300
+    )
     return -deviation * math.expm1(-y / 2)
 
 
@@ -277,9 +368,17 @@ class _Letters:
 
 def _letters(source: Bernoulli | Discrete) -> _Letters:
     if isinstance(source, Discrete):
-        return _Letters(source.pmf, np.eye(len(source.pmf)), source.distortion, source.label_channel, source.classifier)
+        return _Letters(
+            source.pmf,
+            np.eye(len(source.pmf)),
+            source.distortion,
+            source.label_channel,
+            source.classifier,
+        )
     labels = None if source.label_flip is None else _flip(source.label_flip)
-    return _Letters(np.array([1 - source.p, source.p]), _flip(source.noise_flip), _flip(1.0), labels, None)
+    return _Letters(
+        np.array([1 - source.p, source.p]), _flip(source.noise_flip), _flip(1.0), labels, None
+    )
 
 
 def _flip(probability: float) -> FloatArray:
@@ -288,7 +387,11 @@ def _flip(probability: float) -> FloatArray:
 
 
 def _of_letters(
-    letters: _Letters, channel: DiscreteChannel, points: ArrayLike | None, divergence: str, unit: Unit
+    letters: _Letters,
+    channel: DiscreteChannel,
+    points: ArrayLike | None,
+    divergence: str,
+    unit: Unit,
 ) -> SquaredErrorRepresentation | AlphabetRepresentation:
     matrix = checks.distributions("channel", channel.matrix, (letters.noise.shape[1], None))
     seen = letters.law @ letters.noise  # p(y)
@@ -297,10 +400,17 @@ def _of_letters(
     posterior = ((letters.law[:, None] * letters.noise) @ matrix / weights).T  # p(x|z), (m, n)
     nats = nats_per(unit)
     rate = float(seen @ rel_entr(matrix, weights).sum(axis=1)) / nats
-    classification = math.nan if letters.labels is None else float(weights @ entr(posterior @ letters.labels).sum(axis=1)) / nats
+    classification = (
+        math.nan
+        if letters.labels is None
+        else float(weights @ entr(posterior @ letters.labels).sum(axis=1)) / nats
+    )
     if points is not None:
         if letters.classifier is not None:
-            raise ValueError("points must be None for a source with a frozen classifier, which reads nothing but the source's letters")
+            raise ValueError(
+                "points must be None for a source with a frozen classifier, which reads nothing but"
+                " the source's letters"
+            )
         if divergence != "w2":
             raise ValueError(f"divergence must be 'w2' with points; got {divergence!r}")
         mmse, transport = _of_points(points, letters.law, weights, posterior)
@@ -310,22 +420,32 @@ def _of_letters(
     if letters.classifier is not None and letters.labels is not None:
         penalties = -xlogy((posterior @ letters.labels)[:, None], letters.classifier).sum(axis=-1)
         classification = float(weights @ penalties.min(axis=1)) / nats
-    ground = letters.distortion if divergence == "w2" else 1 - np.eye(len(letters.law))  # total variation is a cost of one a move
+    ground = (
+        letters.distortion if divergence == "w2" else 1 - np.eye(len(letters.law))
+    )  # total variation is a cost of one a move
     problem = DecoderProblem(weights, costs, letters.law, ground, penalties)
-    return AlphabetRepresentation(rate, classification, divergence, unit, problem, letters.classifier is not None)
+    return AlphabetRepresentation(
+        rate, classification, divergence, unit, problem, letters.classifier is not None
+    )
 
 
 def _expected(posterior: FloatArray, distortion: FloatArray) -> FloatArray:
     """(m, n) E[Δ(X,x̂)|Z=z], inf where it is for a letter that z may stand for."""
     finite = np.isfinite(distortion)
-    return np.asarray(np.where(posterior @ ~finite > 0, np.inf, posterior @ np.where(finite, distortion, 0)))
+    return np.asarray(
+        np.where(posterior @ ~finite > 0, np.inf, posterior @ np.where(finite, distortion, 0))
+    )
 
 
-def _of_points(points: ArrayLike, law: FloatArray, weights: FloatArray, posterior: FloatArray) -> tuple[float, float]:
+def _of_points(
+    points: ArrayLike, law: FloatArray, weights: FloatArray, posterior: FloatArray
+) -> tuple[float, float]:
     """E‖X−X̃‖² and W2²(p_X̃, p_X)."""
     places = checks.array("points", points, (1, 2))
     if len(places) != len(law):
-        raise ValueError(f"points must have one entry for each of the {len(law)} letters; got {len(places)}")
+        raise ValueError(
+            f"points must have one entry for each of the {len(law)} letters; got {len(places)}"
+        )
     places = places.reshape(len(law), -1)  # (n, d)
     # On the line the coupling in order is optimal, and found without a linear program.
     order = np.lexsort(places.T)
