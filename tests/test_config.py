@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quadrate.config import (
-    OperatingPoint,
-    Recipe,
-    Stage,
-    TrainingConfig,
-    digest,
-    from_json,
-    to_json,
-)
+from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, from_json, to_json
+from quadrate.core.digests import digest
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import RECIPES, find_recipe
 
@@ -239,7 +232,7 @@ def test_a_configuration_of_another_kind_is_refused():
 
 def test_texts_have_sorted_keys_and_digests_are_pinned():
     assert list(json.loads(to_json(POINT))) == sorted(
-        field.name for field in dataclasses.fields(OperatingPoint)
+        field.name for field in dataclasses.fields(OperatingPoint) if not field.metadata
     )
     assert digest("a", "b") == "f04cdced9736" and digest("ab") != digest("a", "b") != digest(
         "b", "a"

@@ -205,7 +205,7 @@ def test_installed_packages_are_found_by_their_entry_points_and_broken_ones_name
             f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
         )
         (information / "entry_points.txt").write_text(
-            f"[quadrate.core.plugins]\n{name} = {name}_plugin\n"
+            f"[quadrate.plugins]\n{name} = {name}_plugin\n"
         )
     script = f"""
 import sys, warnings
@@ -229,14 +229,19 @@ def test_a_bottleneck_of_ones_own_is_trained_and_saved(made):
     script = """
 import torch
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
-from quadrate.bottlenecks.learned import register_bottleneck
+from quadrate.bottlenecks.bottleneck import register_bottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.codecs.invariant_codec import InvariantCodec
 from quadrate.sources.symmetry import Banana
 from quadrate.training.invariant_trainer import train_invariant
 
-register_bottleneck("wide", lambda dims: FactorizedBottleneck(LogisticMixture(dims), torch.zeros(dims), torch.full((dims,), 2.0)))
+
+def wide(shape):
+    (dims,) = shape
+    return FactorizedBottleneck(LogisticMixture(dims), torch.zeros(dims), torch.full(shape, 2.0))
+
+register_bottleneck("wide", wide)
 config = InvariantConfig("vic", 0.02, bottleneck="wide", steps=300, batch=256)
 trained = train_invariant(Banana("rotation"), config)
 members = Banana("rotation").sample(2000, "train", 0, 0).float()

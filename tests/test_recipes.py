@@ -16,7 +16,8 @@ import formats
 from quadrate.bottlenecks import conditional_entropy_bits
 from quadrate.cli.recipes import recipes
 from quadrate.cli.steps import adapted
-from quadrate.config import digest, to_json
+from quadrate.config import to_json
+from quadrate.core.digests import digest
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol
 from quadrate.experiments.recipes import (

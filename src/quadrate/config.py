@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import types
@@ -11,6 +10,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from quadrate.core.digests import digest
 from quadrate.core.fields import (
     check_at_least,
     check_not_negative,
@@ -36,18 +36,32 @@ Likelihood = Literal["gaussian", "bernoulli"]
 # found again by the digests that they had before.
 _NEW = {"new": True}
 
-
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
 _RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One codec to train: `(rate, λ_d, λ_p, λ_c, seed)`.
+    """One codec to train: `(rate, λ_r, λ_d, λ_p, λ_c, seed)`.
 
-    `levels` holds the number of quantizer levels of each latent dimension, so `(3, 3, 3)` is the
-    published (dim 3, L 3). The weights multiply MSE per pixel on the [0, 1] scale, W1 in units of
-    the Euclidean norm of an image, and cross-entropy in nats.
+    The rate is fixed by `levels`, or learned at the price `lambda_r` by a bottleneck that has a
+    learned rate (`quadrate.bottlenecks.bottleneck`). The weights multiply the rate in nats, MSE
+    per pixel on the [0, 1] scale, W1 in units of the Euclidean norm of an image, and
+    cross-entropy in nats.
+
+    Attributes:
+        levels: The number of quantizer levels of each latent dimension, so `(3, 3, 3)` is the
+            published (dim 3, L 3); empty where the rate is learned.
+        lambda_d: Weight of the distortion.
+        lambda_p: Weight of the perception.
+        lambda_c: Weight of the classification.
+        seed: Of initial weights and all draws.
+        lambda_r: Weight of the rate, above 0 where the rate is learned, else 0.
+        dims: Latent dimensions, or channels of latent maps, where the rate is learned, else 0.
+        bottleneck: The bottleneck's name in `quadrate.bottlenecks.bottleneck.BOTTLENECKS`.
+
+    Raises:
+        QuadrateError: If a value is not of its type or range, or all weights of the decoder are 0.
     """
 
     levels: tuple[int, ...] = (3, 3, 3)
@@ -55,28 +69,53 @@ class OperatingPoint:
     lambda_p: float = 0.0
     lambda_c: float = 0.0
     seed: int = 0
+    lambda_r: float = field(default=0.0, metadata=_NEW)
+    dims: int = field(default=0, metadata=_NEW)
+    bottleneck: str = field(default="dithered", metadata=_NEW)
 
     def __post_init__(self) -> None:
         make_plain(self)
-        if not self.levels or min(self.levels) < 2:
+        check_at_least(self, 0, "dims")
+        for name in ("lambda_r", "lambda_d", "lambda_p", "lambda_c"):
+            check_not_negative(self, name)
+            # Never -0.0, so that equal points have equal texts.
+            object.__setattr__(self, name, abs(float(getattr(self, name))))
+        if self.has_learned_rate:
+            if self.levels or not self.lambda_r > 0:
+                raise QuadrateError(
+                    f"bottleneck {self.bottleneck!r} learns its rate: give dims and lambda_r above"
+                    f" 0, and levels=(); got levels={shown(self.levels)}, dims={self.dims},"
+                    f" lambda_r={self.lambda_r:g}"
+                )
+        elif self.lambda_r:
+            raise QuadrateError(
+                f"lambda_r={self.lambda_r:g} prices a learned rate: give dims and a bottleneck that"
+                f" learns one, and levels=(); the levels {shown(self.levels)} fix the rate"
+            )
+        elif not self.levels or min(self.levels) < 2:
             raise QuadrateError(
                 "an operating point needs at least one dimension and at least 2 levels in each;"
                 f" got levels={shown(self.levels)}"
             )
-        for name in ("lambda_d", "lambda_p", "lambda_c"):
-            check_not_negative(self, name)
-            object.__setattr__(
-                self, name, abs(float(getattr(self, name)))
-            )  # never -0.0, so that equal points have equal texts
         if self.lambda_d == self.lambda_p == self.lambda_c == 0:
             raise QuadrateError(
                 "an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0"
             )
 
     @property
+    def has_learned_rate(self) -> bool:
+        """Whether the rate is learned rather than fixed by levels."""
+        return self.dims > 0
+
+    @property
+    def latent_dims(self) -> int:
+        """Latent dimensions that the encoder gives, or channels of latent maps."""
+        return self.dims or len(self.levels)
+
+    @property
     def rate_bound_bits(self) -> float:
-        """The rate bound, the sum of log2 L over the latent dimensions, in bits a sample."""
-        return sum(math.log2(level) for level in self.levels)
+        """The rate bound, the sum of log2 L, in bits a sample; inf where the rate is learned."""
+        return math.inf if self.has_learned_rate else sum(map(math.log2, self.levels))
 
     @property
     def purpose(self) -> str:
@@ -94,17 +133,17 @@ class OperatingPoint:
 
         Where it would be too long, a digest stands for the levels.
         """
-        if len(set(self.levels)) == 1:
+        if self.has_learned_rate:
+            rate = f"{self.bottleneck}-{self.dims}_r{_short(self.lambda_r)}"
+        elif len(set(self.levels)) == 1:
             rate = f"{len(self.levels)}x{self.levels[0]}"
         else:
             rate = "-".join(map(str, self.levels))
         d, p, c = (_short(weight) for weight in (self.lambda_d, self.lambda_p, self.lambda_c))
         rest = f"_d{d}_p{p}_c{c}_s{self.seed}"
-        return (
-            rate + rest
-            if len(rate + rest) <= _LONGEST_KEY
-            else f"{len(self.levels)}mixed-{digest(rate)}{rest}"
-        )
+        if len(rate + rest) <= _LONGEST_KEY:
+            return rate + rest
+        return f"{self.latent_dims}mixed-{digest(rate)}{rest}"
 
 
 def _short(number: float) -> str:
@@ -296,7 +335,7 @@ class InvariantConfig:
         network: Encoder and decoder; see `quadrate.networks.autoencoders`.
         bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and
             spread), or "unit-gaussian", a penalty without a coder, of which no codec can be made;
-            or a registered one (`quadrate.bottlenecks.learned`), trained end-to-end.
+            or a registered one (`quadrate.bottlenecks.bottleneck`), trained end-to-end.
         steps: Training steps.
         batch: Samples a step.
         learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to
@@ -364,29 +403,25 @@ class InvariantConfig:
 
 
 def _is_registered(bottleneck: str) -> bool:
-    from quadrate.bottlenecks.learned import (
-        BOTTLENECKS,
-    )  # torch, which configurations of known bottlenecks do without
+    from quadrate.bottlenecks.bottleneck import BOTTLENECKS
 
     return BOTTLENECKS.knows(bottleneck)
 
 
 def to_json(config: Any) -> str:
     """A dataclass as JSON text, with sorted keys, so that equal configurations give equal text."""
-    later = [
-        item.name
-        for item in dataclasses.fields(config)
-        if item.metadata == _NEW and getattr(config, item.name) == item.default
-    ]
-    return json.dumps(
-        {name: value for name, value in dataclasses.asdict(config).items() if name not in later},
-        sort_keys=True,
-    )
+    return json.dumps(_plain(config), sort_keys=True)
 
 
-def digest(*texts: str) -> str:
-    """The first 12 hexadecimal digits of a SHA-256 over texts."""
-    return hashlib.sha256("\x1f".join(texts).encode()).hexdigest()[:12]
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, without newer fields that have their default."""
+    if dataclasses.is_dataclass(value):
+        return {
+            item.name: _plain(getattr(value, item.name))
+            for item in dataclasses.fields(value)
+            if item.metadata != _NEW or getattr(value, item.name) != item.default
+        }
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def from_json(cls: type, text: str) -> Any:

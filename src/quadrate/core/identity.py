@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quadrate.config import digest
+from quadrate.core.digests import digest
 
 # What Quadrate itself computes with. Other libraries are named with their version.
 _GROUND = {"quadrate", "torch", "numpy", "scipy", "sklearn", "builtins"}

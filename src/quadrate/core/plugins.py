@@ -21,7 +21,7 @@ from types import ModuleType
 from quadrate.core import registry
 from quadrate.errors import QuadrateError, QuadrateWarning
 
-GROUP = "quadrate.core.plugins"
+GROUP = "quadrate.plugins"
 _loaded: dict[str, ModuleType] = {}  # by the file's full path, or the module's name
 _looked_for = False
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from quadrate.bottlenecks.bottleneck import BOTTLENECKS
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
-from quadrate.bottlenecks.learned import BOTTLENECKS
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
@@ -386,7 +386,7 @@ def _build(
     config: InvariantConfig, encoded: torch.Size, decoded: torch.Size
 ) -> tuple[LearnedBottleneck, nn.Module, Reconstruction | Contrast]:
     """Bottleneck, encoder and head, for samples of a shape and targets of another."""
-    bottleneck: LearnedBottleneck = BOTTLENECKS.find(config.bottleneck)(config.dims)
+    bottleneck: LearnedBottleneck = BOTTLENECKS.find(config.bottleneck)((config.dims,))
     encoder = networks.encoder(
         config.network, encoded, config.dims * (2 if config.bottleneck == "unit-gaussian" else 1)
     )

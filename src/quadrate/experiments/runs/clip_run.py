@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadrate.config import digest
+from quadrate.core.digests import digest
 from quadrate.core.files import exists, read_bytes
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, ClipRecipe

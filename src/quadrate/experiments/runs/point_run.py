@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from quadrate.config import digest, to_json
+from quadrate.config import to_json
 from quadrate.core.devices import find_device
+from quadrate.core.digests import digest
 from quadrate.core.fields import is_number
 from quadrate.core.files import exists, read_bytes, read_json, write_text
 from quadrate.core.names import is_printable

@@ -13,8 +13,9 @@ from typing import Any
 from quadrate import __version__
 from quadrate.bottlenecks.collapse import warn_if_collapsed
 from quadrate.codecs.codec import Codec
-from quadrate.config import OperatingPoint, Recipe, Stage, digest, to_json
+from quadrate.config import OperatingPoint, Recipe, Stage, to_json
 from quadrate.core.devices import find_device
+from quadrate.core.digests import digest
 from quadrate.core.files import exists, write_text
 from quadrate.core.identity import weights_digest
 from quadrate.core.progress import Showing, shown

@@ -16,8 +16,9 @@ from typing import Any
 from torch import Tensor
 
 from quadrate.codecs.codec import Codec
-from quadrate.config import OperatingPoint, Stage, digest
+from quadrate.config import OperatingPoint, Stage
 from quadrate.core import draws
+from quadrate.core.digests import digest
 from quadrate.core.fields import is_number, shown
 from quadrate.core.files import exists, read_bytes, read_json, write_text
 from quadrate.core.names import is_printable
