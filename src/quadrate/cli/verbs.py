@@ -6,15 +6,14 @@ by `register_verb`.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import getdoc
-from typing import Any
 
 from quadrate.core.plugins import load_plugin
 from quadrate.core.registry import Registry
-from quadrate.errors import QuadrateError
 
 
 @dataclass(frozen=True)
@@ -90,29 +89,33 @@ def run(arguments: Sequence[str], imported: Callable[[], None]) -> None:
         imported: Called when the imports of the command line are done.
     """
     words = list(arguments)
-    while words[:1] == ["--module"]:
-        if len(words) < 2:
-            raise QuadrateError("--module takes a Python file, or the name of a module")
+    while words[:1] == ["--module"] and words[1:]:
         load_plugin(words[1])
         del words[:2]
-    import tyro
+    if words and not words[0].startswith("-"):
+        import tyro
 
-    name = words[0] if words and not words[0].startswith("-") else None
-    if name is not None:
+        name, *rest = words
         function = VERBS.find(name).load(name)
         imported()
-        tyro.cli(function, prog=f"quadrate {name}", args=words[1:])
+        tyro.cli(function, prog=f"quadrate {name}", args=rest)
     else:
         imported()
-        summaries = {name: _stub(verb.summary) for name, verb in VERBS.items()}
-        tyro.extras.subcommand_cli_from_dict(
-            summaries, prog="quadrate", description="Lossy compression by purpose.", args=words
-        )
+        _help_parser().parse_args(words)
 
 
-def _stub(summary: str) -> Callable[[], Any]:
-    def stub() -> None:
-        """A verb as the list of all shows it."""
-
-    stub.__doc__ = summary
-    return stub
+def _help_parser() -> ArgumentParser:
+    """What prints the help, or what is wrong with words without a verb; tyro would take longer."""
+    parser = ArgumentParser(
+        "quadrate",
+        usage="quadrate [-h] [--module FILE.py] VERB ...",
+        description="Lossy compression by purpose.",
+        epilog="`quadrate VERB --help` says how a verb is used.",
+    )
+    parser.add_argument(
+        "--module", metavar="FILE.py", help="a plug-in with verbs of its own (docs/extending.md)"
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for name, verb in VERBS.items():
+        verbs.add_parser(name, help=verb.summary)
+    return parser
