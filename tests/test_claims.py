@@ -16,14 +16,14 @@ from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
 from quadrate.experiments.claims import CHECKS, Verdict, decide, verdicts_markdown
 from quadrate.experiments.claims.claim import Spread, all_of, opposite
-from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.recipes import find_recipe
 from quadrate.experiments.reports import published_fig9a
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.reports.tradeoffs import accuracy_against_perception, accuracy_price
 from quadrate.experiments.runs import to_csv
 from test_reports import scored, scored_recipe
 
-RECIPES = [name for name in CHECKS if name not in POINT_RECIPES]
+RECIPES = [name for name in CHECKS if find_recipe(name).kind == "trade-off"]
 
 
 def verdicts(name: str, rows: Sequence[dict[str, Any]], **other: Any) -> list[Verdict]:

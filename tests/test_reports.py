@@ -20,7 +20,7 @@ from scipy.stats import linregress
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
-from quadrate.experiments.recipes import RECIPES
+from quadrate.experiments.recipes import RECIPES as ALL_RECIPES
 from quadrate.experiments.reports import (
     against_published_front,
     demo_figure,
@@ -42,6 +42,8 @@ from quadrate.experiments.reports.grids import mosaic
 from quadrate.sources.images import FORMATS
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
+
+RECIPES = {name: make for name, make in ALL_RECIPES.items() if make().kind == "trade-off"}
 
 
 def scored(
