@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks import trees
-from quadrate.coding.streams import DITHER_BITS, Words, dither_noise, layer_bits
+from quadrate.coding.symbols import DITHER_BITS, Words, dither_noise, layer_bits
 from quadrate.coding.tables import Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 

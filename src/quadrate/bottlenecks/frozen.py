@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks.bottleneck import FROZEN, Shape, find_lazily
-from quadrate.coding.streams import SymbolModel, Words
+from quadrate.coding.symbols import SymbolModel, Words
 from quadrate.errors import QuadrateError
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quadrate.bottlenecks import trees
 from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.coding.streams import NO_DITHER, Words, layer_bits
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.coding.streams import NO_DITHER, Words, layer_bits
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import Bottleneck, Shape
 from quadrate.bottlenecks.frozen import FrozenBottleneck
-from quadrate.coding.streams import NO_DITHER, Words, layer_bits
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError
 

@@ -20,7 +20,7 @@ from quadrate.bottlenecks.contexts import ContextModel, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.codecs.batches import Batch, Blend, in_blocks, tensor_of
 from quadrate.codecs.familiarity import Familiarity, of_source
-from quadrate.coding.streams import Words, dither_noise
+from quadrate.coding.symbols import Words, dither_noise
 from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.devices import find_device

@@ -32,7 +32,7 @@ from quadrate.codecs import quad
 from quadrate.codecs.batches import Batch, Blend, array_of, checked, tensor_of
 from quadrate.codecs.codec_file import by_role, describing, mapping
 from quadrate.codecs.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.coding.streams import NO_DITHER, Words
+from quadrate.coding.symbols import NO_DITHER, Words
 from quadrate.core.files import FileSource, exists
 from quadrate.core.names import check_text
 from quadrate.core.tensor_file import read_tensors, write_tensors

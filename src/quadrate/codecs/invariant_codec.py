@@ -26,7 +26,7 @@ from quadrate.codecs import quad
 from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
 from quadrate.codecs.codec_file import by_role, describing, flat, mapping, samples_shape
 from quadrate.codecs.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.coding.streams import NO_DITHER, Words
+from quadrate.coding.symbols import NO_DITHER, Words
 from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.core.files import FileSource, exists
 from quadrate.core.tensor_file import read_tensors, write_tensors

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import build_bottleneck
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
+from quadrate.bottlenecks.factorized import FactorizedBottleneck
+from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
-from quadrate.coding.streams import NO_DITHER
+from quadrate.coding.symbols import NO_DITHER
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
@@ -32,6 +32,7 @@ from quadrate.networks import autoencoders as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
 from quadrate.training.batch_size import check_batch
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from quadrate.training.checkpoints import (
     check_counter,
     check_tensors,
