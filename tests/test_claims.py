@@ -12,12 +12,12 @@ from claims_parts import answers, verdicts
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import CHECKS, verdicts_markdown
 from quadrate.experiments.claims.claim import Spread, all_of, opposite
-from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.recipes import find_recipe
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import to_csv
 from rows_made import scored_recipe
 
-RECIPES = [name for name in CHECKS if name not in POINT_RECIPES]
+RECIPES = [name for name in CHECKS if find_recipe(name).kind == "trade-off"]
 
 
 # Rules

@@ -9,7 +9,6 @@ from scipy.stats import linregress
 
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
-from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports import (
     against_published_front,
     findings_markdown,
@@ -20,7 +19,7 @@ from quadrate.experiments.reports import (
     universal_penalty,
     urdc_finding,
 )
-from rows_made import scored, scored_recipe
+from rows_made import TRADE_OFFS, scored, scored_recipe
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
 
@@ -331,7 +330,7 @@ def test_urdc_finding() -> None:
         assert found["highest_above_encoder_percent"] == pytest.approx(-0.7605, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TRADE_OFFS)
 def test_findings_as_markdown(name: str) -> None:
     text = findings_markdown(name, scored_recipe(name))
     assert (text == "") == (

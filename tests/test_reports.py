@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports import (
     against_published_front,
     findings_markdown,
@@ -21,7 +20,7 @@ from quadrate.experiments.reports import (
     restoration,
     results_table,
 )
-from rows_made import scored, scored_recipe
+from rows_made import TRADE_OFFS, scored, scored_recipe
 
 T_975_1 = 12.706204736  # Student's t, one degree of freedom
 
@@ -65,7 +64,7 @@ def test_mean_over_seeds_keeps_noise_levels_apart_and_drops_what_a_seed_lacks() 
 # Tables
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TRADE_OFFS)
 @pytest.mark.parametrize("width", [100, 140])
 def test_table_cuts_nothing_off(name: str, width: int) -> None:
     rows = scored_recipe(name)
