@@ -5,6 +5,8 @@ from typing import Any
 
 from quadrate.experiments.recipes import RECIPES
 
+TRADE_OFFS = [name for name, make in RECIPES.items() if make().kind == "trade-off"]
+
 
 def scored(
     stage: str = "end-to-end",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from quadrate.cli.verbs import VERBS
-from quadrate.codecs.zoo_index import CodecSummary, read_index, zoo
 from quadrate.codecs.codec import Codec
+from quadrate.codecs.zoo_index import CodecSummary, read_index, zoo
 
 GOLDEN = Path(__file__).parent / "golden"
 FIGURES_AND_SOLVERS = {"scipy", "matplotlib", "PIL", "sklearn"}

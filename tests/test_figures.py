@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports import (
     demo_figure,
     plot_run,
@@ -18,7 +17,7 @@ from quadrate.experiments.reports import (
 )
 from quadrate.experiments.reports.grids import mosaic
 from quadrate.sources.images import FORMATS
-from rows_made import scored, scored_recipe
+from rows_made import TRADE_OFFS, scored, scored_recipe
 
 
 def colours(path: Path) -> set[tuple[int, ...]]:
@@ -65,7 +64,7 @@ def test_grid_of_no_images(rows: list[torch.Tensor], tmp_path: Path) -> None:
         save_grid(tmp_path / "samples.png", rows)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", TRADE_OFFS)
 def test_every_recipe_has_a_picture(name: str, tmp_path: Path) -> None:
     plot_run(name, scored_recipe(name), tmp_path / "figure.png")
     seen = colours(tmp_path / "figure.png")

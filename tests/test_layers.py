@@ -83,7 +83,7 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
     base.save(zoo / "base.safetensors")
     refined.save(zoo / "refined.safetensors")
     monkeypatch.setattr(zoo_index, "FOLDER", zoo)
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
     file, out = folder / "a.quad", tmp_path / "x.npy"
     for layers, codec in ((1, base), (2, refined)):
         run(f"decompress {file} --layers {layers} -o {tmp_path / f'{layers}.npy'}")
@@ -117,7 +117,7 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
             run(command)
         assert message in capsys.readouterr().err and not out.exists()
     (zoo / "base.safetensors").unlink()
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
     with pytest.raises(SystemExit):
         run(f"decompress {file} --layers 1 -o {out}")
     assert "no codec in the package reads its first 1 layer alone" in capsys.readouterr().err

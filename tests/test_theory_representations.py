@@ -5,7 +5,7 @@ import math
 import cvxpy
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import brentq, linprog, minimize
 
@@ -283,6 +283,7 @@ def test_perfect_perception_holds_for_letters_that_lie_close_together(seed, spre
 
 
 @settle(30)
+@example(0.5, 0.0, 0.0, "tv", 2.2250738585e-313, 0)
 @given(
     st.floats(0.1, 0.9),
     st.floats(0, 0.5),

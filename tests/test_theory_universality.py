@@ -118,9 +118,8 @@ def test_the_universal_rate_of_a_vector_agrees_with_a_determinant_program_and_ha
     assert penalty == pytest.approx(
         exact - np.max(rate(source, distortions, INF, classifications, unit="nats")), abs=1e-4
     )
-    assert rate_penalty(source, distortions[0], INF, classifications[0]) == pytest.approx(
-        0, abs=1e-6
-    )
+    alone = rate_penalty(source, distortions[0], INF, classifications[0], unit="nats")
+    assert alone == pytest.approx(0, abs=1e-6)
 
 
 @settle(10)

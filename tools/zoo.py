@@ -84,7 +84,7 @@ def main(folder: Path) -> None:
             ZOO / f"{name}.md",
             _card(name, codec, row, base, [r for r in scores if r["stage"] == decoders.name]),
         )
-    write_index()
+    write_index(Codec.load)
     write_text(
         RESULTS / "files.csv",
         to_csv([row | {key: machine()[key] for key in ("processor", "date")} for row in table]),

@@ -8,7 +8,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from quadrate.core.digests import digest
 from quadrate.core.fields import (
@@ -65,7 +65,7 @@ WEIGHTS = (
 )
 
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
-_RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
+_RUN_FILES = ("config.json", "results.csv", "verdicts.md", "trade-off.png")
 
 
 @dataclass(frozen=True)
@@ -321,6 +321,7 @@ class Recipe:
         terms: Registered losses of the user's own that all points add to theirs.
     """
 
+    kind: ClassVar = "trade-off"
     name: str
     title: str
     source: str

@@ -34,7 +34,7 @@ def codec_file_path(codec, tmp_path_factory) -> Path:
 def _empty_zoo(monkeypatch, tmp_path_factory):
     """What comes with the package must not decide a test."""
     monkeypatch.setattr(zoo_index, "FOLDER", tmp_path_factory.mktemp("zoo"))
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
 
 
 @pytest.fixture

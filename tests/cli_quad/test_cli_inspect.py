@@ -167,7 +167,7 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> Path:
     ):
         each.save(folder / f"{name}.safetensors")
     monkeypatch.setattr(zoo_index, "FOLDER", folder)
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
     return folder
 
 
@@ -184,14 +184,14 @@ def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready,
     assert "codec: a-base reads 1 of 2 layers" in quadrate("inspect", "r.quad", "--codec", "a-base")
     assert "1 of 2 layers decode with a-base" in quadrate("verify", "r.quad", "--codec", "a-base")
     (zoo / "b-refined.safetensors").unlink()
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
     assert (
         json.loads(quadrate("inspect", "r.quad", "--json"))["codec"]["name"] == "a-base"
     )  # the base at least
     line = quadrate("decompress", "a.quad", "-o", "y.npy", "--codec", "f-none", status=1)
     assert "a-base, c-base-again, d-unfrozen, e-own come with the package" in line
     (zoo / "e-own.safetensors").unlink()
-    zoo_index.write_index()
+    zoo_index.write_index(Codec.load)
     line = quadrate("decompress", "a.quad", "-o", "y.npy", status=1)
     wanted = codec.identities[0].hex()
     assert (

@@ -99,5 +99,3 @@ def test_a_killed_compress_leaves_no_file_under_its_name(here):
         assert killed.poll() is None and list(here.glob(".a.quad.*"))
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL and not (here / "a.quad").exists()
-
-

@@ -22,7 +22,8 @@ def evaluate(
 ) -> None:
     """Score every trained point of a run on the test set.
 
-    By the fixed protocol; the table, the findings and the figure go into the run's folder.
+    By the fixed protocol; the table, the figure and the verdicts on the paper's claims go into the
+    run's folder.
 
     Args:
         run: A run folder.

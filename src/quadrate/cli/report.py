@@ -22,7 +22,7 @@ def report(
 ) -> None:
     """Make one HTML page of evaluated runs.
 
-    Charts to explore, pictures, tables, findings and settings, to be read without a network.
+    Charts to explore, pictures, tables, claims and settings, to be read without a network.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.

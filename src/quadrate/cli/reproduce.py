@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.core.files import write_text
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
@@ -20,7 +19,7 @@ def reproduce(
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
     /,
     networks: Literal["default", "paper"] = "default",
-    grid: Grid = "thin",
+    grid: Grid = "quick",
     seeds: int | None = None,
     epochs: int | None = None,
     data: str | None = None,
@@ -33,13 +32,13 @@ def reproduce(
     """Reproduce a published experiment from end to end.
 
     It is trained and evaluated, and the verdicts say which of the paper's claims hold. The table,
-    the findings, the figure and the verdicts go into the run's folder. After an interruption, the
-    same command goes on.
+    the figure and the verdicts go into the run's folder. After an interruption, the same command
+    goes on.
 
     Args:
         name: An experiment that `quadrate recipes` lists.
         networks: The recipe's own, or the published ones.
-        grid: Weights and settings that two cores finish (thin), or the paper's (published).
+        grid: Weights and settings that two cores finish (quick), or the paper's (published).
         seeds: Seeds for each point, in place of the recipe's; an interval takes two at least. What
             was trained for fewer is taken over.
         epochs: Passes over the data, for a quick look.
@@ -54,22 +53,8 @@ def reproduce(
     """
     load_plugins(module)
     from quadrate.cli.reproduction import Options, find_reproduction
-    from quadrate.experiments.claims import verdicts_markdown
 
     options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
-    reproduction.evaluate(workers)
-    command = options.command(name)
-    verdicts = reproduction.verdicts(command)
-    if not verdicts:
-        print(f"\n{name} decides no published claim.")
-        return
-    path = reproduction.folder / "verdicts.md"
-    write_text(
-        path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n"
-    )
-    print()
-    for verdict in verdicts:
-        print(verdict.line)
-    print(f"verdicts: {path}")
+    reproduction.evaluate(workers, options.command(name))

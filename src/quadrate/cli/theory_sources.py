@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from quadrate.errors import QuadrateError
-
 if TYPE_CHECKING:
     from quadrate.theory import AlignedLabels, ScalarLabel, Source
 

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules, Terms, weighted_terms
+from quadrate.config import Recipe
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
 from quadrate.experiments.recipes.subset import Subset
 
 _ALL = Subset()
@@ -20,7 +21,7 @@ _ALL = Subset()
 def train(
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
-    grid: Grid = "thin",
+    grid: Grid = "quick",
     data: str | None = None,
     family: str | None = None,
     judge: str | None = None,
@@ -38,7 +39,7 @@ def train(
 
     Args:
         recipe: A name that `quadrate recipes` lists.
-        grid: Weights and settings that two cores finish (thin), or the paper's (published).
+        grid: Weights and settings that two cores finish (quick), or the paper's (published).
         data: Another data set, or a folder of images, in place of the recipe's; points with
             lambda_c > 0 take class folders.
         family: Other networks: ours (compact), ours for colour (compact-colour), the published ones
@@ -62,7 +63,7 @@ def train(
     from quadrate.experiments.runs import Run
     from quadrate.experiments.runs.kinds import run_of
 
-    if POINT_RECIPES.knows(recipe):
+    if find_recipe(recipe).kind != Recipe.kind:
         if family or judge or term or execution != "auto":
             own = "has its own networks and loss, no judge, and runs a point a process"
             raise QuadrateError(

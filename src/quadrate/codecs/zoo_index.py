@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,7 @@ def read_index() -> dict[str, CodecSummary]:
     return {name: CodecSummary(**entry) for name, entry in read_json(FOLDER / "index.json").items()}
 
 
-def write_index() -> None:
+def write_index(load: Callable[[Path], Any]) -> None:
     """Write the index of the codecs in the folder, each of which is loaded."""
-    from quadrate.codecs.codec import Codec
-
-    index = {name: asdict(CodecSummary.of(Codec.load(path))) for name, path in zoo().items()}
+    index = {name: asdict(CodecSummary.of(load(path))) for name, path in zoo().items()}
     write_text(FOLDER / "index.json", json.dumps(index, indent=1) + "\n")
