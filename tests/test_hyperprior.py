@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
 from quadrate.bottlenecks.hyperprior import (
     HyperpriorBottleneck,
     _Bounded,
     _log_mass,
-    fit_hyperprior,
 )
 from quadrate.bottlenecks.hyperprior_model import (
     LEAST_SCALE,
@@ -31,6 +30,7 @@ from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from tensor_files import contents, rewrite
 
 DIMS, BETA = 8, 0.02
