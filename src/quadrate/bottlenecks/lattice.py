@@ -23,7 +23,7 @@ from torch import Tensor
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.rounding import make_tables
-from quadrate.coding.streams import Words, layer_bits
+from quadrate.coding.symbols import Words, layer_bits
 from quadrate.coding.tables import MAX_ENTRIES, Tables
 from quadrate.errors import QuadrateError
 
@@ -75,7 +75,7 @@ class Lattice:
 
     @property
     def bits(self) -> int:
-        """Bits among a block's symbols: the coset, and those parities that the lattice leaves free."""
+        """Bits among a block's symbols: the coset, and the parities that are free."""
         return self.halves + self.size - self.even
 
     def columns(self, dims: int) -> int:
@@ -262,7 +262,7 @@ class LatticeBottleneck(FactorizedBottleneck):
 
 
 class ZBottleneck(LatticeBottleneck):
-    """The integers, one dimension at a time: the scalar quantizer that the others are held against."""
+    """The integers, a dimension at a time: the scalar quantizer to compare with."""
 
     lattice = Z
 
@@ -332,7 +332,9 @@ class LatticeModel:
             )
         if not ((self.steps > 0) & np.isfinite(self.steps) & np.isfinite(self.offsets)).all():
             raise QuadrateError("steps must be positive, steps and offsets finite")
-        if not ((self.sums > 0) & (self.sums <= 4 * _ONE) & (abs(self.parities) < _ONE)).all():
+        if not (
+            (self.sums > 0) & (self.sums <= 4 * _ONE) & (abs(self.parities.astype(np.int64)) < _ONE)
+        ).all():
             raise QuadrateError("a lattice bottleneck's sums or parities are out of their range")
 
     @property
@@ -353,7 +355,9 @@ class LatticeModel:
     @cached_property
     def identity(self) -> bytes:
         """16 bytes that differ whenever a stream would be read otherwise."""
-        sha = hashlib.sha256(repr((self.name, self.lattice.size, self.first)).encode() + self.tables.digest)
+        sha = hashlib.sha256(
+            repr((self.name, self.lattice.size, self.first)).encode() + self.tables.digest
+        )
         for array, kind in (
             (self.steps, "<f8"),
             (self.offsets, "<f8"),
