@@ -16,7 +16,7 @@ from typing import Any
 from quadrate.core.files import read_json, write_text
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.experiments.claims import CHECKS, Verdict, decide_run
-from quadrate.experiments.recipes import CATALOGUE
+from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports.result_tables import markdown, number
 from quadrate.experiments.reports.row_points import points_markdown
 from quadrate.experiments.reports.summary import POINT, mean_over_seeds, read_table
@@ -198,11 +198,7 @@ def section(folder: Path, rows: Rows) -> str:
             f"{' and '.join(map(str, epochs))} epochs",
             f"the judges read {clean} of clean images",
         ]
-    links = [
-        f"[{path.name}](../results/{name}/{path.name})"
-        for path in (folder / "findings.md", folder / "results.csv")
-        if path.exists()
-    ]
+    links = [f"[{path.name}](../results/{name}/{path.name})" for path in [folder / "results.csv"]]
     figures = [
         f"![{path.stem} of {name}](../results/{name}/{path.name})"
         for path in sorted(folder.glob("*.png"))
@@ -279,11 +275,7 @@ def command(name: str, about: dict[str, Any]) -> str:
 
     The recipe of that name, or else the command that they were made by.
     """
-    return (
-        f"quadrate reproduce {name}"
-        if any(experiment.name == name for experiment in CATALOGUE)
-        else str(about["command"])
-    )
+    return f"quadrate reproduce {name}" if name in RECIPES else str(about["command"])
 
 
 _HEAD = """# Gallery

@@ -194,4 +194,5 @@ class SpatialModel:
 
 def _sites(maps: NDArray[Any], channels: int) -> NDArray[Any]:
     """Maps (n, c, h, w) or (n, c·h·w) to vectors, (n·h·w, c)."""
-    return maps.reshape(len(maps), channels, -1).transpose(0, 2, 1).reshape(-1, channels)
+    flat = maps.reshape(len(maps), channels, math.prod(maps.shape[1:]) // channels)  # (n, c, h·w)
+    return flat.transpose(0, 2, 1).reshape(-1, channels)

@@ -184,7 +184,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         symbols = self.model_.quantize(
             self.transform_.forward(features.astype(precise, copy=False)), NO_DITHER
         )
-        coefficients = self.model_.dequantize(symbols, NO_DITHER).reshape(len(symbols), -1)
+        coefficients = self.model_.dequantize(symbols, NO_DITHER).reshape(
+            len(symbols), math.prod(self.model_.shape)
+        )
         received = self.transform_.inverse(coefficients.astype(precise, copy=False))
         return received.astype(features.dtype, copy=False)
 
@@ -341,7 +343,9 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
                 f"this codec reads symbols (n, {self.model_.columns}); these are"
                 f" {tuple(symbols.shape)}"
             )
-        received = self.model_.dequantize(symbols.numpy(), NO_DITHER).reshape(len(symbols), -1)
+        received = self.model_.dequantize(symbols.numpy(), NO_DITHER).reshape(
+            len(symbols), math.prod(self.model_.shape)
+        )
         return torch.from_numpy(received.astype(self.dtype, copy=False))
 
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
