@@ -35,6 +35,7 @@ _POINTS = 4  # of a bin, over which the density is averaged
 _ONE = 1 << 20  # fixed point of sums and probabilities
 _TAIL = 1e-9  # mass beyond either end of what tables are made from
 _LEAST_MASS = 1e-9  # of an interval, so that no value has an infinite rate
+_KINDS = {"steps": "f8", "offsets": "f8", "sums": "i4", "parities": "i4"}  # of a frozen model
 _FAR = 2.0**30  # units; latents farther away cannot be coded
 # Probabilities of a bit are put into bins of equal width in sqrt(p), which cost all the same.
 _ROOTS = np.arange(65, dtype=np.int64)
@@ -320,7 +321,7 @@ class LatticeModel:
     def __post_init__(self) -> None:
         dims = len(self.sums)
         self.lattice.columns(dims)
-        shapes = [a.shape for a in (self.steps, self.offsets, self.sums, self.parities)]
+        shapes = [getattr(self, name).shape for name in _KINDS]
         if (
             shapes != [(dims,), (dims,), (dims, _BINS), (dims, _BINS)]
             or len(self.tables.lows) != _ODDS + 2 * dims * _BINS
@@ -358,13 +359,8 @@ class LatticeModel:
         sha = hashlib.sha256(
             repr((self.name, self.lattice.size, self.first)).encode() + self.tables.digest
         )
-        for array, kind in (
-            (self.steps, "<f8"),
-            (self.offsets, "<f8"),
-            (self.sums, "<i4"),
-            (self.parities, "<i4"),
-        ):
-            sha.update(np.ascontiguousarray(array, kind).tobytes())
+        for name, kind in _KINDS.items():
+            sha.update(np.ascontiguousarray(getattr(self, name), f"<{kind}").tobytes())
         return sha.digest()[:16]
 
     def quantize(self, latents: NDArray[Any], dither: Words) -> Words:
@@ -412,32 +408,21 @@ class LatticeModel:
 
     def _coset_odds(self, dims: Words, shift: Words) -> Words:
         """The table of the coset: both sums over all points, brought to a sum of 2^20 each time."""
-        weights = []
-        for coset in (0, 1):
-            moved = shift - coset * _HALF  # (n, size)
-            bins = (moved & _UNIT - 1) // (_UNIT // _BINS)
-            sign = 1 - 2 * ((moved >> _SHIFT).sum(1) & 1)
-            own = _product(self.parities[dims, bins].astype(np.int64))
-            weights.append(
-                np.append(self.sums[dims, bins].T, [_ONE + sign * own], 0).astype(np.int64)
-            )
-        odds = np.full((2, len(shift)), _ONE // 2)
-        for factors in zip(*weights, strict=True):
-            odds = odds * factors
+        moved = np.stack([shift, shift - _HALF])  # (2, n, size)
+        bins = (moved & _UNIT - 1) // (_UNIT // _BINS)
+        sign = 1 - 2 * ((moved >> _SHIFT).sum(-1) & 1)  # (2, n)
+        last = _ONE + sign * _product(self.parities[dims, bins].astype(np.int64))
+        odds = np.full(last.shape, _ONE // 2)
+        for factor in (*np.moveaxis(self.sums[dims, bins].astype(np.int64), -1, 0), last):
+            odds = odds * factor
             odds = np.maximum((odds << 20) // odds.sum(0), 1)
         return _odds(odds[1], odds[0])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything needed to build it again, for a codec's file."""
-        return {
-            "lattice": np.array([self.lattice.size], np.int32),
-            "steps": self.steps,
-            "offsets": self.offsets,
-            "sums": self.sums,
-            "parities": self.parities,
-            "frequencies": self.tables.frequencies,
-            "lows": self.tables.lows,
-        }
+        size = np.array([self.lattice.size], np.int32)
+        own = {"lattice": size} | {name: getattr(self, name) for name in _KINDS}
+        return own | {"frequencies": self.tables.frequencies, "lows": self.tables.lows}
 
     @classmethod
     def from_arrays(
@@ -448,11 +433,11 @@ class LatticeModel:
         Raises:
             QuadrateError: If the arrays are not those of a lattice bottleneck.
         """
-        kinds = {"lattice": "i4", "steps": "f8", "offsets": "f8", "sums": "i4", "parities": "i4"}
+        kinds = _KINDS | {"frequencies": "u2", "lows": "i4", "lattice": "i4"}
         try:
-            size, steps, offsets, sums, parities, frequencies, lows = (
+            steps, offsets, sums, parities, frequencies, lows, size = (
                 np.asarray(arrays[name]).astype(kind, casting="safe")
-                for name, kind in (kinds | {"frequencies": "u2", "lows": "i4"}).items()
+                for name, kind in kinds.items()
             )
             lattice = {lattice.size: lattice for lattice in (Z, D4, E8)}[int(size[0])]
             tables = Tables(frequencies, lows, escape=True)
@@ -464,9 +449,9 @@ class LatticeModel:
 
 
 def _product(factors: Words) -> Words:
-    """The product of factors in 2^-20, each of a magnitude below 1: (n, m) to (n,)."""
-    product = np.full(len(factors), _ONE - 1)
-    for factor in factors.T:
+    """The product of factors in 2^-20, each of a magnitude below 1: (..., m) to (...)."""
+    product = np.full(factors.shape[:-1], _ONE - 1)
+    for factor in np.moveaxis(factors, -1, 0):
         product = product * factor >> 20
     return product
 
