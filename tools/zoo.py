@@ -1,5 +1,4 @@
-"""Makes the codecs that come with the package from an evaluated run of the recipe zoo-mnist, with a
-model card each.
+"""Makes the codecs in the package, each with a model card, from an evaluated run of zoo-mnist.
 
 quadrate train zoo-mnist && quadrate evaluate runs/zoo-mnist-…
 python tools/zoo.py runs/zoo-mnist-…
