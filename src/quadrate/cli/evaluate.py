@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.steps import evaluate_points, evaluate_run
+from quadrate.cli.steps import evaluate_run
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
@@ -43,4 +43,4 @@ def evaluate(
     elif quick:
         raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
     else:
-        evaluate_points(opened, workers)
+        evaluate_run(opened, workers)
