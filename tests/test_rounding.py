@@ -283,5 +283,5 @@ def test_transforms_that_are_none():
         LinearTransform.from_arrays(arrays).digest()
         != LinearTransform(mean, np.array([0, 2], np.int32)).digest()
     )
-    with pytest.raises(QuadrateError, match="the transform is damaged"):
+    with pytest.raises(QuadrateError, match="not those of a linear transform"):
         LinearTransform.from_arrays({"mean": mean})

@@ -109,7 +109,7 @@ def load_codec(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(place, "a codec of Quadrate's", [_CODEC], _CODECS_BEFORE)
+    metadata, tensors = read_tensors(place, "a Quadrate codec", [_CODEC], _CODECS_BEFORE)
     with describing(path, "codec"):
         shape = samples_shape(metadata["shape"], 3)
         stages = _stages(metadata["levels"])
