@@ -45,4 +45,4 @@ def evaluate(
     elif quick:
         raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
     else:
-        evaluate_points(opened, workers)
+        evaluate_run(opened, workers)
