@@ -17,7 +17,6 @@ from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import run_of
 from quadrate.networks import Family
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import FAMILIES
@@ -83,7 +82,7 @@ def test_folders_of_built_in_networks_are_those_of_version_0_1(family, digest):
     ],
 )
 def test_folders_of_points_that_stand_alone_are_those_of_version_0_1(name, digest):
-    assert run_of(RECIPES[name]()).folder.name == f"{name}-{digest}"
+    assert Run(RECIPES[name]()).folder.name == f"{name}-{digest}"
 
 
 # --- the user's own code ---

@@ -36,7 +36,7 @@ class CodecSummary:
     def of(cls, codec: Any) -> CodecSummary:
         """Summarize a codec of any kind."""
         return cls(
-            identities=[model.identity.hex() for model in codec.models],
+            identities=[each.hex() for each in codec.identities] if codec.models else [],
             shape=list(codec.shape),
             decoders=list(getattr(codec, "decoders", ())),
             rate_bound_bits=getattr(codec, "rate_bound_bits", None),

@@ -16,8 +16,7 @@ from quadrate.errors import QuadrateError
 from quadrate.evaluation.score import SCORES
 from quadrate.experiments.claims import Verdict, decide_run
 from quadrate.experiments.reports.summary import POINT, Row, read_points, require
-from quadrate.experiments.runs import read_results
-from quadrate.experiments.runs import kind_of, naming, read_recipe
+from quadrate.experiments.runs import kind_of, naming, read_recipe, read_results
 
 _LARGEST_SIDE = 1 << 16  # of a picture that is drawn
 

@@ -165,9 +165,7 @@ class Run:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
         if execution != "auto" and "execution" not in self.kind.options(self.recipe):
-            raise QuadrateError(
-                f"{self.recipe.name} runs a point a process: leave --execution out"
-            )
+            raise QuadrateError(f"{self.recipe.name} runs a point a process: leave --execution out")
         self.begin()
         pending = sum(not exists(self.folder / path) for path in self.kind.needed)
         with shown(report, "training", pending) as told:
@@ -203,8 +201,8 @@ class Run:
         trained = [job for job in kind.jobs(self.recipe) if self._is_trained(job)]
         if not trained:
             raise QuadrateError(
-                f"nothing is trained in {self.folder}; run `quadrate train {self.recipe.name}`"
-                " first"
+                f"nothing is trained in {self.folder} (no {kind.needed[0]}); run `quadrate train"
+                f" {self.recipe.name}` first"
             )
         pending = [job for job in trained if not self._is_scored(job, quick)]
         try:
