@@ -22,7 +22,7 @@ from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import PointRecipe
 from quadrate.experiments.runs.point_run import PointRun
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
-from quadrate.sources import ALIASES, load_source
+from quadrate.sources import load_source, source_name
 from quadrate.training.batch_size import fitting_batch
 from quadrate.training.stages import Execution
 
@@ -35,7 +35,7 @@ def adapted(
     epochs: int | None = None,
 ) -> Recipe:
     """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
-    if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
+    if data is not None and (data := source_name(data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     recipe = replace(
@@ -137,7 +137,7 @@ def adapted_points(
         if not isinstance(recipe, InvariantRecipe):
             raise QuadrateError(f"{name} takes no other seeds")
         recipe = with_seeds(recipe, seeds)
-    if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
+    if data is not None and (data := source_name(data)) != getattr(recipe, "source", None):
         if getattr(recipe, "source", "banana") in ("banana", "patterns"):
             raise QuadrateError(f"{name} has data of its own; leave --data out")
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
