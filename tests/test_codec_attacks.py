@@ -387,5 +387,5 @@ def test_open_codec_reads_every_kind(files):
     kinds = {"codec": Codec, "features": FeatureCodec, "invariant": InvariantCodec}
     for kind, expected in kinds.items():
         assert isinstance(open_codec(files / kind), expected)
-    refused(open_codec, files / "pack", "not a codec of Quadrate's")
+    refused(open_codec, files / "pack", "not a Quadrate codec")
     refused(open_codec, files / "none", "no codec at")

@@ -106,7 +106,7 @@ def test_files_that_are_no_packs(codec, tmp_path):
     with pytest.raises(QuadrateError, match="not a decoder pack of Quadrate's"):
         load_pack(tmp_path / "c")
     save_pack(codec.pack(), tmp_path / "p")
-    with pytest.raises(QuadrateError, match="not a codec of Quadrate's"):
+    with pytest.raises(QuadrateError, match="not a Quadrate codec"):
         Codec.load(tmp_path / "p")
     whole = (tmp_path / "p").read_bytes()
     (tmp_path / "p").write_bytes(whole[:-5])

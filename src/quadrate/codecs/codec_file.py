@@ -109,7 +109,7 @@ def load_codec(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(place, "a codec of Quadrate's", [_CODEC], _CODECS_BEFORE)
+    metadata, tensors = read_tensors(place, "a Quadrate codec", [_CODEC], _CODECS_BEFORE)
     with describing(path, "codec"):
         shape = samples_shape(metadata["shape"], 3)
         stages = _stages(metadata["levels"])
@@ -127,9 +127,9 @@ def load_codec(
         tables = [states.pop(f"tables.{i}") for i in range(len(stages)) if f"tables.{i}" in states]
         models = [
             ContextModel.from_arrays(
-                sum(stages[: i + 1], ()),
-                sum(map(len, stages[:i])),
                 {name: t.numpy() for name, t in arrays.items()},
+                sum(map(len, stages[:i])),
+                sum(stages[: i + 1], ()),
             )
             for i, arrays in enumerate(tables)
         ]
