@@ -253,7 +253,10 @@ X, GROUP = torch.zeros(3, 1, 2, 2), AUGMENTATIONS["mnist-aug"]
             r"labels of 3 points must be int64 \(3,\); got torch.int64 \(2,\)",
         ),
         (lambda: OrbitSet(X, GROUP, torch.zeros(3)), r"must be int64 \(3,\); got torch.float32"),
-        (lambda: LabelOrbitSet(X, GROUP, prototypes=X), "only where there are labels; got none"),
+        (
+            lambda: LabelOrbitSet(X, GROUP, prototypes=X),
+            "can only be equivalent if there are labels",
+        ),
         (
             lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, 1, 3]), prototypes=X),
             r"shape \(1, 2, 2\); the labels are 0..3, the prototypes \(3, 1, 2, 2\)",

@@ -40,12 +40,10 @@ def from_dataset(
         QuadrateError: If a sample is not an image with a class number, or its shape differs from
             the first one's.
     """
-    given = {"train": train, "test": test, "validation": validation}
-    arrays = {
-        split: _read(dataset, f"{name}, {split}")
-        for split, dataset in given.items()
-        if dataset is not None
-    }
+    given = {"train": train, "test": test}
+    if validation is not None:
+        given["validation"] = validation
+    arrays = {split: _read(each, f"{name}, {split}") for split, each in given.items()}
     return assemble(name, arrays, classes)
 
 

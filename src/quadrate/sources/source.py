@@ -196,10 +196,10 @@ def from_arrays(
         QuadrateError: If images or labels have another shape, dtype or range, only some splits have
             labels, or there are too few samples to split.
     """
-    given = {"train": train, "test": test, "validation": validation}
-    arrays = {
-        split: _checked(name, split, pair) for split, pair in given.items() if pair is not None
-    }
+    given = {"train": train, "test": test}
+    if validation is not None:
+        given["validation"] = validation
+    arrays = {split: _checked(name, split, pair) for split, pair in given.items()}
     # Later writes to the caller's arrays must not change the source; splitting copies anyway.
     for split in arrays if validation is not None else ("test",):
         images, labels = arrays[split]
