@@ -198,10 +198,12 @@ def command(name: str, about: dict[str, Any]) -> str:
     return f"quadrate reproduce {name}" if name in RECIPES else str(about["command"])
 
 
-_HEAD = """# Gallery
-
-Every number on this page comes from the tables committed in [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says
-when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by [the protocol](evaluation.md)."""
+_HEAD = (
+    "# Gallery\n\nEvery number on this page comes from the tables committed in"
+    " [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says\n"
+    "when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by"
+    " [the protocol](evaluation.md)."
+)
 _COST = (
     "Training alone, in CPU seconds of one core as each run recorded them, on a machine that other"
     " work shared."
