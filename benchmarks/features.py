@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
+from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.codecs.lossyless import PublishedBottleneck
 from quadrate.core.files import write_text
@@ -35,6 +35,7 @@ from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import machine
 from quadrate.experiments.runs.clip_run import draw_symbols
 from quadrate.sources import load_source
+from quadrate.training.bottleneck_fits import fit_factorized
 
 Array = NDArray[Any]
 FOLDER = Path(__file__).parent.parent / "results" / "features"

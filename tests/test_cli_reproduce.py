@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from quadrate.bottlenecks import conditional_entropy_bits
 from quadrate.cli.main import main
 from quadrate.cli.reproduction import Options, RecipeReproduction
 from quadrate.cli.steps import adapted
 from quadrate.config import Recipe
-from quadrate.evaluation import Protocol
+from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import Grid, find_recipe
 from quadrate.experiments.runs import Run, read_results
 
@@ -34,7 +33,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("quadrate.cli.reproduction.find_recipe", find)
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
     monkeypatch.setattr(
-        "quadrate.bottlenecks.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
+        "quadrate.evaluation.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
     )
     for module in ("scores", "references"):
         monkeypatch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)

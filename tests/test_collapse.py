@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from codecs_made import TINY, source_of
-from quadrate.bottlenecks.collapse import cheap_entropy_bits, has_collapsed
+from quadrate.bottlenecks.collapse import has_collapsed
+from quadrate.bottlenecks.counted_entropy import counted_entropy
 from quadrate.codecs.codec import Codec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
@@ -54,6 +55,10 @@ def quick(monkeypatch):
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
     for module in ("scores", "references"):
         monkeypatch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)
+
+
+def entropy_bits(latents: torch.Tensor, levels: tuple[int, ...]) -> float:
+    return counted_entropy(latents, latents, levels, dithers=32).bits
 
 
 def said(caught) -> list[str]:
@@ -111,14 +116,14 @@ def test_freezing_warns_and_names_the_layer():
 
 def test_codes_whose_dimensions_say_the_same_are_counted_once():
     one = torch.rand(5000, 1) * 2 - 1
-    assert cheap_entropy_bits(
-        one.expand(-1, 5).contiguous(), (4,) * 5
-    ) < 0.7 * 5 * cheap_entropy_bits(one, (4,))
-    assert not has_collapsed(cheap_entropy_bits(torch.rand(5000, 5) * 2 - 1, (4,) * 5), 10)
+    assert entropy_bits(one.expand(-1, 5).contiguous(), (4,) * 5) < 0.7 * 5 * entropy_bits(
+        one, (4,)
+    )
+    assert not has_collapsed(entropy_bits(torch.rand(5000, 5) * 2 - 1, (4,) * 5), 10)
     assert has_collapsed(
-        cheap_entropy_bits(torch.full((64, 20), 0.1), (8,) * 20), 60
+        entropy_bits(torch.full((64, 20), 0.1), (8,) * 20), 60
     )  # few samples, long codes
-    assert not has_collapsed(cheap_entropy_bits(torch.rand(64, 20) * 2 - 1, (8,) * 20), 60)
+    assert not has_collapsed(entropy_bits(torch.rand(64, 20) * 2 - 1, (8,) * 20), 60)
 
 
 def test_no_committed_codec_has_collapsed_and_those_that_did_are_found():

@@ -6,14 +6,15 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
-from quadrate.bottlenecks import conditional_entropy as entropy
-from quadrate.bottlenecks.conditional_entropy import (
-    EntropyEstimate,
+from quadrate.bottlenecks import counted_entropy
+from quadrate.bottlenecks.counted_entropy import EntropyEstimate
+from quadrate.errors import QuadrateError
+from quadrate.evaluation.conditional_entropy import (
+    MAX_MODEL_DIMS,
     _learned,
     _SymbolModel,
     conditional_entropy_bits,
 )
-from quadrate.errors import QuadrateError
 
 HELD_OUT = torch.zeros(2, 1)  # where only the counts matter
 
@@ -163,7 +164,7 @@ def test_a_dither_at_the_end_of_the_cell_stays_in_the_alphabet(
 ) -> None:
     almost_one = float(np.nextafter(np.float32(1), np.float32(0)))  # 3 + this rounds to 4
     monkeypatch.setattr(
-        entropy,
+        counted_entropy,
         "_stratified_dithers",
         lambda dithers, dims, rng: torch.full((dithers, dims), almost_one),
     )
@@ -266,7 +267,7 @@ def test_a_model_that_fails_to_generalize_falls_back_to_the_bound() -> None:
 
 
 def test_the_bound_of_long_codes_is_the_sum_of_its_dimensions() -> None:
-    dims = entropy.MAX_MODEL_DIMS + 2
+    dims = MAX_MODEL_DIMS + 2
     latents = torch.tanh(torch.randn(24_000, dims, generator=torch.Generator().manual_seed(5)) / 2)
     estimate = conditional_entropy_bits(latents[:20_000], latents[20_000:], (4,) * dims)
     one = conditional_entropy_bits(latents[:20_000, :1], latents[20_000:, :1], (4,))
@@ -301,7 +302,7 @@ def test_the_bound_of_long_codes_does_not_fall_below_the_truth_however_few_the_s
     Frequencies of 60 samples would give 6 bits a dimension, and the truth is close to the 10 of the
     bound.
     """
-    dims, levels = entropy.MAX_MODEL_DIMS + 1, 1024
+    dims, levels = MAX_MODEL_DIMS + 1, 1024
     latents = 2 * torch.rand(80, dims, generator=torch.Generator().manual_seed(6)) - 1
     assert (
         9.9 * dims
@@ -315,7 +316,7 @@ def test_the_bound_of_long_codes_uses_the_dither_and_each_dimensions_levels() ->
 
     Which one is sent the dither decides, so nothing is left to code, whatever the levels.
     """
-    dims = entropy.MAX_MODEL_DIMS + 1
+    dims = MAX_MODEL_DIMS + 1
     constant = torch.full((2000, dims), 0.1)
     levels = tuple(3 + i % 5 for i in range(dims))
     assert conditional_entropy_bits(constant[:1800], constant[1800:], levels).bits < 0.01 * dims

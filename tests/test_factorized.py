@@ -12,10 +12,10 @@ from quadrate.bottlenecks.factorized import (
     FactorizedBottleneck,
     LogisticMixture,
     MonotoneNetwork,
-    fit_factorized,
 )
 from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.errors import QuadrateError
+from quadrate.training.bottleneck_fits import fit_factorized
 
 
 def spoilt(density: nn.Module, seed: int = 0) -> nn.Module:

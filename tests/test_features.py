@@ -17,13 +17,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from quadrate.bottlenecks.closed_form import ROWS, fit_closed_form
-from quadrate.bottlenecks.factorized import fit_factorized
 from quadrate.bottlenecks.rounding import RATE_WEIGHT
 from quadrate.codecs import quad
 from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.training.bottleneck_fits import fit_factorized
 from tensor_files import contents, rewrite
 
 

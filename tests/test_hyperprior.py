@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture, fit_factorized
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
 from quadrate.bottlenecks.hyperprior import (
     HyperpriorBottleneck,
     _Bounded,
     _log_mass,
-    fit_hyperprior,
 )
 from quadrate.bottlenecks.hyperprior_model import (
     LEAST_SCALE,
@@ -309,6 +308,7 @@ def test_training_is_a_function_of_the_seed():
 SCRIPT = """
 import hashlib, sys
 import numpy as np, torch
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from quadrate.codecs.feature_codec import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])

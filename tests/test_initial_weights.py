@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from quadrate.bottlenecks.factorized import fit_factorized
-from quadrate.bottlenecks.hyperprior import fit_hyperprior
 from quadrate.config import InvariantConfig, OperatingPoint, TrainingConfig
 from quadrate.core import draws
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
 from quadrate.sources.symmetry import dihedral_patterns
 from quadrate.training import Task, Trainer, train_judge
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from quadrate.training.invariant_trainer import train_invariant
 
 

@@ -13,13 +13,12 @@ import pytest
 import torch
 
 import formats
-from quadrate.bottlenecks import conditional_entropy_bits
 from quadrate.cli.recipes import recipes
 from quadrate.cli.steps import adapted
 from quadrate.config import to_json
 from quadrate.core.digests import digest
 from quadrate.errors import QuadrateError
-from quadrate.evaluation import Protocol
+from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import (
     CATALOGUE,
     RECIPES,
@@ -363,7 +362,7 @@ def test_colour_codecs_are_scored_by_a_judge_of_another_kind(svhn, tmp_path, mon
     for module in ("scores", "references"):
         monkeypatch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)
     monkeypatch.setattr(
-        "quadrate.bottlenecks.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
+        "quadrate.evaluation.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
     )
     rows = Run(few_points("rdc-svhn"), tmp_path).train("single").evaluate(1)
     assert sorted(round(row["rate_bound_bits"]) for row in rows) == [30, 45, 60]

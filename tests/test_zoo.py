@@ -8,11 +8,11 @@ import pytest
 
 import quadrate
 from quadrate import QuadrateError
-from quadrate.bottlenecks import conditional_entropy_bits
 from quadrate.codecs.codec_file import zoo
 from quadrate.codecs.quad import QuadFile
 from quadrate.coding.streams import encode_layer
 from quadrate.core import draws
+from quadrate.evaluation import conditional_entropy_bits
 from quadrate.sources import load_source
 
 NAMES = ["mnist-10bit", "mnist-4.75bit", "mnist-6bit", "mnist-8bit"]

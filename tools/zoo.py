@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from quadrate.bottlenecks import conditional_entropy_bits
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.codec_file import save_codec
 from quadrate.codecs.quad import Batch, compress
 from quadrate.core import draws
 from quadrate.core.files import write_text
+from quadrate.evaluation import conditional_entropy_bits
 from quadrate.experiments.runs import Run, machine, read_results, to_csv
 
 ZOO = Path(__file__).parents[1] / "src" / "quadrate" / "codecs" / "zoo"

@@ -15,9 +15,7 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from quadrate.bottlenecks.conditional_entropy import conditional_entropy_bits
 from quadrate.errors import QuadrateWarning
 
 LEAST_SHARE = 0.25
@@ -26,24 +24,11 @@ REMEDIES = (
     "a smaller learning rate, more epochs, lambda_p and lambda_c smaller or annealed, or another"
     " seed usually helps"
 )
-_DITHERS = 32
 
 
 def has_collapsed(entropy_bits: float, bound_bits: float) -> bool:
     """Whether symbols of this entropy, in bits a sample, carry less than a quarter of their bound."""
     return entropy_bits < LEAST_SHARE * bound_bits
-
-
-def cheap_entropy_bits(latents: Tensor, levels: tuple[int, ...]) -> float:
-    """H(Z|U) of a code in a moment.
-
-    Counted where there are enough latents, else bounded by each dimension's own entropy.
-
-    Args:
-        latents: Encoder outputs in [-1, 1], (n, d), n at least 2.
-        levels: The levels of each dimension, (d,).
-    """
-    return conditional_entropy_bits(latents, latents, levels, dithers=_DITHERS, steps=0).bits
 
 
 def warn_if_constant(

@@ -5,20 +5,13 @@ A few symbols are sent first, which say how far the others spread, and about wha
 
 from __future__ import annotations
 
-import itertools
 import math
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.factorized import (
-    FactorizedBottleneck,
-    LogisticMixture,
-    check_fit,
-    descend,
-)
+from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
 from quadrate.bottlenecks.hyperprior_model import (
     LEAST_SCALE,
     LEVELS,
@@ -27,7 +20,6 @@ from quadrate.bottlenecks.hyperprior_model import (
     gaussian_tables,
 )
 from quadrate.bottlenecks.integer_network import IntegerNetwork
-from quadrate.core import draws
 
 _LEAST, _MOST = math.log(LEAST_SCALE), math.log(MOST_SCALE)
 
@@ -189,54 +181,3 @@ class _Bounded(torch.autograd.Function):
         (log_scale,), (gradient,) = context.saved_tensors, gradients
         leads_out = ((log_scale < _LEAST) & (gradient > 0)) | ((log_scale > _MOST) & (gradient < 0))
         return gradient.masked_fill(leads_out, 0.0)
-
-
-def fit_hyperprior(
-    features: Tensor,
-    beta: float,
-    *,
-    side_dims: int | None = None,
-    width: int = 128,
-    epochs: int = 10,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
-    step_learning_rate: float = 0.03,
-    annealing: float = 0.3,
-    seed: int = 0,
-) -> HyperpriorBottleneck:
-    """Trains a hyperprior on cached features as `fit_factorized` does its bottleneck.
-
-    Squared error + beta · nats a sample.
-
-    Args:
-        features: Training features, float32 (n, d).
-        beta: The trade-off.
-        side_dims: As `HyperpriorBottleneck`; `width` likewise.
-        width: Of the hidden layers.
-        epochs: Passes over the features.
-        batch: Samples a step.
-        learning_rate: Of the networks, at first.
-        step_learning_rate: Of steps and of the side density, at first.
-        annealing: The share of the steps in which beta grows linearly from 0 to its value.
-        seed: Of initial weights, order and noise.
-
-    Raises:
-        QuadrateError: If there are no features, or beta is not positive.
-    """
-    check_fit(features, beta)
-    spread = features.std(0, correction=0).clamp(min=1e-6)
-    start = torch.log((math.sqrt(6 * beta) / spread).clamp(max=4.0))
-    build = partial(
-        HyperpriorBottleneck, features.shape[1], side_dims, width, features.mean(0), spread, start
-    )
-    bottleneck = draws.build_with_seed(build, draws.key(seed, "bottleneck"))
-    networks = itertools.chain(bottleneck.analysis.parameters(), bottleneck.synthesis.parameters())
-    others = itertools.chain([bottleneck.log_step], bottleneck.side.parameters())
-    optimizer = torch.optim.Adam(
-        [
-            {"params": list(networks), "lr": learning_rate},
-            {"params": list(others), "lr": step_learning_rate},
-        ]
-    )
-    descend(bottleneck, features, beta, optimizer, epochs, batch, annealing, seed)
-    return bottleneck.requires_grad_(False)

@@ -4,6 +4,7 @@ Written down in docs/evaluation.md.
 """
 
 from quadrate.evaluation.certified import certified_w1
+from quadrate.evaluation.conditional_entropy import conditional_entropy_bits
 from quadrate.evaluation.critic import fresh_critic_w1, legacy_w1
 from quadrate.evaluation.intervals import interpolate_front, mean_interval
 from quadrate.evaluation.perception_scores import kid, sliced_w2sq
@@ -17,6 +18,7 @@ __all__ = [
     "Reconstruct",
     "certified_w1",
     "columns_of",
+    "conditional_entropy_bits",
     "evaluate",
     "fresh_critic_w1",
     "interpolate_front",

@@ -64,7 +64,7 @@ class Protocol:
         judge_widths: Hidden widths of the retrained judge.
         test_images: Test images, at most, that are scored; None for all.
         entropy_steps: Steps of the learned model of a code's entropy
-            (`quadrate.bottlenecks.conditional_entropy_bits`).
+            (`quadrate.evaluation.conditional_entropy_bits`).
     """
 
     seed: int = 0

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import BOTTLENECKS
-from quadrate.bottlenecks.factorized import FactorizedBottleneck, fit_factorized
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck, fit_hyperprior
+from quadrate.bottlenecks.factorized import FactorizedBottleneck
+from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
@@ -31,6 +31,7 @@ from quadrate.networks import autoencoders as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
 from quadrate.training.batch_size import check_batch
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from quadrate.training.checkpoints import (
     check_counter,
     check_tensors,

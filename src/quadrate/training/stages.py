@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.collapse import LEAST_STEPS, cheap_entropy_bits, warn_if_collapsed
+from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
+from quadrate.bottlenecks.counted_entropy import counted_entropy
 from quadrate.codecs.codec import Codec
 from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.core import draws
@@ -37,6 +38,7 @@ from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
 Execution = Literal["auto", "single", "spread", "stacked"]
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
 _IMAGES_FOR_ENTROPY = 5000  # at most
+_DITHERS = 32  # enough for a quick look at the entropy
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ def _check_alive(codec: Codec, point: OperatingPoint, source: Source, stage: str
     if len(own) > 1:
         warn_if_collapsed(
             f"{point.key} of stage {stage!r}",
-            cheap_entropy_bits(own, point.levels),
+            counted_entropy(own, own, point.levels, dithers=_DITHERS).bits,
             point.rate_bound_bits,
         )
 

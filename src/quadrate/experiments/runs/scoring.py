@@ -236,7 +236,7 @@ def _entropy(
     codec: Codec, source: Source, seed: int, device: str, steps: dict[str, int]
 ) -> dict[str, Any]:
     """H(Z|U) of the codec's symbols."""
-    from quadrate.bottlenecks import conditional_entropy_bits
+    from quadrate.evaluation import conditional_entropy_bits
 
     latents = []
     for split in (source.train, source.validation):
