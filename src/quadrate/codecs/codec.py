@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.bottlenecks.frozen import FrozenBottleneck
-from quadrate.codecs import codec_file, quad
+from quadrate.codecs import codec_file
 from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
 from quadrate.codecs.codec_file import Parts
 from quadrate.codecs.familiarity import Familiarity
@@ -100,7 +100,7 @@ class Codec(ABC):
     @property
     def _layers(self) -> Sequence[FrozenBottleneck]:
         """What rounds the latents of each layer."""
-        return self.models
+        return [_Interim(model) for model in self.models]
 
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raise a QuadrateError unless a shape (n, …) is that of samples of this codec."""
@@ -287,6 +287,8 @@ class Codec(ABC):
             QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be
                 written, or `strict` is set and the samples are unlike the codec's own.
         """
+        from quadrate.codecs import quad  # the entropy coder, which training does not need
+
         target = io.BytesIO() if to is None else Path(to)
         quad.compress(self, [Batch(samples, labels, names)], target, seed, chunk, strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
@@ -302,6 +304,8 @@ class Codec(ABC):
 
         Arguments and errors as of `quadrate.codecs.decompress`.
         """
+        from quadrate.codecs import quad
+
         return quad.decompress(self, source, decoder, samples, dtype)
 
     def decompress_latents(self, source: FileSource, samples: slice = slice(None)) -> Tensor:
@@ -310,7 +314,9 @@ class Codec(ABC):
         Raises:
             QuadrateError: If the file is damaged or was written by another codec.
         """
-        with quad.QuadFile(source, self) as file:
+        from quadrate.codecs.quad_file import QuadFile
+
+        with QuadFile(source, self) as file:
             return torch.cat([file.no_latents, *file.latent_pieces(samples)])
 
     def save(self, path: Path | str) -> None:
@@ -347,3 +353,16 @@ def _split(columns: NDArray[Any], sizes: list[int]) -> list[NDArray[Any]]:
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     """The layers side by side."""
     return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+class _Interim:  # until the bottlenecks keep their protocol
+    def __init__(self, model: Any) -> None:
+        self.model, self.columns = model, model.columns
+        self.dither_columns = getattr(model, "dither_columns", 0)
+        self.shape = getattr(model, "shape", None) or (model.dims,)
+
+    def quantize(self, latents: Any, dither: Any) -> Any:
+        return self.model.quantize(latents)
+
+    def dequantize(self, symbols: Any, dither: Any) -> Any:
+        return self.model.dequantize(symbols)

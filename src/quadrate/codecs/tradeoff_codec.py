@@ -142,7 +142,7 @@ class TradeoffCodec(Codec):
                         f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
                     )
                 rounders.append(_Unfrozen(layer.levels))
-            elif model.first != columns or model.shape[0] != layer.latent_dims or (
+            elif model.first != columns or (
                 isinstance(model, ContextModel) and model.levels[columns:] != layer.levels
             ):
                 raise QuadrateError(f"the codec's tables are not for {layer}")
@@ -181,7 +181,16 @@ class TradeoffCodec(Codec):
 
     @property
     def _layers(self) -> Sequence[FrozenBottleneck]:
-        return self._rounders
+        from quadrate.codecs.codec import _Interim
+
+        return [
+            _Unfrozen(layer.levels)
+            if layer.levels
+            else rounder
+            if hasattr(rounder, "dither_columns")
+            else _Interim(rounder)
+            for layer, rounder in zip(self.layers, self._rounders, strict=True)
+        ]
 
     @property
     def point(self) -> OperatingPoint:
@@ -401,6 +410,18 @@ class _Unfrozen:
         self._quantizer = DitheredQuantizer(levels)
         self.columns = self.dither_columns = len(levels)
         self.shape = (len(levels),)
+
+    def quantize(self, latents: NDArray[np.float32], dither: Words) -> Words:
+        rounded = self._quantizer.quantize(torch.from_numpy(latents), self._dither(dither))
+        return rounded.numpy()
+
+    def dequantize(self, symbols: Words, dither: Words) -> NDArray[np.float32]:
+        received = self._quantizer.dequantize(torch.from_numpy(symbols), self._dither(dither))
+        return received.numpy()
+
+    def _dither(self, words: Words) -> Tensor:
+        uniform = words.astype(np.float32) * np.float32(2.0**-24)
+        return self._quantizer.dither(torch.from_numpy(uniform))
 
 
 def _layers_of(metadata: Mapping[str, str]) -> list[Layer]:
