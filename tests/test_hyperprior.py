@@ -30,6 +30,7 @@ from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
+from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from tensor_files import contents, rewrite
 
 DIMS, BETA = 8, 0.02
@@ -308,7 +309,6 @@ def test_training_is_a_function_of_the_seed():
 SCRIPT = """
 import hashlib, sys
 import numpy as np, torch
-from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
 from quadrate.codecs.feature_codec import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])
