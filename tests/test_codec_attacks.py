@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from quadrate.codecs.lossyless import PublishedBottleneck
 from torch import nn
 
 from codecs_made import TINY, make
@@ -24,7 +25,6 @@ from quadrate.bottlenecks.joint_tables import JointModel
 from quadrate.codecs.codec_file import load_pack, open_codec, save_pack
 from quadrate.codecs.feature_codec import FeatureCodec
 from quadrate.codecs.invariant_codec import InvariantCodec
-from quadrate.codecs.lossyless import PublishedBottleneck
 from quadrate.config import InvariantConfig
 from quadrate.networks.backbones.weights import read_tensors
 from quadrate.networks.family import Family

@@ -13,8 +13,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from quadrate.codecs.lossyless import PublishedBottleneck, _cumulative
+
 from quadrate.errors import QuadrateError
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -12,7 +12,7 @@ import tyro
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
 from quadrate.cli.quads import rate_text, shown
-from quadrate.codecs.codec_file import open_codec
+from quadrate.codecs import Codec
 from quadrate.coding.container import Header, Reader
 from quadrate.core.files import exists
 from quadrate.core.plugins import load_plugins
@@ -20,7 +20,7 @@ from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
-    from quadrate.codecs.quad import Batch
+    from quadrate.codecs import Batch
 
 
 def compress(
@@ -72,7 +72,7 @@ def compress(
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
         )
-    loaded = open_codec(codec)
+    loaded = Codec.load(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
@@ -86,7 +86,7 @@ def compress(
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:
         samples = reader.samples
-    rate = rate_text(samples, path.stat().st_size, getattr(loaded, "rate_bound_bits", None))
+    rate = rate_text(samples, path.stat().st_size, loaded.rate_bound_bits)
     print(f"{path}: {f'{added} samples added; ' if append else ''}{rate}")
 
 

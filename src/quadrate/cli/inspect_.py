@@ -10,7 +10,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, count_of, find_codec, reads
-from quadrate.codecs.codec_file import AnyCodec, open_codec
+from quadrate.codecs import Codec
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
 
@@ -39,11 +39,11 @@ def inspect(
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         header, facts = reader.header, _facts(reader, file, layers)
-    found: tuple[str, AnyCodec] | None
+    found: tuple[str, Codec] | None
     if codec is None:
         found = find_codec(header, layers)
     else:
-        loaded = open_codec(codec)
+        loaded = Codec.load(codec)
         found = (
             (codec, loaded)
             if reads(loaded, header) and layers in (None, len(loaded.models))
@@ -52,8 +52,8 @@ def inspect(
     facts["codec"] = found and {
         "name": found[0],
         "layers": len(found[1].models),
-        "decoders": list(getattr(found[1], "decoders", ())),
-        "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
+        "decoders": list(found[1].decoders),
+        "rate_bound_bits": found[1].rate_bound_bits,
         "familiar_samples": found[1].familiarity and found[1].familiarity.samples,
     }
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))

@@ -16,9 +16,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import AnyCodec, open_codec
+from quadrate.codecs import Codec, zoo
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
@@ -36,7 +34,7 @@ def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] |
         QuadrateError: If a codec in the package is damaged.
     """
     found: tuple[str, Codec] | None = None
-    for name, path in codec_file.zoo().items():
+    for name, path in zoo().items():
         codec = Codec.load(path)
         if (
             reads(codec, header)
@@ -47,7 +45,7 @@ def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] |
     return found
 
 
-def reads(codec: AnyCodec, header: Header) -> bool:
+def reads(codec: Codec, header: Header) -> bool:
     """Whether a codec reads a file's layers, or the first of them."""
     theirs = tuple(layer.identity for layer in header.layers)
     return (
@@ -57,7 +55,7 @@ def reads(codec: AnyCodec, header: Header) -> bool:
     )
 
 
-def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCodec:
+def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec:
     """The codec of a name, or else the one in the package that reads a file.
 
     If so many layers are wanted, the codec of these.
@@ -69,7 +67,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
         header = reader.header
     check_layers(layers, header, file)
     if name is not None:
-        codec = open_codec(name)
+        codec = Codec.load(name)
         if layers is not None and len(codec.models) != layers:
             raise QuadrateError(
                 f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers"

@@ -10,7 +10,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, find_codec, shown
-from quadrate.codecs.codec_file import AnyCodec, open_codec
+from quadrate.codecs import Codec
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
 
@@ -50,7 +50,7 @@ def verify(
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
-        found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
+        found = (codec, Codec.load(codec)) if codec is not None else find_codec(reader.header)
         chunks = len(reader.index)
         holds = f"{reader.samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
@@ -77,10 +77,10 @@ def verify(
 
 
 def _decode(
-    file: Path, codec: AnyCodec, layers: int | None, everything: bool
+    file: Path, codec: Codec, layers: int | None, everything: bool
 ) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
-    from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
+    from quadrate.codecs import QuadFile  # the entropy coder, which other verbs do not need
 
     with QuadFile(file, codec, layers) as opened:
         columns = sum(model.columns for model in opened.models)

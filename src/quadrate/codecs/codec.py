@@ -98,7 +98,7 @@ class Codec(ABC):
         return tuple(model.identity for model in self.models)
 
     @property
-    def _layers(self) -> Sequence[FrozenBottleneck]:
+    def _layers(self) -> Sequence[Any]:
         """What rounds the latents of each layer."""
         return [_Interim(model) for model in self.models]
 
@@ -132,14 +132,14 @@ class Codec(ABC):
                 f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {known}"
             )
         try:
-            weights = {decoder: 1.0} if isinstance(decoder, str) else dict(decoder)
-            weights = {name: float(weight) for name, weight in weights.items()}
+            blend = {decoder: 1.0} if isinstance(decoder, str) else decoder
+            weights = {name: float(weight) for name, weight in blend.items()}
             total = math.fsum(weights.values())
         except (TypeError, ValueError, OverflowError):
             weights, total = {}, math.nan
         if not (abs(total - 1) <= 1e-6 and all(weight >= 0 for weight in weights.values())):
             raise QuadrateError(
-                f"the weights of a blend are not negative and sum to 1; got {dict(decoder)}"
+                f"the weights of a blend are not negative and sum to 1; got {dict(blend)}"
             )
         for name in weights:
             if name not in self.decoders:
@@ -245,7 +245,9 @@ class Codec(ABC):
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
             return self._apply(networks[0][0], latents)
         return self._apply(
-            lambda block: torch.stack([weight * network(block) for network, weight in networks]).sum(0),
+            lambda block: torch.stack(
+                [weight * network(block) for network, weight in networks]
+            ).sum(0),
             latents,
         )
 
@@ -328,9 +330,7 @@ class Codec(ABC):
         codec_file.write(Path(path), self)
 
     @classmethod
-    def load(
-        cls, path: Path | str, device: torch.device | str = "cpu", family: Any = None
-    ) -> Self:
+    def load(cls, path: Path | str, device: torch.device | str = "cpu", family: Any = None) -> Self:
         """Read a codec's file of any version, or one of the codecs that come with the package.
 
         Args:

@@ -92,9 +92,7 @@ class Parts:
 
 def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     """Arrays as tensors, the inverse of `Parts.arrays`."""
-    return {
-        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
-    }
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
 def zoo() -> dict[str, Path]:

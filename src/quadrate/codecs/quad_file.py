@@ -157,7 +157,9 @@ class QuadFile:
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
         """
-        self.codec.check_decoder(decoder)  # no sample asked for is no reason to let a wrong name pass
+        self.codec.check_decoder(
+            decoder
+        )  # no sample asked for is no reason to let a wrong name pass
         for chunk, inside in self._chunks(samples):
             latents, side = self.latents(chunk), self.side(chunk)
             size = chunk_samples(

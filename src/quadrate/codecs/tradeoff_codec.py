@@ -98,6 +98,7 @@ class TradeoffCodec(Codec):
     """
 
     kind = "tradeoff"
+    shape: Shape
     decoders: dict[str, nn.Module]
 
     def __init__(
@@ -180,7 +181,7 @@ class TradeoffCodec(Codec):
         return tuple(self._rounders) if frozen else ()
 
     @property
-    def _layers(self) -> Sequence[FrozenBottleneck]:
+    def _layers(self) -> Sequence[Any]:
         from quadrate.codecs.codec import _Interim
 
         return [
@@ -235,7 +236,9 @@ class TradeoffCodec(Codec):
             QuadrateError: If there is no decoder of a name.
         """
         names = names or tuple(self.decoders)
-        states = {name: self.states[f"decoder.{name}"] for name in names if self.check_decoder(name)}
+        states = {
+            name: self.states[f"decoder.{name}"] for name in names if self.check_decoder(name)
+        }
         return Decoders(self.encoder_hash, {name: self.points[name] for name in names}, states)
 
     def add_decoder(self, other: TradeoffCodec | Decoders, name: str | None = None) -> Self:
@@ -289,11 +292,8 @@ class TradeoffCodec(Codec):
             None if layer.levels else rounder
             for layer, rounder in zip(self.layers, self._rounders, strict=True)
         ]
-        return TradeoffCodec(
-            *(self.family, self.shape, self.layers, self.points, states, self.details),
-            device=self.device,
-            models=models,
-        )
+        parts = (self.family, self.shape, self.layers, self.points, states, self.details)
+        return TradeoffCodec(*parts, self.device, models)
 
     def freeze(self, source: Source, base: TradeoffCodec | None = None) -> Self:
         """Fit the tables of dithered layers to a source's training images; return the codec.
@@ -313,7 +313,7 @@ class TradeoffCodec(Codec):
         """
         generator = draws.generator("freeze", device=self.device)
         latents = self.source_latents(source, source.train.images, generator).cpu().numpy()
-        models: list[FrozenBottleneck | None] = list(base.models) if base else []
+        models: list[Any] = list(base.models) if base else []
         if base and (
             not models
             or len(models) > len(self.layers)
@@ -384,7 +384,7 @@ class TradeoffCodec(Codec):
             states[f"decoder.{point.purpose}"] = states.pop("decoder")
         else:
             points = read_points(metadata["points"], states)
-        models: list[FrozenBottleneck | None] = []
+        models: list[Any] = []
         for i, layer in enumerate(layers):
             if f"tables.{i}" not in states:
                 models.append(None)

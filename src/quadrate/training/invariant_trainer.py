@@ -24,7 +24,7 @@ from quadrate.bottlenecks.bottleneck import BOTTLENECKS
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import InvariantCodec
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
@@ -81,12 +81,12 @@ class Trained:
             held_out: Members that were not trained on, by which `compress` will know samples that
                 are like them; by default the training members.
         """
-        head = ("critic", self.head)
+        networks: dict[str, nn.Module] = {"encoder": self.encoder, "critic": self.head}
         if isinstance(self.head, Reconstruction):
-            head = ("decoder", self.head.decoder)
+            networks = {"encoder": self.encoder, "decoder": self.head.decoder}
         states = {
             role: {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
-            for role, network in (("encoder", self.encoder), head)
+            for role, network in networks.items()
         }
         model = self.bottleneck.freeze()
         codec = InvariantCodec(self.config, members.shape[1:], states, model, details)
