@@ -69,6 +69,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
             others; None of fewer than ten a dimension.
     """
 
+    kind = "features"
+
     def __init__(
         self,
         *,
