@@ -21,7 +21,7 @@ with atheris.instrument_imports(
     from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_container_fuzz import fuzz_one  # noqa: E402
+from container_attacks import fuzz_one  # noqa: E402
 
 CODEC = Codec.load("mnist-6bit")
 

@@ -22,7 +22,7 @@ QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, j
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """`rdp-mnist` with two weights and a judge that needs no file, trained and scored in a few steps."""
 
-    def find(name: str, grid: Grid = "thin") -> Recipe:
+    def find(name: str, grid: Grid = "quick") -> Recipe:
         recipe = find_recipe(name, grid)
         stages = tuple(
             replace(stage, points=tuple(p for p in stage.points if p.lambda_p in (0.0, 0.015)))

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from codecs_made import TINY, source_of
+from evaluation_parts import QUICK
 from quadrate.bottlenecks.collapse import has_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
 from quadrate.codecs.codec import Codec
@@ -23,7 +24,6 @@ from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.networks import Family
-from test_evaluation import QUICK
 
 ROOT = Path(__file__).parents[1]
 POINTS = (OperatingPoint((4, 4)), OperatingPoint((4, 4), seed=1))

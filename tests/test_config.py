@@ -177,10 +177,10 @@ def test_a_recipe_finds_its_stages_and_names_them_all_once():
 def test_recipes_survive_json_and_are_whole(name):
     recipe = find_recipe(name)
     assert recipe.name == name and recipe.title
-    again = from_json(Recipe, to_json(recipe))
+    again = from_json(type(recipe), to_json(recipe))
     assert again == recipe and to_json(again) == to_json(recipe) and hash(again) == hash(recipe)
     trained: set[tuple[str, str]] = set()
-    for stage in recipe.stages:
+    for stage in getattr(recipe, "stages", ()):
         for point in stage.points:
             base = stage.base_of(point)
             assert base is None or (stage.base_stage, base.key) in trained, (

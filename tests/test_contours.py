@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 
 from quadrate.cli import main
 from quadrate.experiments.claims import decide
-from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.recipes.contour_recipe import rdpc_contours
 from quadrate.experiments.runs.contour_run import ContourRun
 from quadrate.experiments.runs.kinds import open_run
@@ -104,7 +104,7 @@ def test_one_command_makes_table_picture_and_verdicts(tmp_path, capsys):
     run = open_run(folder)
     assert (
         isinstance(run, ContourRun)
-        and run.recipe == rdpc_contours() == POINT_RECIPES["rdpc-contours"]()
+        and run.recipe == rdpc_contours() == RECIPES["rdpc-contours"]()
     )
     table = np.genfromtxt(folder / "results.csv", delimiter=",", names=True)
     assert table["corner_rate_nats"] == pytest.approx(table["rate_nats"])

@@ -21,7 +21,7 @@ import sys
 from functools import partial
 import quadrate.bottlenecks, quadrate.training.judges
 from quadrate.cli import main
-from test_evaluation import QUICK
+from evaluation_parts import QUICK
 
 for module in ("protocol", "references"):
     setattr(sys.modules[f"quadrate.evaluation.{module}"], "Protocol", lambda: QUICK)

@@ -4,6 +4,8 @@ import copy
 import csv
 import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,18 +18,20 @@ import formats
 from quadrate.cli.recipes import recipes
 from quadrate.cli.steps import adapted
 from quadrate.config import to_json
+from quadrate.core import registry
 from quadrate.core.digests import digest
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import (
-    CATALOGUE,
     RECIPES,
     Experiment,
+    catalogue,
     find_recipe,
+    register_recipe,
     with_epochs,
     with_seeds,
 )
-from quadrate.experiments.recipes.catalogue import CITATIONS
+from quadrate.experiments.recipes.experiment import CITATIONS
 from quadrate.experiments.reports import published_fig9a
 from quadrate.experiments.reports.published_points import published_figure, published_points
 from quadrate.experiments.runs import Run
@@ -36,6 +40,8 @@ from quadrate.sources import load_source
 from quadrate.training.stack import Stack
 
 RESULTS = Path(__file__).parents[1] / "results"
+
+KINDS = ("trade-off", "invariant", "features", "clip", "contours")
 
 # Run folders are found by these: whoever changes one loses what was trained under it.
 DIGESTS = {
@@ -55,7 +61,7 @@ DIGESTS = {
 @pytest.mark.parametrize("name", DIGESTS)
 def test_trained_recipes_are_what_they_were(name):
     assert digest(to_json(find_recipe(name))) == DIGESTS[name]
-    assert find_recipe(name) == find_recipe(name, "thin") == RECIPES[name]()
+    assert find_recipe(name) == find_recipe(name, "quick") == RECIPES[name]()
 
 
 # --- the published grids ---
@@ -131,18 +137,18 @@ def with_published_settings(catalogue):
 
 
 def test_a_recipe_of_ones_own_may_have_a_published_grid_with_settings_of_its_own():
-    def own(grid="thin"):
+    def own(grid="quick"):
         return find_recipe("demo")
 
-    mine = Experiment("mine", "Me, 2027", "Fig. 1", "digits", own)
-    assert mine.grids == ("thin", "published") and len(with_published_settings(CATALOGUE)) >= 9
+    mine = Experiment("mine", own, "Me, 2027", "Fig. 1", "digits")
+    assert mine.grids == ("quick", "published") and len(with_published_settings(catalogue())) >= 9
     assert with_published_settings(
-        (*CATALOGUE, mine, replace(mine, paper="Quadrate"))
-    ) == with_published_settings(CATALOGUE)
+        (*catalogue(), mine, replace(mine, paper="Quadrate"))
+    ) == with_published_settings(catalogue())
 
 
 @pytest.mark.parametrize(
-    "experiment", with_published_settings(CATALOGUE), ids=lambda experiment: experiment.name
+    "experiment", with_published_settings(catalogue()), ids=lambda experiment: experiment.name
 )
 def test_published_settings(experiment):
     for stage in find_recipe(experiment.name, "published").stages:
@@ -163,9 +169,9 @@ def test_published_settings(experiment):
 @pytest.mark.parametrize(
     ("name", "grid", "message"),
     [
-        ("rdc-mnist", "fine", "unknown grid 'fine'; known: thin, published"),
-        ("demo", "published", "demo has one grid only, thin"),
-        ("large-rate-mnist", "published", "large-rate-mnist has one grid only, thin"),
+        ("rdc-mnist", "fine", "unknown grid 'fine'; known: quick, published"),
+        ("demo", "published", "demo has one grid only, quick"),
+        ("large-rate-mnist", "published", "large-rate-mnist has one grid only, quick"),
     ],
 )
 def test_what_there_is_not_is_said_in_a_line(name, grid, message):
@@ -202,7 +208,7 @@ def test_no_seeds_are_refused():
 def test_costs_in_the_catalogue_are_those_of_the_committed_results():
     if not RESULTS.is_dir():
         pytest.skip("the results are not beside the tests")
-    for experiment in CATALOGUE:
+    for experiment in catalogue():
         path = RESULTS / experiment.name / "results.csv"
         rows = list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
         measured = sum(float(row.get("train_cpu_seconds") or 0) for row in rows) / 60
@@ -212,13 +218,16 @@ def test_costs_in_the_catalogue_are_those_of_the_committed_results():
 
 
 def test_catalogue_names_each_experiment_once_and_its_data():
-    names = [experiment.name for experiment in CATALOGUE]
-    assert len(set(names)) == len(names) and set(RECIPES) <= set(names)
-    for experiment in CATALOGUE:
-        if experiment.name in RECIPES:
-            recipe = find_recipe(experiment.name)
-            assert (recipe.name, recipe.source) == (experiment.name, experiment.data)
-            assert experiment.points("thin") == sum(len(stage.points) for stage in recipe.stages)
+    names = [experiment.name for experiment in catalogue()]
+    assert len(set(names)) == len(names) and set(RECIPES) == set(names)
+    for experiment in catalogue():
+        recipe = find_recipe(experiment.name)
+        assert recipe.name == experiment.name and recipe.kind in KINDS
+        if recipe.kind == "trade-off":
+            assert recipe.source == experiment.data
+            assert experiment.points("quick") == sum(len(stage.points) for stage in recipe.stages)
+        else:
+            assert experiment.points("quick") == len(recipe.points)
         assert (experiment.committed == "yes") == (experiment.cpu_minutes is not None)
 
 
@@ -274,7 +283,7 @@ def test_figures_that_show_the_same_runs_agree():
 
 
 def test_every_published_point_has_a_known_recipe_and_a_source():
-    names = {experiment.name for experiment in CATALOGUE}
+    names = {experiment.name for experiment in catalogue()}
     assert sum(len(published_points(name)) for name in names) == 508
     for name in names:
         for point in published_points(name):
@@ -310,7 +319,7 @@ def svhn(tmp_path_factory):
     return root
 
 
-COLOUR = [experiment.name for experiment in CATALOGUE if experiment.data == "svhn"]
+COLOUR = [experiment.name for experiment in catalogue() if experiment.data == "svhn"]
 QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, judge_batch=16)
 
 
@@ -406,3 +415,26 @@ def test_cifar10_is_cifar_10(tmp_path):
         load_source("cifar10", tmp_path).fingerprint
         == load_source("cifar-10", tmp_path).fingerprint
     )
+
+
+def test_recipes_import_nothing_heavy():
+    program = "import sys, quadrate.experiments.recipes as r; r.catalogue(); print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"torch", "numpy", "scipy", "matplotlib"} & set(modules)
+
+
+def test_your_own_recipe_of_any_kind_is_registered_by_one_line_and_stands_in_the_catalogue():
+    before = registry.contents()
+    try:
+        for name in ("demo", "group-exact"):
+            own = partial(replace, find_recipe(name), name=f"my-{name}")
+            register_recipe(own)
+            assert find_recipe(f"my-{name}") == own()
+        assert [line.name for line in catalogue()[-2:]] == ["my-demo", "my-group-exact"]
+        assert catalogue()[-1].points("quick") == len(find_recipe("group-exact").points)
+        with pytest.raises(QuadrateError, match="there is a recipe 'my-demo' already"):
+            register_recipe(partial(replace, find_recipe("demo"), name="my-demo"))
+    finally:
+        registry.restore(before)

@@ -20,7 +20,7 @@ from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.contour_run import ContourRun
 from quadrate.experiments.runs.kinds import open_run
 from quadrate.training.judges import save_judge
-from test_reports import scored
+from rows_made import scored
 
 POINT = OperatingPoint((3, 3))
 VALUES = [

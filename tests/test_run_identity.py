@@ -15,7 +15,7 @@ from torch import nn
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
-from quadrate.experiments.recipes import POINT_RECIPES
+from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import run_of
 from quadrate.networks import Family
@@ -83,7 +83,7 @@ def test_folders_of_built_in_networks_are_those_of_version_0_1(family, digest):
     ],
 )
 def test_folders_of_points_that_stand_alone_are_those_of_version_0_1(name, digest):
-    assert run_of(POINT_RECIPES[name]()).folder.name == f"{name}-{digest}"
+    assert run_of(RECIPES[name]()).folder.name == f"{name}-{digest}"
 
 
 # --- the user's own code ---

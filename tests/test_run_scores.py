@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation_parts import QUICK
 from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
@@ -27,8 +28,7 @@ from quadrate.experiments.runs.contour_run import ContourRun
 from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.sources import from_arrays
 from quadrate.training.judges import save_judge
-from test_evaluation import QUICK
-from test_reports import scored_recipe
+from rows_made import scored_recipe
 
 POINT = OperatingPoint((3, 3))
 STAGES = (Stage("end-to-end", (POINT,), training=TrainingConfig(epochs=1, batch=64)),)

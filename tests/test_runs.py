@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation_parts import QUICK
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import with_epochs, with_seeds
@@ -17,7 +18,6 @@ from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.invariant_run import InvariantRun
-from test_evaluation import QUICK
 
 SHORT = TrainingConfig(epochs=1)
 PLAIN = OperatingPoint((3, 3))

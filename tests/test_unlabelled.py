@@ -11,13 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
+from evaluation_parts import QUICK
 from quadrate.cli import main
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
 from quadrate.sources import Source, from_arrays, from_dataset, from_folder, load_source
 from quadrate.training import find_judge
-from test_evaluation import QUICK
 
 PLAIN, READ = OperatingPoint((3, 3)), OperatingPoint((3, 3), lambda_c=0.1)
 

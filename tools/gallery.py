@@ -16,7 +16,7 @@ from typing import Any
 from quadrate.core.files import read_json, write_text
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.experiments.claims import CHECKS, Verdict, decide_run
-from quadrate.experiments.recipes import CATALOGUE
+from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports.result_tables import markdown, number
 from quadrate.experiments.reports.row_points import points_markdown
 from quadrate.experiments.reports.summary import POINT, mean_over_seeds, read_table
@@ -281,7 +281,7 @@ def command(name: str, about: dict[str, Any]) -> str:
     """
     return (
         f"quadrate reproduce {name}"
-        if any(experiment.name == name for experiment in CATALOGUE)
+        if name in RECIPES
         else str(about["command"])
     )
 

@@ -8,7 +8,7 @@ import math
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from quadrate.core.digests import digest
 from quadrate.core.fields import (
@@ -35,6 +35,34 @@ Likelihood = Literal["gaussian", "bernoulli"]
 # Of fields that came later: left out of texts where they have their default, so that folders are
 # found again by the digests that they had before.
 _NEW = {"new": True}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight λ of the objective L = λr·R + λd·D + λp·P + λc·C, declared once in `WEIGHTS`.
+
+    Attributes:
+        name: The field of `OperatingPoint`, the column of a row of results, and with dashes the
+            option of the command line.
+        symbol: What tables and figures call it.
+        column: The column of its term in a training's metrics.
+        unit: What the term is measured in.
+        ramp: Whether annealing raises the weight from 0 (`TrainingConfig.anneal`).
+    """
+
+    name: str
+    symbol: str
+    column: str
+    unit: str
+    ramp: bool
+
+
+WEIGHTS = (
+    Weight("lambda_r", "λr", "rate_nats", "nats a sample", ramp=True),
+    Weight("lambda_d", "λd", "mse", "squared error per pixel on the [0, 1] scale", ramp=False),
+    Weight("lambda_p", "λp", "wasserstein", "W1 in Euclidean norms of an image", ramp=True),
+    Weight("lambda_c", "λc", "cross_entropy_nats", "nats a sample", ramp=True),
+)
 
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
 _RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
@@ -76,10 +104,10 @@ class OperatingPoint:
     def __post_init__(self) -> None:
         make_plain(self)
         check_at_least(self, 0, "dims")
-        for name in ("lambda_r", "lambda_d", "lambda_p", "lambda_c"):
-            check_not_negative(self, name)
+        for weight in WEIGHTS:
+            check_not_negative(self, weight.name)
             # Never -0.0, so that equal points have equal texts.
-            object.__setattr__(self, name, abs(float(getattr(self, name))))
+            object.__setattr__(self, weight.name, abs(float(getattr(self, weight.name))))
         if self.has_learned_rate:
             if self.levels or not self.lambda_r > 0:
                 raise QuadrateError(
@@ -139,8 +167,9 @@ class OperatingPoint:
             rate = f"{len(self.levels)}x{self.levels[0]}"
         else:
             rate = "-".join(map(str, self.levels))
-        d, p, c = (_short(weight) for weight in (self.lambda_d, self.lambda_p, self.lambda_c))
-        rest = f"_d{d}_p{p}_c{c}_s{self.seed}"
+        _, *others = WEIGHTS
+        lambdas = ((weight.name[-1], getattr(self, weight.name)) for weight in others)
+        rest = "".join(f"_{letter}{_short(value)}" for letter, value in lambdas) + f"_s{self.seed}"
         if len(rate + rest) <= _LONGEST_KEY:
             return rate + rest
         return f"{self.latent_dims}mixed-{digest(rate)}{rest}"
@@ -292,6 +321,7 @@ class Recipe:
         terms: Registered losses of the user's own that all points add to theirs.
     """
 
+    kind: ClassVar = "trade-off"
     name: str
     title: str
     source: str

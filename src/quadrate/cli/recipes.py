@@ -7,13 +7,13 @@ from itertools import groupby
 from rich.table import Table
 
 from quadrate.cli.console import CONSOLE
-from quadrate.experiments.recipes import CATALOGUE
+from quadrate.experiments.recipes import catalogue
 
 
 def recipes() -> None:
     """Lists the recipes by paper.
 
-    Figure, data, points of both grids, what training the thin one cost, and whether there are
+    Figure, data, points of both grids, what training the quick one cost, and whether there are
     results to compare.
     """
     table = Table(box=None, header_style="bold")
@@ -21,18 +21,18 @@ def recipes() -> None:
         ("recipe", "left"),
         ("shows", "left"),
         ("data", "left"),
-        ("thin", "right"),
+        ("quick", "right"),
         ("published", "right"),
         ("CPU min", "right"),
     ):
         table.add_column(column, justify=justify, no_wrap=column == "recipe")  # type: ignore[arg-type]
     table.add_column("results")
-    for paper, experiments in groupby(CATALOGUE, lambda experiment: experiment.paper):
+    for paper, experiments in groupby(catalogue(), lambda experiment: experiment.paper):
         table.add_row(f"[italic]{paper}[/italic]")
         for experiment in experiments:
             points = [
                 "" if count is None else str(count)
-                for count in (experiment.points("thin"), experiment.points("published"))
+                for count in (experiment.points("quick"), experiment.points("published"))
             ]
             cost = "" if experiment.cpu_minutes is None else f"{experiment.cpu_minutes:g}"
             table.add_row(
@@ -45,7 +45,7 @@ def recipes() -> None:
             )
     CONSOLE.print(table)
     CONSOLE.print(
-        "thin, published: points of the two grids (--grid); CPU min: what training the thin one"
+        "quick, published: points of the two grids (--grid); CPU min: what training the quick one"
         " took Quadrate's developers on one core"
     )
     CONSOLE.print(

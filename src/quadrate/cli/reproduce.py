@@ -22,7 +22,7 @@ def reproduce(
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")],
     /,
     networks: Literal["default", "paper"] = "default",
-    grid: Grid = "thin",
+    grid: Grid = "quick",
     seeds: int | None = None,
     epochs: int | None = None,
     data: str | None = None,
@@ -42,7 +42,7 @@ def reproduce(
     Args:
         name: An experiment that `quadrate recipes` lists.
         networks: The recipe's own, or the published ones.
-        grid: Weights and settings that two cores finish (thin), or the paper's (published).
+        grid: Weights and settings that two cores finish (quick), or the paper's (published).
         seeds: Seeds for each point, in place of the recipe's; an interval takes two at least. What
             was trained for fewer is taken over.
         epochs: Passes over the data, for a quick look.

@@ -19,9 +19,10 @@ from quadrate.cli.steps import (
     train_points,
     train_run,
 )
+from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import Verdict, decide_run
-from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
 from quadrate.experiments.recipes.subset import Subset
 from quadrate.experiments.runs import Run, read_results
 from quadrate.experiments.runs.kinds import run_of
@@ -32,7 +33,7 @@ class Options:
     """How an experiment is run; `quadrate.cli.reproduce` says what each means."""
 
     networks: Literal["default", "paper"] = "default"
-    grid: Grid = "thin"
+    grid: Grid = "quick"
     seeds: int | None = None
     epochs: int | None = None
     data: str | None = None
@@ -164,8 +165,5 @@ def find_reproduction(name: str, options: Options) -> Reproduction:
         QuadrateError: If there is none, an option does not fit it, or data, a judge or the device
             are missing.
     """
-    return (
-        PointReproduction(name, options)
-        if POINT_RECIPES.knows(name)
-        else RecipeReproduction(name, options)
-    )
+    kind = RecipeReproduction if find_recipe(name).kind == Recipe.kind else PointReproduction
+    return kind(name, options)

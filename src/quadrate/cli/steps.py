@@ -13,7 +13,7 @@ from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe, Stage
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import POINT_RECIPES, with_epochs, with_seeds
+from quadrate.experiments.recipes import find_recipe, with_epochs, with_seeds
 from quadrate.experiments.recipes.catalogue import name_on
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.reports import findings_markdown, plot_run, results_table
@@ -118,7 +118,7 @@ def adapted_points(
     name: str,
     data: str | None = None,
     seeds: int | None = None,
-    grid: str = "thin",
+    grid: str = "quick",
     networks: str = "default",
     epochs: int | None = None,
 ) -> PointRecipe:
@@ -127,8 +127,8 @@ def adapted_points(
     Raises:
         QuadrateError: If an option says nothing to it.
     """
-    recipe = POINT_RECIPES[name]()
-    if (grid, networks, epochs) != ("thin", "default", None):
+    recipe = find_recipe(name)
+    if (grid, networks, epochs) != ("quick", "default", None):
         raise QuadrateError(
             f"{name} has one grid and its own networks and steps; leave --grid, --networks and"
             " --epochs out"

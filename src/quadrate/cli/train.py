@@ -10,9 +10,10 @@ import tyro
 
 from quadrate.cli.modules import Modules, Terms, weighted_terms
 from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
+from quadrate.config import Recipe
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import POINT_RECIPES, Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
 from quadrate.experiments.recipes.subset import Subset
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import run_of
@@ -23,7 +24,7 @@ _ALL = Subset()
 def train(
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")],
     /,
-    grid: Grid = "thin",
+    grid: Grid = "quick",
     data: str | None = None,
     family: str | None = None,
     judge: str | None = None,
@@ -41,7 +42,7 @@ def train(
 
     Args:
         recipe: A name that `quadrate recipes` lists.
-        grid: Weights and settings that two cores finish (thin), or the paper's (published).
+        grid: Weights and settings that two cores finish (quick), or the paper's (published).
         data: Another data set, or a folder of images, in place of the recipe's; points with
             lambda_c > 0 take class folders.
         family: Other networks: ours (compact), ours for colour (compact-colour), the published ones
@@ -61,7 +62,7 @@ def train(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    if POINT_RECIPES.knows(recipe):
+    if find_recipe(recipe).kind != Recipe.kind:
         if family or judge or term or execution != "auto":
             own = "has its own networks and loss, no judge, and runs a point a process"
             raise QuadrateError(

@@ -10,14 +10,15 @@ from html import escape
 
 from quadrate.experiments.claims import Verdict
 from quadrate.experiments.page.markdown import table
-from quadrate.experiments.recipes import CATALOGUE
-from quadrate.experiments.recipes.catalogue import CITATIONS, published_name
+from quadrate.experiments.recipes import catalogue
+from quadrate.experiments.recipes.catalogue import published_name
+from quadrate.experiments.recipes.experiment import CITATIONS
 
 
 def paper(name: str, source: str) -> str:
     """Whose experiment a recipe is, as a sentence; nothing for one of the user's own or of ours."""
     known = published_name(name, source)
-    for experiment in CATALOGUE:
+    for experiment in catalogue():
         if experiment.name == known and experiment.paper in CITATIONS:
             return (
                 f"The experiment is that of {escape(CITATIONS[experiment.paper])}:"

@@ -16,7 +16,7 @@ from typing import Any
 from quadrate.config import Stage
 from quadrate.experiments.page.markdown import table
 from quadrate.experiments.page.page_data import ReportedRun, model_hashes
-from quadrate.experiments.recipes import POINT_RECIPES, RECIPES, with_seeds
+from quadrate.experiments.recipes import RECIPES, with_seeds
 from quadrate.experiments.reports.summary import Row
 
 _STAGE_COLUMNS = [
@@ -79,7 +79,7 @@ def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> st
     name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
     if (
         not command.startswith(("quadrate train ", "quadrate reproduce "))
-        and name in POINT_RECIPES.built_in
+        and name in RECIPES.built_in
     ):
         command = f"quadrate reproduce {name}"
     return _listed(

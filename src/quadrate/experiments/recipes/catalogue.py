@@ -1,197 +1,114 @@
-"""Every experiment by name.
-
-Which paper and figure, on which data, what it cost where it was run, and whether there are results.
-"""
+"""Every recipe by name, and the catalogue made from them."""
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from quadrate.config import Recipe
-from quadrate.experiments.recipes.contour_recipe import rdpc_contours
-from quadrate.experiments.recipes.demo_recipe import demo
-from quadrate.experiments.recipes.feature_recipes import cifar_features, lossyless_clip
-from quadrate.experiments.recipes.lossless_prediction import (
-    banana_rotation,
-    banana_x_translation,
-    banana_y_translation,
-    group_exact,
-    mnist_invariant_bince,
-    mnist_invariant_less,
-    mnist_invariant_sup,
-    mnist_invariant_vc,
-    mnist_invariant_vic,
+from quadrate.core.registry import Registry
+from quadrate.errors import QuadrateError
+from quadrate.experiments.recipes import (
+    contour_recipe,
+    demo_recipe,
+    feature_recipes,
+    lossless_prediction,
+    rdpc,
+    urdc,
+    urdp,
+    zoo_recipe,
 )
-from quadrate.experiments.recipes.rdpc import (
-    large_rate_mnist,
-    rdc_mnist,
-    rdc_svhn,
-    rdpc_mnist,
-    rdpc_svhn,
-    restore_mnist,
-    rpc_mnist,
+from quadrate.experiments.recipes.experiment import PAPERS, Experiment, grids_of
+from quadrate.experiments.recipes.settings import Grid, choose
+
+BUILT_IN: tuple[Callable[..., Any], ...] = (
+    demo_recipe.demo,
+    zoo_recipe.zoo_mnist,
+    urdp.rdp_mnist,
+    urdp.rdp_svhn,
+    urdp.refine_mnist,
+    urdp.refine_svhn,
+    rdpc.rdc_mnist,
+    rdpc.rdc_svhn,
+    rdpc.rpc_mnist,
+    rdpc.rdpc_mnist,
+    rdpc.rdpc_svhn,
+    rdpc.large_rate_mnist,
+    rdpc.restore_mnist,
+    contour_recipe.rdpc_contours,
+    urdc.urdc_mnist,
+    urdc.urdc_mnist_6bit,
+    urdc.urdc_mnist_rates,
+    lossless_prediction.banana_rotation,
+    lossless_prediction.banana_x_translation,
+    lossless_prediction.banana_y_translation,
+    lossless_prediction.group_exact,
+    lossless_prediction.mnist_invariant_vic,
+    lossless_prediction.mnist_invariant_vc,
+    lossless_prediction.mnist_invariant_bince,
+    lossless_prediction.mnist_invariant_less,
+    lossless_prediction.mnist_invariant_sup,
+    feature_recipes.cifar_features,
+    feature_recipes.lossyless_clip,
 )
-from quadrate.experiments.recipes.settings import Grid
-from quadrate.experiments.recipes.urdc import urdc_mnist, urdc_mnist_6bit, urdc_mnist_rates
-from quadrate.experiments.recipes.urdp import rdp_mnist, rdp_svhn, refine_mnist, refine_svhn
-from quadrate.experiments.recipes.zoo_recipe import zoo_mnist
+"""Quadrate's own recipes, each decorated with `experiment`."""
 
-OWN = "Quadrate"
-URDP = "uRDP, Zhang et al. 2021"
-RDPC = "RDPC, Wang et al. 2025"
-URDC = "URDC, Nguyen et al. 2025"
-LOSSLESS = "lossyless, Dubois et al. 2021"
-CITATIONS = {
-    URDP: (
-        "Zhang, Qian, Chen and Khisti, Universal Rate-Distortion-Perception Representations for"
-        " Lossy Compression (NeurIPS 2021, arXiv 2106.10311)"
-    ),
-    RDPC: "Wang et al. on rate, distortion, perception and classification (IEEE JSAC 2025)",
-    URDC: (
-        "Nguyen et al. on universal representations for distortion and classification (2025, arXiv"
-        " 2504.13191 and 2504.09025)"
-    ),
-    LOSSLESS: (
-        "Dubois, Bloem-Reddy, Ullrich and Maddison, Lossy Compression for Lossless Prediction"
-        " (NeurIPS 2021)"
-    ),
-}
-"""The papers in full."""
+RECIPES: Registry[Callable[..., Any]] = Registry(
+    "recipe",
+    {make.experiment.name: make for make in BUILT_IN},  # type: ignore[attr-defined]
+)
+"""Functions that return recipes of all kinds, which the recipe's `kind` names."""
 
 
-def grids_of(recipe: Callable[..., Any]) -> tuple[Grid, ...]:
-    """The grids that a function which returns a recipe has, thin first."""
-    return get_args(Grid) if "grid" in inspect.signature(recipe).parameters else ("thin",)
+def register_recipe(make: Callable[..., Any]) -> None:
+    """Make your own recipe known by its name.
 
+    Args:
+        make: Returns the recipe, of any kind; with an argument `grid` if it has both grids.
 
-@dataclass(frozen=True)
-class Experiment:
-    """One line of the catalogue.
-
-    Attributes:
-        name: The recipe's name.
-        paper: Whose experiment it is.
-        figures: Where the paper shows it.
-        data: Its data set.
-        recipe: The function that returns its configuration, of a grid where it has several: with
-            `stages`, as a `Recipe`, or with `points`.
-        cpu_minutes: What training the thin grid took of one core (results/NAME); None where the
-            repository has no results of it.
-        results: Which results the project's repository has of it, where that is not all or nothing.
+    Raises:
+        QuadrateError: If the name is taken or cannot be the name of a file.
     """
-
-    name: str
-    paper: str
-    figures: str
-    data: str
-    recipe: Callable[..., Any]
-    cpu_minutes: float | None = None
-    results: str = ""
-
-    @property
-    def committed(self) -> str:
-        """Whether the project's repository has results of it, in results/NAME."""
-        return "yes" if self.cpu_minutes is not None else self.results or "no"
-
-    @property
-    def grids(self) -> tuple[Grid, ...]:
-        """The grids it has, thin first."""
-        return grids_of(self.recipe)
-
-    def points(self, grid: Grid) -> int | None:
-        """How many points a grid has; None where there is no such grid."""
-        if grid not in self.grids:
-            return None
-        made = self.recipe(grid=grid) if len(self.grids) > 1 else self.recipe()
-        return (
-            sum(len(stage.points) for stage in made.stages)
-            if isinstance(made, Recipe)
-            else len(made.points)
-        )
+    RECIPES.register(make().name, make)
 
 
-TRADE_OFFS = (
-    Experiment("demo", OWN, "the whole way in minutes", "digits", demo),
-    Experiment("zoo-mnist", OWN, "the codecs in the package", "mnist", zoo_mnist, 10.2),
-    Experiment("rdp-mnist", URDP, "Fig. 4a; URDC, Fig. 5", "mnist", rdp_mnist, 14.0),
-    Experiment("rdp-svhn", URDP, "Fig. 4c", "svhn", rdp_svhn),
-    Experiment("refine-mnist", URDP, "Fig. 6a", "mnist", refine_mnist, 5.3),
-    Experiment("refine-svhn", URDP, "Fig. 6c", "svhn", refine_svhn),
-    Experiment("rdc-mnist", RDPC, "Fig. 9a", "mnist", rdc_mnist, 68.0),
-    Experiment("rdc-svhn", RDPC, "its weights; no figure", "svhn", rdc_svhn, results="on cifar-10"),
-    Experiment("rpc-mnist", RDPC, "Fig. 9b", "mnist", rpc_mnist, 36.9),
-    Experiment("rdpc-mnist", RDPC, "Figs. 10a, 11a", "mnist", rdpc_mnist, 34.3),
-    Experiment("rdpc-svhn", RDPC, "Figs. 10b, 11b", "svhn", rdpc_svhn),
-    Experiment("large-rate-mnist", RDPC, "insets, 12544 bits", "mnist", large_rate_mnist, 39.4),
-    Experiment("restore-mnist", RDPC, "source noise", "mnist", restore_mnist, 16.9),
-    Experiment("urdc-mnist", URDC, "Fig. 6", "mnist", urdc_mnist, 23.0),
-    Experiment("urdc-mnist-6bit", URDC, "Fig. 6, at 6 bits", "mnist", urdc_mnist_6bit, 23.8),
-    Experiment("urdc-mnist-rates", URDC, "Fig. 4; poster", "mnist", urdc_mnist_rates),
-)
-"""The experiments whose recipe is a `Recipe`."""
+def find_recipe(name: str, grid: Grid = "quick") -> Any:
+    """The recipe of that name.
 
-LOSSLESS_PREDICTION = (
-    Experiment("banana-rotation", LOSSLESS, "banana", "fresh samples", banana_rotation, 13.5),
-    Experiment(
-        "banana-x-translation", LOSSLESS, "banana", "fresh samples", banana_x_translation, 3.1
-    ),
-    Experiment(
-        "banana-y-translation", LOSSLESS, "banana", "fresh samples", banana_y_translation, 3.1
-    ),
-    Experiment("group-exact", LOSSLESS, "its theorem", "fresh samples", group_exact, 6.4),
-    Experiment(
-        "mnist-invariant-vic", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vic, 40.9
-    ),
-    Experiment("mnist-invariant-vc", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_vc, 6.7),
-    Experiment(
-        "mnist-invariant-bince", LOSSLESS, "augmented MNIST", "mnist", mnist_invariant_bince, 20.4
-    ),
-    Experiment(
-        "mnist-invariant-less", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_less
-    ),
-    Experiment(
-        "mnist-invariant-sup", LOSSLESS, "choice of augmentation", "mnist", mnist_invariant_sup
-    ),
-    Experiment(
-        "cifar-features", LOSSLESS, "its table, another backbone", "cifar-10", cifar_features, 0.0
-    ),
-    Experiment(
-        "lossyless-clip", LOSSLESS, "its published bottlenecks", "lossyless", lossyless_clip, 0.0
-    ),
-)
-"""The experiments of invariant compressors and of features."""
+    Args:
+        name: The name in the catalogue, or of a registered recipe.
+        grid: Weights and settings that two cores finish ("quick"), or the paper's ("published").
 
-THEORY = (Experiment("rdpc-contours", RDPC, "theory figure", "closed form", rdpc_contours, 0.0),)
-"""What is computed, and trains nothing."""
+    Raises:
+        QuadrateError: If there is no such recipe, or it does not have that grid.
+    """
+    make = RECIPES.find(name)
+    choose(grid, quick=None, published=None)
+    if grid not in grids_of(make):
+        raise QuadrateError(f"{name} has one grid only, quick; there is no {grid} one")
+    return make(grid) if grid != "quick" else make()
 
-_PAPERS = (OWN, URDP, RDPC, URDC, LOSSLESS)
-CATALOGUE: tuple[Experiment, ...] = tuple(
-    sorted(
-        (*TRADE_OFFS, *THEORY, *LOSSLESS_PREDICTION),
-        key=lambda experiment: (
-            _PAPERS.index(experiment.paper) if experiment.paper in _PAPERS else len(_PAPERS)
-        ),
-    )
-)
-"""All experiments, by paper; those of no paper named here stand last."""
+
+def catalogue() -> tuple[Experiment, ...]:
+    """All experiments by paper; those of recipes that you registered stand last."""
+    lines = [
+        getattr(make, "experiment", None) or Experiment(name, make, data=make().source)
+        for name, make in RECIPES.items()
+    ]
+    return tuple(sorted(lines, key=lambda line: PAPERS.index(line.paper)))
 
 
 def name_on(name: str, source: str) -> str:
     """The name of a recipe on other data than its own.
 
-    It begins with theirs, in characters that are fit for a folder.
+    It begins with the name of the data, in characters that are fit for a folder.
     """
     data = re.sub(r"[^\w. -]", "-", Path(source).name).strip(". ")
     return f"{data}-{name}"
 
 
 def published_name(name: str, source: str) -> str:
-    """The name in the catalogue of a recipe, which on other data than the paper's begins with theirs."""
-    known = {experiment.name for experiment in CATALOGUE}
+    """The name in the catalogue of a recipe that may run on other data than the paper's."""
     other = name.removeprefix(name_on("", source))
-    return other if name not in known and other in known else name
+    return other if name not in RECIPES and other in RECIPES else name

@@ -6,8 +6,10 @@ Nothing is trained, and no data are needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from quadrate.core.fields import check_positive, check_recipe, make_plain
+from quadrate.experiments.recipes.experiment import RDPC, experiment
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Contour:
 
     @property
     def key(self) -> str:
-        """Names its files."""
+        """The name of the contour's files."""
         return f"rate{self.rate:g}"
 
 
@@ -36,13 +38,14 @@ class ContourRecipe:
 
     Attributes:
         name: The recipe's name.
-        title: What it shows, in a line.
+        title: What the experiment shows, in a line.
         points: The contours.
         variance: The source's variance.
         label_variance: The label's variance.
-        correlation: Between source and label.
+        correlation: The correlation of source and label.
     """
 
+    kind: ClassVar = "contours"
     name: str
     title: str
     points: tuple[Contour, ...]
@@ -54,8 +57,9 @@ class ContourRecipe:
         check_recipe(self)
 
 
+@experiment(RDPC, "theory figure", "closed form", 0.0)
 def rdpc_contours() -> ContourRecipe:
-    """The paper's levels, in nats where its axis says bits, and its source, as read from the contours."""
+    """The paper's source and levels, as read from its contours; in nats where its axis says bits."""
     levels = tuple(Contour(round(0.3 * i, 1)) for i in range(1, 8))
     return ContourRecipe(
         "rdpc-contours",

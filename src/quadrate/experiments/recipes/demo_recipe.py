@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.experiments.recipes.experiment import OURS, experiment
 
 
+@experiment(OURS, "the whole way in minutes", "digits")
 def demo(source: str = "digits") -> Recipe:
-    """A sweep of lambda_c end-to-end, and one universal encoder with a faithful, a realistic and a
-    recognizable decoder.
+    """A sweep of lambda_c end-to-end, and a universal encoder with three decoders.
+
+    The decoders are a faithful, a realistic and a recognizable one.
 
     Args:
-        source: "digits", or the name of a larger data set, which gets fewer passes and the
-            published rate.
+        source: "digits", or the name of a larger data set, which gets fewer epochs and weights that
+            fit MNIST.
     """
     small = source == "digits"
     levels = (3, 3, 3)

@@ -6,11 +6,12 @@ CIFAR-10 through a pretrained backbone, and the published bottlenecks of CLIP's 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from quadrate.core.fields import check_at_least, check_not_negative, check_recipe, make_plain
 from quadrate.core.names import check_file_name
 from quadrate.errors import QuadrateError
+from quadrate.experiments.recipes.experiment import LOSSLESS, experiment
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class FeatureRecipe:
         QuadrateError: If a point is there twice, or its receiver never reads fp16 features.
     """
 
+    kind: ClassVar = "features"
     name: str
     title: str
     source: str
@@ -126,6 +128,7 @@ class ClipRecipe:
         points: The bottlenecks.
     """
 
+    kind: ClassVar = "clip"
     name: str
     title: str
     points: tuple[ClipBottleneck, ...]
@@ -158,6 +161,7 @@ _IMAGE_CODECS = (
 )
 
 
+@experiment(LOSSLESS, "its table, another backbone", "cifar-10", 0.0)
 def cifar_features() -> FeatureRecipe:
     """CIFAR-10 through EfficientNet-Lite0, beside classical image codecs.
 
@@ -188,6 +192,7 @@ def cifar_features() -> FeatureRecipe:
     )
 
 
+@experiment(LOSSLESS, "its published bottlenecks", "lossyless", 0.0)
 def lossyless_clip() -> ClipRecipe:
     """The three bottlenecks of CLIP ViT-B/32 that the authors publish (release v1.0).
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import ClassVar
 
 from quadrate.config import InvariantConfig, InvariantObjective
 from quadrate.core.fields import check_recipe
+from quadrate.experiments.recipes.experiment import LOSSLESS, experiment
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class InvariantRecipe:
             for a folder.
     """
 
+    kind: ClassVar = "invariant"
     name: str
     title: str
     source: str
@@ -44,6 +47,7 @@ class InvariantRecipe:
         check_recipe(self)
 
 
+@experiment(LOSSLESS, "banana", "fresh samples", 13.5)
 def banana_rotation() -> InvariantRecipe:
     """The banana under rotation (paper, Fig. 3).
 
@@ -52,11 +56,13 @@ def banana_rotation() -> InvariantRecipe:
     return _banana("rotation", plain=True)
 
 
+@experiment(LOSSLESS, "banana", "fresh samples", 3.1)
 def banana_x_translation() -> InvariantRecipe:
     """VIC on the banana under horizontal translation, which leaves y."""
     return _banana("x_translation")
 
 
+@experiment(LOSSLESS, "banana", "fresh samples", 3.1)
 def banana_y_translation() -> InvariantRecipe:
     """VIC on the banana under vertical translation, which leaves x."""
     return _banana("y_translation")
@@ -78,6 +84,7 @@ def _banana(invariance: str, plain: bool = False) -> InvariantRecipe:
     )
 
 
+@experiment(LOSSLESS, "its theorem", "fresh samples", 6.4)
 def group_exact() -> InvariantRecipe:
     """A finite group whose H[M] is exact.
 
@@ -110,6 +117,7 @@ _IMAGES = InvariantConfig(
 _EPOCH = 57_000 // 128  # steps
 
 
+@experiment(LOSSLESS, "augmented MNIST", "mnist", 40.9)
 def mnist_invariant_vic() -> InvariantRecipe:
     """VIC on augmented MNIST: three seeds at the published rate, other beta for the curve.
 
@@ -118,11 +126,13 @@ def mnist_invariant_vic() -> InvariantRecipe:
     return _mnist("vic", (0.18,), (0.1, 0.36, 0.72), epochs=8, shifts=("mnist-less",))
 
 
+@experiment(LOSSLESS, "augmented MNIST", "mnist", 6.7)
 def mnist_invariant_vc() -> InvariantRecipe:
     """VC on augmented MNIST, which must keep the pose."""
     return _mnist("vc", (), (0.1, 0.2, 0.4, 0.8), epochs=6)
 
 
+@experiment(LOSSLESS, "augmented MNIST", "mnist", 20.4)
 def mnist_invariant_bince() -> InvariantRecipe:
     """BINCE on augmented MNIST, in larger batches, since they are what a view is told apart from.
 
@@ -136,6 +146,7 @@ def mnist_invariant_bince() -> InvariantRecipe:
     return replace(recipe, points=(*points, replace(points[-1], beta=0.12, steps=20 * _EPOCH // 4)))
 
 
+@experiment(LOSSLESS, "choice of augmentation", "mnist")
 def mnist_invariant_less() -> InvariantRecipe:
     """VIC for smaller changes than predictors see.
 
@@ -144,6 +155,7 @@ def mnist_invariant_less() -> InvariantRecipe:
     return _chosen("less", "mnist-less", ("mnist-less", "mnist-aug"))
 
 
+@experiment(LOSSLESS, "choice of augmentation", "mnist")
 def mnist_invariant_sup() -> InvariantRecipe:
     """VIC where all images of a label are equivalent as well, so that H[M] = log2 10 bits.
 

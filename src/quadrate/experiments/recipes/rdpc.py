@@ -1,8 +1,9 @@
 """RDPC: rate, distortion, perception, classification (Wang et al., IEEE JSAC 2025).
 
-With the grid "published", weights and settings are those of the authors' code, single runs, but for
-what `as_published` says; their λc are for a cross-entropy in bits, so they are divided by ln 2
-here. Of the insets at 12,544 bits only that rate is known; dimensions and levels are ours.
+With the grid "published", weights and settings are those of the authors' code, with one seed and
+the exceptions that `as_published` names. Their λc are for a cross-entropy in bits, so they are
+divided by ln 2 here. Only the rate of the insets at 12,544 bits is known; dimensions and levels are
+ours.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from quadrate.config import Recipe, Stage
+from quadrate.experiments.recipes.experiment import RDPC, experiment
 from quadrate.experiments.recipes.settings import (
     COLOUR_CRITIC,
     COLOUR_NETWORKS,
@@ -37,12 +39,13 @@ _SVHN_P = (0.0, 0.00025, 0.00075, 0.00125, 0.002)
 _SVHN_C = per_bit((0.0, 0.00025, 0.0005, 0.00075, 0.001, 0.00125, 0.0015, 0.002))
 
 
-def rdc_mnist(grid: Grid = "thin") -> Recipe:
+@experiment(RDPC, "Fig. 9a", "mnist", 68.0)
+def rdc_mnist(grid: Grid = "quick") -> Recipe:
     """Rate, distortion, classification on MNIST (Fig. 9a)."""
     weights = (0.0, 0.0018, 0.0036, 0.0072, 0.0144, 0.0217)
     points, training = choose(
         grid,
-        thin=(sweep(MNIST_RATES, classification(weights), 3), PLAIN),
+        quick=(sweep(MNIST_RATES, classification(weights), 3), PLAIN),
         published=(sweep(MNIST_RATES, crossed((0.5, 0.8, 1.0, 1.2), (0.0,), _MNIST_C), 1), _MNIST),
     )
     stages = (Stage("end-to-end", points, training=training),)
@@ -55,14 +58,15 @@ def rdc_mnist(grid: Grid = "thin") -> Recipe:
     )
 
 
-def rdc_svhn(grid: Grid = "thin") -> Recipe:
+@experiment(RDPC, "its weights; no figure", "svhn", results="on cifar-10")
+def rdc_svhn(grid: Grid = "quick") -> Recipe:
     """Rate, distortion, classification on colour images at 30, 45 and 60 bits.
 
     The edge λp = 0 of RDPC's grid, without a figure of its own.
     """
     points, training = choose(
         grid,
-        thin=(sweep(COLOUR_RATES, classification((0.0, 0.0007, 0.0029)), 2), COLOUR_PLAIN),
+        quick=(sweep(COLOUR_RATES, classification((0.0, 0.0007, 0.0029)), 2), COLOUR_PLAIN),
         published=(sweep(COLOUR_RATES, classification(_SVHN_C), 1), _SVHN),
     )
     stages = (Stage("end-to-end", points, training=training),)
@@ -75,16 +79,16 @@ def rdc_svhn(grid: Grid = "thin") -> Recipe:
     )
 
 
-def rpc_mnist(grid: Grid = "thin") -> Recipe:
-    """Classification against perception without a distortion term, at two rates or the published
-    four (Fig. 9b).
+@experiment(RDPC, "Fig. 9b", "mnist", 36.9)
+def rpc_mnist(grid: Grid = "quick") -> Recipe:
+    """Classification against perception without a distortion term (Fig. 9b).
 
-    Of the published λc but the first and the last are known; the grid takes those of `rdc_mnist`
-    from .005 on.
+    At two rates, or the published four. Only the first and the last of the published λc are known;
+    the grid takes those of `rdc_mnist` from .005 on.
     """
     points, training = choose(
         grid,
-        thin=(
+        quick=(
             sweep(_ENDS, crossed((0.0,), (0.0025, 0.005, 0.015), (0.0072, 0.0144, 0.0217)), 3),
             CRITIC,
         ),
@@ -100,7 +104,8 @@ def rpc_mnist(grid: Grid = "thin") -> Recipe:
     )
 
 
-def rdpc_mnist(grid: Grid = "thin") -> Recipe:
+@experiment(RDPC, "Figs. 10a, 11a", "mnist", 34.3)
+def rdpc_mnist(grid: Grid = "quick") -> Recipe:
     """All three terms at two rates, or four.
 
     Distortion against classification given a perception, and perception against it given a
@@ -108,7 +113,7 @@ def rdpc_mnist(grid: Grid = "thin") -> Recipe:
     """
     points, training = choose(
         grid,
-        thin=(
+        quick=(
             sweep(_ENDS, crossed((1.0,), (0.0025, 0.0075, 0.015), (0.0, 0.0072, 0.0217)), 3),
             CRITIC,
         ),
@@ -127,6 +132,7 @@ def rdpc_mnist(grid: Grid = "thin") -> Recipe:
     )
 
 
+@experiment(RDPC, "insets, 12544 bits", "mnist", 39.4)
 def large_rate_mnist() -> Recipe:
     """All three terms at 12,544 bits, a rate that does not bind (the insets of Figs. 10 and 11).
 
@@ -143,12 +149,13 @@ def large_rate_mnist() -> Recipe:
     )
 
 
-def rdpc_svhn(grid: Grid = "thin") -> Recipe:
+@experiment(RDPC, "Figs. 10b, 11b", "svhn")
+def rdpc_svhn(grid: Grid = "quick") -> Recipe:
     """The same on SVHN, at 30 and 60 bits, or the published three rates (Figs. 10b and 11b)."""
     ends = (COLOUR_RATES[0], COLOUR_RATES[-1])
     points, training = choose(
         grid,
-        thin=(
+        quick=(
             sweep(ends, crossed((1.0,), (0.00025, 0.002), (0.0, 0.0007, 0.0029)), 1),
             COLOUR_CRITIC,
         ),
@@ -159,12 +166,12 @@ def rdpc_svhn(grid: Grid = "thin") -> Recipe:
     return Recipe("rdpc-svhn", title, "svhn", stages, **COLOUR_NETWORKS)
 
 
+@experiment(RDPC, "source noise", "mnist", 16.9)
 def restore_mnist() -> Recipe:
-    """Noisy input, clean target.
+    """Noisy input, clean target (RDPC, "source noise").
 
-    Does classification trade against perception once the source is noisy? (RDPC, "source noise").
-
-    The weights are ours, so there is one grid only.
+    Does classification trade against perception if the source is noisy? The weights are ours, so
+    there is one grid only.
     """
     weights = ((0.0, 0.02, 0.002), (0.0, 0.01, 0.01), (0.0, 0.002, 0.02))
     points = sweep([MNIST_RATES[-1]], weights, 3)

@@ -13,7 +13,7 @@ from typing import Literal, TypedDict, TypeVar, get_args
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError
 
-Grid = Literal["thin", "published"]
+Grid = Literal["quick", "published"]
 """Which weights and settings a recipe takes: those that two cores finish, or the paper's own."""
 
 Levels = tuple[int, ...]
@@ -68,7 +68,7 @@ def as_published(epochs: int, batch: int, colour: bool = False) -> TrainingConfi
     )
 
 
-def choose(grid: Grid, thin: T, published: T) -> T:
+def choose(grid: Grid, quick: T, published: T) -> T:
     """One of two.
 
     Raises:
@@ -76,7 +76,7 @@ def choose(grid: Grid, thin: T, published: T) -> T:
     """
     if grid not in get_args(Grid):
         raise QuadrateError(f"unknown grid {grid!r}; known: {', '.join(get_args(Grid))}")
-    return published if grid == "published" else thin
+    return published if grid == "published" else quick
 
 
 def sweep(

@@ -1,14 +1,15 @@
-"""URDC: universal rate-distortion-classification representations (Nguyen et al. 2025, arXiv
-2504.13191 and 2504.09025).
+"""URDC: universal rate-distortion-classification representations (Nguyen et al. 2025).
 
-With the grid "published", weights and settings are those of the authors' code, single runs, but for
-what `as_published` says. Its judge is a convolutional network that could not be had; ours is
-RDPC's, so that all recipes on MNIST are read by the same one.
+arXiv 2504.13191 and 2504.09025. With the grid "published", weights and settings are those of the
+authors' code, with one seed and the exceptions that `as_published` names. Their judge is a
+convolutional network that is not published; ours is RDPC's, so that all recipes on MNIST have the
+same judge.
 """
 
 from __future__ import annotations
 
 from quadrate.config import OperatingPoint, Recipe, Stage
+from quadrate.experiments.recipes.experiment import URDC, experiment
 from quadrate.experiments.recipes.settings import (
     CRITIC,
     MNIST_RATES,
@@ -29,11 +30,11 @@ _FEW = (0.0, 0.0033, 0.0066, 0.015)
 _ALL = (0.0, 0.001, 0.0033, 0.0066, 0.008, 0.011, 0.013, 0.015)
 
 
-def urdc_mnist(grid: Grid = "thin") -> Recipe:
-    """A universal encoder for distortion and classification, with and without a Wasserstein term
-    (arXiv 2504.13191, Fig. 6).
+@experiment(URDC, "Fig. 6", "mnist", 23.0)
+def urdc_mnist(grid: Grid = "quick") -> Recipe:
+    """A universal encoder for distortion and classification (arXiv 2504.13191, Fig. 6).
 
-    The weight of that term, .005, is ours.
+    With and without a Wasserstein term, whose weight, .005, is ours.
     """
     return _urdc(
         "urdc-mnist",
@@ -43,7 +44,8 @@ def urdc_mnist(grid: Grid = "thin") -> Recipe:
     )
 
 
-def urdc_mnist_6bit(grid: Grid = "thin") -> Recipe:
+@experiment(URDC, "Fig. 6, at 6 bits", "mnist", 23.8)
+def urdc_mnist_6bit(grid: Grid = "quick") -> Recipe:
     """The same at 6 bits."""
     return _urdc(
         "urdc-mnist-6bit",
@@ -53,9 +55,10 @@ def urdc_mnist_6bit(grid: Grid = "thin") -> Recipe:
     )
 
 
-def urdc_mnist_rates(grid: Grid = "thin") -> Recipe:
-    """End-to-end curves of distortion and classification at four rates (arXiv 2504.13191, Fig. 4; 2504.09025)."""
-    weights, seeds, training = choose(grid, thin=(_FEW, 3, SHORT), published=(_ALL, 1, _SETTINGS))
+@experiment(URDC, "Fig. 4; poster", "mnist")
+def urdc_mnist_rates(grid: Grid = "quick") -> Recipe:
+    """Distortion against classification end-to-end at four rates (arXiv 2504.13191, Fig. 4)."""
+    weights, seeds, training = choose(grid, quick=(_FEW, 3, SHORT), published=(_ALL, 1, _SETTINGS))
     stages = (
         Stage("end-to-end", sweep(_RATES, classification(weights), seeds), training=training),
     )
@@ -69,10 +72,10 @@ def urdc_mnist_rates(grid: Grid = "thin") -> Recipe:
 
 
 def _urdc(name: str, levels: Levels, title: str, grid: Grid) -> Recipe:
-    weights, seeds = choose(grid, thin=(_FEW, 3), published=(_ALL, 1))
+    weights, seeds = choose(grid, quick=(_FEW, 3), published=(_ALL, 1))
     stages: list[Stage] = []
-    for suffix, p, thin in (("", 0.0, SHORT), ("-wasserstein", 0.005, CRITIC)):
-        training = choose(grid, thin=thin, published=_SETTINGS)
+    for suffix, p, quick in (("", 0.0, SHORT), ("-wasserstein", 0.005, CRITIC)):
+        training = choose(grid, quick=quick, published=_SETTINGS)
         points = sweep([levels], classification(weights, p), seeds)
         base = OperatingPoint(levels, 1.0, p, max(weights))
         stages += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.experiments.recipes.experiment import OURS, experiment
 from quadrate.experiments.recipes.settings import MNIST_RATES, RDPC_JUDGE
 
 # A little weight on the label while the encoder learns costs 2 to 5 % of MSE and saves what the
@@ -10,8 +11,12 @@ from quadrate.experiments.recipes.settings import MNIST_RATES, RDPC_JUDGE
 _ENCODER_WEIGHT = 0.0072
 
 
+@experiment(OURS, "the codecs in the package", "mnist", 10.2)
 def zoo_mnist() -> Recipe:
-    """For each published rate on MNIST one encoder with a faithful, a realistic and a recognizable decoder."""
+    """One encoder with three decoders for each published rate on MNIST.
+
+    The decoders are a faithful, a realistic and a recognizable one.
+    """
     stages: list[Stage] = []
     for levels in MNIST_RATES:
         base = OperatingPoint(levels, 1.0, 0.0, _ENCODER_WEIGHT)

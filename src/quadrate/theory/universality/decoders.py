@@ -24,6 +24,7 @@ from quadrate.theory.discrete.transport import LINEAR_OPTIONS, size_limits
 # may be spent on that.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
+_LEAST_BOUND = 1e-300  # below it a bound on moves is zero, since its inverse overflows
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,7 @@ class DecoderProblem:
         The plan for that is a part of the unknowns.
         """
         m, n = self.costs.shape
+        perception = perception if perception > _LEAST_BOUND else 0.0
         row, bound = self._penalty_row(limit)
         ground = np.where(np.isfinite(self.ground), self.ground, 0).reshape(1, -1)
         # The plan's unknowns are what moves cost, where they cost more than the bound: entries of

@@ -1,4 +1,4 @@
-"""The HTML report, made from a tiny run that is trained and scored here, and read by a parser and, where there is one, by a browser."""
+"""The HTML report of a tiny run that is trained and scored here, read by a parser."""
 
 import base64
 import hashlib
@@ -16,13 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from browser import CHROMIUM, Browser
+from page_parts import HOSTILE, NAME, POINTS, SCRIPT, change, embedded, hostile
 from quadrate.cli import main
-from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.config import OperatingPoint
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import decide, decide_run
-from quadrate.experiments.page import report_page, write_report
+from quadrate.experiments.page import report_page
 from quadrate.experiments.page.chart import chart
 from quadrate.experiments.page.claim_section import claims, in_short, paper
 from quadrate.experiments.page.markdown import to_html
@@ -31,19 +31,10 @@ from quadrate.experiments.page.page_data import ReportedRun, ScoredPoint, open_r
 from quadrate.experiments.recipes import RECIPES, with_epochs, with_seeds
 from quadrate.experiments.reports.grids import cut_mosaic, mosaic
 from quadrate.experiments.reports.summary import mean_over_seeds
-from quadrate.experiments.runs import Run
 from quadrate.sources.images import FORMATS
-from quadrate.training.judges import save_judge
-from test_evaluation import QUICK
-from test_reports import scored, scored_recipe
+from rows_made import scored, scored_recipe
 
-HOSTILE = "<img src=x onerror=\"document.title='broken'\">"
-NAME = "&lt;img src=x onerror='document.title=0'&gt;"  # as hostile as the name of a folder may be
-SCRIPT = "</script><script>document.title='broken'</script>"
 VOID = {"meta", "link", "img", "input", "br"}
-SETTINGS = TrainingConfig(epochs=1, batch=64)
-POINTS = tuple(OperatingPoint((3, 3), 1.0, p, 0.0, seed) for p in (0.0, 0.01) for seed in (0, 1))
-BASE = OperatingPoint((3, 3), 1.0, 0.01)
 
 
 class Page(HTMLParser):
@@ -78,67 +69,6 @@ class Page(HTMLParser):
         found = {str(attributes["id"]): attributes for attributes in named}
         assert len(found) == len(named), "an id stands twice"
         return found
-
-
-def embedded(page: str) -> list[dict]:
-    return json.loads(
-        re.search(r'<script id="data"[^>]*>(.*?)</script>', page, re.DOTALL).group(1)
-    )["charts"]
-
-
-@pytest.fixture(scope="module")
-def run(digits, judge, tmp_path_factory):
-    """Two stages, the second on one encoder.
-
-    Λp 0 and .01, two seeds each; scored on quick terms.
-    """
-    folder = tmp_path_factory.mktemp("runs")
-    save_judge(judge, folder / "judge.safetensors")
-    stages = (
-        Stage("end-to-end", POINTS, training=SETTINGS),
-        Stage("universal", POINTS, "universal", BASE, "end-to-end", SETTINGS),
-    )
-    name = str(folder / "judge.safetensors")
-    recipe = Recipe("tiny", "a test", "digits", stages, judge=name, independent_judge=name)
-    made = Run(recipe, folder, source=digits).train("single")
-    with pytest.MonkeyPatch.context() as patch:
-        for module in ("scores", "references"):
-            patch.setattr(f"quadrate.evaluation.{module}.Protocol", lambda: QUICK)
-        made.evaluate(workers=1)
-    return made
-
-
-@pytest.fixture(scope="module")
-def page(run):
-    return report_page([run.folder])
-
-
-@pytest.fixture
-def copy(run, tmp_path):
-    """A copy of the run to spoil."""
-    return Path(shutil.copytree(run.folder, tmp_path / "runs" / run.folder.name))
-
-
-def change(path: Path, **values) -> None:
-    write_text(path, json.dumps(json.loads(path.read_text()) | values))
-
-
-def hostile(folder: Path) -> Path:
-    """Everything that names something, renamed."""
-    config = json.loads((folder / "config.json").read_text())
-    config["recipe"] |= {"name": NAME, "title": SCRIPT}
-    config["source"]["name"], config["command"], config["terms"], config["processor"] = (
-        SCRIPT,
-        HOSTILE,
-        [HOSTILE],
-        SCRIPT,
-    )
-    config["recipe"]["stages"][0]["name"] = config["recipe"]["stages"][1]["base_stage"] = NAME
-    write_text(folder / "config.json", json.dumps(config))
-    (folder / "end-to-end").rename(folder / NAME)
-    for path in (folder / NAME).glob("*/evaluation.json"):
-        change(path, stage=HOSTILE)
-    return folder
 
 
 def made_up(name: str, rows: list[dict]) -> ReportedRun:
@@ -429,13 +359,6 @@ def test_claims_are_decided_where_a_paper_makes_them():
     )
 
 
-@pytest.fixture
-def contours(tmp_path):
-    main(["reproduce", "rdpc-contours", "--runs", str(tmp_path / "contours")])
-    (folder,) = (tmp_path / "contours").glob("rdpc-contours-*")
-    return folder
-
-
 def test_a_run_whose_points_stand_alone_has_its_section(contours, run):
     page = Page(report_page([contours, run.folder]))
     ids, headings = page.by_id(), [name for name, _ in page.elements if name == "h2"]
@@ -523,126 +446,3 @@ def test_a_grid_is_cut_into_the_images_that_made_it(channels, height, width):
     assert np.array_equal(cut, images.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2).numpy())
     with pytest.raises(QuadrateError, match="no grid"):
         cut_mosaic(mosaic([row.float() / 255 for row in images]), height + 1, width)
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not CHROMIUM:
-        pytest.skip("no Chromium here")
-    with Browser(tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def report(page, tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    write_text(path, page)
-    return path
-
-
-def look(browser, path):
-    browser.problems.clear()
-    browser.requests.clear()
-    browser.resize(1100, 800)
-    browser.open(path)
-
-
-def test_pointing_and_keys_show_the_pictures(browser, report):
-    look(browser, report)
-    shown = "document.querySelector('.tooltip').checkVisibility()"
-    live = "document.querySelector('.live').textContent"
-    drawn = (
-        "[...document.querySelectorAll('.point, .seed')].map(mark =>"
-        " mark.className.baseVal).sort().join(' ')"
-    )
-    assert browser.value(drawn) == " ".join(["point"] * 4 + ["seed"] * 8) and not browser.value(
-        shown
-    )
-    browser.hover(".point")
-    assert browser.value(shown) and "MSE per pixel" in browser.value(live)
-    pictures = (
-        "[...document.querySelectorAll('.tooltip img')].filter(image => image.naturalWidth === 128"
-        " && image.clientWidth > 100).length"
-    )
-    assert browser.value(pictures) == 4
-    browser("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
-    assert not browser.value(shown)
-
-    browser.value("document.querySelector('[data-role=intervals]').focus()")
-    browser.press("Tab")
-    here = "document.activeElement.getAttribute('aria-label')"
-    assert browser.value(here) == "end-to-end; λp 0, λc 0; mean of 2 seeds" and browser.value(shown)
-    visited = []
-    for key in ("ArrowRight", "ArrowRight", "ArrowDown", "Home", "ArrowUp", "End"):
-        browser.press(key)
-        visited.append(browser.value(here).partition("; mean")[0])
-    first, second = "λp 0, λc 0", "λp 0.01, λc 0"
-    assert visited == [
-        *(f"end-to-end; {second}", f"end-to-end; {second}", f"universal; {second}"),
-        *(f"universal; {first}", f"end-to-end; {first}", f"end-to-end; {second}"),
-    ]
-    assert second in browser.value(live)
-    browser.press("Escape")
-    assert not browser.value(shown)
-    assert not browser.problems and [
-        address for address in browser.requests if not address.startswith("data:")
-    ] == [report.as_uri()]
-
-
-def test_axes_and_curves_can_be_chosen(browser, page, report):
-    look(browser, report)
-    choose = (
-        "(s => {{ s.value = '{}'; s.dispatchEvent(new Event('change'));"
-        " }})(document.querySelector('[data-role={}]'))"
-    )
-    for column in embedded(page)[0]["scores"]:
-        for role in ("x", "y"):
-            browser.value(choose.format(column, role))
-            assert "NaN" not in browser.value("document.querySelector('.plot').outerHTML")
-    browser.value(choose.format("seed", "shape"))
-    assert (
-        browser.value(
-            "new Set([...document.querySelectorAll('.seed .mark')].map(mark =>"
-            " mark.getAttribute('d'))).size"
-        )
-        == 2
-    )
-    browser.value("document.querySelector('.legend button').click()")
-    assert browser.value("document.querySelectorAll('.point').length") == 2
-    assert not browser.problems
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(browser, report):
-    look(browser, report)
-    browser.resize(390, 800, phone=True)
-    assert browser.value("document.documentElement.scrollWidth") == 390
-    browser.tap(".point")
-    inside = "(box => box.left >= 0 && box.right <= 390 && box.bottom <= 800)"
-    assert browser.value(
-        f"{inside}(document.querySelector('.tooltip:not([hidden])').getBoundingClientRect())"
-    )
-    browser.tap("h1")
-    assert browser.value("document.querySelector('.tooltip:not([hidden])')") is None
-    assert not browser.problems
-
-
-def test_a_page_without_charts_opens_without_errors(browser, contours, tmp_path):
-    main(["report", str(contours), "-o", str(tmp_path / "page.html")])
-    look(browser, tmp_path / "page.html")
-    assert browser.problems == [] and browser.value("document.images.length") == 1
-    browser.resize(380, 800)
-    assert browser.value("document.documentElement.scrollWidth") <= 380
-
-
-def test_hostile_names_do_nothing_in_a_browser(browser, copy, tmp_path):
-    write_report([hostile(copy)], tmp_path / "report.html")
-    look(browser, tmp_path / "report.html")
-    browser.hover(".point")
-    assert HOSTILE in browser.value("document.querySelector('.tooltip').textContent")
-    assert (
-        "broken" not in browser.value("document.title").replace(HOSTILE, "")
-        and not browser.problems
-    )

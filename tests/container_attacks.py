@@ -1,0 +1,54 @@
+"""One attack on the .quad reader, and what it must survive."""
+
+from containers import (
+    content,
+)
+from quadrate.coding.container import Reader
+from quadrate.errors import QuadrateError
+
+
+def fuzz_one(data: bytes) -> None:
+    """Reads everything there is in any bytes.
+
+    Lets only QuadrateError pass, and no answer that contradicts itself or the limits.
+    """
+    with Reader(data) as reader:
+        assert reader.samples == reader.index[:, 1].sum() and 0 <= reader.ignored_bytes < len(data)
+        errors = []
+        for number, (first, samples) in enumerate(reader.index.tolist()):
+            assert reader.chunks_of(first, first + samples) == range(number, number + 1)
+            for layers in range(len(reader.header.layers) + 1):
+                try:
+                    chunk = reader.read(number, layers)
+                except QuadrateError as error:
+                    errors.append(error)
+                    continue
+                assert (
+                    chunk.samples == samples
+                    and len(chunk.payloads) == layers
+                    and sum(map(len, chunk.payloads)) < len(data)
+                )
+                assert (chunk.labels is not None, chunk.names is not None) == tuple(
+                    name in reader.header.fields for name in ("labels", "names")
+                )
+                assert chunk.labels is None or chunk.labels.shape == (samples,)
+                assert chunk.names is None or len(chunk.names) == samples
+        try:
+            reader.verify()
+        except QuadrateError:
+            return
+        assert not errors  # what is verified is readable
+
+
+def survives(data: bytes) -> bool:
+    """Whether the bytes are a valid file from end to end.
+
+    Raises anything but a QuadrateError of one line.
+    """
+    try:
+        fuzz_one(data)
+        content(data)
+    except QuadrateError as error:
+        assert "\n" not in str(error) and len(str(error)) < 500
+        return False
+    return True
