@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from quadrate.codecs import TradeoffCodec
-from quadrate.codecs.codec_file import zoo
+from quadrate.codecs import TradeoffCodec, zoo
 from quadrate.codecs.familiarity import of_source
 from quadrate.errors import QuadrateError
 from quadrate.sources import load_source

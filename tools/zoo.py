@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from quadrate.codecs import Batch, TradeoffCodec, compress
-from quadrate.codecs.codec_file import save_codec
 from quadrate.core import draws
 from quadrate.core.files import write_text
 from quadrate.evaluation import conditional_entropy_bits

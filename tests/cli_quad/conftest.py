@@ -8,13 +8,11 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli import main
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, TradeoffCodec, codec_file, compress
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> TradeoffCodec:
     return make(decoders=("faithful", "realistic"))
 
 

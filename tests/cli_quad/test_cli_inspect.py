@@ -8,9 +8,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli.quads import find_codec
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, append, compress
+from quadrate.codecs import Batch, Layer, TradeoffCodec, append, codec_file, compress
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
@@ -154,9 +152,9 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path
         "encoder.0": refined.states["encoder.0"],
         "decoder.faithful": make(seed=6).states["decoder.faithful"],
     }
-    base = Codec("compact", SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(
-        source_of()
-    )
+    base = TradeoffCodec(
+        "compact", SHAPE, [Layer((3, 4))], {"faithful": OperatingPoint((3, 4))}, states
+    ).freeze(source_of())
     refined.freeze(source_of(), base=base)
     for name, each in (
         ("a-base", base),

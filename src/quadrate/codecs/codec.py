@@ -105,9 +105,10 @@ class Codec(ABC):
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raise a QuadrateError unless a shape (n, …) is that of samples of this codec."""
         if tuple(shape[1:]) != self.shape:
-            noun = "images" if of_images(self.shape) else "features"
+            images = of_images(self.shape)
+            noun, axes = ("images", " (C, H, W)") if images else ("features", "")
             raise QuadrateError(
-                f"this codec takes {noun} of shape {self.shape}; got {tuple(shape[1:])}"
+                f"this codec takes {noun} of shape {self.shape}{axes}; got {tuple(shape[1:])}"
             )
 
     def check_decoder(self, decoder: Blend) -> dict[str, float]:

@@ -128,7 +128,7 @@ def read(
         name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
         kind = KINDS.find(name)()
         if not issubclass(kind, wanted):
-            raise QuadrateError(f"it holds a {kind.__name__}, not a {wanted.__name__}")
+            raise QuadrateError(f"it is a file of {kind.__name__}, not {wanted.__name__}")
         known = metadata.get("familiarity")
         parts = Parts(
             metadata, _by_role(tensors), None if known is None else Familiarity.from_json(known)

@@ -295,7 +295,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
         parameters = _parameters(read_object(parts.metadata["parameters"], "parameters"))
         transform = LinearTransform.from_arrays(parts.arrays("transform"))
-        codec = cls._of(transform, from_arrays(parts.arrays("model")), device=device, **parameters)
+        codec = cls._of(transform, from_arrays(parts.arrays("model")), device=str(device), **parameters)
         if "feature_names" in parts.metadata:
             codec.feature_names_in_ = _feature_names(
                 parts.metadata["feature_names"], codec.n_features_in_

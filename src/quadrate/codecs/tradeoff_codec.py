@@ -356,6 +356,13 @@ class TradeoffCodec(Codec):
             [self.latents(source.observe(pixels(chunk), generator)) for chunk in chunks]
         )
 
+    def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:  # noqa: D102
+        top = torch.tensor([level - 1 for level in self.levels])
+        if len(top) == (symbols.shape[1] if symbols.ndim == 2 else 0):  # all layers are dithered
+            if bool(((symbols < 0) | (symbols.cpu() > top)).any()):
+                raise QuadrateError(f"this codec reads symbols (n, {len(top)}) below {self.levels}")
+        return super().dequantize(symbols, seed, first)
+
     def to_parts(self) -> Parts:  # noqa: D102
         tables = {
             f"tables.{i}": tensors_of(model.arrays())

@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.coding.entropy_coder import Decoder, Encoder
 from quadrate.coding.tables import Tables
 
 Words = NDArray[np.int64]
@@ -47,6 +46,8 @@ def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
     Raises:
         QuadrateError: If a symbol is not in its table.
     """
+    from quadrate.coding.entropy_coder import Encoder  # constriction, which training does not need
+
     encoder = Encoder(model.tables)
     for column in range(model.first, model.first + model.columns):
         encoder.write(symbols[:, column], model.indices(column, symbols, dither))
@@ -60,6 +61,8 @@ def decode_layer(model: SymbolModel, payload: bytes, known: Words, dither: Words
     Raises:
         QuadrateError: If the payload is not one of this model's.
     """
+    from quadrate.coding.entropy_coder import Decoder
+
     decoder = Decoder(model.tables, payload)
     symbols = np.concatenate([known, np.empty((len(known), model.columns), dtype=np.int64)], axis=1)
     for column in range(model.first, model.first + model.columns):

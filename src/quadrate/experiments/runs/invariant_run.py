@@ -167,7 +167,6 @@ def _train_point(
     report: Report,
 ) -> None:
     """Trains one point and writes its codec."""
-    from quadrate.codecs import InvariantCodec
 
     recipe, source, device = shared
     point, place = job
