@@ -198,11 +198,7 @@ def section(folder: Path, rows: Rows) -> str:
             f"{' and '.join(map(str, epochs))} epochs",
             f"the judges read {clean} of clean images",
         ]
-    links = [
-        f"[{path.name}](../results/{name}/{path.name})"
-        for path in (folder / "findings.md", folder / "results.csv")
-        if path.exists()
-    ]
+    links = [f"[{path.name}](../results/{name}/{path.name})" for path in [folder / "results.csv"]]
     figures = [
         f"![{path.stem} of {name}](../results/{name}/{path.name})"
         for path in sorted(folder.glob("*.png"))
@@ -279,11 +275,7 @@ def command(name: str, about: dict[str, Any]) -> str:
 
     The recipe of that name, or else the command that they were made by.
     """
-    return (
-        f"quadrate reproduce {name}"
-        if name in RECIPES
-        else str(about["command"])
-    )
+    return f"quadrate reproduce {name}" if name in RECIPES else str(about["command"])
 
 
 _HEAD = """# Gallery

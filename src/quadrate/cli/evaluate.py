@@ -25,7 +25,7 @@ def evaluate(
 ) -> None:
     """Scores every trained point of a run on the test set by the fixed protocol.
 
-    Writes a table, findings and a figure into it.
+    Writes a table, a figure and verdicts on the paper's claims into it.
 
     Args:
         run: A run folder.

@@ -22,7 +22,7 @@ def report(
 ) -> None:
     """Makes one HTML page of evaluated runs, to be read without a network.
 
-    Charts to explore, pictures, tables, findings, settings.
+    Charts to explore, pictures, tables, claims, settings.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.

@@ -9,9 +9,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.reproduction import Options, find_reproduction
-from quadrate.core.files import write_text
 from quadrate.core.plugins import load_plugins
-from quadrate.experiments.claims import verdicts_markdown
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
 
@@ -36,7 +34,7 @@ def reproduce(
 
     Trains, evaluates, and says which of the paper's claims hold.
 
-    Into the run's folder go the table, the findings, the figure and the verdicts. The same command
+    Into the run's folder go the table, the figure and the verdicts. The same command
     goes on where it was interrupted.
 
     Args:
@@ -59,17 +57,4 @@ def reproduce(
     options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
-    reproduction.evaluate(workers)
-    command = options.command(name)
-    verdicts = reproduction.verdicts(command)
-    if not verdicts:
-        print(f"\n{name} decides no published claim.")
-        return
-    path = reproduction.folder / "verdicts.md"
-    write_text(
-        path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n"
-    )
-    print()
-    for verdict in verdicts:
-        print(verdict.line)
-    print(f"verdicts: {path}")
+    reproduction.evaluate(workers, options.command(name))

@@ -19,7 +19,7 @@ from quadrate.codecs import codec_file
 from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
 from quadrate.codecs.codec_file import Parts
 from quadrate.codecs.familiarity import Familiarity
-from quadrate.coding.streams import Words
+from quadrate.coding.symbols import Words
 from quadrate.core import draws
 from quadrate.core.devices import find_device
 from quadrate.core.files import FileSource
@@ -98,9 +98,9 @@ class Codec(ABC):
         return tuple(model.identity for model in self.models)
 
     @property
-    def _layers(self) -> Sequence[Any]:
+    def _layers(self) -> Sequence[FrozenBottleneck]:
         """What rounds the latents of each layer."""
-        return [_Interim(model) for model in self.models]
+        return self.models
 
     def check_shape(self, shape: Sequence[int]) -> None:
         """Raise a QuadrateError unless a shape (n, …) is that of samples of this codec."""
@@ -150,18 +150,20 @@ class Codec(ABC):
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """Draw the shared dither of samples `first` to `first + count - 1` under a seed.
 
-        Each column has a stream of its own, so that a refined codec's first symbols are those of
-        the codec that it refines.
+        Each column of symbols has a stream of its own, so that a refined codec's first symbols are
+        those of the codec that it refines.
 
         Returns:
-            In units of 2^-24 of a cell, (count, columns of dither), the same for sender and
-            receiver.
+            In units of 2^-24 of a cell, (count, columns), the same for sender and receiver; columns
+            of layers without dither hold 0, and without any dither it is (count, 0).
         """
-        columns = range(sum(layer.dither_columns for layer in self._layers))
-        if not columns:
-            return np.empty((count, 0), dtype=np.int64)
-        words = [draws.words("dither", seed, i, count=count, first=first) for i in columns]
-        return np.stack(words, axis=1)
+        dithered = [
+            layer.dither_columns > 0 for layer in self._layers for _ in range(layer.columns)
+        ]
+        words = np.zeros((count, len(dithered) if any(dithered) else 0), np.int64)
+        for i in np.flatnonzero(dithered).tolist():
+            words[:, i] = draws.words("dither", seed, i, count=count, first=first)
+        return words
 
     def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
         """Encode samples (n, *shape), numbered from `first` on, to symbols, int64 (n, columns).
@@ -183,10 +185,9 @@ class Codec(ABC):
         """Round what `latents` gave to symbols, int64 (n, columns)."""
         words = self.dither_words(len(latents), seed, first)
         parts = latents.cpu().split([layer.shape[0] for layer in self._layers], dim=1)
-        own = _split(words, [layer.dither_columns for layer in self._layers])
         symbols = [
-            layer.quantize(part.numpy(), dither)
-            for layer, part, dither in zip(self._layers, parts, own, strict=True)
+            layer.quantize(part.numpy(), words[:, own])
+            for layer, part, own in zip(self._layers, parts, self._columns, strict=True)
         ]
         return torch.from_numpy(_joined(symbols)).to(self.device)
 
@@ -196,22 +197,25 @@ class Codec(ABC):
         Raises:
             QuadrateError: If the symbols are not this codec's.
         """
-        columns = [layer.columns for layer in self._layers]
-        if symbols.ndim != 2 or symbols.shape[1] != sum(columns):
+        columns = sum(layer.columns for layer in self._layers)
+        if symbols.ndim != 2 or symbols.shape[1] != columns:
             raise QuadrateError(
-                f"this codec reads symbols (n, {sum(columns)}); got {tuple(symbols.shape)}"
+                f"this codec reads symbols (n, {columns}); got {tuple(symbols.shape)}"
             )
         words = self.dither_words(len(symbols), seed, first)
-        own = _split(words, [layer.dither_columns for layer in self._layers])
+        given = symbols.cpu().numpy()
         latents = [
-            layer.dequantize(part, dither)
-            for layer, part, dither in zip(
-                self._layers, _split(symbols.cpu().numpy(), columns), own, strict=True
-            )
+            layer.dequantize(given[:, own], words[:, own])
+            for layer, own in zip(self._layers, self._columns, strict=True)
         ]
-        return torch.from_numpy(_joined(latents).astype(self._latent_dtype, copy=False)).to(
-            self.device
-        )
+        received = _joined(latents).astype(self._latent_dtype, copy=False)
+        return torch.from_numpy(received).to(self.device)
+
+    @property
+    def _columns(self) -> list[slice]:
+        """Which columns of symbols, and of dither, are each layer's."""
+        ends = np.cumsum([layer.columns for layer in self._layers]).tolist()
+        return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
     @property
     def _latent_dtype(self) -> np.dtype[Any]:
@@ -346,24 +350,6 @@ class Codec(ABC):
         return codec_file.read(path, cls, find_device(device), family)
 
 
-def _split(columns: NDArray[Any], sizes: list[int]) -> list[NDArray[Any]]:
-    """The columns of each layer."""
-    return np.split(columns, np.cumsum(sizes)[:-1], axis=1) if len(sizes) > 1 else [columns]
-
-
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     """The layers side by side."""
     return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-
-
-class _Interim:  # until the bottlenecks keep their protocol
-    def __init__(self, model: Any) -> None:
-        self.model, self.columns = model, model.columns
-        self.dither_columns = getattr(model, "dither_columns", 0)
-        self.shape = getattr(model, "shape", None) or (model.dims,)
-
-    def quantize(self, latents: Any, dither: Any) -> Any:
-        return self.model.quantize(latents)
-
-    def dequantize(self, symbols: Any, dither: Any) -> Any:
-        return self.model.dequantize(symbols)

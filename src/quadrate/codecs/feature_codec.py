@@ -30,6 +30,7 @@ from quadrate.codecs.batches import array_of
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.codec_file import Parts, read_object, tensors_of
 from quadrate.codecs.familiarity import Familiarity, measure
+from quadrate.coding.symbols import NO_DITHER
 from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
 
@@ -135,10 +136,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         Raises:
             QuadrateError: If a table would be too long.
         """
-        rounding = bottleneck.freeze(medians, rate_weight)
+        rounding = bottleneck.freeze(medians=medians, rate_weight=rate_weight)
         model = rounding if latents is None else fit_joint(rounding, latents.numpy())
         return cls._of(
-            LinearTransform.identity(model.dims), model, klt=False, optimize_rate=rate_weight > 0
+            LinearTransform.identity(math.prod(model.shape)),
+            model,
+            klt=False,
+            optimize_rate=rate_weight > 0,
         )
 
     @classmethod
@@ -149,14 +153,16 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
             QuadrateError: If a table would be too long, or a weight too large for exact integers.
         """
         model = bottleneck.freeze()
-        return cls._of(LinearTransform.identity(model.dims), model, klt=False, optimize_rate=False)
+        return cls._of(
+            LinearTransform.identity(math.prod(model.shape)), model, klt=False, optimize_rate=False
+        )
 
     @classmethod
     def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
-        if len(transform.kept) != model.dims:
+        dims = math.prod(model.shape)
+        if len(transform.kept) != dims:
             raise QuadrateError(
-                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes"
-                f" {model.dims}"
+                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {dims}"
             )
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
@@ -171,12 +177,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         check_is_fitted(self)
         features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
         precise = np.result_type(features, self.dtype)
-        symbols = self.model_.quantize(
-            self.transform_.forward(features.astype(precise, copy=False))
-        )
-        received = self.transform_.inverse(
-            self.model_.dequantize(symbols).astype(precise, copy=False)
-        )
+        symbols = self.quantize(self.latents(torch.from_numpy(features)))
+        coefficients = self.model_.dequantize(symbols.cpu().numpy(), NO_DITHER)
+        flat = coefficients.reshape(len(features), len(self.transform_.kept))
+        received = self.transform_.inverse(flat.astype(precise, copy=False))
         return received.astype(features.dtype, copy=False)
 
     def _check_names(self, features: Any) -> None:
@@ -269,7 +273,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         features = samples.cpu().numpy()
         precise = features.astype(np.result_type(features, self.dtype), copy=False)
         coefficients = self.transform_.forward(precise)
-        return torch.from_numpy(coefficients)
+        return torch.from_numpy(coefficients.reshape(len(samples), *self.model_.shape))
 
     @property
     def _latent_dtype(self) -> np.dtype[Any]:
@@ -285,7 +289,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     def to_parts(self) -> Parts:  # noqa: D102
         self._check_fitted()
         parameters = {name: self.get_params()[name] for name in _PARAMETERS}
-        metadata = {"parameters": json.dumps(parameters, default=float)}
+        metadata = {
+            "parameters": json.dumps(parameters, default=float),
+            "bottleneck": self.model_.name,
+        }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
         states = {"model": self.model_.arrays(), "transform": self.transform_.arrays()}
@@ -295,7 +302,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
         parameters = _parameters(read_object(parts.metadata["parameters"], "parameters"))
         transform = LinearTransform.from_arrays(parts.arrays("transform"))
-        codec = cls._of(transform, from_arrays(parts.arrays("model")), device=str(device), **parameters)
+        model = from_arrays(parts.arrays("model"), parts.metadata.get("bottleneck"))
+        codec = cls._of(transform, model, device=str(device), **parameters)
         if "feature_names" in parts.metadata:
             codec.feature_names_in_ = _feature_names(
                 parts.metadata["feature_names"], codec.n_features_in_

@@ -68,9 +68,9 @@ class InvariantCodec(Codec):
         self.states = states
         self.details = details or {}
         self.device = find_device(device)
-        if model.dims != config.dims:
+        if model.shape != (config.dims,):
             raise QuadrateError(
-                f"the bottleneck codes {model.dims} dimensions, the encoder gives {config.dims}"
+                f"the bottleneck codes {model.shape[0]} dimensions, the encoder gives {config.dims}"
             )
         self.models = (model,)
         self.encoder = self._network("encoder", networks.encoder)
@@ -140,6 +140,7 @@ class InvariantCodec(Codec):
     def to_parts(self) -> Parts:  # noqa: D102
         metadata = {
             "config": to_json(self.config),
+            "bottleneck": self.models[0].name,
             "shape": json.dumps(self.shape),
             "details": json.dumps(self.details),
         }
@@ -147,7 +148,7 @@ class InvariantCodec(Codec):
 
     @classmethod
     def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
-        model = from_arrays(parts.arrays("model"))
+        model = from_arrays(parts.arrays("model"), parts.metadata.get("bottleneck"))
         codec = cls(
             from_json(InvariantConfig, parts.metadata["config"]),
             read_shape(parts.metadata["shape"], 1, 2, 3, 4),

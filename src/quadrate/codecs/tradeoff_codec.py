@@ -15,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.contexts import ContextModel, Words, fit_contexts
-from quadrate.bottlenecks.dithered import DitheredQuantizer
+from quadrate.bottlenecks.bottleneck import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.codecs.batches import in_blocks
 from quadrate.codecs.codec import Codec
@@ -35,6 +34,7 @@ from quadrate.codecs.codec_file import (
 )
 from quadrate.codecs.familiarity import of_source
 from quadrate.coding.container.layout import MAX_COLUMNS
+from quadrate.coding.symbols import Words, dither_noise
 from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.devices import find_device
@@ -130,27 +130,42 @@ class TradeoffCodec(Codec):
             else None
         )
         self._chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(shape)))
-        self._rounders = self._checked([*models, *[None] * (len(self.layers) - len(models))])
+        self._rounders: list[Any] = []
+        self._take([*models, *[None] * (len(self.layers) - len(models))])
 
-    def _checked(self, models: list[FrozenBottleneck | None]) -> list[Any]:
-        """What rounds the latents of each layer, its frozen bottleneck or its quantizer."""
-        rounders: list[Any] = []
-        columns = 0
-        for layer, model in zip(self.layers, models, strict=True):
-            if model is None:
-                if not layer.levels:
-                    raise QuadrateError(
-                        f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
-                    )
-                rounders.append(_Unfrozen(layer.levels))
-            elif model.first != columns or (
-                isinstance(model, ContextModel) and model.levels[columns:] != layer.levels
-            ):
-                raise QuadrateError(f"the codec's tables are not for {layer}")
-            else:
-                rounders.append(model)
-            columns += rounders[-1].columns
-        return rounders
+    def _take(self, models: Sequence[FrozenBottleneck | None]) -> None:
+        self._rounders = []
+        for i, model in enumerate(models):
+            self._rounders.append(self._layer_of(i, model))
+
+    def _layer_of(self, i: int, model: FrozenBottleneck | None) -> FrozenBottleneck | _Unfrozen:
+        """What rounds the latents of a layer, its frozen bottleneck or the quantizer alone."""
+        layer, first = self.layers[i], len(self._levels_before(i))
+        if model is None:
+            bottleneck = build_bottleneck(layer.bottleneck, self._latent_shape(i), layer.levels)
+            if bottleneck.has_learned_rate:
+                raise QuadrateError(
+                    f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
+                )
+            return _Unfrozen(bottleneck)
+        levels = getattr(model, "levels", (0,) * first + layer.levels)[first:]
+        if model.first != first or model.shape[0] != layer.latent_dims or levels != layer.levels:
+            raise QuadrateError(f"the codec's tables of layer {i} are not for {layer}")
+        return model
+
+    def _latent_shape(self, i: int) -> tuple[int, ...]:
+        """The shape of what an encoder gives of one sample."""
+        with torch.no_grad():
+            return tuple(
+                self.encoders[i](torch.zeros(1, *self.shape, device=self.device)).shape[1:]
+            )
+
+    def _levels_before(self, i: int) -> tuple[int, ...]:
+        """The levels of each column of the layers before one; 0 where they have none."""
+        levels: tuple[int, ...] = ()
+        for layer, rounder in zip(self.layers[:i], self._rounders, strict=False):
+            levels += (layer.levels or (0,)) * (rounder.columns // max(1, len(layer.levels)))
+        return levels
 
     def __repr__(self) -> str:
         layers = [layer.levels or f"{layer.dims}x {layer.bottleneck}" for layer in self.layers]
@@ -181,17 +196,8 @@ class TradeoffCodec(Codec):
         return tuple(self._rounders) if frozen else ()
 
     @property
-    def _layers(self) -> Sequence[Any]:
-        from quadrate.codecs.codec import _Interim
-
-        return [
-            _Unfrozen(layer.levels)
-            if layer.levels
-            else rounder
-            if hasattr(rounder, "dither_columns")
-            else _Interim(rounder)
-            for layer, rounder in zip(self.layers, self._rounders, strict=True)
-        ]
+    def _layers(self) -> list[Any]:
+        return self._rounders
 
     @property
     def point(self) -> OperatingPoint:
@@ -320,17 +326,19 @@ class TradeoffCodec(Codec):
             or base.encoder_hash != self._hash_of(len(models))
         ):
             raise QuadrateError("the base must be a frozen codec with this one's first encoders")
-        end = sum(len(layer.levels) for layer in self.layers[: len(models)])
-        for layer, rounder in zip(
-            self.layers[len(models) :], self._rounders[len(models) :], strict=True
-        ):
-            first, end = end, end + len(layer.levels)
-            models.append(
-                fit_contexts(latents[:, :end], self.levels[:end], first)
-                if layer.levels
-                else rounder
-            )
-        self._rounders = self._checked(models)
+        own = torch.from_numpy(latents).split([layer.latent_dims for layer in self.layers], dim=1)
+        before = np.empty((len(latents), 0), np.float32)  # (n, columns of the layers before)
+        for i, (layer, part) in enumerate(zip(self.layers, own, strict=True)):
+            flat = part.flatten(1).numpy()  # (n, d)
+            rounder = self._rounders[i]
+            if i == len(models):
+                levels = self._levels_before(i)
+                both = np.concatenate([before, flat], axis=1)
+                models.append(rounder.freeze(both, levels) if layer.levels else rounder)
+            # Latents of a layer without levels say nothing to the layers after it.
+            known = flat if layer.levels else np.zeros((len(flat), rounder.columns), np.float32)
+            before = np.concatenate([before, known], axis=1)
+        self._take(models)
         self.familiarity = of_source(self, source)
         return self
 
@@ -364,16 +372,16 @@ class TradeoffCodec(Codec):
         return super().dequantize(symbols, seed, first)
 
     def to_parts(self) -> Parts:  # noqa: D102
-        tables = {
-            f"tables.{i}": tensors_of(model.arrays())
-            for i, model in enumerate(self._rounders)
-            if not isinstance(model, _Unfrozen)
+        models = {
+            i: model for i, model in enumerate(self._rounders) if not isinstance(model, _Unfrozen)
         }
+        tables = {f"tables.{i}": tensors_of(model.arrays()) for i, model in models.items()}
         metadata = {
             "family": self.family.name,
             "shape": json.dumps(self.shape),
             "layers": json.dumps([asdict(layer) for layer in self.layers]),
             "points": points_text(self.points),
+            "tables": json.dumps({str(i): model.name for i, model in models.items()}),
             "details": json.dumps(self.details, sort_keys=True),
         }
         return Parts(metadata, self.states | tables)
@@ -392,15 +400,17 @@ class TradeoffCodec(Codec):
         else:
             points = read_points(metadata["points"], states)
         models: list[Any] = []
+        levels: tuple[int, ...] = ()  # of each column of the layers before
+        tables = read_object(metadata.get("tables", "{}"), "tables")
         for i, layer in enumerate(layers):
-            if f"tables.{i}" not in states:
-                models.append(None)
-            elif layer.levels:
-                before = sum((other.levels for other in layers[:i]), ())
+            model = None
+            if f"tables.{i}" in states:
                 arrays = parts.arrays(f"tables.{i}")
-                models.append(ContextModel.from_arrays(before + layer.levels, len(before), arrays))
-            else:
-                models.append(from_arrays(parts.arrays(f"tables.{i}")))
+                sites = math.prod(arrays["map_shape"][1:].tolist()) if "map_shape" in arrays else 1
+                own = layer.levels * sites
+                model = from_arrays(arrays, tables.get(str(i)), len(levels), levels + own)
+                levels += own or (0,) * model.columns
+            models.append(model)
         codec = cls(
             *(family or name, (channels, height, width), layers, points, states, details),
             device=device,
@@ -411,24 +421,23 @@ class TradeoffCodec(Codec):
 
 
 class _Unfrozen:
-    """A dithered layer without tables, which rounds as its frozen bottleneck will."""
+    """A layer without tables, which rounds as its frozen bottleneck will."""
 
-    def __init__(self, levels: tuple[int, ...]) -> None:
-        self._quantizer = DitheredQuantizer(levels)
-        self.columns = self.dither_columns = len(levels)
-        self.shape = (len(levels),)
+    def __init__(self, bottleneck: Any) -> None:
+        self.shape, self.columns = bottleneck.shape, bottleneck.noise_columns
+        self.dither_columns = self.columns
+        self.freeze = bottleneck.freeze
+        self._bottleneck = bottleneck
 
     def quantize(self, latents: NDArray[np.float32], dither: Words) -> Words:
-        rounded = self._quantizer.quantize(torch.from_numpy(latents), self._dither(dither))
-        return rounded.numpy()
+        noise = torch.from_numpy(dither_noise(dither))
+        symbols: Tensor = self._bottleneck.quantize(torch.from_numpy(latents), noise)
+        return symbols.numpy()
 
     def dequantize(self, symbols: Words, dither: Words) -> NDArray[np.float32]:
-        received = self._quantizer.dequantize(torch.from_numpy(symbols), self._dither(dither))
-        return received.numpy()
-
-    def _dither(self, words: Words) -> Tensor:
-        uniform = words.astype(np.float32) * np.float32(2.0**-24)
-        return self._quantizer.dither(torch.from_numpy(uniform))
+        noise = torch.from_numpy(dither_noise(dither))
+        latents: Tensor = self._bottleneck.dequantize(torch.from_numpy(symbols), noise)
+        return latents.numpy()
 
 
 def _layers_of(metadata: Mapping[str, str]) -> list[Layer]:

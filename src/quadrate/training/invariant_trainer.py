@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.bottleneck import BOTTLENECKS
+from quadrate.bottlenecks.bottleneck import build_bottleneck
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.codecs import InvariantCodec
+from quadrate.coding.symbols import NO_DITHER
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
@@ -251,7 +252,9 @@ class _Training:
         def received(view: Tensor) -> Tensor:
             return (
                 torch.from_numpy(
-                    frozen.dequantize(frozen.quantize(self.encoder(view).cpu().numpy()))
+                    frozen.dequantize(
+                        frozen.quantize(self.encoder(view).cpu().numpy(), NO_DITHER), NO_DITHER
+                    )
                 )
                 .float()
                 .to(self.device)
@@ -414,10 +417,8 @@ def _build(
     config: InvariantConfig, encoded: torch.Size, decoded: torch.Size
 ) -> tuple[LearnedBottleneck, nn.Module, Reconstruction | Contrast]:
     """Bottleneck, encoder and head, for samples of a shape and targets of another."""
-    bottleneck: LearnedBottleneck = BOTTLENECKS.find(config.bottleneck)((config.dims,))
-    encoder = networks.encoder(
-        config.network, encoded, config.dims * (2 if config.bottleneck == "unit-gaussian" else 1)
-    )
+    bottleneck: LearnedBottleneck = build_bottleneck(config.bottleneck, (config.dims,))
+    encoder = networks.encoder(config.network, encoded, bottleneck.latent_shape[0])
     if config.objective == "bince":
         return bottleneck, encoder, Contrast(config.dims)
     return (

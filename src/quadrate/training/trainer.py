@@ -253,7 +253,7 @@ class Trainer:
                 clean,
                 labels[indices],
                 indices,
-                self.quantizer.dither(dither[:, step]),
+                dither[:, step] - 0.5,
             )
 
     def _draw(self, draw: Callable[..., Tensor], stream: str) -> Tensor:
@@ -295,10 +295,11 @@ class Trainer:
         if self.encoder:
             parts.append(self.encoder(self._observe(clean, "noise", step)).float())
         latent = torch.cat(parts, dim=-1)  # (K, B, d)
-        surrogate = (
-            self.quantizer.perturb if self.config.surrogate == "perturb" else self.quantizer.soft
-        )
-        return self.decoder(surrogate(latent, dither)).float()
+        if self.config.surrogate == "perturb":
+            received, _ = self.quantizer(latent, dither)
+        else:
+            received = self.quantizer.soft(latent, dither)
+        return self.decoder(received).float()
 
     def _observe(self, clean: Tensor, stream: str, counter: int) -> Tensor:
         """What the encoders see of the targets."""
@@ -396,11 +397,8 @@ class Trainer:
                 parts.append(self.encoder(self._observe(clean, "validation noise", 0)).float())
             latent = torch.cat(parts, dim=-1)
             keys = [(point.seed, point.key, "validation dither") for point in self.points]
-            dither = self.quantizer.dither(
-                torch.stack(
-                    [draws.uniform(*key, shape=tuple(latent.shape[1:])) for key in keys]
-                ).to(self.device)
-            )
+            uniform = [draws.uniform(*key, shape=tuple(latent.shape[1:])) for key in keys]
+            dither = torch.stack(uniform).to(self.device) - 0.5
             reconstruction = self.decoder(
                 self.quantizer.dequantize(self.quantizer.quantize(latent, dither), dither)
             ).float()
