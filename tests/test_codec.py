@@ -318,7 +318,7 @@ def test_files_that_are_no_codecs_are_told_apart(tmp_path):
     with pytest.raises(QuadrateError, match="no codec at .*; `quadrate train RECIPE` makes one"):
         TradeoffCodec.load(path)
     safetensors.torch.save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(QuadrateError, match="is a safetensors file, but not a codec of Quadrate's"):
+    with pytest.raises(QuadrateError, match="is a safetensors file, but not a Quadrate codec"):
         TradeoffCodec.load(path)
     with pytest.raises(QuadrateError, match="cannot read .*: Is a directory"):
         TradeoffCodec.load(tmp_path)

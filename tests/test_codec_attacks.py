@@ -387,5 +387,5 @@ def test_load_gives_the_right_kind(files):
         assert type(Codec.load(files / kind)) is expected is type(expected.load(files / kind))
     for kind, other in (("codec", FeatureCodec), ("features", InvariantCodec)):
         refused(other.load, files / kind, f"not {other.__name__}")
-    refused(Codec.load, files / "pack", "not a codec of Quadrate's")
+    refused(Codec.load, files / "pack", "not a Quadrate codec")
     refused(Codec.load, files / "none", "no codec at")

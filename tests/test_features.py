@@ -418,7 +418,7 @@ def test_codec_files_that_are_none(codec, tmp_path):
     with pytest.raises(QuadrateError, match="not a whole safetensors file"):
         FeatureCodec.load(path)
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
-    with pytest.raises(QuadrateError, match="not a codec of Quadrate's"):
+    with pytest.raises(QuadrateError, match="not a Quadrate codec"):
         FeatureCodec.load(path)
     codec.save(path)
     whole = path.read_bytes()

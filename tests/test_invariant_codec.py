@@ -90,7 +90,7 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
     codec.save(path)
     whole, metadata = path.read_bytes(), contents(path)[0]
     for changed, expected in (
-        ({"format": "other"}, "not a codec of Quadrate's"),
+        ({"format": "other"}, "not a Quadrate codec"),
         ({"shape": "[1, 99999, 99999]"}, "damaged"),
         ({"shape": "[1, 3, 3]"}, "encoder is not the perceptron one"),
         ({"config": "{}x"}, "not the configuration"),

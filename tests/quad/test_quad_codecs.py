@@ -103,7 +103,7 @@ def test_files_that_are_no_packs(codec, tmp_path):
     with pytest.raises(QuadrateError, match="not a decoder pack of Quadrate's"):
         Decoders.load(tmp_path / "c")
     codec.pack().save(tmp_path / "p")
-    with pytest.raises(QuadrateError, match="not a codec of Quadrate's"):
+    with pytest.raises(QuadrateError, match="not a Quadrate codec"):
         TradeoffCodec.load(tmp_path / "p")
     whole = (tmp_path / "p").read_bytes()
     (tmp_path / "p").write_bytes(whole[:-5])

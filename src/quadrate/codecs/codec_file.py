@@ -122,7 +122,7 @@ def read(
             )
         place = zoo()[str(path)]
     metadata, tensors = read_tensors(
-        place, "a codec of Quadrate's", (FORMAT, *_BEFORE), _WITHOUT_DIGEST
+        place, "a Quadrate codec", (FORMAT, *_BEFORE), _WITHOUT_DIGEST
     )
     with _describing(path, "codec"):
         name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
