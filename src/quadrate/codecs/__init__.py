@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quadrate.codecs.batches import Batch, Blend
     from quadrate.codecs.codec import Codec
-    from quadrate.codecs.codec_file import KINDS, Decoders, zoo
+    from quadrate.codecs.codec_file import KINDS, Decoders
     from quadrate.codecs.feature_codec import FeatureCodec
     from quadrate.codecs.invariant_codec import InvariantCodec
     from quadrate.codecs.published_bottleneck import PublishedBottleneck
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
     from quadrate.codecs.quad_file import QuadFile
     from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
+    from quadrate.codecs.zoo_index import zoo
 
 # Imported when they are used: training needs neither the entropy coder nor scikit-learn.
 _PLACES = {
     "batches": ("Batch", "Blend"),
     "codec": ("Codec",),
-    "codec_file": ("KINDS", "Decoders", "zoo"),
+    "codec_file": ("KINDS", "Decoders"),
     "feature_codec": ("FeatureCodec",),
     "invariant_codec": ("InvariantCodec",),
     "published_bottleneck": ("PublishedBottleneck",),
@@ -27,6 +28,7 @@ _PLACES = {
     "quad_dataset": ("ChunkSampler", "QuadDataset"),
     "quad_file": ("QuadFile",),
     "tradeoff_codec": ("Layer", "TradeoffCodec"),
+    "zoo_index": ("zoo",),
 }
 __all__ = [
     "KINDS",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.zoo_index import zoo
 from quadrate.coding.container.layout import MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.core.files import exists
@@ -95,12 +95,6 @@ def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def zoo() -> dict[str, Path]:
-    """The codecs that come with the package: file by name."""
-    folder = Path(str(files("quadrate.codecs") / "zoo"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
 def write(path: Path, codec: Codec) -> None:
     """Write a codec of any kind; errors as of `Codec.save`."""
     parts = codec.to_parts()
@@ -121,9 +115,7 @@ def read(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(
-        place, "a Quadrate codec", (FORMAT, *_BEFORE), _WITHOUT_DIGEST
-    )
+    metadata, tensors = read_tensors(place, "a Quadrate codec", (FORMAT, *_BEFORE), _WITHOUT_DIGEST)
     with _describing(path, "codec"):
         name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
         kind = KINDS.find(name)()
