@@ -112,7 +112,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
         dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5
     )
     trained = train_invariant(data, config)
-    codec = trained.codec(data.members(torch.arange(64), torch.Generator().manual_seed(0)))
+    codec = trained.codec(data.sample_orbit(torch.arange(64), torch.Generator().manual_seed(0)))
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 
 
