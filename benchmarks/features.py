@@ -2,8 +2,8 @@
 
     export QUADRATE_DATA=…  # a folder with mnist/ and lossyless/
     OMP_NUM_THREADS=1 python benchmarks/features.py speed  # writes results/features/speed.json
-    OMP_NUM_THREADS=1 python benchmarks/features.py fit  # writes results/features/fit.json, in about half an hour
-    python benchmarks/features.py fit --features my.npz  # of other features: float arrays `train` and `test`, (n, D) each
+    OMP_NUM_THREADS=1 python benchmarks/features.py fit  # half an hour: results/features/fit.json
+    python benchmarks/features.py fit --features my.npz  # float arrays `train`, `test`: (n, D)
 
 Bits are the size of a .quad file, header, index and checksums included, a sample; the codec file,
 with tables and transform, has a column of its own. Seconds are processor seconds on one core.

@@ -212,7 +212,8 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path, monkeypatch, capsys, wo
 
 
 def test_invariant_runs_are_plotted_together(tmp_path, capsys):
-    row = "objective,beta,steps,disk_bits,augmentation,predictor_augmentation,accuracy_latents,accuracy_reconstructions\n"
+    row = "objective,beta,steps,disk_bits,augmentation,predictor_augmentation"
+    row += ",accuracy_latents,accuracy_reconstructions\n"
     for name, line in (
         ("a", "vic,0.1,100,40.5,mnist-aug,mnist-aug,0.97,0.96"),
         ("b", "bince,0.1,100,44.5,mnist-aug,mnist-aug,0.95,"),

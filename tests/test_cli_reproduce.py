@@ -21,7 +21,7 @@ QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, j
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rdp-mnist` with two weights and a judge that needs no file, trained and scored in a few steps."""
+    """`rdp-mnist` with two weights and a judge without a file, trained and scored quickly."""
 
     def find(name: str, grid: Grid = "quick") -> Recipe:
         recipe = find_recipe(name, grid)

@@ -21,7 +21,7 @@ FAMILY = find_family("compact")
 
 
 def weights(module: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
-    """The state of a network that has seen something, so that its batch norms have statistics of their own."""
+    """The state of a network whose batch norms have seen something."""
     with torch.no_grad():
         module.train()(*inputs)
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}

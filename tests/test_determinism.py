@@ -77,7 +77,7 @@ FAMILY = Family("convolutions", encoder, compact.decoder, compact.critic)
 
 
 def run(folder: Path, setting: Setting, others: list[str]) -> None:
-    """Writes what a process makes of the images, of the given symbols, and of the files of others."""
+    """Writes a process's results on the images, the given symbols, and the files of others."""
     codec = Codec.load(folder / "codec.safetensors", FAMILY)
     images = torch.from_numpy(np.load(folder / "images.npy"))
     if setting.channels_last:

@@ -222,7 +222,8 @@ from quadrate.codecs.feature_codec import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])
 data = codec.compress(np.load(sys.argv[2]))
-print(hashlib.sha256(data).hexdigest(), hashlib.sha256(codec.decompress(data, dtype="float64").tobytes()).hexdigest())
+decoded = codec.decompress(data, dtype="float64").tobytes()
+print(hashlib.sha256(data).hexdigest(), hashlib.sha256(decoded).hexdigest())
 """
 
 

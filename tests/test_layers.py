@@ -14,7 +14,7 @@ import torch
 from codecs_made import COMPACT, make, source_of
 from quadrate import QuadDataset
 from quadrate.cli import main
-from quadrate.codecs import codec_file
+from quadrate.codecs import zoo_index
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.quad import Batch, QuadFile, append
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
@@ -78,8 +78,12 @@ def layered(tmp_path_factory) -> tuple[Path, Codec, Codec]:
 
 def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys):
     folder, base, refined = layered
-    zoo = {name: folder / f"{name}.safetensors" for name in ("base", "refined")}
-    monkeypatch.setattr(codec_file, "zoo", lambda: zoo)
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    base.save(zoo / "base.safetensors")
+    refined.save(zoo / "refined.safetensors")
+    monkeypatch.setattr(zoo_index, "FOLDER", zoo)
+    zoo_index.write_index(Codec.load)
     file, out = folder / "a.quad", tmp_path / "x.npy"
     for layers, codec in ((1, base), (2, refined)):
         run(f"decompress {file} --layers {layers} -o {tmp_path / f'{layers}.npy'}")
@@ -96,7 +100,7 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
     assert "1 of 2 layers decode with refined" in capsys.readouterr().out
     for command, message in (
         (
-            f"decompress {file} --layers 1 --codec {zoo['refined']} -o {out}",
+            f"decompress {file} --layers 1 --codec {zoo}/refined.safetensors -o {out}",
             "decodes 2 layers, all at once; --layers 1 needs the codec of the first 1",
         ),
         (
@@ -105,14 +109,15 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
         ),
         (f"inspect {file} --layers 0", "a.quad has 2 layers; --layers takes 1 to 2, got 0"),
         (
-            f"verify {file} --layers 2 --codec {zoo['base']}",
+            f"verify {file} --layers 2 --codec {zoo}/base.safetensors",
             "this codec has 1 layer; asked for the first 2",
         ),
     ):
         with pytest.raises(SystemExit):
             run(command)
         assert message in capsys.readouterr().err and not out.exists()
-    del zoo["base"]
+    (zoo / "base.safetensors").unlink()
+    zoo_index.write_index(Codec.load)
     with pytest.raises(SystemExit):
         run(f"decompress {file} --layers 1 -o {out}")
     assert "no codec in the package reads its first 1 layer alone" in capsys.readouterr().err

@@ -294,7 +294,7 @@ def test_a_data_set_says_what_it_is(codec, file):
 # --- the sampler ---
 
 
-def test_a_sampler_gives_all_samples_once_a_window_of_chunks_at_a_time_and_otherwise_the_next_time():
+def test_a_sampler_gives_all_samples_once_a_window_of_chunks_at_a_time():
     counts = [5, 1, 7, 4, 3]
     chunk_of = np.repeat(np.arange(5), counts)
     sampler = ChunkSampler(counts, seed=3, window=2)

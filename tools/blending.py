@@ -1,5 +1,6 @@
-"""Two decoders and their blends against decoders that were trained for the points between, on the
-encoder of rdp-mnist (uRDP, Fig. 4a).
+"""Two decoders and their blends against decoders trained for the points between (uRDP, Fig. 4a).
+
+All stand on the encoder of rdp-mnist.
 
     quadrate train rdp-mnist && quadrate evaluate runs/rdp-mnist-…
     python tools/blending.py runs/rdp-mnist-…

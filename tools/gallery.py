@@ -106,10 +106,8 @@ def claims(root: Path, tables: dict[str, Rows]) -> str:
     }
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
-    return (
-        f"## The claims\n\n{counts}"
-        f" {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
-    )
+    table = markdown(list(columns), list(columns.values()), words=True)
+    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{table}\n\n{rules(verdicts)}{lacking}"
 
 
 def decided(folder: Path, rows: Rows) -> list[Verdict]:
@@ -278,10 +276,12 @@ def command(name: str, about: dict[str, Any]) -> str:
     return f"quadrate reproduce {name}" if name in RECIPES else str(about["command"])
 
 
-_HEAD = """# Gallery
-
-Every number on this page comes from the tables committed in [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says
-when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by [the protocol](evaluation.md)."""
+_HEAD = (
+    "# Gallery\n\nEvery number on this page comes from the tables committed in"
+    " [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says\n"
+    "when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by"
+    " [the protocol](evaluation.md)."
+)
 _COST = (
     "Training alone, in CPU seconds of one core as each run recorded them, on a machine that other"
     " work shared."

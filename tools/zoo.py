@@ -1,5 +1,4 @@
-"""Makes the codecs that come with the package from an evaluated run of the recipe zoo-mnist, with a
-model card each.
+"""Makes the codecs in the package, each with a model card, from an evaluated run of zoo-mnist.
 
 quadrate train zoo-mnist && quadrate evaluate runs/zoo-mnist-…
 python tools/zoo.py runs/zoo-mnist-…
@@ -17,6 +16,7 @@ import torch
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.codec_file import save_codec
 from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs.zoo_index import write_index
 from quadrate.core import draws
 from quadrate.core.files import write_text
 from quadrate.evaluation import conditional_entropy_bits
@@ -52,7 +52,7 @@ The independent judge reads {clean:.2f} % of the clean test images. On MNIST's 1
 
 
 def main(folder: Path) -> None:
-    """Writes four codecs, their cards, and results/zoo-mnist/files.csv."""
+    """Writes four codecs, their cards, their index, and results/zoo-mnist/files.csv."""
     run = Run.open(folder)
     _, scores = read_results(folder)
     torch.set_num_threads(1)
@@ -83,6 +83,7 @@ def main(folder: Path) -> None:
             ZOO / f"{name}.md",
             _card(name, codec, row, base, [r for r in scores if r["stage"] == decoders.name]),
         )
+    write_index(Codec.load)
     write_text(
         RESULTS / "files.csv",
         to_csv([row | {key: machine()[key] for key in ("processor", "date")} for row in table]),

@@ -8,7 +8,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli import main
-from quadrate.codecs import codec_file
+from quadrate.codecs import zoo_index
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.quad import Batch, compress
 
@@ -31,9 +31,10 @@ def codec_file_path(codec, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _empty_zoo(monkeypatch):
+def _empty_zoo(monkeypatch, tmp_path_factory):
     """What comes with the package must not decide a test."""
-    monkeypatch.setattr(codec_file, "zoo", dict)
+    monkeypatch.setattr(zoo_index, "FOLDER", tmp_path_factory.mktemp("zoo"))
+    zoo_index.write_index(Codec.load)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`quadrate decompress`: decoders, blends, parts, hostile names, and every way in which it says no."""
+"""`quadrate decompress`: decoders, blends, parts, hostile names, and refusals."""
 
 import os
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli.quads import find_codec
-from quadrate.codecs import codec_file
+from quadrate.codecs import zoo_index
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.quad import Batch, append, compress
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
@@ -143,7 +143,7 @@ def test_an_append_that_did_not_end_is_said(quadrate, here, ready, codec, images
 
 
 @pytest.fixture
-def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path]:
+def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> Path:
     """Codecs in place of those in the package.
 
     Of a base, of base and refinement, unfrozen, and the tests' own.
@@ -166,9 +166,9 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path
         ("e-own", codec),
     ):
         each.save(folder / f"{name}.safetensors")
-    found = {path.stem: path for path in sorted(folder.iterdir())}
-    monkeypatch.setattr(codec_file, "zoo", lambda: found)
-    return found
+    monkeypatch.setattr(zoo_index, "FOLDER", folder)
+    zoo_index.write_index(Codec.load)
+    return folder
 
 
 def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready, codec, images):
@@ -183,13 +183,15 @@ def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready,
     quadrate("compress", "x.npy", "-o", "r.quad", "--codec", "b-refined", "--overwrite")
     assert "codec: a-base reads 1 of 2 layers" in quadrate("inspect", "r.quad", "--codec", "a-base")
     assert "1 of 2 layers decode with a-base" in quadrate("verify", "r.quad", "--codec", "a-base")
-    del zoo["b-refined"]
+    (zoo / "b-refined.safetensors").unlink()
+    zoo_index.write_index(Codec.load)
     assert (
         json.loads(quadrate("inspect", "r.quad", "--json"))["codec"]["name"] == "a-base"
     )  # the base at least
     line = quadrate("decompress", "a.quad", "-o", "y.npy", "--codec", "f-none", status=1)
     assert "a-base, c-base-again, d-unfrozen, e-own come with the package" in line
-    del zoo["e-own"]
+    (zoo / "e-own.safetensors").unlink()
+    zoo_index.write_index(Codec.load)
     line = quadrate("decompress", "a.quad", "-o", "y.npy", status=1)
     wanted = codec.identities[0].hex()
     assert (
@@ -205,6 +207,7 @@ def test_find_codec(zoo, codec):
     assert found is not None and found[0] == "e-own"
     assert find_codec(Header((1, 4, 16), 0, (LayerHeader(codec.identities[0], 2),))) is None
     assert find_codec(Header(SHAPE, 0, (LayerHeader(bytes(16), 2),))) is None
-    zoo["a-base"].write_bytes(b"torn")
-    with pytest.raises(QuadrateError, match="a-base.safetensors is not a whole safetensors file"):
-        find_codec(Header(SHAPE, 0, (LayerHeader(bytes(16), 2),)))
+    (zoo / "e-own.safetensors").write_bytes(b"torn")
+    assert find_codec(Header(SHAPE, 0, (LayerHeader(codec.identities[0], 2),))) == found
+    with pytest.raises(QuadrateError, match="e-own.* is not a whole safetensors file"):
+        Codec.load("e-own")

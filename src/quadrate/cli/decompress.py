@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from torch import Tensor
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
-from quadrate.cli.pictures import PictureFolder, write_array
-from quadrate.cli.quads import codec_for, shown
-from quadrate.codecs.batches import Blend
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from quadrate.cli.pictures import PictureFolder
+    from quadrate.codecs.batches import Blend
     from quadrate.codecs.quad import Batch
 
 _END_BYTES = 1 << 12
@@ -42,9 +42,9 @@ def decompress(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Decodes a .quad file into an array or a folder of PNG files.
+    """Decode a .quad file to an array or a folder of PNG files.
 
-    Features, and what models read without a decoder, into an array.
+    Features, and latents that models read without a decoder, become an array.
 
     Args:
         file: The .quad file.
@@ -68,7 +68,9 @@ def decompress(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate.codecs import quad  # the entropy coder, which other verbs do not need
+    from quadrate.cli.pictures import PictureFolder, write_array
+    from quadrate.cli.quads import codec_for, shown
+    from quadrate.codecs import quad
 
     array = is_array(output)
     path = output_file(output, (".npy",), overwrite) if array else output_folder(output)

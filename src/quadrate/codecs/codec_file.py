@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +19,7 @@ from torch import Tensor
 from quadrate.bottlenecks.contexts import ContextModel
 from quadrate.codecs.codec import Codec, Decoders
 from quadrate.codecs.familiarity import metadata_of, of_metadata
+from quadrate.codecs.zoo_index import zoo
 from quadrate.coding.container.layout import MAX_COLUMNS, MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.core.files import exists
@@ -40,12 +40,6 @@ _PACK, _PACKS_BEFORE = "quadrate-decoders-2", ("quadrate-decoders-1",)
 _MAX_LEVEL = 1 << 24  # up to here float32 holds all symbols
 _MAX_SEED = 1 << 64
 _HASH = re.compile("[0-9a-f]{64}")
-
-
-def zoo() -> dict[str, Path]:
-    """The codecs that come with the package: file by name."""
-    folder = Path(str(files("quadrate.codecs") / "zoo"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
 def open_codec(path: Path | str) -> AnyCodec:

@@ -1,0 +1,60 @@
+"""The codecs that come with the package, and their index, which is read without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from quadrate.core.files import read_json, write_text
+
+FOLDER = Path(__file__).parent / "zoo"
+
+
+@dataclass(frozen=True)
+class CodecSummary:
+    """What tells which files a codec reads, and what it makes of them.
+
+    Attributes:
+        identities: The identity of each layer that it reads, in hexadecimal digits.
+        shape: Of a sample.
+        decoders: Their names.
+        rate_bound_bits: Bits a sample at most, None where there is no bound.
+        familiar_samples: How many samples it has seen to recognize unfamiliar ones, None if it
+            cannot.
+    """
+
+    identities: Sequence[str]
+    shape: Sequence[int]
+    decoders: Sequence[str]
+    rate_bound_bits: float | None
+    familiar_samples: int | None
+
+    @classmethod
+    def of(cls, codec: Any) -> CodecSummary:
+        """Summarize a codec of any kind."""
+        return cls(
+            identities=[model.identity.hex() for model in codec.models],
+            shape=list(codec.shape),
+            decoders=list(getattr(codec, "decoders", ())),
+            rate_bound_bits=getattr(codec, "rate_bound_bits", None),
+            familiar_samples=codec.familiarity and codec.familiarity.samples,
+        )
+
+
+def zoo() -> dict[str, Path]:
+    """Return the codecs that come with the package: file by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def read_index() -> dict[str, CodecSummary]:
+    """Return the summaries of the codecs that come with the package, by name."""
+    return {name: CodecSummary(**entry) for name, entry in read_json(FOLDER / "index.json").items()}
+
+
+def write_index(load: Callable[[Path], Any]) -> None:
+    """Write the index of the codecs in the folder, each of which is loaded."""
+    index = {name: asdict(CodecSummary.of(load(path))) for name, path in zoo().items()}
+    write_text(FOLDER / "index.json", json.dumps(index, indent=1) + "\n")
