@@ -1,4 +1,4 @@
-"""Small codecs of MNIST with lattices, a learned scalar step and fixed levels, at like bits on disk.
+"""Small codecs of MNIST: lattices, scalars at a learned rate, fixed levels, by bits on disk.
 
     export QUADRATE_DATA=…                               # a folder with mnist/
     OMP_NUM_THREADS=1 python benchmarks/lattice_mnist.py  # writes results/lattice-mnist.json
@@ -36,7 +36,7 @@ PLACE = Path(__file__).parent.parent / "results" / "lattice-mnist.json"
 IMAGES = 20_000
 FIXED = ((3, 3, 3), (4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 4))
 LEARNED = ("factorized", "lattice-z", "lattice-d4", "lattice-e8")
-DIMS, LAMBDAS_R = 8, (0.008, 0.003)
+DIMS, LAMBDAS_R = 8, (0.0045, 0.003)
 
 
 def points(seed: int) -> tuple[OperatingPoint, ...]:
@@ -52,7 +52,7 @@ def points(seed: int) -> tuple[OperatingPoint, ...]:
 
 
 def measure(point: OperatingPoint, source: Source, training: TrainingConfig) -> tuple[float, float]:
-    """Train a codec, and write and read a file of the test images: its bits a sample, and the MSE."""
+    """Train a codec, write and read the test images; give bits on disk a sample, and MSE."""
     family, shape = find_family("compact"), source.shape
     trainer = Trainer(Task(source, family, None, training), [point]).prepare()
     for _ in range(training.epochs):

@@ -12,13 +12,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-Padding = Literal["zeros", "border"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL converts to grey
 # at a crop that fits into the image; with CIFAR's ranges all fail once in some three million crops
@@ -192,28 +188,6 @@ def compose(maps: Sequence[Tensor]) -> Tensor:
         )  # not a matrix product, which autocast would round
         total = torch.cat([product[:, :, :2], product[:, :, 2:] + total[:, :, 2:]], dim=2)
     return total
-
-
-def resample(x: Tensor, inverse: Tensor, padding: Padding = "zeros") -> Tensor:
-    """Images under affine maps, by bilinear interpolation.
-
-    Args:
-        x: float32 (N, C, H, W).
-        inverse: From a point of each result to where its colour is found, (N, 2, 3).
-        padding: What lies outside an image: zeros, or its nearest border pixel.
-
-    Returns:
-        (N, C, H, W).
-    """
-    height, width = x.shape[2:]
-    columns = (2 * torch.arange(width, device=x.device) + 1) / width - 1
-    rows = (2 * torch.arange(height, device=x.device) + 1) / height - 1
-    across, down, shift = inverse.unbind(2)  # (N, 2) each
-    # As two outer sums this takes a fifth of affine_grid's time.
-    grid = (rows[:, None] * down[:, None] + shift[:, None])[:, :, None] + columns[:, None] * across[
-        :, None, None
-    ]
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def luma(x: Tensor) -> Tensor:
