@@ -114,7 +114,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
     )
     trained = train_invariant(data, config)
     codec = InvariantCodec.of(
-        trained, data.members(torch.arange(64), torch.Generator().manual_seed(0))
+        trained, data.sample_orbit(torch.arange(64), torch.Generator().manual_seed(0))
     )
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 

@@ -47,7 +47,7 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
         source.sample(TEST_SAMPLES, name, codec.config.seed).float() for name in ("fit", "test")
     )
     generator = draws.generator("invariant members", codec.config.seed)
-    fit_members, members, others = (source.member(x, generator) for x in (fit, test, test))
+    fit_members, members, others = (source.sample_orbit(x, generator) for x in (fit, test, test))
     data = codec.compress(members, chunk=TEST_SAMPLES)
     assert data is not None
     row: Row = {"disk_bits": 8 * len(data) / TEST_SAMPLES, **_factorized(codec, members)}
@@ -143,7 +143,7 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
     """
     seed, predictors = codec.config.seed, _predictors(codec, splits.train)
     everything = torch.arange(len(splits.test))
-    members = splits.test.members(everything, draws.generator("invariant test members", seed))
+    members = splits.test.sample_orbit(everything, draws.generator("invariant test members", seed))
     data = codec.compress(members, chunk=len(members))
     assert (
         data is not None and splits.test.labels is not None and splits.validation.labels is not None
@@ -154,7 +154,7 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
         "disk_bits": 8 * len(data) / len(members),
         **_factorized(codec, members),
     }
-    held_out = splits.validation.members(
+    held_out = splits.validation.sample_orbit(
         torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed)
     )
     held_out_received = codec.received(codec.encode(held_out))
@@ -179,7 +179,9 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
             (torch.from_numpy(codec.decompress(data)) - target).square().mean()
         )
     else:
-        others = splits.test.members(everything, draws.generator("invariant other members", seed))
+        others = splits.test.sample_orbit(
+            everything, draws.generator("invariant other members", seed)
+        )
         row |= _bound(codec, received, others)
     return row
 
@@ -220,7 +222,7 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
             "invariant predictor order", codec.config.seed, epoch, n=len(train)
         )
         for chosen in order.split(_BATCH)[: len(train) // _BATCH]:
-            received = codec.received(codec.encode(train.members(chosen, generator)))
+            received = codec.received(codec.encode(train.sample_orbit(chosen, generator)))
             for name, module in modules.items():
                 with torch.autocast(
                     "cpu", torch.bfloat16, enabled=bfloat16 and name == "reconstructions"

@@ -18,6 +18,7 @@ from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
 from quadrate.evaluation.estimate import Estimate
 from quadrate.evaluation.protocol import Protocol, exact_arithmetic
 from quadrate.evaluation.references import independent_judge, prepare
+from quadrate.evaluation.score import SCORES
 from quadrate.sources.source import Source
 
 if TYPE_CHECKING:
@@ -140,6 +141,9 @@ def evaluate(
             "psnr_db": psnr_db(mse.value),
         }
 
+    def registered(name: str, own: Callable[[Tensor, Tensor], float]) -> dict[str, float]:
+        return {name: float(own(test.images, test_hat()))}
+
     independent = independent_judge(source, judges)
     measures: list[tuple[str, Callable[[], dict[str, float]]]] = [
         ("distortion_mse", distorted),
@@ -175,6 +179,11 @@ def evaluate(
                 },
             )
         )
+    measures += [
+        (score.name, partial(registered, score.name, score.measure))
+        for score in SCORES.values()
+        if score.measure is not None
+    ]
     scores: dict[str, float] = {}
     with exact_arithmetic(source.test.images.device):
         for name, measure in measures:
@@ -192,6 +201,8 @@ def _columns_of(name: str) -> tuple[str, ...]:
     if name.startswith("accuracy_"):
         entropy = f"cross_entropy_{name.removeprefix('accuracy_')}"
         return name, f"{name}_clean", f"{entropy}_nats", f"{entropy}_clean_nats"
+    if name in SCORES and SCORES[name].measure is not None:
+        return (name,)
     others = {"distortion_mse": ("_stderr",), "w1_legacy": ()}.get(name, ("_stderr", "_floor"))
     more = {"distortion_mse": ("psnr_db",), "w1_fresh": ("w1_fresh_gradient_norm",)}.get(name, ())
     return name, *(f"{name}{end}" for end in others), *more

@@ -293,20 +293,20 @@ class _Training:
         generator = draws.generator("invariant", config.seed, step)
         if isinstance(data, Population):
             x = data.sample(config.batch, "train", config.seed, step)
-            first = data.member(x, generator)
+            first = data.sample_orbit(x, generator)
             if config.objective == "vc":
                 return first, first
             return first, (
-                data.representative(x) if config.objective == "vic" else data.member(x, generator)
+                data.representative(x) if config.objective == "vic" else data.sample_orbit(x, generator)
             )
         indices = _indices(len(data), config, step).to(data.points.device)
-        first = data.members(indices, generator)
+        first = data.sample_orbit(indices, generator)
         if config.objective == "vc":
             return first, first
         return first, (
             data.representatives(indices)
             if config.objective == "vic"
-            else data.members(indices, generator)
+            else data.sample_orbit(indices, generator)
         )
 
     def state(self) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from quadrate.evaluation.intervals import mean_interval
-from quadrate.experiments.reports.result_tables import number
 from quadrate.experiments.reports.summary import Row
+from quadrate.experiments.reports.table import number
 
 Answer = Literal["yes", "no", "undecided"]
 _WORDS: dict[Answer, str] = {"yes": "holds", "no": "does not hold", "undecided": "undecided"}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+from quadrate.evaluation.score import JUDGES
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread, all_of
 from quadrate.experiments.claims.comparisons import SAME_RATE_BITS, along_published_front
 from quadrate.experiments.claims.tradeoffs import (
@@ -19,7 +20,7 @@ from quadrate.experiments.claims.tradeoffs import (
     noise_trade_off,
 )
 from quadrate.experiments.reports.published_points import published_figure
-from quadrate.experiments.reports.summary import JUDGES, POINT, Row, mean_over_seeds, require
+from quadrate.experiments.reports.summary import POINT, Row, mean_over_seeds, require
 
 _HARDLY = 2  # percentage points of accuracy
 _LARGE_RATE_MSE = 0.0086  # the lowest of the insets

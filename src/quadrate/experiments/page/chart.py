@@ -9,23 +9,22 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from quadrate.evaluation.score import SCORES
 from quadrate.experiments.page.page_data import (
-    SCORES,
     ReportedRun,
     ScoredPoint,
     varied,
     weights_text,
 )
 from quadrate.experiments.reports.published_points import published_points
-from quadrate.experiments.reports.result_tables import bits_text
 from quadrate.experiments.reports.summary import (
-    JUDGES,
     Row,
     interval,
     is_judged,
     is_quick,
     point_of,
 )
+from quadrate.experiments.reports.table import bits_text
 
 _TAGS = (
     "run",
@@ -34,7 +33,6 @@ _TAGS = (
     "stage",
     "weight",
 )  # what tells curves apart, in the order of its claim to the colours
-_PERCEPTION = ("w1_fresh", "w1_certified", "sliced_w2sq", "kid")
 _TOGETHER = ("distortion_mse", "accuracy_independent")
 _JUDGED = {"accuracy": "accuracy_training", "cross_entropy_nats": "cross_entropy_training_nats"}
 _Group = list[ScoredPoint]  # the seeds of one point
@@ -50,10 +48,14 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         and those that make sense `against` some columns only; of a single run `published`, points
         to lay underneath. An interval that is none is null.
     """
-    names = _numbered([run.recipe.name for run in runs])
+    names = _numbered([run.name for run in runs])
     curves = [curve for run, name in zip(runs, names, strict=True) for curve in _curves(run, name)]
     rows = [row for run in runs for row in run.rows]
-    scores = {name: label for name, label in SCORES.items() if all(name in row for row in rows)}
+    scores = {
+        score.name: score.title
+        for score in SCORES.values()
+        if all(score.name in row for row in rows)
+    }
     tags = _telling_tags(curves) or ["stage"]
     for curve in curves:
         curve["label"] = ", ".join(curve["tags"][tag] for tag in tags if curve["tags"][tag])
@@ -72,7 +74,7 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "intervals": alone,
         "curves": curves,
         "references": _references(rows) + (_realism_bounds(runs[0]) if alone else []),
-        "published": _published(runs[0].recipe.name) if alone else [],
+        "published": _published(runs[0].name) if alone else [],
     }
 
 
@@ -175,22 +177,14 @@ def _first_axes(rows: Sequence[Row]) -> tuple[str, str]:
 
 def _references(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What real images score: the floors of perception, and each judge on clean images."""
-    kinds = {f"{name}_floor": (name, "real against real") for name in _PERCEPTION}
-    for judge in JUDGES:
-        kinds |= {
-            f"accuracy_{judge}_clean": (f"accuracy_{judge}", f"{judge} judge on clean images")
-        }
-        kinds |= {
-            f"cross_entropy_{judge}_clean_nats": (
-                f"cross_entropy_{judge}_nats",
-                f"{judge} judge on clean images",
-            )
-        }
-    references = []
-    for column, (score, label) in kinds.items():
-        values = dict.fromkeys(float(f"{row[column]:.6g}") for row in rows if column in row)
-        references += [{"score": score, "label": label, "value": value} for value in values]
-    return references
+    return [
+        {"score": score.name, "label": score.floor_label, "value": value}
+        for score in SCORES.values()
+        if score.floor
+        for value in dict.fromkeys(
+            float(f"{row[score.floor]:.6g}") for row in rows if score.floor in row
+        )
+    ]
 
 
 def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
@@ -201,7 +195,8 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
     Given where one encoder serves several decoders, of the one trained for MSE alone, whose MSE is
     at least the least possible from these codes.
     """
-    universal = {stage.name for stage in run.recipe.stages if stage.mode == "universal"}
+    stages = run.recipe.stages if run.recipe else ()
+    universal = {stage.name for stage in stages if stage.mode == "universal"}
     bounds = []
     for points, _ in by_curve(run):
         row = points[0][0].row
@@ -221,7 +216,7 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
             bounds.append(
                 {
                     "score": "distortion_mse",
-                    "against": list(_PERCEPTION),
+                    "against": [name for name in SCORES if SCORES[name].floor == f"{name}_floor"],
                     "label": label,
                     "value": 2 * math.fsum(mses) / len(mses),
                 }

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from quadrate.experiments.claims import Verdict
-from quadrate.experiments.page.markdown import table
+from quadrate.experiments.claims import Verdict, verdicts_table
 from quadrate.experiments.recipes import catalogue
 from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.recipes.experiment import CITATIONS
@@ -41,18 +40,9 @@ def claims(found: Sequence[Verdict]) -> str:
     """The section of claims; nothing where there is none."""
     if not found:
         return ""
-    lines = [
-        [
-            f"{verdict.claim.paper}: {verdict.claim.text}",
-            verdict.word,
-            verdict.claim.published,
-            verdict.here,
-        ]
-        for verdict in found
-    ]
     rules = "".join(
         f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in found
     )
     return f"""<h3>The paper's claims</h3>
-{table(["claim", "verdict", "published", "here, with 95 % interval"], lines, words=True)}
+{verdicts_table(found).html()}
 <details><summary>when a claim holds</summary><ul>{rules}</ul><p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""

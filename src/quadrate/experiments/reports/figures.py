@@ -26,7 +26,6 @@ from quadrate.experiments.reports.panels import (
     stretch_accuracy,
 )
 from quadrate.experiments.reports.published_points import published_figure
-from quadrate.experiments.reports.result_tables import bits_text
 from quadrate.experiments.reports.summary import (
     POINT,
     Row,
@@ -35,6 +34,7 @@ from quadrate.experiments.reports.summary import (
     quick_note,
     require,
 )
+from quadrate.experiments.reports.table import bits_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,6 +12,7 @@ import numpy as np
 
 from quadrate.core.files import write_atomically
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.score import SCORES
 from quadrate.experiments.reports.summary import Row, require
 
 if TYPE_CHECKING:
@@ -24,22 +25,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 
-_AXES = {
-    "distortion_mse": "distortion (MSE per pixel)",
-    "rate_bound_bits": "rate bound (bits per image)",
-    "w1_fresh": "perception (W1 by a fresh critic, image norm)",
-    "w1_certified": "perception (W1, certified lower bound, image norm)",
-    "sliced_w2sq": "perception (sliced W2², squared image norm)",
+_PUBLISHED = {
     "published_w1": "published W1 (each run's own critic): not comparable",
     "published_accuracy": "published accuracy",
-    **{
-        f"accuracy_{judge}": f"accuracy ({judge} judge)"
-        for judge in ("training", "independent", "retrained")
-    },
-    **{
-        f"cross_entropy_{judge}_nats": f"cross-entropy ({judge} judge, nats)"
-        for judge in ("training", "independent", "retrained")
-    },
 }
 _STYLE: Any = {
     "figure.dpi": 160,
@@ -162,8 +150,8 @@ def draw_series(axes: Axes, series: Series, x: str, y: str) -> None:
 
 def name_axes(axes: Axes, x: str, y: str) -> None:
     """Writes what the columns are, with their units."""
-    axes.set_xlabel(_AXES.get(x, x))
-    axes.set_ylabel(_AXES.get(y, y))
+    for name, label in ((x, axes.set_xlabel), (y, axes.set_ylabel)):
+        label(SCORES[name].title if name in SCORES else _PUBLISHED.get(name, name))
 
 
 def stretch_accuracy(axes: Axes) -> None:

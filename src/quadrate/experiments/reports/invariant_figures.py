@@ -15,8 +15,7 @@ from torch import Tensor
 
 from quadrate.errors import QuadrateError
 from quadrate.experiments.reports.panels import COLOURS, MARKERS, new_figure, save_figure
-from quadrate.experiments.reports.row_points import read_points
-from quadrate.experiments.reports.summary import require
+from quadrate.experiments.reports.summary import read_points, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +36,7 @@ PUBLISHED_MNIST = (
 )
 
 
-def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
+def draw_invariant_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
     """Draws what there is to see of a run into its folder.
 
     Its curve, and what its codecs do to samples.
