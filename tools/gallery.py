@@ -18,7 +18,7 @@ from quadrate.experiments.claims import CHECKS, Verdict, decide_run
 from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports import results_table
 from quadrate.experiments.reports.summary import POINT, read_table
-from quadrate.experiments.reports.table import Column, Table, words_table
+from quadrate.core.table import Column, Table, words_table
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from quadrate.evaluation.intervals import mean_interval
 from quadrate.experiments.reports.summary import Row
-from quadrate.experiments.reports.table import number
+from quadrate.core.table import number
 
 Answer = Literal["yes", "no", "undecided"]
 _WORDS: dict[Answer, str] = {"yes": "holds", "no": "does not hold", "undecided": "undecided"}

@@ -15,7 +15,7 @@ from quadrate.experiments.claims import urdp_claims as urdp
 from quadrate.experiments.claims.claim import Answer, Check, Verdict
 from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.reports.summary import Row, quick_note, require
-from quadrate.experiments.reports.table import Table, words_table
+from quadrate.core.table import Table, words_table
 
 CHECKS: dict[str, tuple[Check, ...]] = (
     urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS

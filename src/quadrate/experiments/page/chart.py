@@ -24,7 +24,7 @@ from quadrate.experiments.reports.summary import (
     is_quick,
     point_of,
 )
-from quadrate.experiments.reports.table import bits_text
+from quadrate.core.table import bits_text
 
 _TAGS = (
     "run",

@@ -14,7 +14,7 @@ from typing import Any
 from quadrate.config import Recipe, Stage
 from quadrate.experiments.page.page_data import ReportedRun, model_hashes
 from quadrate.experiments.recipes import RECIPES, with_seeds
-from quadrate.experiments.reports.table import Column, Table
+from quadrate.core.table import Column, Table
 
 _COMMANDS = ("quadrate train ", "quadrate reproduce ")
 _STAGE_COLUMNS = [

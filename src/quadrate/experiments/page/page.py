@@ -29,7 +29,7 @@ from quadrate.experiments.reports.figures import plot_runs
 from quadrate.experiments.reports.panels import COLOURS
 from quadrate.experiments.reports.result_tables import results_table
 from quadrate.experiments.reports.summary import by_point, quick_note
-from quadrate.experiments.reports.table import bits_text
+from quadrate.core.table import bits_text
 from quadrate.experiments.runs.run_folder import naming
 
 _Pictures = dict[str, tuple[str, str]]  # originals and reconstructions by a point's identifier

@@ -34,7 +34,7 @@ from quadrate.experiments.reports.summary import (
     quick_note,
     require,
 )
-from quadrate.experiments.reports.table import bits_text
+from quadrate.core.table import bits_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

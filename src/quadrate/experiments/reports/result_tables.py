@@ -20,7 +20,7 @@ from quadrate.experiments.reports.summary import (
     quick_note,
     require,
 )
-from quadrate.experiments.reports.table import Column, Table, number
+from quadrate.core.table import Column, Table, number
 
 _NEEDED = ("rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq")
 _DIGITS = 4  # significant ones, of the largest number in a column
