@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageEnhance
 from scipy.stats import kstest
 
+from quadrate.core.resample import resample
 from quadrate.errors import QuadrateError
 from quadrate.sources.symmetry import (
     AUGMENTATIONS,
@@ -24,7 +25,6 @@ from quadrate.sources.symmetry.augment import (
     contrast,
     hue,
     luma,
-    resample,
     saturation,
 )
 

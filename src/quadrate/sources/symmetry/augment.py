@@ -11,13 +11,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-Padding = Literal["zeros", "border"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL converts to grey
 # Draws of a crop until one fits; with CIFAR's ranges all fail once in some three million crops.
@@ -172,27 +168,6 @@ def compose(maps: Sequence[Tensor]) -> Tensor:
         product = (total[:, :, :2, None] * matrix[:, None]).sum(2)
         total = torch.cat([product[:, :, :2], product[:, :, 2:] + total[:, :, 2:]], dim=2)
     return total
-
-
-def resample(x: Tensor, inverse: Tensor, padding: Padding = "zeros") -> Tensor:
-    """Images under affine maps, by bilinear interpolation.
-
-    Args:
-        x: float32 (N, C, H, W).
-        inverse: Maps from points of each result to points of the image, (N, 2, 3).
-        padding: The values outside an image: zeros, or its nearest border pixel.
-
-    Returns:
-        (N, C, H, W).
-    """
-    height, width = x.shape[2:]
-    columns = (2 * torch.arange(width, device=x.device) + 1) / width - 1
-    rows = (2 * torch.arange(height, device=x.device) + 1) / height - 1
-    across, down, shift = inverse.unbind(2)  # (N, 2) each
-    # Two outer sums take a fifth of affine_grid's time.
-    vertical = rows[:, None] * down[:, None] + shift[:, None]  # (N, H, 2)
-    grid = vertical[:, :, None] + columns[:, None] * across[:, None, None]  # (N, H, W, 2)
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def luma(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from quadrate.core.resample import Padding, resample
 from quadrate.errors import QuadrateError
 from quadrate.sources.source import SPLIT_NAMES, Source, Split, fingerprint_of, pixels
 from quadrate.sources.symmetry.augment import (
@@ -20,11 +21,9 @@ from quadrate.sources.symmetry.augment import (
     ColourJitter,
     Geometry,
     HorizontalFlip,
-    Padding,
     RandomGrey,
     ResizedCrop,
     compose,
-    resample,
 )
 from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, OrbitSplits, prototypes
 
