@@ -19,7 +19,7 @@ from quadrate.experiments.reports import results_table
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import find_kind
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
-from quadrate.sources import ALIASES, load_source
+from quadrate.sources import load_source, source_name
 from quadrate.training.batch_size import fitting_batch
 
 
@@ -90,7 +90,7 @@ def adapted(
     epochs: int | None = None,
 ) -> Any:
     """Return a recipe with other data, networks, judge or passes; None changes nothing."""
-    if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
+    if data is not None and (data := source_name(data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     own = {"family": family, "judge": judge}

@@ -21,7 +21,7 @@ from quadrate.experiments.runs.kind import Job, Kind
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:
-    from quadrate.codecs.lossyless import PublishedBottleneck
+    from quadrate.codecs import PublishedBottleneck
 
 _REACH = 400  # symbols on either side of the median; beyond it the published densities have no mass
 _REPEATS = 5
@@ -45,7 +45,7 @@ class ClipKind(Kind):
         Raises:
             QuadrateError: If its file is damaged.
         """
-        from quadrate.codecs.lossyless import PublishedBottleneck
+        from quadrate.codecs import PublishedBottleneck
 
         return PublishedBottleneck.load(self._published[point])
 
@@ -120,13 +120,13 @@ def _freeze(run: ClipKind, point: ClipBottleneck, report: Report) -> None:
 
 
 def _score_point(run: ClipKind, job: Job, report: Report) -> None:
-    from quadrate.codecs.feature_codec import FeatureCodec
+    from quadrate.codecs import FeatureCodec
 
     point = job.point
     path = run.codec_file(point)
     codec = FeatureCodec.load(path)
     symbols, entropy = draw_symbols(run.published(point), point.samples, point.seed)
-    features = codec.decode_received(codec.received(torch.from_numpy(symbols))).numpy()
+    features = codec.reconstruct(codec.dequantize(torch.from_numpy(symbols))).numpy()
     encoding, data = _least_seconds(lambda: codec.compress(features))
     decoding, back = _least_seconds(lambda: codec.decompress(data))
     if not np.array_equal(back, features):

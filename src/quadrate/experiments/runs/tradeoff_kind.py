@@ -11,7 +11,7 @@ from typing import Any
 
 from quadrate import __version__
 from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import Recipe
 from quadrate.core.identity import weights_digest
 from quadrate.errors import QuadrateError
@@ -23,7 +23,7 @@ from quadrate.experiments.runs.seeds import Item
 from quadrate.networks.family import CLASSIFIERS, find_family
 from quadrate.objectives import find_term
 from quadrate.sources import load_source
-from quadrate.sources.source import as_it_is
+from quadrate.sources.source import with_true_fingerprint
 from quadrate.training.judges import Judge, find_judge
 from quadrate.training.processes import Report, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
@@ -50,7 +50,9 @@ class TradeoffKind(Kind):
                 f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its"
                 " weights"
             )
-        source = load_source(recipe.source) if own.source is None else as_it_is(own.source)
+        source = (
+            load_source(recipe.source) if own.source is None else with_true_fingerprint(own.source)
+        )
         self.source = source.to(self.device)
         self.family = own.family or find_family(recipe.family)
         if self.source.noise_std:
@@ -146,9 +148,10 @@ class TradeoffKind(Kind):
             )
             train_stage(assignment, execution, workers, report)
 
-    def load(self, job: Job) -> Codec:
+    def load(self, job: Job) -> TradeoffCodec:
         """Return a trained codec."""
-        return Codec.load(self.folder / job.model, self.family, self.device)
+        path = self.folder / job.model
+        return TradeoffCodec.load(path, device=self.device, family=self.family)
 
     def differs(self, job: Job, quick: bool = False) -> bool:
         """Whether a point was scored with something else; a judge not at hand is left out."""
