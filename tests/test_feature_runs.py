@@ -227,7 +227,7 @@ def test_a_run_of_other_data_is_not_opened(tmp_path, layer):
     run.folder.rename(tmp_path / "tiny-features-of-old")
     with pytest.raises(
         QuadrateError,
-        match=rf"was made of other data than are found now \(now: {run.folder.name}\)",
+        match=rf"was made with other data, judges, networks or terms than are found now \(now: {run.folder.name}\)",
     ):
         Run.open(tmp_path / "tiny-features-of-old")
 
@@ -328,7 +328,7 @@ def test_a_published_bottleneck_costs_its_entropy(tmp_path, lossyless):
 def test_missing_bottlenecks_are_named(tmp_path, lossyless, monkeypatch):
     run = Run(CLIP, tmp_path).train(workers=1)
     lossyless.write_bytes(b"other")
-    with pytest.raises(QuadrateError, match="was made of other data than are found now"):
+    with pytest.raises(QuadrateError, match="was made with other data"):
         Run.open(run.folder)
     with pytest.raises(
         QuadrateError, match="beta5e-02-factorized_rate.pt is not a file of PyTorch tensors"

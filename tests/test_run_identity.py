@@ -321,7 +321,7 @@ def test_a_run_of_ones_own_is_opened_with_what_is_ones_own(digits):
     run.begin()
     assert Run.open(run.folder, source=digits, family=family, terms=terms).folder == run.folder
     with pytest.raises(
-        QuadrateError, match="trained on other data, judges, networks or terms than are found now"
+        QuadrateError, match="made with other data, judges, networks or terms than are found now"
     ):
         Run.open(run.folder, source=digits, family=family, terms=(Term("edges", 0.6, loss),))
 

@@ -17,6 +17,7 @@ from quadrate.experiments.recipes import with_epochs, with_seeds
 from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kind import Job
 
 SHORT = TrainingConfig(epochs=1)
 PLAIN = OperatingPoint((3, 3))
@@ -137,7 +138,7 @@ def test_invariant_runs_take_over_codecs_and_scores(tmp_path, monkeypatch):
     recipe = replace(group_exact(), points=(first,))
     monkeypatch.setattr("quadrate.experiments.runs.invariant_kind._FIT_SAMPLES", 2000)
     one = Run(recipe, tmp_path)
-    one.train(workers=1).keep(first, {"rows": [{"seed": 0}]}, lambda message: None)
+    one.train(workers=1).kind.keep(Job("", first), {"rows": [{"seed": 0}]}, lambda message: None)
     more = Run(with_seeds(recipe, 2), tmp_path)
     messages = []
     more.train(workers=1, report=messages.append)

@@ -204,7 +204,7 @@ class Run:
                 f"nothing is trained in {self.folder} (no {kind.needed[0]}); run `quadrate train"
                 f" {self.recipe.name}` first"
             )
-        pending = [job for job in trained if not self._is_scored(job, quick)]
+        pending = [job for job in trained if not self.is_scored(job.stage, job.point, quick)]
         try:
             if pending:
                 with shown(report, "scoring", len(pending)) as told:
@@ -255,10 +255,20 @@ class Run:
     def _is_trained(self, job: Job) -> bool:
         return all(exists(self.folder / path) for path in self.kind.needs(job))
 
-    def _is_scored(self, job: Job, quick: bool) -> bool:
-        """Whether a job has all scores, made with what is found now; full scores are quick ones."""
+    def is_scored(self, stage: str, point: Any, quick: bool = False) -> bool:
+        """Whether a point has all its scores, made with the codec, data and judges found now.
+
+        Args:
+            stage: The name of the point's stage, "" in recipes without stages.
+            point: The point.
+            quick: Whether scores on quick terms will do; full ones always do.
+
+        Raises:
+            QuadrateError: If the scores are damaged.
+        """
+        job = Job(stage, point)
         rows = self.kind.rows(job)
-        if not rows or not self.kind.is_whole(rows):
+        if not rows or not self._is_trained(job) or not self.kind.is_whole(rows):
             return False
         is_quick = rows[0].get("protocol") == "quick"
         return (quick or not is_quick) and not self.kind.differs(job, is_quick)
