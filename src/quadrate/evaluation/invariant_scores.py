@@ -25,7 +25,7 @@ from quadrate.sources.symmetry.patterns import PermutedPatterns
 from quadrate.training.trainer import native_bfloat16
 
 if TYPE_CHECKING:
-    from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs import InvariantCodec
 
 TEST_SAMPLES = 100_000  # of a population, in one file
 CANDIDATES = 4096  # of the InfoNCE bound
@@ -150,7 +150,7 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
     held_out = splits.validation.sample_orbit(
         torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed)
     )
-    held_out_received = codec.received(codec.encode(held_out))
+    held_out_received = codec.dequantize(codec.encode(held_out))
     for kind, predict in probes.items():
         correct = predict(received) == splits.test.labels
         accuracy = accuracy_interval(correct.numpy())
@@ -190,7 +190,7 @@ def _probes(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[Tenso
     modules = draws.build_with_seed(build, draws.key("invariant predictors", codec.config.seed))
     reads: dict[str, Callable[[Tensor], Tensor]] = {
         "latents": lambda received: received,
-        "reconstructions": codec.decode_received,
+        "reconstructions": codec.reconstruct,
     }
     steps = _EPOCHS * (len(train) // _BATCH)
     optimizers = {
@@ -208,7 +208,7 @@ def _probes(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[Tenso
             "invariant predictor order", codec.config.seed, epoch, n=len(train)
         )
         for chosen in order.split(_BATCH)[: len(train) // _BATCH]:
-            received = codec.received(codec.encode(train.sample_orbit(chosen, generator)))
+            received = codec.dequantize(codec.encode(train.sample_orbit(chosen, generator)))
             for name, module in modules.items():
                 with torch.autocast(
                     "cpu", torch.bfloat16, enabled=bfloat16 and name == "reconstructions"
