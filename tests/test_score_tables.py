@@ -8,11 +8,11 @@ import pytest
 from rich.console import Console
 
 from quadrate.core import registry
+from quadrate.core.table import Column, Table, words_table
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.score import SCORES, Score, register_score
 from quadrate.experiments.reports import mean_over_seeds, results_table
 from quadrate.experiments.reports.panels import name_axes, new_figure
-from quadrate.experiments.reports.table import Column, Table, words_table
 from rows_made import scored
 
 TABLE = Table([Column("name", ["a|b", "<c>"], True), Column("MSE\n×10³", ["1 ±2", "10"])], "Why.")

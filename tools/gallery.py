@@ -1,4 +1,4 @@
-"""Writes docs/gallery.md.
+"""Write docs/gallery.md.
 
 The papers' claims with verdicts, what it all cost, and a table and a figure for each recipe, from
 results/ alone.
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from quadrate.core.files import read_json, write_text
+from quadrate.core.table import Column, Table, words_table
 from quadrate.experiments.claims import CHECKS, Verdict, decide_run
 from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.reports import results_table
 from quadrate.experiments.reports.summary import POINT, read_table
-from quadrate.experiments.reports.table import Column, Table, words_table
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}
@@ -179,11 +179,12 @@ def section(folder: Path, rows: Rows) -> str:
         for path in sorted(folder.glob("*.png"))
     ]
     title = about["recipe"]["title"]
+    table = f"[results.csv](../results/{name}/results.csv)"
     return "\n\n".join(
         [
             f"## {name}",
             f"{title[0].upper()}{title[1:]}.",
-            f"`{command(name, about)}`: {'; '.join(facts)}. [results.csv](../results/{name}/results.csv)",
+            f"`{command(name, about)}`: {'; '.join(facts)}. {table}",
             *figures,
             results_table(rows).markdown(),
         ]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from quadrate.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 JUDGES = {"training": "train.", "independent": "indep.", "retrained": "retr."}
 """The judges of classification by role, and their short names."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quadrate.core.files import write_text
+from quadrate.core.table import Table, words_table
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import contours_claims as contours
 from quadrate.experiments.claims import lossyless_claims as lossyless
@@ -15,7 +16,6 @@ from quadrate.experiments.claims import urdp_claims as urdp
 from quadrate.experiments.claims.claim import Answer, Check, Verdict
 from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.reports.summary import Row, quick_note, require
-from quadrate.experiments.reports.table import Table, words_table
 
 CHECKS: dict[str, tuple[Check, ...]] = (
     urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS
@@ -88,7 +88,7 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
 
 
 def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
-    """What a check finds.
+    """The measurement in words, and the answer.
 
     Rough rows, or rows without a column that the check reads, leave its claim undecided.
     """

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from quadrate.core.table import bits_text
 from quadrate.evaluation.score import SCORES
 from quadrate.experiments.page.page_data import (
     ReportedRun,
@@ -24,7 +25,6 @@ from quadrate.experiments.reports.summary import (
     is_quick,
     point_of,
 )
-from quadrate.experiments.reports.table import bits_text
 
 _TAGS = (
     "run",
@@ -46,7 +46,7 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         with; `tags`, what tells curves apart; `intervals`, whether bars are drawn at first (in a
         chart of several runs they would hide it); `curves`; `references`, floors and clean scores,
         and those that make sense `against` some columns only; of a single run `published`, points
-        to lay underneath. An interval that is none is null.
+        to lay underneath. The interval of one seed is null.
     """
     names = _numbered([run.name for run in runs])
     curves = [curve for run, name in zip(runs, names, strict=True) for curve in _curves(run, name)]
@@ -79,11 +79,11 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 
 
 def by_curve(run: ReportedRun) -> Iterator[tuple[list[_Group], bool]]:
-    """The points of each stage, rate and noise level as curves along their weights, each point a
-    list of its seeds; and whether they are joined.
+    """The points of each stage, rate and noise level as curves along their weights.
 
-    If λp and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid
-    nor a path stay single points.
+    Each point is a list of its seeds; the second value says whether the points are joined. If λp
+    and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid nor a
+    path stay single points.
     """
     groups: dict[tuple[Any, ...], _Group] = {}
     for point in run.points:
@@ -188,12 +188,10 @@ def _references(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
-    """Twice the MSE of a decoder.
+    """Twice the MSE of the faithful decoder, if an encoder has several decoders.
 
-    From the same codes perfect realism takes no more (Freirich et al. 2021; docs/theory.md).
-
-    Given where one encoder serves several decoders, of the one trained for MSE alone, whose MSE is
-    at least the least possible from these codes.
+    Perfect realism from the same codes takes no more than twice the least possible MSE (Freirich et
+    al. 2021; docs/theory.md), which is at most the MSE of the decoder trained for MSE alone.
     """
     stages = run.recipe.stages if run.recipe else ()
     universal = {stage.name for stage in stages if stage.mode == "universal"}
@@ -227,7 +225,7 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
 def _published(recipe_name: str) -> list[dict[str, Any]]:
     """Published points by figure and kind, for axes of MSE and a classifier's scores.
 
-    Published W1, by each run's own critic, compares with none.
+    Published W1 is by each run's own critic and compares with nothing.
     """
     sets: dict[tuple[str, str], list[list[Any]]] = {}
     for point in published_points(recipe_name):

@@ -15,7 +15,7 @@ from quadrate.experiments.recipes.experiment import CITATIONS
 
 
 def paper(name: str, source: str) -> str:
-    """Whose experiment a recipe is, as a sentence; nothing for one of the user's own or of ours."""
+    """The paper of a recipe, as a sentence; empty for Quadrate's own recipes and yours."""
     known = published_name(name, source)
     for experiment in catalogue():
         if experiment.name == known and experiment.paper in CITATIONS:
@@ -37,7 +37,7 @@ def in_short(found: Sequence[Verdict]) -> str:
 
 
 def claims(found: Sequence[Verdict]) -> str:
-    """The section of claims; nothing where there is none."""
+    """The section of claims; empty if there are no verdicts."""
     if not found:
         return ""
     rules = "".join(
@@ -45,4 +45,5 @@ def claims(found: Sequence[Verdict]) -> str:
     )
     return f"""<h3>The paper's claims</h3>
 {verdicts_table(found).html()}
-<details><summary>when a claim holds</summary><ul>{rules}</ul><p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""
+<details><summary>when a claim holds</summary><ul>{rules}</ul>
+<p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""

@@ -12,9 +12,9 @@ from html import escape
 from typing import Any
 
 from quadrate.config import Recipe, Stage
+from quadrate.core.table import Column, Table
 from quadrate.experiments.page.page_data import ReportedRun, model_hashes
 from quadrate.experiments.recipes import RECIPES, with_seeds
-from quadrate.experiments.reports.table import Column, Table
 
 _COMMANDS = ("quadrate train ", "quadrate reproduce ")
 _STAGE_COLUMNS = [
@@ -55,7 +55,8 @@ def origin(run: ReportedRun) -> str:
 {stages.html()}
 {settings(run.config)}
 <details><summary>SHA-256 of the {len(hashes)} model files</summary>
-<p>A file holds its recipe's name and what training took, so equal codecs of two runs differ in their hashes.</p>
+<p>A file holds its recipe's name and what training took, so equal codecs of two runs differ in
+their hashes.</p>
 <pre tabindex="0">{lines}</pre></details>"""
 
 
@@ -74,7 +75,7 @@ def settings(config: dict[str, Any]) -> str:
 
 
 def _listed(plain: dict[str, str], config: dict[str, Any], remake: list[str]) -> str:
-    """Names and what stands beside them, plain text first, then what is to be typed or compared, as HTML; what is empty is left out."""
+    """Names and values as HTML: plain text first, then commands and digests; no empty values."""
     facts = {name: escape(text) for name, text in plain.items()}
     facts["fingerprint of the data"] = _code(_text(config["source"].get("fingerprint")))
     facts["made by"] = _code(_text(config.get("command")))
@@ -89,7 +90,7 @@ def _code(text: str) -> str:
 
 
 def _facts(run: ReportedRun, recipe: Recipe) -> dict[str, str]:
-    """What is to be said of a trade-off before its machine and cost."""
+    """The data, networks and judges of a trade-off."""
     config, shape = run.config, "×".join(map(str, run.shape))
     terms = "".join(f", own term {_text(term)}" for term in config.get("terms", []))
     return {

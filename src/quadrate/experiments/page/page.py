@@ -19,6 +19,7 @@ from typing import Any
 
 from quadrate import __version__
 from quadrate.core.files import write_text
+from quadrate.core.table import bits_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.page.chart import by_curve, chart
 from quadrate.experiments.page.claim_section import claims, in_short, paper
@@ -29,14 +30,13 @@ from quadrate.experiments.reports.figures import plot_runs
 from quadrate.experiments.reports.panels import COLOURS
 from quadrate.experiments.reports.result_tables import results_table
 from quadrate.experiments.reports.summary import by_point, quick_note
-from quadrate.experiments.reports.table import bits_text
 from quadrate.experiments.runs.run_folder import naming
 
 _Pictures = dict[str, tuple[str, str]]  # originals and reconstructions by a point's identifier
 
 
 def write_report(folders: Sequence[Path | str], path: Path) -> None:
-    """Writes the report of evaluated runs; see `report_page`.
+    """Write the report of evaluated runs; see `report_page`.
 
     Raises:
         QuadrateError: As `report_page`, or if the file cannot be written.
@@ -54,8 +54,8 @@ def report_page(folders: Sequence[Path | str]) -> str:
         folders: Run folders.
 
     Raises:
-        QuadrateError: If no folder is given, there is no run in one, none of its points is scored,
-            or a file is damaged.
+        QuadrateError: If no folder is given, a folder is not a run, no point of it is scored, or a
+            file is damaged.
     """
     if not folders:
         raise QuadrateError("name at least one run folder to report on")
@@ -221,7 +221,7 @@ def _series_colours() -> str:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that no text in it can end, whatever it holds."""
+    """JSON whose texts cannot end the script element."""
     return (
         json.dumps(data, allow_nan=False, separators=(",", ":"))
         .replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""What a run folder holds for a report; neither the data set nor the networks are opened."""
+"""The contents of a run folder for a report, without the data set and the networks."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class ReportedRun:
 
 
 def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
-    """Reads a run folder.
+    """Read a run folder.
 
     Args:
         folder: The run's folder.
@@ -149,7 +149,7 @@ def model_hashes(folder: Path, recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def weights_text(row: Row) -> str:
-    """The weights of a point for a reader: "λp 0.01, λc 0", and λd where it is not 1."""
+    """The weights of a point for a reader: "λp 0.01, λc 0", and λd if it is not 1."""
     shown = [
         f"{weight.symbol} {row[weight.name]:g}"
         for weight in WEIGHTS
@@ -196,7 +196,7 @@ def _checked_config(folder: Path) -> dict[str, Any]:
 
 
 def checked_config(path: Path) -> dict[str, Any]:
-    """What every config.json holds: a recipe and a source, each with its name.
+    """A config.json, which holds a recipe and a source, each with its name.
 
     Raises:
         QuadrateError: If the file cannot be read, or lacks them.

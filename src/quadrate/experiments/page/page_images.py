@@ -38,7 +38,7 @@ def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
         Two data URIs; None if the point has no `samples.png`.
 
     Raises:
-        QuadrateError: If the file is no such grid.
+        QuadrateError: If the file is not such a grid.
     """
     found = samples(place, shape)
     return found and (_data_uri(found[0], shape[0] == 1), _data_uri(found[1], shape[0] == 1))
@@ -70,13 +70,13 @@ def samples(
         size = f"{shape[2]}x{shape[1]}"
         raise QuadrateError(
             f"{path} is not a grid of images of {size} and their reconstructions; delete the"
-            " evaluation.json beside it and run `quadrate evaluate`"
+            " evaluation.json next to it and run `quadrate evaluate`"
         ) from None
     return originals, reconstructions
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A file's bytes as an address that holds them: `kind` is what comes after "image/"."""
+    """A file's bytes as a data URI of the type image/`kind`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 

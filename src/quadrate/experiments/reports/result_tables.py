@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from quadrate.core.table import Column, Table, number
 from quadrate.evaluation.score import SCORES, Score
 from quadrate.experiments.reports.summary import (
     KINDS,
@@ -20,7 +21,6 @@ from quadrate.experiments.reports.summary import (
     quick_note,
     require,
 )
-from quadrate.experiments.reports.table import Column, Table, number
 
 _NEEDED = ("rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq")
 _DIGITS = 4  # significant ones, of the largest number in a column

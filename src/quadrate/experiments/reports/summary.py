@@ -16,7 +16,7 @@ from quadrate.evaluation.intervals import mean_interval
 from quadrate.evaluation.score import SCORES
 
 Row = Mapping[str, Any]
-"""One scored point, as `quadrate.experiments.runs.Run.results` returns it, or the mean of several seeds."""
+"""One scored point, as `quadrate.experiments.runs.Run.results` returns it, or a mean of seeds."""
 
 POINT = ("stage", "levels", "lambda_d", "lambda_p", "lambda_c", "noise_std")
 """The columns that name an operating point, its seed apart."""
@@ -81,7 +81,7 @@ KINDS = {
 
 
 def require(rows: Sequence[Row], *names: str) -> None:
-    """Checks that every row has a number or name in each of the columns.
+    """Check that every row has a number or name in each of the columns.
 
     Raises:
         QuadrateError: If there are no rows, or one lacks a column.
@@ -101,7 +101,7 @@ def require(rows: Sequence[Row], *names: str) -> None:
 
 
 def is_judged(rows: Sequence[Row]) -> bool:
-    """Whether any row has an accuracy; where images have no labels, none has."""
+    """Whether any row has an accuracy; images without labels have none."""
     return any(name.startswith("accuracy_") for row in rows for name in row)
 
 
@@ -180,12 +180,12 @@ def point_of(row: Row) -> tuple[Any, ...]:
 
 
 def is_quick(row: Row) -> bool:
-    """Whether a row has scores on quick terms (`quadrate evaluate --quick`), which are for a first look and compare with no others."""
+    """Whether a row has rough scores, of `quadrate evaluate --quick`."""
     return row.get("protocol") == "quick"
 
 
 def quick_note(rows: Iterable[Row]) -> str:
-    """What is to be said of rows with scores on quick terms; nothing where there are none."""
+    """A caution about rows with quick scores; empty if there are none."""
     quick = [is_quick(row) for row in rows]
     if not any(quick):
         return ""
@@ -218,8 +218,10 @@ def by_point(rows: Iterable[Row]) -> list[list[Row]]:
 def mean_over_seeds(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """One row for each point: its settings, `seeds`, and the mean of every column of numbers.
 
-    With two seeds or more, each score that can be better or worse gets `…_low` and `…_high`, the 95 % t-interval over seeds. A mean of `…_stderr` is that of one seed's standard error, not the standard error of the
-    mean. What one of the seeds lacks has no column.
+    With two seeds or more, each score that can be better or worse gets `…_low` and
+    `…_high`, the 95 % t-interval over seeds. A mean of `…_stderr` is the mean of the seeds'
+    standard errors, not the standard error of the mean. A column that one of the seeds lacks is
+    left out.
 
     Raises:
         QuadrateError: If there are no rows, or a row does not say which point it is.

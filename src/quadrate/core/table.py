@@ -97,14 +97,19 @@ class Table:
         words = all(column.words for column in self.columns)
         names = [f' data-heading="{heading}"' if words else "" for heading in headings]
         head = "".join(f'<th scope="col">{heading}</th>' for heading in headings)
-        body = "\n".join(
-            f"<tr>{''.join(f'<td{name}>{escape(cell)}</td>' for name, cell in zip(names, line, strict=True))}</tr>"
+        body = "</tr>\n<tr>".join(
+            "".join(
+                f"<td{name}>{escape(cell)}</td>" for name, cell in zip(names, line, strict=True)
+            )
             for line in self.lines
         )
         kind = ' class="words"' if words else ""
-        table = f"<table{kind}><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+        table = (
+            f"<table{kind}><thead><tr>{head}</tr></thead>\n<tbody><tr>{body}</tr></tbody></table>"
+        )
         caption = f"\n<p>{escape(self.caption)}</p>" if self.caption else ""
-        return f'<div class="scroller" tabindex="0" role="group" aria-label="table">{table}</div>{caption}'
+        scroller = '<div class="scroller" tabindex="0" role="group" aria-label="table">'
+        return f"{scroller}{table}</div>{caption}"
 
 
 def words_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
