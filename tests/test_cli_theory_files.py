@@ -17,7 +17,6 @@ from quadrate.theory import (
 from theory_cli import number
 
 
-
 def fails(capsys, *arguments):
     """The one line with which `quadrate theory` ends."""
     with pytest.raises(SystemExit) as end:

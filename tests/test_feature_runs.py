@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 import quadrate.experiments.runs.feature_run as feature_runs
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.lossyless import PublishedBottleneck
+from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.classical import code_images
@@ -247,7 +246,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
         FeatureRun(replace(RECIPE, backbone="resnet50-swav"), tmp_path).train(1)
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path))
     monkeypatch.setattr(
-        "quadrate.sources.catalog._download",
+        "quadrate.sources.downloads._download",
         lambda *_: (_ for _ in ()).throw(QuadrateError("no connection")),
     )
     with pytest.raises(

@@ -15,7 +15,7 @@ from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
+    from quadrate.codecs import TradeoffCodec
     from quadrate.config import OperatingPoint, Stage
     from quadrate.experiments.runs import Run
     from quadrate.sources import Source
@@ -99,7 +99,7 @@ def export(
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 
-def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Codec:
+def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> TradeoffCodec:
     """The codec of a point, or of all points of a universal stage and a seed, ready for files."""
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
@@ -108,7 +108,7 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
                 f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))};"
                 f" there is no seed {seed}"
             )
-        return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
+        return run.universal_codec(stage.name, seed).to_float16().freeze(_seen(run, stage))
     base = None
     if (
         stage.mode == "refinement"
@@ -117,10 +117,10 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
         assert first is not None
         base = (
             run.codec(stage.base_stage, first)
-            .half()
+            .to_float16()
             .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
         )
-    return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
+    return run.codec(stage.name, point).to_float16().freeze(_seen(run, stage), base)
 
 
 def _seen(run: Run, stage: Stage) -> Source:
@@ -179,34 +179,22 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
 
 def _list(run: Run, stages: list[Stage]) -> None:
     """Prints the codecs to choose from, with their scores."""
-    from rich.table import Table
-
     from quadrate.cli.console import CONSOLE
+    from quadrate.core.table import Column, Table
 
-    table = Table(box=None, header_style="bold")
-    for column, justify in (
-        ("--stage", "left"),
-        ("--point", "left"),
-        ("bits", "right"),
-        ("accuracy", "right"),
-        ("MSE", "right"),
-        ("W1", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    lines: list[tuple[str, ...]] = []
     for stage in stages:
         for point in stage.points:
             row = _scores(run, stage, point)
             texts = [
                 f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()
             ]
-            trained = exists(run.place(stage, point) / "model.safetensors")
-            table.add_row(
-                stage.name,
-                point.key,
-                f"{point.rate_bound_bits:.2f}",
-                *(texts if trained else ["not trained"]),
-            )
-    CONSOLE.print(table)
+            if not exists(run.place(stage, point) / "model.safetensors"):
+                texts = ["not trained", "", ""]
+            lines.append((stage.name, point.key, f"{point.rate_bound_bits:.2f}", *texts))
+    headings = ("--stage", "--point", "bits", "accuracy", "MSE", "W1")
+    columns = zip(headings, zip(*lines, strict=True), strict=True)
+    CONSOLE.print(Table([Column(name, own, name[:2] == "--") for name, own in columns]).text())
     CONSOLE.print(
         "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on"
         " the test images",
