@@ -41,13 +41,18 @@ COLUMNS = tuple(
 
 
 def columns_of(source: Source) -> tuple[str, ...]:
-    """The same on a source's images.
+    """The same for a source, with the scores that you registered.
 
-    Without labels there is no judge, so no accuracies and, as it takes a judge's features, no
-    kernel distance.
+    Without labels there is no judge, so there are no accuracies and, as it takes a judge's
+    features, no kernel distance.
     """
-    return tuple(
-        name for name in COLUMNS if source.is_labelled or not name.startswith(("accuracy", "kid"))
+    return (
+        *(
+            name
+            for name in COLUMNS
+            if source.is_labelled or not name.startswith(("accuracy", "kid"))
+        ),
+        *(score.name for score in SCORES.values() if score.measure),
     )
 
 
