@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.core.files import read_json, read_rows, write_text
 from quadrate.errors import QuadrateError
@@ -72,7 +72,7 @@ class Bench:
         seconds = timed(lambda: train_stage(assignment, execution, self.workers))
         places = [assignment.place(point) for point in stage.points]
         models = [place / "model.safetensors" for place in places]
-        training_cpu = sum(Codec.load(model).details["cpu_seconds"] for model in models)
+        training_cpu = sum(TradeoffCodec.load(model).details["cpu_seconds"] for model in models)
         count, scale = len(models), full_epochs / stage.training.epochs
         sha = hashlib.sha256()
         for model in models:

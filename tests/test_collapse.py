@@ -17,7 +17,7 @@ from codecs_made import TINY, source_of
 from evaluation_parts import QUICK
 from quadrate.bottlenecks.collapse import has_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
@@ -99,7 +99,7 @@ def test_freezing_warns_and_names_the_layer():
             -(encoders["encoder.0"][1].weight @ (source_of().train.images / 255).flatten(1).mean(0))
         )
         encoders["encoder.1"][1].weight.zero_()
-    codec = Codec(
+    codec = TradeoffCodec(
         TINY,
         (1, 8, 8),
         ((4, 4), (4, 4)),

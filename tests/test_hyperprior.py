@@ -25,7 +25,7 @@ from quadrate.bottlenecks.hyperprior_model import (
     gaussian_tables,
 )
 from quadrate.bottlenecks.spatial import SpatialBottleneck, SpatialModel
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
@@ -218,7 +218,7 @@ def test_training_is_a_function_of_the_seed():
 SCRIPT = """
 import hashlib, sys
 import numpy as np, torch
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])
 data = codec.compress(np.load(sys.argv[2]))
@@ -399,7 +399,7 @@ def test_codec_files_with_wrong_arrays_are_refused(name, tmp_path):
 
 def test_any_symbols_are_received_as_finite_numbers(codec):
     wild = np.random.default_rng(0).choice([-(2**31), 2**31 - 1, 0, 1], (50, 3 + DIMS))
-    assert torch.isfinite(codec.received(torch.from_numpy(wild))).all()
+    assert torch.isfinite(codec.dequantize(torch.from_numpy(wild))).all()
     damaged = bytearray(codec.compress(TEST[:200]))
     with Reader(bytes(damaged)) as reader:
         payload = reader.read(0).payloads[0]

@@ -234,7 +234,7 @@ from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixtur
 from quadrate.bottlenecks.bottleneck import register_bottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import InvariantCodec
 from quadrate.sources.symmetry import Banana
 from quadrate.training.invariant_trainer import train_invariant
 
@@ -247,7 +247,7 @@ register_bottleneck("wide", wide)
 config = InvariantConfig("vic", 0.02, bottleneck="wide", steps=300, batch=256)
 trained = train_invariant(Banana("rotation"), config)
 members = Banana("rotation").sample(2000, "train", 0, 0).float()
-InvariantCodec.of(trained, members).save("wide.st")
+trained.codec(members).save("wide.st")
 assert InvariantCodec.load("wide.st").config.key == "vic_b0.02_d1_wide_s0"
 for settings in (dict(bottleneck="narrow"), dict(bottleneck="wide", schedule="staggered")):
     try:

@@ -13,8 +13,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli import main
-from quadrate.codecs import quad
-from quadrate.codecs.quad import Batch
+from quadrate.codecs import Batch, quad
 from quadrate.coding.container import Reader, lock
 from quadrate.errors import QuadrateError
 
@@ -52,7 +51,7 @@ def content(path, codec) -> tuple[np.ndarray, list[int]]:
 def process(code: str, *arguments) -> subprocess.Popen:
     start = (
         f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate"
-        " import quad\nfrom quadrate.codecs.quad import Batch\n"
+        " import quad\nfrom quadrate.codecs import Batch\n"
     )
     start += (
         "import numpy as np, time\nfrom quadrate.errors import QuadrateError\nfrom"

@@ -8,8 +8,7 @@ import pytest
 
 import quadrate
 from quadrate import QuadrateError
-from quadrate.codecs.codec_file import zoo
-from quadrate.codecs.quad import QuadFile
+from quadrate.codecs import QuadFile, zoo
 from quadrate.coding.streams import encode_layer
 from quadrate.core import draws
 from quadrate.evaluation import conditional_entropy_bits

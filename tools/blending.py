@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.core.files import write_text
 from quadrate.evaluation import evaluate
 from quadrate.experiments.reports.panels import COLOURS, new_figure, save_figure
@@ -98,9 +98,9 @@ def main(folder: Path) -> None:
     draw(rows, OUT / "blending.png")
 
 
-def _reconstruct(codec: Codec, blend: dict[str, float]) -> Any:
+def _reconstruct(codec: TradeoffCodec, blend: dict[str, float]) -> Any:
     def reconstruct(images: Tensor, seed: int) -> Tensor:
-        return codec.reconstruct(images, seed, blend)
+        return codec.round_trip(images, seed, blend)
 
     return reconstruct
 

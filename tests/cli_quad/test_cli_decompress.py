@@ -13,7 +13,7 @@ from cli_parts import tree
 from codecs_made import make
 from quadrate.cli import main
 from quadrate.cli.pictures import safe_parts
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, compress
 from quadrate.sources.images import FORMATS
 
 

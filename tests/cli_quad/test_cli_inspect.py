@@ -8,9 +8,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli.quads import find_codec
-from quadrate.codecs import zoo_index
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, append, compress
+from quadrate.codecs import Batch, Layer, TradeoffCodec, append, compress, zoo_index
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
@@ -154,9 +152,9 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> Path:
         "encoder.0": refined.states["encoder.0"],
         "decoder.faithful": make(seed=6).states["decoder.faithful"],
     }
-    base = Codec("compact", SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(
-        source_of()
-    )
+    base = TradeoffCodec(
+        "compact", SHAPE, [Layer((3, 4))], {"faithful": OperatingPoint((3, 4))}, states
+    ).freeze(source_of())
     refined.freeze(source_of(), base=base)
     for name, each in (
         ("a-base", base),
@@ -167,7 +165,7 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> Path:
     ):
         each.save(folder / f"{name}.safetensors")
     monkeypatch.setattr(zoo_index, "FOLDER", folder)
-    zoo_index.write_index(Codec.load)
+    zoo_index.write_index(TradeoffCodec.load)
     return folder
 
 
@@ -184,14 +182,14 @@ def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready,
     assert "codec: a-base reads 1 of 2 layers" in quadrate("inspect", "r.quad", "--codec", "a-base")
     assert "1 of 2 layers decode with a-base" in quadrate("verify", "r.quad", "--codec", "a-base")
     (zoo / "b-refined.safetensors").unlink()
-    zoo_index.write_index(Codec.load)
+    zoo_index.write_index(TradeoffCodec.load)
     assert (
         json.loads(quadrate("inspect", "r.quad", "--json"))["codec"]["name"] == "a-base"
     )  # the base at least
     line = quadrate("decompress", "a.quad", "-o", "y.npy", "--codec", "f-none", status=1)
     assert "a-base, c-base-again, d-unfrozen, e-own come with the package" in line
     (zoo / "e-own.safetensors").unlink()
-    zoo_index.write_index(Codec.load)
+    zoo_index.write_index(TradeoffCodec.load)
     line = quadrate("decompress", "a.quad", "-o", "y.npy", status=1)
     wanted = codec.identities[0].hex()
     assert (
@@ -210,4 +208,4 @@ def test_find_codec(zoo, codec):
     (zoo / "e-own.safetensors").write_bytes(b"torn")
     assert find_codec(Header(SHAPE, 0, (LayerHeader(codec.identities[0], 2),))) == found
     with pytest.raises(QuadrateError, match="e-own.* is not a whole safetensors file"):
-        Codec.load("e-own")
+        TradeoffCodec.load("e-own")

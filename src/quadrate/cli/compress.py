@@ -59,8 +59,7 @@ def compress(
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
     from quadrate.cli.quads import rate_text
-    from quadrate.codecs import quad
-    from quadrate.codecs.codec_file import open_codec
+    from quadrate.codecs import Codec, quad
     from quadrate.coding.container import Reader
 
     if append and overwrite:
@@ -72,7 +71,7 @@ def compress(
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
         )
-    loaded = open_codec(codec)
+    loaded = Codec.load(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
@@ -86,7 +85,7 @@ def compress(
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:
         samples = reader.samples
-    rate = rate_text(samples, path.stat().st_size, getattr(loaded, "rate_bound_bits", None))
+    rate = rate_text(samples, path.stat().st_size, loaded.rate_bound_bits)
     print(f"{path}: {f'{added} samples added; ' if append else ''}{rate}")
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from quadrate.cli.pictures import PictureFolder
+    from quadrate.codecs import Batch
     from quadrate.codecs.batches import Blend
-    from quadrate.codecs.quad import Batch
 
 _END_BYTES = 1 << 12
 _SLICE = re.compile(r"{0}|({0})?(:({0})?){{1,2}}".format(r"-?[0-9]{1,18}"))
@@ -91,9 +91,9 @@ def decompress(
                 f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is"
                 " none of them"
             )
-        shape = (opened.latent_dims,) if latents else opened.codec.shape
+        shape = opened.latent_shape if latents else opened.codec.shape
         if not latents:
-            opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
+            opened.codec.check_decoder(chosen)  # before anything is made
         if len(shape) != 3 and (not array or dtype == "uint8"):
             raise QuadrateError(
                 f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy,"
@@ -106,7 +106,7 @@ def decompress(
                     path,
                     (len(wanted), *shape),
                     kind,
-                    _numbers(shown(opened.received_pieces(part), "reading", len(wanted))),
+                    _numbers(shown(opened.latent_pieces(part), "reading", len(wanted))),
                 )
             elif array:
                 write_array(

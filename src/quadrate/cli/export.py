@@ -15,7 +15,7 @@ from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
+    from quadrate.codecs import TradeoffCodec
     from quadrate.config import OperatingPoint, Stage
     from quadrate.experiments.runs import Run
     from quadrate.sources import Source
@@ -99,7 +99,7 @@ def export(
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 
-def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Codec:
+def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> TradeoffCodec:
     """The codec of a point, or of all points of a universal stage and a seed, ready for files."""
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
@@ -108,7 +108,7 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
                 f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))};"
                 f" there is no seed {seed}"
             )
-        return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
+        return run.universal_codec(stage.name, seed).to_float16().freeze(_seen(run, stage))
     base = None
     if (
         stage.mode == "refinement"
@@ -117,10 +117,10 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
         assert first is not None
         base = (
             run.codec(stage.base_stage, first)
-            .half()
+            .to_float16()
             .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
         )
-    return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
+    return run.codec(stage.name, point).to_float16().freeze(_seen(run, stage), base)
 
 
 def _seen(run: Run, stage: Stage) -> Source:

@@ -42,9 +42,9 @@ def inspect(
     if codec is None:
         found = find_codec(header, layers)
     else:
-        from quadrate.codecs.codec_file import open_codec
+        from quadrate.codecs import Codec
 
-        given = CodecSummary.of(open_codec(codec))
+        given = CodecSummary.of(Codec.load(codec))
         found = (codec, given) if reads(given, header, layers) else None
     facts["codec"] = found and {
         "name": found[0],

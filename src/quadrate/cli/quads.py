@@ -11,7 +11,7 @@ from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec_file import AnyCodec
+    from quadrate.codecs import Codec
 
 _Piece = TypeVar("_Piece", bound=Sized)
 
@@ -38,7 +38,7 @@ def reads(codec: CodecSummary, header: Header, layers: int | None = None) -> boo
     )
 
 
-def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCodec:
+def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec:
     """The codec of a name, or else the one in the package that reads a file.
 
     If so many layers are wanted, the codec of these.
@@ -46,13 +46,13 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
     Raises:
         QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
     """
-    from quadrate.codecs.codec_file import open_codec
+    from quadrate.codecs import Codec
 
     with Reader(file) as reader:
         header = reader.header
     check_layers(layers, header, file)
     if name is not None:
-        codec = open_codec(name)
+        codec = Codec.load(name)
         if layers is not None and len(codec.models) != layers:
             raise QuadrateError(
                 f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers"
@@ -68,7 +68,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
             f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the"
             " codec that wrote it with --codec"
         )
-    return open_codec(found[0])
+    return Codec.load(found[0])
 
 
 def check_layers(layers: int | None, header: Header, file: Path) -> None:

@@ -14,7 +14,7 @@ from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec_file import AnyCodec
+    from quadrate.codecs import Codec
 
 # Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's
 # size, but on what it claims to hold.
@@ -62,9 +62,9 @@ def verify(
             " --codec"
         )
     else:
-        from quadrate.codecs.codec_file import open_codec
+        from quadrate.codecs import Codec
 
-        read, decoded = _decode(file, open_codec(name), layers, all)
+        read, decoded = _decode(file, Codec.load(name), layers, all)
         checked = (
             f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode"
             f" with {name}"
@@ -81,7 +81,7 @@ def verify(
 
 
 def _decode(
-    file: Path, codec: AnyCodec, layers: int | None, everything: bool
+    file: Path, codec: Codec, layers: int | None, everything: bool
 ) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need

@@ -6,9 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from quadrate.core.files import read_json, write_text
+
+if TYPE_CHECKING:
+    from quadrate.codecs.codec import Codec
 
 FOLDER = Path(__file__).parent / "zoo"
 
@@ -33,14 +36,14 @@ class CodecSummary:
     familiar_samples: int | None
 
     @classmethod
-    def of(cls, codec: Any) -> CodecSummary:
+    def of(cls, codec: Codec) -> CodecSummary:
         """Summarize a codec of any kind."""
         return cls(
-            identities=[model.identity.hex() for model in codec.models],
+            identities=[each.hex() for each in codec.identities] if codec.models else [],
             shape=list(codec.shape),
-            decoders=list(getattr(codec, "decoders", ())),
-            rate_bound_bits=getattr(codec, "rate_bound_bits", None),
-            familiar_samples=codec.familiarity and codec.familiarity.samples,
+            decoders=list(codec.decoders),
+            rate_bound_bits=codec.rate_bound_bits,
+            familiar_samples=codec.familiarity.samples if codec.familiarity else None,
         )
 
 
@@ -54,7 +57,7 @@ def read_index() -> dict[str, CodecSummary]:
     return {name: CodecSummary(**entry) for name, entry in read_json(FOLDER / "index.json").items()}
 
 
-def write_index(load: Callable[[Path], Any]) -> None:
+def write_index(load: Callable[[Path], Codec]) -> None:
     """Write the index of the codecs in the folder, each of which is loaded."""
     index = {name: asdict(CodecSummary.of(load(path))) for name, path in zoo().items()}
     write_text(FOLDER / "index.json", json.dumps(index, indent=1) + "\n")

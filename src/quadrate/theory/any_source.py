@@ -15,15 +15,15 @@ from quadrate.theory.channels import Channel, FloatArray, Point
 
 @dataclass(frozen=True)
 class Constraints:
-    """The constraints on a codec: arrays of one common shape, `inf` where there is none.
+    """The constraints on a codec: arrays of one common shape, `inf` without a constraint.
 
     Attributes:
-        distortion: the largest E Δ(X,X̂).
-        perception: the largest divergence of p_X̂ from p_X; nats for "kl".
-        classification: the largest H(S|X̂), nats.
-        divergence: name of the perception measure.
-        common_randomness: rate of the randomness that encoder and decoder share, nats a sample.
-        classifier_sees_randomness: whether the classifier is given that randomness: H(S|X̂,U)
+        distortion: The largest E Δ(X,X̂).
+        perception: The largest divergence of p_X̂ from p_X; nats for "kl".
+        classification: The largest H(S|X̂), nats.
+        divergence: Name of the perception measure.
+        common_randomness: Rate of the randomness that encoder and decoder share, nats a sample.
+        classifier_sees_randomness: Whether the classifier is given that randomness: H(S|X̂,U)
             instead of H(S|X̂).
     """
 
@@ -77,7 +77,7 @@ class Source(ABC):
     Its solvers are methods in nats, called by `rate`, `distortion` and `classification`.
 
     Attributes:
-        divergences: names of the perception measures that the source has a rate function for.
+        divergences: Names of the perception measures that the source has a rate function for.
     """
 
     divergences: ClassVar[tuple[str, ...]]

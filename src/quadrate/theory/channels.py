@@ -16,7 +16,7 @@ class GaussianChannel:
 
     Attributes:
         gain: (...) for a scalar source, (..., n, n) for a vector.
-        noise: variance (...), or covariance (..., n, n), of the added noise.
+        noise: Variance (...), or covariance (..., n, n), of the added noise.
     """
 
     gain: FloatArray

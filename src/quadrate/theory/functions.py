@@ -82,12 +82,12 @@ def rate(
     Raises:
         ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast;
             if a distortion or perception is negative. (A classification below what any codec
-            reaches, negative or not, is infeasible: the rate is inf.)
+            reaches, negative or not, is infeasible: The rate is inf.)
 
     Warns:
         ConvergenceWarning: If a solver is less exact than it should be.
         LocalOptimumWarning: If the bound on H(S|X̂) of a Discrete source without a frozen classifier
-            binds: then the rate is an upper bound, from a local method.
+            binds: Then the rate is an upper bound, from a local method.
     """
     bounds = distortion, perception, classification
     randomness = common_randomness, classifier_sees_randomness

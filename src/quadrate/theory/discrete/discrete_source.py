@@ -253,17 +253,17 @@ class Solution:
     Attributes:
         rate: I(X;X̂), in the requested unit.
         distortion: E Δ(X,X̂).
-        perception: the divergence of p_X̂ from p_X, in the requested unit if it is "kl"; NaN if m ≠
+        perception: The divergence of p_X̂ from p_X, in the requested unit if it is "kl"; NaN if m ≠
             n.
         classification: H(S|X̂) or the classifier's cross-entropy, in the requested unit; NaN
             without a label.
         channel: p(x̂|x).
-        lagrangian: rate + weights · (distortion, perception, classification), nats.
-        gap: the most that the lagrangian may be above the least, nats; NaN where the problem is not
+        lagrangian: Rate + weights · (distortion, perception, classification), nats.
+        gap: The most that the lagrangian may be above the least, nats; NaN where the problem is not
             convex (classification without a classifier).
-        residual: the last iteration's distance from optimality, nats.
+        residual: The last iteration's distance from optimality, nats.
         iterations: Newton steps.
-        converged: whether the gap, or without one the residual, is within the tolerance.
+        converged: Whether the gap, or without one the residual, is within the tolerance.
     """
 
     rate: float
@@ -296,7 +296,7 @@ def solve(
         distortion_weight: β, nats per unit of distortion.
         perception_weight: γ, nats per unit of the divergence; per nat for "kl".
         classification_weight: κ, nats per nat, and so bits per bit.
-        divergence: one of the source's.
+        divergence: One of the source's.
         unit: "bits" or "nats", of the returned rate, classification and KL perception; everything
             else is in nats.
         tolerance: Of the duality gap, nats.
@@ -383,7 +383,7 @@ def _first_enough(
     Args:
         needed: (rate, minus its slope) at a value; the rate falls with the value, and usually is
             convex.
-        rate: nats.
+        rate: Nats.
         low: No smaller value can be reached.
         high: No larger value matters.
     """

@@ -38,9 +38,9 @@ class Demand:
     """A price or a bound on each of distortion, perception and classification, in this order; nats.
 
     Attributes:
-        prices: each ≥ 0; zero where there is a bound.
+        prices: Each ≥ 0; zero where there is a bound.
         bounds: inf where there is no bound.
-        divergence: the perception measure.
+        divergence: The perception measure.
     """
 
     prices: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -58,14 +58,14 @@ class Outcome:
 
     Attributes:
         channel: (n, m), NaN if infeasible.
-        value: the rate plus the priced terms, nats; inf if infeasible.
-        gap: the most that the value may be above the least, nats; NaN for a local method.
-        residual: the last iteration's distance from optimality, nats.
-        excess: the part of a bound by which the channel exceeds it.
-        prices: of distortion, perception and classification: minus the slopes of the rate in their
+        value: The rate plus the priced terms, nats; inf if infeasible.
+        gap: The most that the value may be above the least, nats; NaN for a local method.
+        residual: The last iteration's distance from optimality, nats.
+        excess: The part of a bound by which the channel exceeds it.
+        prices: Of distortion, perception and classification: minus the slopes of the rate in their
             bounds.
         iterations: Newton steps.
-        converged: whether gap (or residual) and constraints meet their tolerances.
+        converged: Whether gap (or residual) and constraints meet their tolerances.
     """
 
     channel: FloatArray
@@ -108,8 +108,8 @@ def solve_demand(
         distortion: (n, m), inf where a bound or price forbids.
         loss: (n, m) cross-entropy of a classifier of x̂ where the input was x, may be inf; None
             without a demand on the classification.
-        demand: prices or bounds.
-        tolerance: duality gap, nats.
+        demand: Prices or bounds.
+        tolerance: Duality gap, nats.
     """
     whole = _Reduced.of(pmf, distortion, loss, demand, _UNUSABLE)
     if whole is None:
@@ -150,8 +150,8 @@ class _Term:
     Attributes:
         open: (n, m) the pairs that stay possible.
         extra: (n, m) cost above `least`, divided by `unit`; zero where not open.
-        bound: of Σ p extra; inf if it cannot be exceeded.
-        price: of `extra`.
+        bound: Of Σ p extra; inf if it cannot be exceeded.
+        price: Of `extra`.
         least: (n,) of each letter.
         unit: a power of two, so that it costs no digit.
     """
@@ -211,13 +211,13 @@ class _Reduced:
     """A program without the letters that cannot occur.
 
     Attributes:
-        program: the program.
-        rows: indices of the input letters that are left.
-        columns: indices of the output letters that are left.
-        shape: of the channel with all letters.
-        terms: distortion and classification, None where there is no demand on them.
-        law_unit: of the perception.
-        constant: the value that was taken out: the prices times the least costs.
+        program: The program.
+        rows: Indices of the input letters that are left.
+        columns: Indices of the output letters that are left.
+        shape: Of the channel with all letters.
+        terms: Distortion and classification, None where there is no demand on them.
+        law_unit: Of the perception.
+        constant: The value that was taken out: the prices times the least costs.
     """
 
     program: Program
@@ -323,12 +323,12 @@ class _Part:
     """The part of a program that concerns the output law.
 
     Attributes:
-        law: the initial output law.
-        price: of the divergence, in its unit.
-        bound: of the divergence, in its unit.
-        constant: the perception that the letters taken out add.
+        law: The initial output law.
+        price: Of the divergence, in its unit.
+        bound: Of the divergence, in its unit.
+        constant: The perception that the letters taken out add.
         reached: (m,) which output letters may have mass.
-        unit: of a transport cost, a power of two.
+        unit: Of a transport cost, a power of two.
     """
 
     law: Law

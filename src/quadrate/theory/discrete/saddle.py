@@ -32,9 +32,9 @@ class Cost:
 
     Attributes:
         matrix: (n, m) d(x,x̂).
-        price: nats per unit of d.
+        price: Nats per unit of d.
         bound: inf for a fixed price.
-        floor: the amount taken off the bound, which counts in the size of its violation.
+        floor: The amount taken off the bound, which counts in the size of its violation.
     """
 
     matrix: FloatArray
@@ -50,11 +50,11 @@ class Program:
     Attributes:
         pmf: (n,) all positive.
         open: (n, m) whether x may become x̂; at least one in each row and column.
-        costs: the linear terms.
-        law: the initial output law.
+        costs: The linear terms.
+        law: The initial output law.
         law_price: γ, or a first guess of it.
         law_bound: inf for a fixed γ.
-        ceiling: no less than the value of any channel that meets the bounds.
+        ceiling: No less than the value of any channel that meets the bounds.
     """
 
     pmf: FloatArray
@@ -74,12 +74,12 @@ class Optimum:
         channel: (n, m).
         output: (m,) its output law.
         multipliers: (n,) λ.
-        prices: of the costs and of the law.
-        value: rate plus the terms with a fixed price, nats.
-        bound: no channel has a smaller value.
-        excess: the largest violation of a bound, in parts of it and a millionth of the cost's
+        prices: Of the costs and of the law.
+        value: Rate plus the terms with a fixed price, nats.
+        bound: No channel has a smaller value.
+        excess: The largest violation of a bound, in parts of it and a millionth of the cost's
             largest entry; negative if all are met.
-        residual: the violation of the optimality conditions, nats.
+        residual: The violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
     """

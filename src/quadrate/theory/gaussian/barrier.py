@@ -36,9 +36,9 @@ class Barrier:
     """A convex function that grows to infinity at the edge of what is allowed.
 
     Attributes:
-        order: its parameter ν: at the centre of weight t the objective exceeds its least value by
+        order: Its parameter ν: at the centre of weight t the objective exceeds its least value by
             at most (the sum of all ν) / t.
-        smooth: the function.
+        smooth: The function.
     """
 
     order: int

@@ -61,7 +61,7 @@ class ScalarLabel:
 
     Attributes:
         weights: (n,).
-        noise: variance.
+        noise: Variance.
 
     Raises:
         ValueError: If weights is not a vector, or the noise is out of range.

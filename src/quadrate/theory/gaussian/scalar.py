@@ -39,10 +39,10 @@ class ScalarGaussian(Source):
     of X given Y plus what the rescaling adds to it.
 
     Attributes:
-        variance: of X, above 0.
-        label_variance: of S, above 0; None without a label.
-        correlation: coefficient between X and S, in [-1, 1]; None without a label.
-        noise_variance: of the noise that the encoder sees X through; 0 without noise.
+        variance: Of X, above 0.
+        label_variance: Of S, above 0; None without a label.
+        correlation: Coefficient between X and S, in [-1, 1]; None without a label.
+        noise_variance: Of the noise that the encoder sees X through; 0 without noise.
 
     Raises:
         ValueError: If a number is out of its range, or only one of label_variance and correlation

@@ -25,7 +25,7 @@ class Solution(NamedTuple):
     So nothing cancels, however small an error or a variance is.
 
     Attributes:
-        rate: nats.
+        rate: Nats.
         error: (n, n) covariance of X given X̂; the identity if X̂ tells nothing.
         output: (n, n) covariance of X̂ where that is part of the solution; the identity for the
             source's own.

@@ -31,7 +31,7 @@ class Full:
     Attributes:
         variances: (n,) λ, positive.
         weights: (n,) w.
-        noise: variance of the label's noise.
+        noise: Variance of the label's noise.
     """
 
     variances: FloatArray

@@ -131,7 +131,7 @@ def shannon_lower_bound(
 
     Args:
         invariance: "rotation", "y_translation", "x_translation" or "none".
-        mse: mean squared error of M(X), per coordinate for "none".
+        mse: Mean squared error of M(X), per coordinate for "none".
         unit: "bits" or "nats".
 
     Returns:
@@ -152,10 +152,10 @@ class Quantizer:
     """An entropy-coded uniform quantizer of M(X), with its rate and its error.
 
     Attributes:
-        step: width of its cells.
-        offset: the middle of one of them.
-        rate: the entropy of the cell's index.
-        mse: mean squared error of M(X).
+        step: Width of its cells.
+        offset: The middle of one of them.
+        rate: The entropy of the cell's index.
+        mse: Mean squared error of M(X).
     """
 
     step: float
@@ -176,9 +176,9 @@ def quantizer(
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
-        step: width of the cells, at least .01.
-        offset: the middle of one cell.
-        centroids: reconstruct a cell as its mean, which is best, rather than as its middle.
+        step: Width of the cells, at least .01.
+        offset: The middle of one cell.
+        centroids: Reconstruct a cell as its mean, which is best, rather than as its middle.
         unit: "bits" or "nats".
 
     Raises:
@@ -202,8 +202,8 @@ def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
-        rate_weight: the price of a nat, at least 1e-5.
-        unit: of the rate that is returned.
+        rate_weight: The price of a nat, at least 1e-5.
+        unit: Of the rate that is returned.
 
     Raises:
         ValueError: If the invariance is unknown or "none", the weight is out of range, or the unit

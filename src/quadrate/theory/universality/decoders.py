@@ -53,9 +53,9 @@ class DecoderProblem:
         """The best decoder: (m, n) p(x̂|z), or None if no decoder meets the bounds.
 
         Args:
-            divergence: name of an f-divergence of `laws`, or another name for the transport cost.
-            perception: bound on the divergence of p_X̂ from p_X.
-            limit: bound on the expected penalty.
+            divergence: Name of an f-divergence of `laws`, or another name for the transport cost.
+            perception: Bound on the divergence of p_X̂ from p_X.
+            limit: Bound on the expected penalty.
         """
         if perception < 0:
             return None

@@ -43,10 +43,10 @@ class Representation(ABC):
 
     Attributes:
         rate: I(Y;Z), in `unit`.
-        classification: the least that any decoder reaches, in `unit`: H(S|Z), or the frozen
+        classification: The least that any decoder reaches, in `unit`: H(S|Z), or the frozen
             classifier's cross-entropy; NaN without a label.
-        divergence: the perception measure.
-        unit: of rate, classification and a KL perception.
+        divergence: The perception measure.
+        unit: Of rate, classification and a KL perception.
     """
 
     rate: float
@@ -175,9 +175,9 @@ class AlphabetRepresentation(Representation):
     Z; with few letters H(S|X̂) may be larger.
 
     Attributes:
-        problem: the program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen
+        problem: The program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen
             classifier.
-        frozen: whether there is a frozen classifier.
+        frozen: Whether there is a frozen classifier.
     """
 
     problem: DecoderProblem
