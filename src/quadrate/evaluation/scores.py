@@ -101,7 +101,7 @@ class Measure:
     Attributes:
         columns: The names of its columns; the first is the measure's own name.
         compute: Their values, in this order.
-        needs: What it needs: "training" or "independent" for these judges, "legacy" for the critic
+        needs: Its requirement: "training" or "independent" for these judges, "legacy" for the critic
             that trained the codec, "" for nothing.
         needed: How many of the columns, from the first on, a complete row must have; 0 if codecs
             without this score are complete too.
