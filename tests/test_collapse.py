@@ -17,7 +17,7 @@ from codecs_made import TINY, source_of
 from evaluation_parts import QUICK
 from quadrate.bottlenecks.collapse import has_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs import TradeoffCodec
+from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
@@ -102,7 +102,7 @@ def test_freezing_warns_and_names_the_layer():
     codec = TradeoffCodec(
         TINY,
         (1, 8, 8),
-        ((4, 4), (4, 4)),
+        (Layer((4, 4)), Layer((4, 4))),
         {"faithful": POINTS[0]},
         {role: module.state_dict() for role, module in encoders.items()},
     )
