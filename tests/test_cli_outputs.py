@@ -21,7 +21,7 @@ from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.pictures import PictureFolder
 from quadrate.cli.steps import fitted, for_data
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, compress
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import find_recipe
@@ -145,7 +145,8 @@ def killed_while(
 ) -> subprocess.CompletedProcess:
     """A command that gets a signal as soon as a file of a name is there."""
     script = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " signal.signal(signal.SIGHUP, signal.SIG_DFL); from"
         f" quadrate.cli import main; main({arguments})"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -318,7 +319,7 @@ def test_ctrl_c_during_imports_is_one_line(here):
         " find_spec(self, name, *_):\n"
     )
     late += (
-        "        if name == 'torch': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0,"
+        "        if name == 'tyro': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0,"
         " Late())\n"
     )
     for name, status in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)):

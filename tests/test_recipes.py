@@ -1,4 +1,4 @@
-"""Recipes: published grids, pinned digests, the catalogue, and colour recipes from end to end on files in SVHN's own format."""
+"""Recipes: published grids, pinned digests, the catalogue, and colour recipes end to end."""
 
 import copy
 import csv

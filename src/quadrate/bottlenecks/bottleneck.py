@@ -84,7 +84,7 @@ class Bottleneck(Protocol):
 
 
 def _of_levels(path: str) -> Callable[..., Any]:
-    """A builder that gives the levels of each dimension to what stands in a module of bottlenecks."""
+    """A builder that gives the levels of each dimension to a class in a module of bottlenecks."""
 
     def build(shape: Shape, levels: Sequence[int] = ()) -> Any:
         if levels and len(levels) != shape[0]:
@@ -95,7 +95,7 @@ def _of_levels(path: str) -> Callable[..., Any]:
 
 
 def _of_dims(path: str) -> Callable[[Shape], Any]:
-    """A builder that gives d to what stands in a module of bottlenecks."""
+    """A builder that gives d to a class in a module of bottlenecks."""
     return lambda shape: _at_sites(find_lazily(path)(shape[0]), shape)
 
 
@@ -122,6 +122,9 @@ BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
         "dithered": _of_levels("dithered:DitheredQuantizer"),
         "factorized": _of_dims("factorized:FactorizedBottleneck.of_dims"),
         "hyperprior": _of_dims("hyperprior:HyperpriorBottleneck"),
+        "lattice-z": _of_dims("lattice:ZBottleneck.of_dims"),
+        "lattice-d4": _of_dims("lattice:D4Bottleneck.of_dims"),
+        "lattice-e8": _of_dims("lattice:E8Bottleneck.of_dims"),
         "unit-gaussian": _of_dims("unit_gaussian:UnitGaussianBottleneck"),
     },
 )
@@ -132,6 +135,7 @@ FROZEN: Registry[Callable[..., Any]] = Registry(
     {
         "dithered": _loads("contexts:ContextModel"),
         "rounding": _loads("rounding:RoundingModel"),
+        "lattice": _loads("lattice:LatticeModel"),
         "joint": _loads("joint_tables:JointModel"),
         "hyperprior": _loads("hyperprior_model:HyperpriorModel"),
     },

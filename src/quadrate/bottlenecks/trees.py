@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.int64]
+from quadrate.coding.symbols import Words
+from quadrate.coding.tables import Tables, integer_frequencies, stacked
 
 WORTH_BITS = 2.5  # what a split must save over the training samples
 PRIOR = 10.0  # weight of a node's parent, in training samples
@@ -18,11 +19,11 @@ MAX_DEPTH = 64  # branches from a root to a leaf: what a symbol may cost to deco
 
 
 def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
-    """The leaf that each sample reaches from a root.
+    """Find the leaf that each sample reaches from a root.
 
     Args:
-        nodes: A row a node: a column, the threshold, and the nodes to go to if the sample's value
-            is at most and above it; a leaf has -1 first.
+        nodes: A row for each node: a column, a threshold, and the nodes to go to if the sample's
+            value is at most the threshold, and if it is above; a leaf has -1 first.
         root: Where to start.
         known: The samples' values, (n, columns known).
 
@@ -41,17 +42,16 @@ def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
 def grow(
     bins: Words, classes: Words, count: int, samples: int, shift: int = 0
 ) -> NDArray[np.int64]:
-    """A tree that predicts a class from binned values, as rows for `descend`.
+    """Grow a tree that predicts a class from binned values, as rows for `descend`.
 
-    Its root is node 0, and children come after their parents.
-
-    Grown level by level on histograms: a node is split where that saves the most bits on its
-    samples' classes, if it saves enough.
+    Its root is node 0, and children come after their parents. It grows level by level on
+    histograms: a node is split where that saves the most bits on its samples' classes, if it saves
+    enough.
 
     Args:
         bins: Bins of the known values, from 0, (n, columns known): the borders that splits may
             take.
-        classes: What is to be predicted, 0 to count - 1, (n,).
+        classes: The classes to predict, 0 to count - 1, (n,).
         count: How many classes there are.
         samples: How many independent samples there are; n may be a multiple of it.
         shift: A bin is a value without so many of its lowest bits; thresholds are values.
@@ -89,10 +89,7 @@ def grow(
 def _best_splits(
     place: Words, bins: Words, classes: Words, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.float64], Words]:
-    """For each node of a level the split on one column that saves the most.
-
-    (bits saved, the last bin that goes left).
-    """
+    """Each node's split on one column that saves most: bits saved, the last bin to the left."""
     nodes, width, count = shape
     histogram = np.bincount(
         (place * width + bins) * count + classes, minlength=nodes * width * count
@@ -113,40 +110,64 @@ def _code_bits(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     )
 
 
-def gather(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> None:
-    """Fills in the counts of inner nodes, (nodes, …), from those of the leaves, in place."""
-    for node in range(len(tree) - 1, -1, -1):
-        if tree[node, 0] >= 0:
-            counts[node] = counts[tree[node, 2]] + counts[tree[node, 3]]
+def shares(
+    tree: NDArray[np.int64], counts: NDArray[np.float64], repeats: int = 1
+) -> NDArray[np.float64]:
+    """Each leaf's shares of the symbols, with the parent's shares as a prior, from the root on.
 
+    Args:
+        tree: Rows for `descend`.
+        counts: Of symbols at the leaves, (nodes, ..., symbols); filled in for inner nodes.
+        repeats: How often each sample is counted.
 
-def shrink(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each node's shares with its parent's as a prior, from the root on.
-
-    Counts of symbols (nodes, …, symbols) to shares of the same shape.
+    Returns:
+        (leaves, ..., symbols), in the order of the nodes.
     """
-    shares = np.empty_like(counts)
-    shares[0] = (counts[0] + 1 / counts.shape[-1]) / (counts[0].sum(axis=-1, keepdims=True) + 1)
-    for node in range(len(tree)):
-        if tree[node, 0] >= 0:
-            for child in tree[node, 2:]:
-                shares[child] = (counts[child] + PRIOR * shares[node]) / (
-                    counts[child].sum(axis=-1, keepdims=True) + PRIOR
-                )
-    return shares
+    inner = tree[:, 0] >= 0
+    for node in np.flatnonzero(inner)[::-1]:
+        counts[node] = counts[tree[node, 2]] + counts[tree[node, 3]]
+    counts = counts / repeats
+    drawn = np.empty_like(counts)
+    drawn[0] = (counts[0] + 1 / counts.shape[-1]) / (counts[0].sum(axis=-1, keepdims=True) + 1)
+    for node in np.flatnonzero(inner):
+        for child in tree[node, 2:]:
+            total = counts[child].sum(axis=-1, keepdims=True)
+            drawn[child] = (counts[child] + PRIOR * drawn[node]) / (total + PRIOR)
+    return drawn[~inner]
 
 
-def number_leaves(tree: NDArray[np.int64], leaves: int, offset: int) -> None:
-    """Numbers a tree's leaves from `leaves` on, and moves its branches by `offset` nodes, so that it can stand behind others; in place."""
-    leaf = tree[:, 0] < 0
-    tree[leaf, 1] = leaves + np.arange(leaf.sum())
-    tree[~leaf, 2:] += offset
+class Forest:
+    """Trees that stand one after another, with tables for their leaves."""
+
+    def __init__(self) -> None:
+        self._roots: list[int] = []
+        self._nodes: list[NDArray[np.int64]] = []
+        self._tables: list[tuple[NDArray[np.uint16], int]] = []
+        self._end = self._leaves = 0
+
+    def add(self, tree: NDArray[np.int64], weights: NDArray[np.float64], low: int = 0) -> None:
+        """Add a tree; weights are (leaves, ..., symbols), a table each, from symbol `low` on."""
+        leaf = tree[:, 0] < 0
+        tree[leaf, 1] = self._leaves + np.arange(leaf.sum())
+        tree[~leaf, 2:] += self._end
+        self._roots.append(self._end)
+        self._nodes.append(tree)
+        self._tables.append((integer_frequencies(weights.reshape(-1, weights.shape[-1])), low))
+        self._end, self._leaves = self._end + len(tree), self._leaves + int(leaf.sum())
+
+    def finish(self, escape: bool = False) -> tuple[NDArray[np.int32], NDArray[np.int32], Tables]:
+        """The roots (trees,), the nodes (nodes, 4), and the tables of all leaves."""
+        parts = [part for part, _ in self._tables]
+        lows = np.repeat([low for _, low in self._tables], [len(part) for part in parts])
+        tables = Tables(stacked(parts), lows.astype(np.int32), escape)
+        nodes = np.concatenate(self._nodes).astype(np.int32)
+        return np.array(self._roots, np.int32), nodes, tables
 
 
 def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) -> str:
-    """What is wrong with trees that stand one after another.
+    """Describe what is wrong with trees that stand one after another; "" if nothing is.
 
-    Nothing if they are sound, and no sample can be led astray, in a circle or far.
+    Then each sample reaches a leaf, and soon.
 
     Args:
         nodes: (nodes, 4) rows for `descend`, leaves with their numbers as thresholds.

@@ -8,11 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.steps import evaluate_points, evaluate_run
 from quadrate.core.plugins import load_plugins
-from quadrate.errors import QuadrateError
-from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import open_run
 
 
 def evaluate(
@@ -23,9 +19,10 @@ def evaluate(
     quick: bool = False,
     module: Modules = (),
 ) -> None:
-    """Scores every trained point of a run on the test set by the fixed protocol.
+    """Score every trained point of a run on the test set.
 
-    Writes a table, a figure and verdicts on the paper's claims into it.
+    By the fixed protocol; the table, the figure and the verdicts on the paper's claims go into the
+    run's folder.
 
     Args:
         run: A run folder.
@@ -37,10 +34,7 @@ def evaluate(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    opened = open_run(run, device)
-    if isinstance(opened, Run):
-        evaluate_run(opened, workers, quick)
-    elif quick:
-        raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
-    else:
-        evaluate_points(opened, workers)
+    from quadrate.cli.steps import evaluate_run
+    from quadrate.experiments.runs import Run
+
+    evaluate_run(Run.open(run, device), workers, quick)

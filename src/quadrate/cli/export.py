@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.table import Table
 
-from quadrate.cli.console import CONSOLE
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import output_file
-from quadrate.codecs.codec import Codec
-from quadrate.config import OperatingPoint, Stage
 from quadrate.core.files import exists, read_json
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import open_run
-from quadrate.sources import Source
+
+if TYPE_CHECKING:
+    from quadrate.codecs import TradeoffCodec
+    from quadrate.config import OperatingPoint, Stage
+    from quadrate.experiments.runs import Run
+    from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
-_SCORES: dict[Best, tuple[str, float]] = {
-    "accuracy": ("accuracy_independent", -1),
-    "mse": ("distortion_mse", 1),
-    "w1": ("w1_fresh", 1),
+_SCORES: dict[Best, str] = {
+    "accuracy": "accuracy_independent",
+    "mse": "distortion_mse",
+    "w1": "w1_fresh",
 }
 
 
@@ -40,9 +39,10 @@ def export(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Makes a trained codec ready for files: float16 weights, tables fitted to the training images.
+    """Make a trained codec ready for files.
 
-    Without a choice, it lists the run's codecs.
+    Its weights become float16, and its tables are fitted to the training images. Without a choice,
+    the run's codecs are listed.
 
     Args:
         run: A run folder.
@@ -62,8 +62,10 @@ def export(
     """
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
-    opened = open_run(run)
-    if not isinstance(opened, Run):
+    from quadrate.experiments.runs import Run
+
+    opened = Run.open(run)
+    if not opened.kind.exports:
         raise QuadrateError(
             f"the codecs of {run} are ready for files as they are: give one of the .safetensors"
             " files in it to --codec"
@@ -96,7 +98,7 @@ def export(
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 
-def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Codec:
+def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> TradeoffCodec:
     """The codec of a point, or of all points of a universal stage and a seed, ready for files."""
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
@@ -105,7 +107,7 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
                 f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))};"
                 f" there is no seed {seed}"
             )
-        return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
+        return run.universal_codec(stage.name, seed).to_float16().freeze(_seen(run, stage))
     base = None
     if (
         stage.mode == "refinement"
@@ -114,10 +116,10 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
         assert first is not None
         base = (
             run.codec(stage.base_stage, first)
-            .half()
+            .to_float16()
             .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
         )
-    return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
+    return run.codec(stage.name, point).to_float16().freeze(_seen(run, stage), base)
 
 
 def _seen(run: Run, stage: Stage) -> Source:
@@ -152,7 +154,10 @@ def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, Operat
 
 def _best(run: Run, stages: list[Stage], by: Best) -> tuple[Stage, OperatingPoint]:
     """The scored point with the best score."""
-    column, sign = _SCORES[by]
+    from quadrate.evaluation.score import SCORES
+
+    column = _SCORES[by]
+    sign = -1 if SCORES[column].better == "higher" else 1
     scored = [
         (score[column] * sign, stage, point)
         for stage in stages
@@ -176,30 +181,20 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
 
 def _list(run: Run, stages: list[Stage]) -> None:
     """Prints the codecs to choose from, with their scores."""
-    table = Table(box=None, header_style="bold")
-    for column, justify in (
-        ("--stage", "left"),
-        ("--point", "left"),
-        ("bits", "right"),
-        ("accuracy", "right"),
-        ("MSE", "right"),
-        ("W1", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    from quadrate.cli.console import CONSOLE
+    from quadrate.core.table import Column, Table
+
+    lines: list[tuple[str, ...]] = []
     for stage in stages:
         for point in stage.points:
             row = _scores(run, stage, point)
-            texts = [
-                f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()
-            ]
-            trained = exists(run.place(stage, point) / "model.safetensors")
-            table.add_row(
-                stage.name,
-                point.key,
-                f"{point.rate_bound_bits:.2f}",
-                *(texts if trained else ["not trained"]),
-            )
-    CONSOLE.print(table)
+            texts = [f"{row[column]:.4f}" if column in row else "" for column in _SCORES.values()]
+            if not exists(run.place(stage, point) / "model.safetensors"):
+                texts = ["not trained", "", ""]
+            lines.append((stage.name, point.key, f"{point.rate_bound_bits:.2f}", *texts))
+    headings = ("--stage", "--point", "bits", "accuracy", "MSE", "W1")
+    columns = zip(headings, zip(*lines, strict=True), strict=True)
+    CONSOLE.print(Table([Column(name, own, name[:2] == "--") for name, own in columns]).text())
     CONSOLE.print(
         "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on"
         " the test images",

@@ -11,10 +11,6 @@ from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.reports import plot_runs
-from quadrate.experiments.runs import read_results
-from quadrate.experiments.runs.kinds import is_point_run
-from quadrate.experiments.runs.run_folder import naming
 
 
 def plot(
@@ -24,9 +20,9 @@ def plot(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Draws the trade-off of one or more evaluated runs as one figure.
+    """Draw evaluated runs as one figure.
 
-    Of invariant ones on images, accuracy against bits on disk.
+    It shows their trade-offs; of invariant codecs, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
@@ -39,16 +35,15 @@ def plot(
     path = output_file(output, FIGURES, overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
-    invariant = [run for run in runs if is_point_run(run)]
-    if invariant and len(invariant) < len(runs):
+    from quadrate.experiments.runs import kind_of, naming
+    from quadrate.experiments.runs.kinds import find_kind
+
+    kinds = {kind_of(run): run for run in runs}
+    if len(kinds) > 1:
+        (first, run), (other, another), *_ = kinds.items()
         raise QuadrateError(
-            f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart"
+            f"{run} is a run of kind {first}, {another} one of kind {other}; plot them apart"
         )
     with naming(*runs):
-        if invariant:
-            from quadrate.experiments.reports.invariant_tables import plot_tables
-
-            plot_tables([run / "results.csv" for run in runs], path)
-        else:
-            plot_runs([read_results(run) for run in runs], path)
+        find_kind(*kinds).plot(runs, path)
     print(f"figure: {path}")

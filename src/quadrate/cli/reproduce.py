@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.reproduction import Options, find_reproduction
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
@@ -30,12 +29,11 @@ def reproduce(
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
 ) -> None:
-    """Reproduces a published experiment from end to end.
+    """Reproduce a published experiment from end to end.
 
-    Trains, evaluates, and says which of the paper's claims hold.
-
-    Into the run's folder go the table, the figure and the verdicts. The same command
-    goes on where it was interrupted.
+    It is trained and evaluated, and the verdicts say which of the paper's claims hold. The table,
+    the figure and the verdicts go into the run's folder. After an interruption, the same command
+    goes on.
 
     Args:
         name: An experiment that `quadrate recipes` lists.
@@ -54,7 +52,10 @@ def reproduce(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
-    reproduction = find_reproduction(name, options)
-    reproduction.train(workers)
-    reproduction.evaluate(workers, options.command(name))
+    from quadrate.cli.steps import Changes, evaluate_run, reproduce_command
+    from quadrate.experiments.runs import Run
+
+    family = None if networks == "default" else networks
+    changes = Changes(family, grid, seeds, epochs, data, part=part)
+    run = Run(changes.of(name), runs, device).train(workers=workers)
+    evaluate_run(run, workers, command=reproduce_command(name, changes, module))

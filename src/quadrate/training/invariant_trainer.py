@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from quadrate.bottlenecks.bottleneck import build_bottleneck
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
 from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
+from quadrate.codecs import InvariantCodec
 from quadrate.coding.symbols import NO_DITHER
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
@@ -65,6 +67,31 @@ class Trained:
     config: InvariantConfig
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+
+    def codec(
+        self,
+        members: Tensor,
+        details: dict[str, Any] | None = None,
+        held_out: Tensor | None = None,
+    ) -> InvariantCodec:
+        """Build the codec and freeze it; warnings and errors as of `InvariantCodec.freeze`.
+
+        Args:
+            members: Training members, (n, ...), that tables are fitted to.
+            details: Extra metadata to store in the codec's file.
+            held_out: Members that were not trained on, by which `compress` will know samples that
+                are like them; by default the training members.
+        """
+        networks: dict[str, nn.Module] = {"encoder": self.encoder, "critic": self.head}
+        if isinstance(self.head, Reconstruction):
+            networks = {"encoder": self.encoder, "decoder": self.head.decoder}
+        states = {
+            role: {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+            for role, network in networks.items()
+        }
+        model = self.bottleneck.freeze()
+        codec = InvariantCodec(self.config, members.shape[1:], states, model, details)
+        return codec.freeze(members, held_out)
 
 
 def train_invariant(
@@ -293,20 +320,20 @@ class _Training:
         generator = draws.generator("invariant", config.seed, step)
         if isinstance(data, Population):
             x = data.sample(config.batch, "train", config.seed, step)
-            first = data.member(x, generator)
+            first = data.sample_orbit(x, generator)
             if config.objective == "vc":
                 return first, first
             return first, (
-                data.representative(x) if config.objective == "vic" else data.member(x, generator)
+                data.representative(x) if config.objective == "vic" else data.sample_orbit(x, generator)
             )
         indices = _indices(len(data), config, step).to(data.points.device)
-        first = data.members(indices, generator)
+        first = data.sample_orbit(indices, generator)
         if config.objective == "vc":
             return first, first
         return first, (
             data.representatives(indices)
             if config.objective == "vic"
-            else data.members(indices, generator)
+            else data.sample_orbit(indices, generator)
         )
 
     def state(self) -> dict[str, Tensor]:

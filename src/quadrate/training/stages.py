@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import Layer, TradeoffCodec
 from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.core import draws
 from quadrate.core.files import exists, read_rows, write_rows
@@ -210,7 +210,7 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
-def _check_alive(codec: Codec, point: OperatingPoint, source: Source, stage: str) -> None:
+def _check_alive(codec: TradeoffCodec, point: OperatingPoint, source: Source, stage: str) -> None:
     """Warns if the encoder that was trained for a point has collapsed."""
     images = source.validation.images[:_IMAGES_FOR_ENTROPY]
     latents = codec.source_latents(
@@ -229,26 +229,26 @@ def _codec(
     assignment: Assignment,
     point: OperatingPoint,
     networks: dict[str, dict[str, Tensor]],
-    base: Codec | None,
+    base: TradeoffCodec | None,
     details: dict[str, Any],
-) -> Codec:
+) -> TradeoffCodec:
     """The trained networks of one point, with the frozen ones they build on."""
     states = {role: state for role, state in networks.items() if role == "critic"} | {
         f"decoder.{point.purpose}": networks["decoder"]
     }
-    levels: list[tuple[int, ...]] = []
+    layers: list[Layer] = []
     if base:
-        levels += base.stages
+        layers += base.layers
         states |= {f"encoder.{i}": encoder.state_dict() for i, encoder in enumerate(base.encoders)}
     if "encoder" in networks:
-        states[f"encoder.{len(levels)}"] = networks["encoder"]
-        levels.append(point.levels)
-    return Codec(
-        assignment.family, assignment.source.shape, levels, {point.purpose: point}, states, details
+        states[f"encoder.{len(layers)}"] = networks["encoder"]
+        layers.append(Layer.of(point))
+    return TradeoffCodec(
+        assignment.family, assignment.source.shape, layers, {point.purpose: point}, states, details
     )
 
 
-def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:
+def _load_base(assignment: Assignment, point: OperatingPoint) -> TradeoffCodec:
     """The codec whose encoder is frozen for a point."""
     base = assignment.stage.base_of(point)
     assert base is not None
@@ -258,10 +258,12 @@ def _load_base(assignment: Assignment, point: OperatingPoint) -> Codec:
             f"stage {assignment.stage.name!r} builds on {base.key} of stage"
             f" {assignment.stage.base_stage!r}, which is not trained"
         )
-    return Codec.load(path, assignment.family, assignment.source.train.images.device)
+    return TradeoffCodec.load(
+        path, device=assignment.source.train.images.device, family=assignment.family
+    )
 
 
-def _freeze(base: Codec, source: Source, seed: int) -> Frozen:
+def _freeze(base: TradeoffCodec, source: Source, seed: int) -> Frozen:
     """The latents of a frozen encoder over the training and validation images.
 
     With a frozen encoder they never change.
@@ -281,7 +283,7 @@ def _freeze(base: Codec, source: Source, seed: int) -> Frozen:
     return Frozen(base.levels, latents[0], latents[1], critic)
 
 
-def _training(assignment: Assignment, point: OperatingPoint, base: Codec | None) -> str:
+def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec | None) -> str:
     """What a checkpoint of a point belongs to: all that decides where its training ends."""
     stage = assignment.stage
     texts = [
