@@ -1,4 +1,4 @@
-"""Codecs of images by purpose: frozen encoders, a bottleneck each, and decoders that read the codes."""
+"""Codecs of images by purpose: encoders with a bottleneck each, and named decoders."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TradeoffCodec(Codec):
                     f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
                 )
             return _Unfrozen(bottleneck)
-        levels = getattr(model, "levels", (0,) * first + layer.levels)[first:]
+        levels = getattr(getattr(model, "model", model), "levels", ())[-layer.latent_dims :]
         if model.first != first or model.shape[0] != layer.latent_dims or levels != layer.levels:
             raise QuadrateError(f"the codec's tables of layer {i} are not for {layer}")
         return model
