@@ -5,7 +5,7 @@
     python benchmarks/lattice_mnist.py --table results/lattice-mnist.json
 
 The trade-off trainer trains each codec for the MSE alone, with λr·R where the rate is learned, on
-the first 20,000 training images. Bits are those of the .quad file of the 10,000 test images.
+the first 10,000 training images. Bits are those of the .quad file of the 10,000 test images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from quadrate.sources.source import Source, Split, pixels
 from quadrate.training import Task, Trainer
 
 PLACE = Path(__file__).parent.parent / "results" / "lattice-mnist.json"
-IMAGES = 20_000
+IMAGES = 10_000
 FIXED = ((3, 3, 3), (4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 4))
 LEARNED = ("factorized", "lattice-z", "lattice-d4", "lattice-e8")
 DIMS, LAMBDAS_R = 8, (0.0045, 0.003)

@@ -206,7 +206,8 @@ def test_split_folders_by_any_of_their_names(tmp_path, names):
     [
         (
             ("train", "test", "extra"),
-            "/extra: a folder next to train and test that is not a known split; expected validation",
+            "/extra: a folder next to train and test that is not a known split;"
+            " expected validation",
         ),
         (
             ("train", "test", "val", "valid"),

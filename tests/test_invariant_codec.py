@@ -73,7 +73,8 @@ def test_a_hyperprior_is_coded_and_a_unit_gaussian_is_not():
 
 
 def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
-    with pytest.raises(QuadrateError, match=r"images of shape \(1, 2, 2\) \(C, H, W\); got \(1, 3, 3\)"):
+    said = r"images of shape \(1, 2, 2\) \(C, H, W\); got \(1, 3, 3\)"
+    with pytest.raises(QuadrateError, match=said):
         codec.encode(torch.zeros(4, 1, 3, 3))
     with pytest.raises(QuadrateError, match="no decoder 'member'; this codec has representative"):
         codec.check_decoder("member")

@@ -5,14 +5,18 @@ import re
 from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
 
+from evaluation_parts import QUICK
 from quadrate.core import registry
 from quadrate.core.table import Column, Table, words_table
 from quadrate.errors import QuadrateError
+from quadrate.evaluation import columns_of, evaluate
 from quadrate.evaluation.score import SCORES, Score, register_score
 from quadrate.experiments.reports import mean_over_seeds, results_table
 from quadrate.experiments.reports.panels import name_axes, new_figure
+from quadrate.sources import Source, Split, pixels
 from rows_made import scored
 
 TABLE = Table([Column("name", ["a|b", "<c>"], True), Column("MSE\n×10³", ["1 ±2", "10"])], "Why.")
@@ -69,6 +73,35 @@ def test_your_own_score_is_in_tables_figures_and_intervals_by_one_registration()
             register_score(replace(edges, label="others"))
     finally:
         registry.restore(before)
+
+
+def test_your_own_score_is_measured_with_the_others() -> None:
+    draw = torch.Generator().manual_seed(0)
+    splits = [
+        Split(
+            torch.randint(256, (n, 1, 4, 4), generator=draw).to(torch.uint8), torch.zeros(n).long()
+        )
+        for n in (60, 20, 60)
+    ]
+    source = Source("plain", *splits, 1, "0123456789abcdef" * 4)
+    before = registry.contents()
+    try:
+        register_score(
+            Score(
+                "largest",
+                "largest error",
+                better="lower",
+                measure=lambda originals, decoded: float((pixels(originals) - decoded).abs().max()),
+            )
+        )
+        judges: dict[str, None] = {"training": None, "independent": None}
+        scores = evaluate(lambda x, _: (pixels(x) - 0.5).clamp(0, 1), source, judges, QUICK)
+        assert scores["largest"] == 0.5 and "largest" in columns_of(source)
+        known = evaluate(lambda x, _: pixels(x), source, judges, QUICK, known=scores)
+        assert known["largest"] == 0.5  # taken over
+    finally:
+        registry.restore(before)
+    assert "largest" not in columns_of(source)
 
 
 def test_scores_of_the_protocol_say_what_real_images_score_and_which_way_is_better() -> None:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
-_SCORES: dict[Best, tuple[str, float]] = {
-    "accuracy": ("accuracy_independent", -1),
-    "mse": ("distortion_mse", 1),
-    "w1": ("w1_fresh", 1),
+_SCORES: dict[Best, str] = {
+    "accuracy": "accuracy_independent",
+    "mse": "distortion_mse",
+    "w1": "w1_fresh",
 }
 
 
@@ -155,7 +155,10 @@ def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, Operat
 
 def _best(run: Run, stages: list[Stage], by: Best) -> tuple[Stage, OperatingPoint]:
     """The scored point with the best score."""
-    column, sign = _SCORES[by]
+    from quadrate.evaluation.score import SCORES
+
+    column = _SCORES[by]
+    sign = -1 if SCORES[column].better == "higher" else 1
     scored = [
         (score[column] * sign, stage, point)
         for stage in stages
@@ -186,9 +189,7 @@ def _list(run: Run, stages: list[Stage]) -> None:
     for stage in stages:
         for point in stage.points:
             row = _scores(run, stage, point)
-            texts = [
-                f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()
-            ]
+            texts = [f"{row[column]:.4f}" if column in row else "" for column in _SCORES.values()]
             if not exists(run.place(stage, point) / "model.safetensors"):
                 texts = ["not trained", "", ""]
             lines.append((stage.name, point.key, f"{point.rate_bound_bits:.2f}", *texts))

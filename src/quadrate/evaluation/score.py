@@ -1,8 +1,7 @@
-"""Scores: what each number in a table of results is, declared once.
+"""Scores: the numbers in tables of results, each declared once.
 
-An evaluation writes a score under its name into a row, with `NAME_stderr`, `NAME_low` and
-`NAME_high` or `NAME_floor` where it has them; tables, figures, pages and claims find here how to
-show it.
+An evaluation writes a score into a row under its name, in some cases also `NAME_stderr`, `NAME_low`
+and `NAME_high`, or `NAME_floor`; tables, figures, pages and claims find here how to show it.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ JUDGES = {"training": "train.", "independent": "indep.", "retrained": "retr."}
 
 @dataclass(frozen=True)
 class Score:
-    """A number that is measured of a codec.
+    """A number measured on a codec.
 
     Attributes:
         name: The column of its rows.
         label: A short name for headings of tables.
         unit: The unit of `factor` times the value.
-        factor: Tables show the value times this.
+        factor: The factor of the value in tables.
         decimals: Decimals in tables; None for four significant digits of a column's largest.
         axis: The full name, with the unit of the value itself, for figures and charts.
-        floor: The column of what real images score; empty if there is no such column.
-        floor_label: What that is.
-        better: "lower", "higher", or "" for what is neither.
-        is_main: Whether it stands in tables; charts show all.
-        measure: Measures the score of originals, uint8 (N, C, H, W), and reconstructions, float32
-            (N, C, H, W) in [0, 1]; None for scores that the evaluation measures by itself.
+        floor: The column of the same score on real images; empty if there is none.
+        floor_label: The name of this floor.
+        better: "lower", "higher", or "" if neither is better.
+        is_main: Whether tables show it; charts show all scores.
+        measure: Computes the score from originals, uint8 (N, C, H, W), and reconstructions, float32
+            (N, C, H, W) in [0, 1]; None for the protocol's own measures and for other rows.
     """
 
     name: str

@@ -17,8 +17,9 @@ from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, Point
 from quadrate.theory.convergence import ConvergenceWarning, LocalOptimumWarning
 from quadrate.theory.discrete.information_bottleneck import cross_entropies, solve_ideal
 from quadrate.theory.discrete.laws import DIVERGENCES
-from quadrate.theory.discrete.programs import Demand, Outcome, solve_demand
+from quadrate.theory.discrete.programs import Outcome, solve_demand
 from quadrate.theory.discrete.saddle import FEASIBILITY
+from quadrate.theory.discrete.terms import Demand
 from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 

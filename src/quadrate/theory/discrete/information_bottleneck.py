@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import entr
 
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.discrete.programs import Demand, Outcome, infeasible, solve_demand
+from quadrate.theory.discrete.programs import Outcome, infeasible, solve_demand
+from quadrate.theory.discrete.terms import Demand
 
 _RANDOM_STARTS = 2
 # Entries that can take less than this part of a letter's mass do not count for the size of the

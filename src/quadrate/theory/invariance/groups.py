@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
-from scipy.stats import binom
 
 from quadrate.theory import checks
 from quadrate.theory.channels import FloatArray
@@ -129,6 +128,8 @@ def multiset_entropies(pmf: ArrayLike, length: int, *, unit: Unit = "bits") -> I
         ValueError: If pmf is not a distribution, length is not an integer >= 1, or the unit is
             unknown.
     """
+    from scipy.stats import binom  # takes longer to import than the rest of the theory
+
     scale = nats_per(unit)
     colours = checks.distributions("pmf", pmf, (None,))
     positions = checks.count("length", length)
