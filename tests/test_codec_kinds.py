@@ -150,6 +150,10 @@ def test_codecs_of_every_kind_do_the_same_things(kind, tmp_path, capsys):
                 use(wrong)
     with pytest.raises(QuadrateError, match=r"this codec reads symbols \(n, "):
         codec.dequantize(symbols[:, :0])
+    if codec.rate_bound_bits is not None:
+        for wrong in (-1, 10):
+            with pytest.raises(QuadrateError, match=r"this codec reads symbols \(n, .*\) below"):
+                codec.dequantize(torch.full_like(symbols, wrong))
     with pytest.raises(QuadrateError, match="unknown device 'abacus'"):
         Codec.load(path, device="abacus")
     # a data set, and the command line
@@ -179,6 +183,7 @@ def test_a_layer_that_learns_its_rate_comes_frozen_and_a_rate_bound_needs_levels
         TradeoffCodec(
             TINY, SHAPE, [Layer((3, 4, 5))], codec.points, codec.states, models=codec.models
         )
+    assert layered(MAPS, Layer((3, 4))).rate_bound_bits == pytest.approx(4 * (math.log2(3) + 2))
     half = codec.to_float16()
     assert half.models[0].identity == codec.models[0].identity
     assert layered(MAPS, HYPERPRIOR).latents(IMAGES).shape == (40, 3, 2, 2)

@@ -171,7 +171,8 @@ def of_source(codec: TradeoffCodec, source: Source) -> Familiarity | None:
     for i, (layer, bits) in enumerate(zip(codec.layers, zip(*lengths, strict=True), strict=True)):
         if layer.levels:
             what = f"layer {i} of the codec" if len(codec.layers) > 1 else "the codec"
-            bound = sum(map(math.log2, layer.levels))
+            sites = codec.models[i].columns // len(layer.levels)
+            bound = sites * sum(map(math.log2, layer.levels))
             warn_if_collapsed(what, float(np.concatenate(bits).mean()), bound, stacklevel=3)
     return Familiarity.fit(joined(parts))
 
