@@ -32,7 +32,7 @@ from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import machine
-from quadrate.experiments.runs.clip_run import draw_symbols
+from quadrate.experiments.runs.clip_kind import draw_symbols
 from quadrate.sources import load_source
 from quadrate.training.bottleneck_fits import fit_factorized
 

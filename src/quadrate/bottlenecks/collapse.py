@@ -27,7 +27,7 @@ REMEDIES = (
 
 
 def has_collapsed(entropy_bits: float, bound_bits: float) -> bool:
-    """Whether symbols of this entropy, in bits a sample, carry less than a quarter of their bound."""
+    """Whether symbols of an entropy, in bits a sample, carry less than a quarter of their bound."""
     return entropy_bits < LEAST_SHARE * bound_bits
 
 
