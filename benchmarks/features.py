@@ -167,7 +167,7 @@ def _beside(
 ) -> Iterator[dict[str, Any]]:
     train, test = features
     called, beta, learning, bottleneck = learned
-    codec = FeatureCodec.from_factorized(bottleneck)
+    codec = FeatureCodec.from_bottleneck(bottleneck.freeze())
     error, bits = score(codec, test)
     common = {
         "features": name,
