@@ -39,7 +39,7 @@ class Interruptions:
 
     @property
     def status(self) -> int:
-        """The exit status: 128 and the number of the signal, by which shells know how a program ended."""
+        """The exit status: 128 and the number of the signal, as shells expect."""
         return 128 + (self.number or signal.SIGINT)
 
     def imported(self) -> None:

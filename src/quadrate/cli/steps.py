@@ -1,4 +1,4 @@
-"""What `train`, `evaluate` and `reproduce` have in common: recipes as options change them, scores shown."""
+"""What `train`, `evaluate` and `reproduce` share: recipes as options change them, scores shown."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Changes:
         for option, words in self.words.items():
             if option not in taken and option != "grid":
                 raise QuadrateError(
-                    f"{name} takes no {words[0]}, as recipes of its kind do not: leave {words[0]} out"
+                    f"{name} takes no {words[0]}, as all recipes of its kind: leave {words[0]} out"
                 )
         changed = adapted(recipe, self.data, self.family, self.judge, self.epochs)
         if self.term:

@@ -88,7 +88,7 @@ class FeatureKind(Kind):
         return self.folder / "reference" / f"{receiver}.npy"
 
     def extract(self, images: Tensor, backbone: Backbone, path: Path) -> None:
-        """Writes the features of images, uint8 (N, C, H, W), as float32 (N, d), unless they are there."""
+        """Write the features of images, uint8 (N, C, H, W), as float32 (N, d), if missing."""
         if not exists(path):
             values = (
                 backbone.to(self.device).features(images, bfloat16=self.recipe.bfloat16).numpy()
@@ -146,7 +146,7 @@ class FeatureKind(Kind):
         run_jobs(_fit_codec, self, rates, processes, report)
 
     def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
-        """Store the images and train receivers; fp16 features first, which others are held against."""
+        """Store the images and train receivers; fp16 features first, the reference of others."""
         for first in (True, False):
             some = [job for job in jobs if (job.point.codec == "fp16") == first]
             run_jobs(_score_point, self, some, self.processes(workers), report)

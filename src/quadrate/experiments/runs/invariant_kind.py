@@ -136,7 +136,7 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
 
 
 def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
-    """Members of samples that trained nothing, one each, by which a codec knows samples that are like them."""
+    """Members of samples that trained nothing, one each, to recognize similar samples by."""
     generator = draws.generator("invariant held-out members", seed)
     if isinstance(data, Population):
         return data.sample_orbit(

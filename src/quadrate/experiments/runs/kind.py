@@ -75,7 +75,7 @@ class Kind(ABC):
         judge: The classifier in the loss, None without one.
         decisive: What decides the numbers next to the recipe, set by `prepare`.
         described: The data and all else that config.json says of the run, set by `prepare`.
-        unknown: What cannot be told from other code, a line each; then the run takes a fresh folder.
+        unknown: What cannot be told from other code, a line each; it takes a fresh folder.
     """
 
     recipe_class: ClassVar[type[Any]]

@@ -1,4 +1,4 @@
-"""What run folders hold besides codecs: config.json, which says what was run and where, and tables."""
+"""What run folders hold besides codecs: config.json and tables."""
 
 from __future__ import annotations
 
