@@ -38,8 +38,7 @@ _SAME_SCORE = 1e-3  # by which a judge's score on clean images may differ betwee
 
 @dataclass(frozen=True)
 class Scoring:
-    """On what, by whom and on which terms points are scored, in a form that travels to worker
-    processes.
+    """On what, by whom and on which terms points are scored; worker processes receive it.
 
     Attributes:
         source: The images.
