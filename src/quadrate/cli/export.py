@@ -63,10 +63,9 @@ def export(
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
     from quadrate.experiments.runs import Run
-    from quadrate.experiments.runs.kinds import open_run
 
-    opened = open_run(run)
-    if not isinstance(opened, Run):
+    opened = Run.open(run)
+    if not opened.kind.exports:
         raise QuadrateError(
             f"the codecs of {run} are ready for files as they are: give one of the .safetensors"
             " files in it to --codec"
