@@ -212,7 +212,9 @@ def test_damaged_files_are_named(tmp_path, layer):
         ),
     ):
         run.evaluate(1)
-    (run.folder / "config.json").write_text(json.dumps({"recipe": {"name": "tiny-features"}}))
+    (run.folder / "config.json").write_text(
+        json.dumps({"kind": "features", "recipe": {"name": "tiny-features"}})
+    )
     with pytest.raises(QuadrateError, match="not the configuration of a FeatureRecipe: .*missing"):
         Run.open(run.folder)
     (run.folder / "config.json").write_text("[]")

@@ -87,6 +87,15 @@ def test_scores_are_kept_where_nothing_changed(run, digits):
     }
 
 
+def test_codecs_that_restore_are_scored_on_noise_that_leaves_the_unit_interval(run, digits):
+    stages = tuple(replace(stage, noise_std=1.0) for stage in STAGES)
+    noisy = Run(replace(run.recipe, name="noisy", stages=stages), run.root, source=digits)
+    (row,) = noisy.train("single").evaluate(1)
+    (clean,) = run.results()
+    assert row["noise_std"] == 1.0
+    assert row["distortion_mse"] != clean["distortion_mse"]
+
+
 def test_another_independent_judge_scores_anew(run, digits, judge):
     with torch.no_grad():
         other = dict(judge.module.state_dict())

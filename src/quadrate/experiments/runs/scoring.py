@@ -162,7 +162,9 @@ class _Reconstruction:
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         generator = draws.generator(seed, "evaluation noise", device=images.device)
-        return self.codec.round_trip(self.source.observe(pixels(images), generator), seed)
+        observed = self.source.observe(pixels(images), generator)  # noise may leave [0, 1]
+        symbols = self.codec.quantize(self.codec.latents(observed), seed)
+        return self.codec.decode(symbols, seed)
 
 
 def _entropy(
