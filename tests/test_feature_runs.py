@@ -229,7 +229,8 @@ def test_a_run_of_other_data_is_not_opened(tmp_path, layer):
     run.folder.rename(tmp_path / "tiny-features-of-old")
     with pytest.raises(
         QuadrateError,
-        match=rf"was made with other data, judges, networks or terms than are found now \(now: {run.folder.name}\)",
+        match=r"was made with other data, judges, networks or terms than are found now"
+        rf" \(now: {run.folder.name}\)",
     ):
         Run.open(tmp_path / "tiny-features-of-old")
 

@@ -120,7 +120,7 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
     row: dict[str, Any] = {
         "stage": stage.name,
         **({"protocol": QUICK} if scoring.quick else {}),
-        "levels": _levels_text(codec.levels),
+        "levels": _levels_text(codec.levels) or point.key.partition("_")[0],
         "lambda_d": point.lambda_d,
         "lambda_p": point.lambda_p,
         "lambda_c": point.lambda_c,
@@ -135,6 +135,8 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         if set(_ENTROPY) <= known.keys()
         else _entropy(codec, source, point.seed, scoring.device, steps)
     )
+    if codec.rate_bound_bits is None:  # nothing bounds a learned rate, so its mean stands here
+        row |= {"rate_bound_bits": row["rate_entropy_bits"], "lambda_r": point.lambda_r}
     row |= evaluate(
         reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known
     )
@@ -168,14 +170,23 @@ def _entropy(
     codec: TradeoffCodec, source: Source, seed: int, device: str, steps: dict[str, int]
 ) -> dict[str, Any]:
     """H(Z|U) of the codec's symbols."""
+    import numpy as np
+
+    from quadrate.codecs.familiarity import code_lengths
     from quadrate.evaluation import conditional_entropy_bits
 
     latents = []
     for split in (source.train, source.validation):
         generator = draws.generator(seed, "entropy noise", device=device)
         latents.append(codec.source_latents(source, split.images, generator))
-    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels, **steps)
-    return dict(zip(_ENTROPY, (entropy.bits, entropy.stderr, entropy.method), strict=True))
+    if codec.rate_bound_bits is None:  # a learned rate: what its tables make of validation images
+        lengths = code_lengths(codec, codec.quantize(latents[1]).cpu().numpy())
+        bits = np.sum(lengths, axis=0)  # (n,)
+        values = float(bits.mean()), float(bits.std() / len(bits) ** 0.5), "code length"
+    else:
+        entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels, **steps)
+        values = entropy.bits, entropy.stderr, entropy.method
+    return dict(zip(_ENTROPY, values, strict=True))
 
 
 def _levels_text(levels: tuple[int, ...]) -> str:
