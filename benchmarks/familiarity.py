@@ -18,7 +18,7 @@ from PIL import Image
 
 from quadrate import Codec
 from quadrate.codecs import zoo
-from quadrate.codecs.familiarity import measure
+from quadrate.codecs.watch import measure
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import machine

@@ -13,7 +13,8 @@ import quadrate
 from codecs_made import COMPACT
 from quadrate.cli import main
 from quadrate.codecs import Batch, FeatureCodec, Layer, TradeoffCodec, quad
-from quadrate.codecs.familiarity import Familiarity, of_source
+from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.watch import familiarity_of
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import load_source
@@ -180,11 +181,11 @@ def test_features_far_from_those_fitted_are_warned_of(tmp_path):
 def test_what_the_documentation_says_of_the_codecs_in_the_package(name):
     mnist = load_source("mnist")
     codec = quadrate.Codec.load(name)
-    codec.familiarity = known = of_source(codec, mnist)
+    codec.familiarity = known = familiarity_of(codec, codec.layers, mnist)
     assert known is not None
 
     def share(images: torch.Tensor) -> float:
-        from quadrate.codecs.familiarity import measure
+        from quadrate.codecs.watch import measure
 
         return known.share_outside(measure(codec, images, codec.encode(images).numpy()))
 

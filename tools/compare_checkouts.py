@@ -46,7 +46,9 @@ except ImportError:
 random = numpy.random.default_rng(0)
 features = random.normal(size=(4000, 16)) @ random.normal(size=(16, 16))
 rows = {}
-for options in ({"mse": 0.3}, {"rate_bits": 20.0, "klt": True}, {"mse": 0.1, "optimize_rate": False}):
+for options in (
+    {"mse": 0.3}, {"rate_bits": 20.0, "klt": True}, {"mse": 0.1, "optimize_rate": False}
+):
     codec = FeatureCodec(**options).fit(features)
     data = codec.compress(features[:500])
     back = codec.decompress(data)

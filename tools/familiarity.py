@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from quadrate.codecs import TradeoffCodec, zoo
-from quadrate.codecs.familiarity import of_source
+from quadrate.codecs.watch import familiarity_of
 from quadrate.errors import QuadrateError
 from quadrate.sources import load_source
 
@@ -27,7 +27,7 @@ def main() -> None:
                 f" {source.name} has here"
             )
         before = codec.identities, codec.encoder_hash
-        codec.familiarity = of_source(codec, source)
+        codec.familiarity = familiarity_of(codec, codec.layers, source)
         codec.save(path)
         again = TradeoffCodec.load(path)
         if (

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
+from quadrate.bottlenecks.frozen import FROZEN, FrozenBottleneck, Shape, find_lazily
 from quadrate.core.registry import Registry
 from quadrate.errors import QuadrateError
 
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
-
-    from quadrate.bottlenecks.frozen import FrozenBottleneck
-
-Shape = tuple[int, ...]
-"""Of one sample's latents: (d,) for vectors, (c, h, w) for maps."""
 
 
 class Bottleneck(Protocol):
@@ -99,21 +93,11 @@ def _of_dims(path: str) -> Callable[[Shape], Any]:
     return lambda shape: _at_sites(find_lazily(path)(shape[0]), shape)
 
 
-def find_lazily(path: str) -> Any:
-    """Import `module:name` of the bottlenecks: names alone, for a configuration, need no torch."""
-    module, name = path.split(":")
-    return attrgetter(name)(import_module(f"quadrate.bottlenecks.{module}"))
-
-
 def _at_sites(bottleneck: Any, shape: Shape) -> Any:
     """A bottleneck of vectors, or of maps, which share it among their sites."""
     if len(shape) == 1:
         return bottleneck
     return find_lazily("spatial:SpatialBottleneck")(bottleneck, shape)
-
-
-def _loads(path: str) -> Callable[..., Any]:
-    return lambda arrays, first, levels: find_lazily(path).from_arrays(arrays, first, levels)
 
 
 BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
@@ -129,18 +113,6 @@ BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
     },
 )
 """What builds a bottleneck from the shape of its latents, and from levels if its rate is fixed."""
-
-FROZEN: Registry[Callable[..., Any]] = Registry(
-    "frozen bottleneck",
-    {
-        "dithered": _loads("contexts:ContextModel"),
-        "rounding": _loads("rounding:RoundingModel"),
-        "lattice": _loads("lattice:LatticeModel"),
-        "joint": _loads("joint_tables:JointModel"),
-        "hyperprior": _loads("hyperprior_model:HyperpriorModel"),
-    },
-)
-"""What builds a frozen bottleneck from its arrays, `first`, and levels, by the model's `name`."""
 
 
 def build_bottleneck(name: str, shape: Shape, levels: Sequence[int] = ()) -> Any:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.bottleneck import Bottleneck, Shape
-from quadrate.bottlenecks.frozen import FrozenBottleneck
+from quadrate.bottlenecks.bottleneck import Bottleneck
+from quadrate.bottlenecks.frozen import FrozenBottleneck, Shape
 from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError

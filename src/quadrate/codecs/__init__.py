@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from quadrate.codecs.codec_file import KINDS, Decoders
     from quadrate.codecs.feature_codec import FeatureCodec
     from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs.layer import Layer
     from quadrate.codecs.published_bottleneck import PublishedBottleneck
     from quadrate.codecs.quad import append, compress, decompress
     from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
     from quadrate.codecs.quad_file import QuadFile
-    from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
+    from quadrate.codecs.tradeoff_codec import TradeoffCodec
     from quadrate.codecs.zoo_index import zoo
 
 # Imported when they are used: training needs neither the entropy coder nor scikit-learn.
@@ -23,11 +24,12 @@ _PLACES = {
     "codec_file": ("KINDS", "Decoders"),
     "feature_codec": ("FeatureCodec",),
     "invariant_codec": ("InvariantCodec",),
+    "layer": ("Layer",),
     "published_bottleneck": ("PublishedBottleneck",),
     "quad": ("append", "compress", "decompress"),
     "quad_dataset": ("ChunkSampler", "QuadDataset"),
     "quad_file": ("QuadFile",),
-    "tradeoff_codec": ("Layer", "TradeoffCodec"),
+    "tradeoff_codec": ("TradeoffCodec",),
     "zoo_index": ("zoo",),
 }
 __all__ = [

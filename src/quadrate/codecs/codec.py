@@ -1,268 +1,29 @@
-"""The base of all codecs: samples to symbols and files, and back by the decoder of your choice."""
+"""The base of all codecs: a `SymbolCodec` with .quad files and a file of its own."""
 
 from __future__ import annotations
 
 import io
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.codecs import codec_file
-from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
-from quadrate.codecs.codec_file import Parts
-from quadrate.codecs.familiarity import Familiarity
-from quadrate.coding.symbols import Words
-from quadrate.core import draws
+from quadrate.codecs.batches import Batch, Blend
+from quadrate.codecs.symbol_codec import SymbolCodec
 from quadrate.core.devices import find_device
 from quadrate.core.files import FileSource
-from quadrate.errors import QuadrateError
 
 
-class Codec(ABC):
-    """Encoders, a bottleneck a layer, and named decoders.
+class Codec(SymbolCodec):
+    """Encoders, a bottleneck a layer, and named decoders, with files.
 
     A kind of codec adds `latents`, its encoder; `decoders`; `to_parts` and `from_parts` for its
-    files; and methods that fit it.
-
-    Attributes:
-        kind: The kind's name in `quadrate.codecs.codec_file.KINDS`, which files store.
-        shape: Of one sample, (C, H, W) of images, (D,) of features.
-        device: Where the networks live, and latents and reconstructions.
-        models: The frozen bottleneck of each layer; empty before the codec is frozen.
-        decoders: From latents (n, …) to samples (n, *shape), by name; the first is the default.
-        familiarity: How far samples of the codec's own source reach, by which `compress` warns of
-            others; None if that is not known.
-        rate_bound_bits: The sum of log2 L over all symbols, in bits a sample; None if symbols have
-            no bounds.
+    file; and methods that fit it. Attributes as of `SymbolCodec`.
     """
-
-    kind: ClassVar[str]
-    shape: tuple[int, ...]
-    device: torch.device | str
-    models: tuple[FrozenBottleneck, ...]
-    decoders: Mapping[str, Callable[[Tensor], Tensor]]
-    familiarity: Familiarity | None = None
-
-    @abstractmethod
-    def latents(self, samples: Tensor) -> Tensor:
-        """Encode samples (n, *shape), images as uint8 or in [0, 1], to latents.
-
-        Returns:
-            (n, d) or (n, c, h, w), those of all layers side by side along dimension 1.
-
-        Raises:
-            QuadrateError: If the samples have another shape.
-        """
-
-    @abstractmethod
-    def to_parts(self) -> Parts:
-        """Take the codec apart for its file.
-
-        Raises:
-            QuadrateError: If the codec is not fitted.
-        """
-
-    @classmethod
-    @abstractmethod
-    def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:
-        """Build the codec from the parts of a file of any version.
-
-        Raises:
-            QuadrateError: If the parts do not fit together; other exceptions where one is damaged.
-        """
-
-    @property
-    def rate_bound_bits(self) -> float | None:  # noqa: D102
-        return None
-
-    @property
-    def identities(self) -> tuple[bytes, ...]:
-        """What identifies the streams of each layer, 16 bytes.
-
-        Raises:
-            QuadrateError: If the codec is not frozen.
-        """
-        if not self.models:
-            raise QuadrateError(
-                "this codec has no tables yet, so it cannot write or read files;"
-                " Codec.freeze(source) fits them"
-            )
-        return tuple(model.identity for model in self.models)
-
-    @property
-    def _layers(self) -> Sequence[FrozenBottleneck]:
-        """What rounds the latents of each layer."""
-        return self.models
-
-    def check_shape(self, shape: Sequence[int]) -> None:
-        """Raise a QuadrateError unless a shape (n, …) is that of samples of this codec."""
-        if tuple(shape[1:]) != self.shape:
-            images = of_images(self.shape)
-            noun, axes = ("images", " (C, H, W)") if images else ("features", "")
-            raise QuadrateError(
-                f"this codec takes {noun} of shape {self.shape}{axes}; got {tuple(shape[1:])}"
-            )
-
-    def check_decoder(self, decoder: Blend) -> dict[str, float]:
-        """Check the name of a decoder, or the weights of a blend.
-
-        Returns:
-            The weights by name, which sum to one.
-
-        Raises:
-            QuadrateError: If there is no decoder of a name, or the weights of a blend are invalid.
-        """
-        if not self.decoders:
-            raise QuadrateError(
-                "this codec was trained by contrast and decodes nothing; read its latents:"
-                " QuadDataset(file, codec, item='latents')"
-            )
-        known = ", ".join(self.decoders)
-        if decoder is None:
-            return {next(iter(self.decoders)): 1.0}
-        if not isinstance(decoder, str | Mapping):
-            raise QuadrateError(
-                f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {known}"
-            )
-        try:
-            blend = {decoder: 1.0} if isinstance(decoder, str) else decoder
-            weights = {name: float(weight) for name, weight in blend.items()}
-            total = math.fsum(weights.values())
-        except (TypeError, ValueError, OverflowError):
-            weights, total = {}, math.nan
-        if not (abs(total - 1) <= 1e-6 and all(weight >= 0 for weight in weights.values())):
-            raise QuadrateError(
-                f"the weights of a blend are not negative and sum to 1; got {dict(blend)}"
-            )
-        for name in weights:
-            if name not in self.decoders:
-                raise QuadrateError(f"no decoder {name!r}; this codec has {known}")
-        return weights
-
-    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
-        """Draw the shared dither of samples `first` to `first + count - 1` under a seed.
-
-        Each column of symbols has a stream of its own, so that a refined codec's first symbols are
-        those of the codec that it refines.
-
-        Returns:
-            In units of 2^-24 of a cell, (count, columns), the same for sender and receiver; columns
-            of layers without dither hold 0, and without any dither it is (count, 0).
-        """
-        dithered = [
-            layer.dither_columns > 0 for layer in self._layers for _ in range(layer.columns)
-        ]
-        words = np.zeros((count, len(dithered) if any(dithered) else 0), np.int64)
-        for i in np.flatnonzero(dithered).tolist():
-            words[:, i] = draws.words("dither", seed, i, count=count, first=first)
-        return words
-
-    def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
-        """Encode samples (n, *shape), numbered from `first` on, to symbols, int64 (n, columns).
-
-        Args:
-            samples: A tensor or an array: images uint8 or floating point in [0, 1], gray ones also
-                without their channel; features real numbers.
-            seed: Seed of the dither; it changes nothing where there is no dither.
-            first: The number of the first sample.
-
-        Raises:
-            QuadrateError: If samples have another shape or type, or numbers that cannot be coded.
-        """
-        samples = checked(Batch(samples), self.shape).images
-        self.check_shape(samples.shape)
-        return self.quantize(self.latents(tensor_of(samples, self.shape)), seed, first)
-
-    def quantize(self, latents: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Round what `latents` gave to symbols, int64 (n, columns)."""
-        words = self.dither_words(len(latents), seed, first)
-        parts = latents.cpu().split([layer.shape[0] for layer in self._layers], dim=1)
-        symbols = [
-            layer.quantize(part.numpy(), words[:, own])
-            for layer, part, own in zip(self._layers, parts, self._columns, strict=True)
-        ]
-        return torch.from_numpy(_joined(symbols)).to(self.device)
-
-    def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Turn symbols (n, columns) into latents as a receiver reads them, float (n, …).
-
-        Raises:
-            QuadrateError: If the symbols are not this codec's.
-        """
-        columns = sum(layer.columns for layer in self._layers)
-        if symbols.ndim != 2 or symbols.shape[1] != columns:
-            raise QuadrateError(
-                f"this codec reads symbols (n, {columns}); got {tuple(symbols.shape)}"
-            )
-        words = self.dither_words(len(symbols), seed, first)
-        given = symbols.cpu().numpy()
-        latents = [
-            layer.dequantize(given[:, own], words[:, own])
-            for layer, own in zip(self._layers, self._columns, strict=True)
-        ]
-        received = _joined(latents).astype(self._latent_dtype, copy=False)
-        return torch.from_numpy(received).to(self.device)
-
-    @property
-    def _columns(self) -> list[slice]:
-        """Which columns of symbols, and of dither, are each layer's."""
-        ends = np.cumsum([layer.columns for layer in self._layers]).tolist()
-        return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
-
-    @property
-    def _latent_dtype(self) -> np.dtype[Any]:
-        return np.dtype(np.float32)
-
-    def decode(
-        self, symbols: Tensor, seed: int = 0, decoder: Blend = None, first: int = 0
-    ) -> Tensor:
-        """Decode symbols (n, columns) to samples, float (n, *shape), images in [0, 1].
-
-        Args:
-            symbols: What `encode` gave.
-            seed: The seed it was given.
-            decoder: A decoder's name, or the weights of several by name, which sum to one; by
-                default the first decoder.
-            first: The number of the first sample.
-
-        Raises:
-            QuadrateError: If there is no decoder of a name, the weights of a blend are invalid, or
-                the symbols are not this codec's.
-        """
-        return self.reconstruct(self.dequantize(symbols, seed, first), decoder)
-
-    @torch.no_grad()
-    def reconstruct(self, latents: Tensor, decoder: Blend = None) -> Tensor:
-        """Decode what `dequantize` gave to samples, float (n, *shape); images in [0, 1].
-
-        `decoder` and errors as in `decode`.
-        """
-        weights = self.check_decoder(decoder)
-        networks = [(self.decoders[name], weight) for name, weight in weights.items()]
-        if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
-            return self._apply(networks[0][0], latents)
-        return self._apply(
-            lambda block: torch.stack(
-                [weight * network(block) for network, weight in networks]
-            ).sum(0),
-            latents,
-        )
-
-    def _apply(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        """Run a network so that a sample comes out the same in whatever company."""
-        return in_blocks(network, batch, self.shape)
-
-    def round_trip(self, samples: Any, seed: int = 0, decoder: Blend = None) -> Tensor:
-        """Take samples through symbols and back, (n, *shape) to float (n, *shape)."""
-        return self.decode(self.encode(samples, seed), seed, decoder)
 
     def compress(
         self,
@@ -348,8 +109,3 @@ class Codec(ABC):
                 or this machine does not have the device.
         """
         return codec_file.read(path, cls, find_device(device), family)
-
-
-def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-    """The layers side by side."""
-    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]

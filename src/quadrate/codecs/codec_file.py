@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.parts import Parts, States
+from quadrate.codecs.symbol_codec import SymbolCodec
 from quadrate.codecs.zoo_index import zoo
 from quadrate.coding.container.layout import MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
@@ -30,19 +32,17 @@ from quadrate.core.registry import Registry
 from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 
-if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
-
-AnyCodec = TypeVar("AnyCodec", bound="Codec")
-States = dict[str, dict[str, Tensor]]
+AnyCodec = TypeVar("AnyCodec", bound=SymbolCodec)
 
 
-def _kind(module: str, name: str) -> Callable[[], type[Codec]]:
+def _kind(module: str, name: str) -> Callable[[], type[SymbolCodec]]:
     """A class that is imported when a file of its kind is read."""
-    return lambda: cast("type[Codec]", getattr(import_module(f"quadrate.codecs.{module}"), name))
+    return lambda: cast(
+        "type[SymbolCodec]", getattr(import_module(f"quadrate.codecs.{module}"), name)
+    )
 
 
-KINDS: Registry[Callable[[], type[Codec]]] = Registry(
+KINDS: Registry[Callable[[], type[SymbolCodec]]] = Registry(
     "kind of codec",
     {
         "tradeoff": _kind("tradeoff_codec", "TradeoffCodec"),
@@ -71,31 +71,12 @@ _MAX_SEED = 1 << 64
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-@dataclass
-class Parts:
-    """A codec taken apart for its file.
-
-    Attributes:
-        metadata: Texts by name; "format" and "kind" are the file's own.
-        states: Tensors by role and name.
-        familiarity: The codec's.
-    """
-
-    metadata: dict[str, str]
-    states: States = field(repr=False)
-    familiarity: Familiarity | None = None
-
-    def arrays(self, role: str) -> dict[str, NDArray[Any]]:
-        """The tensors of a role, which are no network's, as arrays."""
-        return {name: tensor.numpy() for name, tensor in self.states.pop(role).items()}
-
-
 def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     """Arrays as tensors, the inverse of `Parts.arrays`."""
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def write(path: Path, codec: Codec) -> None:
+def write(path: Path, codec: SymbolCodec) -> None:
     """Write a codec of any kind; errors as of `Codec.save`."""
     parts = codec.to_parts()
     known = {"familiarity": codec.familiarity.to_json()} if codec.familiarity else {}

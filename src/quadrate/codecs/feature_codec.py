@@ -24,8 +24,10 @@ from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.codecs.batches import array_of
 from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import Parts, read_object, tensors_of
-from quadrate.codecs.familiarity import Familiarity, measure
+from quadrate.codecs.codec_file import read_object, tensors_of
+from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.parts import Parts
+from quadrate.codecs.watch import measure
 from quadrate.coding.symbols import NO_DITHER
 from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError

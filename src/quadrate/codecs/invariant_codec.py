@@ -20,8 +20,10 @@ from quadrate.bottlenecks.joint_tables import fit_joint
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.codecs.batches import in_blocks, of_images
 from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import Parts, States, read_object, read_shape, tensors_of
-from quadrate.codecs.familiarity import Familiarity, measure
+from quadrate.codecs.codec_file import read_object, read_shape, tensors_of
+from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.parts import Parts, States
+from quadrate.codecs.watch import measure
 from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.core.devices import find_device
 from quadrate.errors import QuadrateError

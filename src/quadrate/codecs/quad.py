@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.codecs.batches import Batch, Blend, checked, joined, of_images, tensor_of
-from quadrate.codecs.familiarity import Watch
 from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
 from quadrate.codecs.quad_file import (
     CHUNK_SAMPLES,
@@ -26,6 +25,7 @@ from quadrate.codecs.quad_file import (
     check_fit,
     chunk_samples,
 )
+from quadrate.codecs.watch import Watch
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import encode_layer
@@ -33,7 +33,7 @@ from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
+    from quadrate.codecs.symbol_codec import SymbolCodec
 
 __all__ = [
     "CHUNK_SAMPLES",
@@ -49,7 +49,7 @@ __all__ = [
 
 
 def compress(
-    codec: Codec,
+    codec: SymbolCodec,
     batches: Iterable[Batch],
     target: str | os.PathLike[str] | BinaryIO,
     seed: int = 0,
@@ -104,7 +104,7 @@ def compress(
 
 
 def append(
-    codec: Codec,
+    codec: SymbolCodec,
     batches: Iterable[Batch],
     path: str | os.PathLike[str],
     chunk: int | None = None,
@@ -137,7 +137,7 @@ def append(
 
 
 def decompress(
-    codec: Codec,
+    codec: SymbolCodec,
     source: FileSource,
     decoder: Blend = None,
     samples: slice = slice(None),
@@ -213,7 +213,7 @@ def _memory_bytes() -> int:
     return min(limits)
 
 
-def _rechunked(codec: Codec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
+def _rechunked(codec: SymbolCodec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
     """The same samples, checked, in batches of `size`, the last one smaller."""
     size = chunk_samples(codec) if size is None else size
     if not 1 <= size <= MAX_CHUNK_SAMPLES:
@@ -233,7 +233,7 @@ def _rechunked(codec: Codec, batches: Iterable[Batch], size: int | None) -> Iter
         yield joined(waiting, codec.shape)
 
 
-def _encoded(codec: Codec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
+def _encoded(codec: SymbolCodec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
     """A chunk of samples numbered from `first` on."""
     samples = tensor_of(batch.images, codec.shape)
     symbols = codec.encode(samples, seed, first).cpu().numpy()

@@ -22,7 +22,7 @@ from quadrate.core.files import FileSource, data_or_path
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
+    from quadrate.codecs.symbol_codec import SymbolCodec
 
 CACHE_BYTES = 1 << 28  # 340,000 decoded MNIST images
 _LABEL_BYTES = 8
@@ -59,7 +59,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
     def __init__(
         self,
         source: FileSource,
-        codec: Codec,
+        codec: SymbolCodec,
         item: Item | None = None,
         decoder: Blend = None,
         cache_bytes: int = CACHE_BYTES,

@@ -22,7 +22,7 @@ from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.codec import Codec
+    from quadrate.codecs.symbol_codec import SymbolCodec
 
 # A chunk takes about 80 bytes of its own; larger ones are slower when one sample is wanted.
 CHUNK_SAMPLES = 1 << 14
@@ -54,7 +54,7 @@ class QuadFile:
             has no such layers.
     """
 
-    def __init__(self, source: FileSource, codec: Codec, layers: int | None = None) -> None:
+    def __init__(self, source: FileSource, codec: SymbolCodec, layers: int | None = None) -> None:
         self.codec, self.reader = codec, Reader(source)
         self.name = self.reader.name
         try:
@@ -203,7 +203,7 @@ def check_layers(layers: int | None, most: int, whose: str) -> int:
     return layers
 
 
-def check_fit(codec: Codec, header: Header, name: str) -> None:
+def check_fit(codec: SymbolCodec, header: Header, name: str) -> None:
     """Raise a QuadrateError unless the codec reads the file's layers, from the base on."""
     ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
     if ours[: len(theirs)] != theirs[: len(ours)]:
@@ -225,7 +225,7 @@ def check_fit(codec: Codec, header: Header, name: str) -> None:
         )
 
 
-def chunk_samples(codec: Codec) -> int:
+def chunk_samples(codec: SymbolCodec) -> int:
     """The default number of samples a chunk."""
     numbers = CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES
     return max(1, min(CHUNK_SAMPLES, numbers // math.prod(codec.shape)))

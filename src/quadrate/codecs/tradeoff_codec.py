@@ -6,13 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import build_bottleneck
@@ -21,20 +20,16 @@ from quadrate.codecs.batches import in_blocks
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.codec_file import (
     Decoders,
-    Parts,
-    States,
     points_text,
-    read_levels,
     read_object,
     read_point,
     read_points,
     read_shape,
     tensors_of,
-    whole_numbers,
 )
-from quadrate.codecs.familiarity import of_source
-from quadrate.coding.container.layout import MAX_COLUMNS
-from quadrate.coding.symbols import Words, dither_noise
+from quadrate.codecs.layer import Layer, Unfrozen, read_layers
+from quadrate.codecs.parts import Parts, States
+from quadrate.codecs.watch import familiarity_of
 from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.devices import find_device
@@ -47,31 +42,6 @@ from quadrate.sources.source import Source, pixels
 
 _CHUNK = 5000  # images in memory as floats at a time, at most
 _CHUNK_PIXELS = 1 << 24  # and their pixels
-
-
-@dataclass(frozen=True)
-class Layer:
-    """How the latents of one encoder are coded; the fields are those of `OperatingPoint`.
-
-    Attributes:
-        levels: The quantizer's levels of each latent dimension; empty where the rate is learned.
-        dims: Latent dimensions, or channels of maps, where the rate is learned, else 0.
-        bottleneck: The bottleneck's name.
-    """
-
-    levels: tuple[int, ...] = (3, 3, 3)
-    dims: int = 0
-    bottleneck: str = "dithered"
-
-    @classmethod
-    def of(cls, point: OperatingPoint) -> Layer:
-        """The layer that an operating point trains."""
-        return cls(point.levels, point.dims, point.bottleneck)
-
-    @property
-    def latent_dims(self) -> int:
-        """Latent dimensions that the encoder gives, or channels of latent maps."""
-        return self.dims or len(self.levels)
 
 
 class TradeoffCodec(Codec):
@@ -147,7 +117,7 @@ class TradeoffCodec(Codec):
                 raise QuadrateError(
                     f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
                 )
-            return _Unfrozen(bottleneck)
+            return Unfrozen(bottleneck)
         levels = getattr(getattr(model, "model", model), "levels", ())[-layer.latent_dims :]
         if model.first != first or model.shape[0] != layer.latent_dims or levels != layer.levels:
             raise QuadrateError(f"the codec's tables of layer {i} are not for {layer}")
@@ -192,7 +162,7 @@ class TradeoffCodec(Codec):
     @property
     def models(self) -> tuple[FrozenBottleneck, ...]:  # type: ignore[override]
         """The frozen bottleneck of each layer; empty before the codec is frozen."""
-        frozen = not any(isinstance(rounder, _Unfrozen) for rounder in self._rounders)
+        frozen = not any(isinstance(rounder, Unfrozen) for rounder in self._rounders)
         return tuple(self._rounders) if frozen else ()
 
     @property
@@ -340,7 +310,7 @@ class TradeoffCodec(Codec):
             known = flat if layer.levels else np.zeros((len(flat), rounder.columns), np.float32)
             before = np.concatenate([before, known], axis=1)
         self._take(models)
-        self.familiarity = of_source(self, source)
+        self.familiarity = familiarity_of(self, self.layers, source)
         return self
 
     @torch.no_grad()
@@ -375,7 +345,7 @@ class TradeoffCodec(Codec):
 
     def to_parts(self) -> Parts:  # noqa: D102
         models = {
-            i: model for i, model in enumerate(self._rounders) if not isinstance(model, _Unfrozen)
+            i: model for i, model in enumerate(self._rounders) if not isinstance(model, Unfrozen)
         }
         tables = {f"tables.{i}": tensors_of(model.arrays()) for i, model in models.items()}
         metadata = {
@@ -392,7 +362,7 @@ class TradeoffCodec(Codec):
     def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
         metadata, states = parts.metadata, parts.states
         channels, height, width = read_shape(metadata["shape"], 3)
-        layers = _layers_of(metadata)
+        layers = read_layers(metadata)
         details = read_object(metadata["details"], "details")
         name = check_text("the name of its family", metadata["family"])
         if metadata["format"] == "quadrate-codec-1":  # when codecs had one decoder, without a name
@@ -420,46 +390,6 @@ class TradeoffCodec(Codec):
         )
         codec.familiarity = parts.familiarity
         return codec
-
-
-class _Unfrozen:
-    """A layer without tables, which rounds as its frozen bottleneck will."""
-
-    def __init__(self, bottleneck: Any) -> None:
-        self.shape, self.columns = bottleneck.shape, bottleneck.noise_columns
-        self.dither_columns = self.columns
-        self.freeze = bottleneck.freeze
-        self._bottleneck = bottleneck
-
-    def quantize(self, latents: NDArray[np.float32], dither: Words) -> Words:
-        noise = torch.from_numpy(dither_noise(dither))
-        symbols: Tensor = self._bottleneck.quantize(torch.from_numpy(latents), noise)
-        return symbols.numpy()
-
-    def dequantize(self, symbols: Words, dither: Words) -> NDArray[np.float32]:
-        noise = torch.from_numpy(dither_noise(dither))
-        latents: Tensor = self._bottleneck.dequantize(torch.from_numpy(symbols), noise)
-        return latents.numpy()
-
-
-def _layers_of(metadata: Mapping[str, str]) -> list[Layer]:
-    """The layers in a file of any version."""
-    before = "levels" in metadata  # up to format 3 all layers were dithered
-    found = json.loads(metadata["levels" if before else "layers"])
-    if not isinstance(found, list) or not found:
-        raise ValueError("it has no list of layers, one for each encoder")
-    layers = []
-    for entry in found:
-        fields = {"levels": entry} if before else dict(entry)
-        levels = read_levels(fields.pop("levels"))
-        (dims,) = whole_numbers([fields.pop("dims", 0)], "dims", 0, MAX_COLUMNS)
-        name = check_text("the name of a bottleneck", fields.pop("bottleneck", "dithered"))
-        if fields or bool(levels) == bool(dims):
-            raise ValueError("a layer has levels, or dims and the name of a bottleneck")
-        layers.append(Layer(levels, dims, name))
-    if sum(layer.latent_dims for layer in layers) > MAX_COLUMNS:
-        raise ValueError(f"its encoders give more than {MAX_COLUMNS} symbols")
-    return layers
 
 
 def _rounded(tensor: Tensor) -> Tensor:

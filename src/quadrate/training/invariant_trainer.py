@@ -324,7 +324,9 @@ class _Training:
             if config.objective == "vc":
                 return first, first
             return first, (
-                data.representative(x) if config.objective == "vic" else data.sample_orbit(x, generator)
+                data.representative(x)
+                if config.objective == "vic"
+                else data.sample_orbit(x, generator)
             )
         indices = _indices(len(data), config, step).to(data.points.device)
         first = data.sample_orbit(indices, generator)

@@ -172,7 +172,7 @@ def _entropy(
     """H(Z|U) of the codec's symbols."""
     import numpy as np
 
-    from quadrate.codecs.familiarity import code_lengths
+    from quadrate.codecs.watch import code_lengths
     from quadrate.evaluation import conditional_entropy_bits
 
     latents = []
