@@ -142,8 +142,8 @@ class PublishedLoop:
     def reconstruct(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to the same through the quantizer and its surrogate gradient."""
         latent = self.encoder(x)
-        dither = self.quantizer.dither(torch.rand(latent.shape).to(self.device))
-        return self.decoder(self.quantizer.soft(latent, dither))
+        noise = torch.rand(latent.shape).to(self.device) - 0.5
+        return self.decoder(self.quantizer.soft(latent, noise))
 
     @torch.no_grad()
     def test(self, loader: Batches) -> dict[str, float]:

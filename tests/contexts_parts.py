@@ -39,7 +39,7 @@ def arrays(**changes: object) -> dict[str, np.ndarray]:
 
 
 def model(**changes: object) -> ContextModel:
-    return ContextModel.from_arrays((3, 2), 0, arrays(**changes))
+    return ContextModel.from_arrays(arrays(**changes), 0, (3, 2))
 
 
 # --- what symbols cost ---

@@ -81,7 +81,7 @@ def test_the_tables_index_is_the_one_that_the_format_describes():
 
 
 def test_arrays_go_back_and_forth():
-    again = ContextModel.from_arrays((3, 2), 0, model().arrays())
+    again = ContextModel.from_arrays(model().arrays(), 0, (3, 2))
     assert again.identity == model().identity and again.columns == 2
     for name, array in arrays().items():
         assert (
@@ -99,10 +99,10 @@ def test_every_number_is_part_of_the_identity():
         model(**edited("nodes", (2, 1), 2)),
         model(roots=np.array([0, 2], dtype=np.int32), nodes=arrays()["nodes"][[0, 0, 2, 3]]),
         model(frequencies=swapped),
-        ContextModel.from_arrays((4, 2), 0, arrays()),
-        ContextModel.from_arrays((3, 3), 0, arrays()),
-        ContextModel.from_arrays((3, 3, 2), 1, arrays()),
-        ContextModel.from_arrays((2, 3, 2), 1, arrays()),
+        ContextModel.from_arrays(arrays(), 0, (4, 2)),
+        ContextModel.from_arrays(arrays(), 0, (3, 3)),
+        ContextModel.from_arrays(arrays(), 1, (3, 3, 2)),
+        ContextModel.from_arrays(arrays(), 1, (2, 3, 2)),
     ]
     identities = {one.identity for one in (model(), *others)}
     assert len(identities) == 1 + len(others) and {len(identity) for identity in identities} == {16}
@@ -186,7 +186,7 @@ def test_arrays_that_are_no_context_model_are_refused(changes, message):
 def test_a_missing_array_is_named(name):
     parts = {other: array for other, array in arrays().items() if other != name}
     with pytest.raises(QuadrateError, match=f"not those of a dithered quantizer: '{name}'"):
-        ContextModel.from_arrays((3, 2), 0, parts)
+        ContextModel.from_arrays(parts, 0, (3, 2))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_missing_array_is_named(name):
 )
 def test_levels_that_do_not_fit_are_refused(levels, first):
     with pytest.raises(QuadrateError, match=SHAPE):
-        ContextModel.from_arrays(levels, first, arrays())
+        ContextModel.from_arrays(arrays(), first, levels)
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_whatever_is_accepted_codes_every_symbol(data):
             st.one_of(st.integers(-1, 4), st.integers(-(2**31), 2**31 - 1))
         )
     try:
-        changed = ContextModel.from_arrays((3, 2), 0, parts)
+        changed = ContextModel.from_arrays(parts, 0, (3, 2))
     except QuadrateError:
         return
     draw = np.random.default_rng(0)

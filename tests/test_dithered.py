@@ -15,8 +15,8 @@ SAMPLES = 20_000
 
 
 def received(quantizer: DitheredQuantizer, latent: Tensor, *key: object) -> Tensor:
-    dither = quantizer.dither(draws.uniform("test", *key, shape=tuple(latent.shape)))
-    return quantizer.dequantize(quantizer.quantize(latent, dither), dither)
+    noise = draws.uniform("test", *key, shape=tuple(latent.shape)) - 0.5
+    return quantizer.dequantize(quantizer.quantize(latent, noise), noise)
 
 
 def distance_from_uniform(x: Tensor) -> float:
@@ -58,9 +58,9 @@ def test_adding_the_dither_gives_the_distribution_of_what_is_received(levels):
         torch.randn(SAMPLES, len(levels), generator=draws.generator("latent", levels))
     )
     hard = received(quantizer, latent, "hard")
-    added = quantizer.perturb(
-        latent, quantizer.dither(draws.uniform("test", "added", shape=tuple(latent.shape)))
-    )
+    noise = draws.uniform("test", "added", shape=tuple(latent.shape)) - 0.5
+    added, nats = quantizer(latent, noise)
+    assert nats is None
     for x, y in zip(hard.T, added.T, strict=True):  # two-sample Kolmogorov-Smirnov
         both = torch.cat([x, y]).sort().values
         gap = torch.searchsorted(x.sort().values, both, right=True) - torch.searchsorted(
@@ -79,9 +79,8 @@ def test_adding_the_dither_gives_the_distribution_of_what_is_received(levels):
 @pytest.mark.parametrize("levels", LEVELS)
 def test_symbols_are_in_range_and_all_are_used(levels):
     quantizer = DitheredQuantizer(levels)
-    ends = quantizer.dither(torch.tensor([[0.0], [1 - 2**-24]])).expand(
-        2, len(levels)
-    )  # the smallest and the largest dither there are
+    # The smallest and the largest dither there are.
+    ends = torch.tensor([[-0.5], [0.5 - 2**-24]]).expand(2, len(levels))
     for value in (-1.0, 1.0):
         symbols = quantizer.quantize(torch.full((2, len(levels)), value), ends)
         assert (
@@ -92,9 +91,7 @@ def test_symbols_are_in_range_and_all_are_used(levels):
         error = quantizer.dequantize(symbols, ends) - value
         assert (error.abs() <= quantizer.step / 2 + 1e-6).all()
     latent = torch.rand(2000, len(levels), generator=draws.generator("all symbols")) * 2 - 1
-    symbols = quantizer.quantize(
-        latent, quantizer.dither(draws.uniform("all", shape=(2000, len(levels))))
-    )
+    symbols = quantizer.quantize(latent, draws.uniform("all", shape=(2000, len(levels))) - 0.5)
     for i, level in enumerate(levels):
         assert symbols[:, i].unique().tolist() == list(range(level))
 
@@ -111,11 +108,8 @@ def test_centres_are_the_published_ones_and_the_dither_is_a_whole_cell():
     symbols = torch.tensor([[0, 0], [1, 1], [2, 2], [2, 4]])
     centres = quantizer.dequantize(symbols, torch.zeros(4, 2))
     assert centres.tolist() == [[-1.0, -1.0], [0.0, -0.5], [1.0, 0.0], [1.0, 1.0]]
-    assert quantizer.dither(torch.tensor([[0.0, 0.0], [0.5, 0.5], [1.0, 1.0]])).tolist() == [
-        [-0.5, -0.25],
-        [0.0, 0.0],
-        [0.5, 0.25],
-    ]
+    noise = torch.tensor([[-0.5, -0.5], [0.0, 0.0], [0.5, 0.5]])
+    assert quantizer(torch.zeros(3, 2), noise)[0].tolist() == [[-0.5, -0.25], [0, 0], [0.5, 0.25]]
     assert torch.equal(quantizer.quantize(centres, torch.zeros(4, 2)), symbols)
 
 
@@ -123,7 +117,7 @@ def test_the_gradient_of_adding_the_dither_is_the_identity():
     quantizer = DitheredQuantizer((3, 4))
     latent = torch.linspace(-1, 1, 20).view(10, 2).requires_grad_()
     weights = torch.arange(20.0).view(10, 2)
-    (quantizer.perturb(latent, quantizer.dither(torch.rand(10, 2))) * weights).sum().backward()
+    (quantizer(latent, torch.rand(10, 2) - 0.5)[0] * weights).sum().backward()
     assert torch.equal(latent.grad, weights)
 
 
@@ -139,11 +133,11 @@ def test_the_papers_surrogate_is_hard_forward_and_soft_backward(level, sharpness
     latent = (torch.arange(61) / 30 - 1).clamp(
         -1, 1
     ) * 0.9999  # off the centres, where the derivative jumps
-    dither = quantizer.dither(draws.uniform("soft", level, shape=(61,)))
-    x = (latent + dither).double()
+    noise = draws.uniform("soft", level, shape=(61,)) - 0.5
+    x = (latent + noise * quantizer.step).double()
     latent = latent[:, None].requires_grad_()
-    output = quantizer.soft(latent, dither[:, None], sharpness)
-    hard = quantizer.dequantize(quantizer.quantize(latent, dither[:, None]), dither[:, None])
+    output = quantizer.soft(latent, noise[:, None], sharpness)
+    hard = quantizer.dequantize(quantizer.quantize(latent, noise[:, None]), noise[:, None])
     torch.testing.assert_close(output, hard, rtol=0, atol=1e-6)
 
     output.sum().backward()

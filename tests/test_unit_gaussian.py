@@ -17,7 +17,7 @@ def latents(count: int, dims: int) -> torch.Tensor:
 
 def test_the_rate_is_the_divergence():
     latent = latents(100, 4)
-    _, nats = UnitGaussianBottleneck(4)(latent)
+    _, nats = UnitGaussianBottleneck(4)(latent, torch.zeros(100, 4))
     mean, raw = latent.chunk(2, dim=1)
     torch.testing.assert_close(
         nats,
@@ -27,7 +27,9 @@ def test_the_rate_is_the_divergence():
 
 def test_the_prior_itself_costs_nothing_and_vanishing_deviations_stay_finite():
     unit = math.log(math.expm1(1 - 1e-5))
-    _, nats = UnitGaussianBottleneck(2)(torch.tensor([[0.0, 0, unit, unit], [0.0, 0, -300, -300]]))
+    _, nats = UnitGaussianBottleneck(2)(
+        torch.tensor([[0.0, 0, unit, unit], [0.0, 0, -300, -300]]), torch.zeros(2, 2)
+    )
     assert float(nats[0]) == pytest.approx(0, abs=1e-6)
     assert float(nats[1]) == pytest.approx(2 * (-math.log(1e-5) - 0.5), rel=1e-4)
 
@@ -47,7 +49,7 @@ def test_what_is_received_is_a_sample():
         and ((scaled.std(0) - 1).abs() < 0.02).all()
         and (scaled.pow(4).mean(0) - 3).abs().max() < 0.2
     )
-    torch.testing.assert_close(bottleneck(latent)[0], latent[:, :3])
+    torch.testing.assert_close(bottleneck(latent, 0 * noise)[0], latent[:, :3])
     ends, _ = bottleneck(latent[:2], torch.tensor([[-0.5] * 3, [0.5] * 3]))
     assert torch.isfinite(ends).all() and (ends[0] < mean).all() and (ends[1] > mean).all()
 
@@ -67,4 +69,4 @@ def test_it_is_no_code_and_says_what_is():
     ):
         UnitGaussianBottleneck(3).freeze()
     with pytest.raises(QuadrateError, match=r"takes means and deviations, \(n, 6\); got \(5, 3\)"):
-        UnitGaussianBottleneck(3)(torch.zeros(5, 3))
+        UnitGaussianBottleneck(3)(torch.zeros(5, 3), torch.zeros(5, 3))

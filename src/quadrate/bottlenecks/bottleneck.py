@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from quadrate.core.registry import Registry
+from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +26,9 @@ class Bottleneck(Protocol):
     """A bottleneck in training; it is also an `nn.Module`.
 
     Attributes:
-        shape: Of one sample's latents, (d,) or (c, h, w).
+        shape: What a receiver reads of one sample, (d,) or (c, h, w).
+        latent_shape: What the encoder gives of one sample. It is `shape`, except where the encoder
+            gives more than one number for each that is received, as means and deviations.
         noise_columns: How many uniform numbers a sample the surrogate takes.
         has_learned_rate: Whether the surrogate gives a rate; the rate of the others is fixed.
         surrogate_is_exact: Whether the surrogate's output is distributed exactly as what a
@@ -32,6 +38,8 @@ class Bottleneck(Protocol):
 
     @property
     def shape(self) -> Shape: ...  # noqa: D102
+    @property
+    def latent_shape(self) -> Shape: ...  # noqa: D102
     @property
     def noise_columns(self) -> int: ...  # noqa: D102
     @property
@@ -43,7 +51,7 @@ class Bottleneck(Protocol):
         """Replace quantization by something differentiable.
 
         Args:
-            latents: (..., n, *shape).
+            latents: (..., n, *latent_shape).
             noise: Uniform on [-1/2, 1/2), (..., n, noise_columns).
 
         Returns:
@@ -60,54 +68,121 @@ class Bottleneck(Protocol):
         """Symbols (n, columns) and the same dither, to what is received, (n, *shape)."""
         ...
 
-    def freeze(self, latents: NDArray[np.float32] | None = None) -> FrozenBottleneck:
+    def freeze(
+        self, latents: NDArray[np.float32] | None = None, before: Sequence[int] = ()
+    ) -> FrozenBottleneck:
         """Fit or compute the integer tables.
 
         Args:
-            latents: Of training samples, (n, *shape), for bottlenecks whose tables are counted.
+            latents: Of training samples, for bottlenecks whose tables are counted: (n, *shape), or
+                flat with those of the layers before it, (n, len(before) + d). Columns of earlier
+                layers that have no levels are not looked at.
+            before: In a refinement, the levels of each column of the layers before; 0 for a column
+                of a bottleneck that has no levels. The frozen model's `first` is its length.
         """
         ...
 
 
-def _factorized(shape: Shape) -> Any:
-    import torch
+def _of_levels(path: str) -> Callable[..., Any]:
+    """A builder that gives the levels of each dimension to what stands in a module of bottlenecks."""
 
-    from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
+    def build(shape: Shape, levels: Sequence[int] = ()) -> Any:
+        if levels and len(levels) != shape[0]:
+            raise QuadrateError(f"latents of shape {shape} need {shape[0]} levels; got {levels}")
+        return _at_sites(find_lazily(path)(levels), shape)
 
-    (dims,) = shape
-    return FactorizedBottleneck(LogisticMixture(dims), torch.zeros(dims), torch.ones(dims))
-
-
-def _hyperprior(shape: Shape) -> Any:
-    from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
-
-    (dims,) = shape
-    return HyperpriorBottleneck(dims)
+    return build
 
 
-def _unit_gaussian(shape: Shape) -> Any:
-    from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
-
-    (dims,) = shape
-    return UnitGaussianBottleneck(dims)
+def _of_dims(path: str) -> Callable[[Shape], Any]:
+    """A builder that gives d to what stands in a module of bottlenecks."""
+    return lambda shape: _at_sites(find_lazily(path)(shape[0]), shape)
 
 
-# Builders import what they need when they run: a configuration asks for names alone.
-BOTTLENECKS: Registry[Callable[[Shape], Any]] = Registry(
+def find_lazily(path: str) -> Any:
+    """Import `module:name` of the bottlenecks: names alone, for a configuration, need no torch."""
+    module, name = path.split(":")
+    return attrgetter(name)(import_module(f"quadrate.bottlenecks.{module}"))
+
+
+def _at_sites(bottleneck: Any, shape: Shape) -> Any:
+    """A bottleneck of vectors, or of maps, which share it among their sites."""
+    if len(shape) == 1:
+        return bottleneck
+    return find_lazily("spatial:SpatialBottleneck")(bottleneck, shape)
+
+
+def _loads(path: str) -> Callable[..., Any]:
+    return lambda arrays, first, levels: find_lazily(path).from_arrays(arrays, first, levels)
+
+
+BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
     "bottleneck",
-    {"factorized": _factorized, "hyperprior": _hyperprior, "unit-gaussian": _unit_gaussian},
+    {
+        "dithered": _of_levels("dithered:DitheredQuantizer"),
+        "factorized": _of_dims("factorized:FactorizedBottleneck.of_dims"),
+        "hyperprior": _of_dims("hyperprior:HyperpriorBottleneck"),
+        "unit-gaussian": _of_dims("unit_gaussian:UnitGaussianBottleneck"),
+    },
 )
+"""What builds a bottleneck from the shape of its latents, and from levels if its rate is fixed."""
+
+FROZEN: Registry[Callable[..., Any]] = Registry(
+    "frozen bottleneck",
+    {
+        "dithered": _loads("contexts:ContextModel"),
+        "rounding": _loads("rounding:RoundingModel"),
+        "joint": _loads("joint_tables:JointModel"),
+        "hyperprior": _loads("hyperprior_model:HyperpriorModel"),
+    },
+)
+"""What builds a frozen bottleneck from its arrays, `first`, and levels, by the model's `name`."""
 
 
-def register_bottleneck(name: str, build: Callable[[Shape], Any]) -> None:
+def build_bottleneck(name: str, shape: Shape, levels: Sequence[int] = ()) -> Any:
+    """Build the bottleneck of a name.
+
+    Args:
+        name: In the registry.
+        shape: What a receiver reads of one sample, (d,) or (c, h, w).
+        levels: The levels of each dimension or channel where they fix the rate; otherwise empty.
+
+    Returns:
+        An `nn.Module` that keeps the protocol `Bottleneck`.
+
+    Raises:
+        QuadrateError: If the name is unknown, or shape and levels are not right for it.
+    """
+    build = BOTTLENECKS.find(name)
+    if not levels:
+        return build(shape)
+    try:
+        inspect.signature(build).bind(shape, levels)
+    except TypeError:
+        raise QuadrateError(
+            f"bottleneck {name!r} learns its rate: give dims instead of levels; got"
+            f" levels={tuple(levels)}"
+        ) from None
+    return build(shape, levels)
+
+
+def register_bottleneck(
+    name: str, build: Callable[..., Any], load: Callable[..., Any] | None = None
+) -> None:
     """Register a bottleneck of your own under a name that configurations can give.
 
     Args:
         name: The name.
-        build: Takes the shape of one sample's latents, (d,) or (c, h, w); returns an `nn.Module`
-            that keeps the protocol `Bottleneck`.
+        build: Takes the shape of what is received of one sample, (d,) or (c, h, w), and the levels
+            of each dimension if these fix the rate; returns an `nn.Module` that keeps the protocol
+            `Bottleneck`.
+        load: Takes a frozen model's arrays, its first column, and the levels of all columns;
+            returns the model. Codec files find it by the model's `name`, which must be `name`. Not
+            needed if `freeze` gives one of Quadrate's own models.
 
     Raises:
         QuadrateError: If the name is taken, or is not fit for a file.
     """
     BOTTLENECKS.register(name, build)
+    if load:
+        FROZEN.register(name, load)

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks import trees
-from quadrate.bottlenecks.trees import Words
+from quadrate.coding.symbols import DITHER_BITS, Words, dither_noise, layer_bits
 from quadrate.coding.tables import Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 
-DITHER_BITS = 24  # a dither is a whole number of 2^-24 of a cell
 _POSITION_BITS = 16  # a received position is a whole number of 2^-16 of a cell
 _BINS = 16  # of the dither, for each dimension
 _CLASSES = 32  # of a latent's position, about, by which trees are grown
@@ -33,7 +32,8 @@ class ContextModel:
     in a decision tree, its table the one for that leaf and for the bin that dither u_i lies in.
 
     Attributes:
-        levels: The number of levels of every dimension, of earlier layers too, (d,).
+        levels: The number of levels of every column, of earlier layers too, (d,); 0 for columns of
+            earlier layers that have no levels, which no tree looks at.
         first: The first dimension that is this layer's; those before it are known when the layer is
             read.
         cuts: (d - first, bins - 1) int32, rising borders between the bins of a dimension's dither,
@@ -54,6 +54,7 @@ class ContextModel:
     roots: NDArray[np.int32]
     nodes: NDArray[np.int32]
     tables: Tables
+    name = "dithered"
 
     def __post_init__(self) -> None:
         count = len(self.levels) - self.first
@@ -99,6 +100,41 @@ class ContextModel:
         """The number of symbols a sample."""
         return len(self.levels) - self.first
 
+    @property
+    def dither_columns(self) -> int:
+        """As many columns of dither."""
+        return self.columns
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Of one sample's latents, (columns,)."""
+        return (self.columns,)
+
+    @cached_property
+    def _top(self) -> Words:
+        return np.array(self.levels[self.first :]) - 1  # (d,) the highest symbols
+
+    @cached_property
+    def _step(self) -> NDArray[np.float32]:
+        return np.float32(2) / self._top.astype(np.float32)  # (d,) widths of cells
+
+    def quantize(self, latents: NDArray[Any], dither: Words) -> Words:
+        """Latents in [-1, 1] and dither in units of 2^-24 cell to symbols, all (n, columns).
+
+        In float32 as `DitheredQuantizer`, with the same result bit for bit.
+        """
+        moved = latents.astype(np.float32) + dither_noise(dither) * self._step + np.float32(1)
+        return np.rint(moved / self._step).astype(np.int64).clip(0, self._top)
+
+    def dequantize(self, symbols: Words, dither: Words) -> NDArray[np.float32]:
+        """Symbols and dither to the centres of their cells less the dither, (n, columns)."""
+        centres = symbols.astype(np.float32) * self._step - np.float32(1)
+        return np.asarray(centres - dither_noise(dither) * self._step)
+
+    def bits(self, symbols: Words, dither: Words) -> float:
+        """The ideal code length in bits; arguments as of `encode_layer`."""
+        return layer_bits(self, symbols, dither)
+
     @cached_property
     def identity(self) -> bytes:
         """16 bytes that differ whenever the same symbols and seed would give another stream."""
@@ -141,7 +177,7 @@ class ContextModel:
 
     @classmethod
     def from_arrays(
-        cls, levels: tuple[int, ...], first: int, arrays: dict[str, NDArray[Any]]
+        cls, arrays: dict[str, NDArray[Any]], first: int, levels: tuple[int, ...]
     ) -> ContextModel:
         """The inverse of `arrays`.
 
@@ -181,7 +217,8 @@ def fit_contexts(
 
     Args:
         latents: What the encoders make of training images, in [-1, 1], (n, d).
-        levels: The number of levels of every dimension, (d,).
+        levels: The number of levels of every column, (d,); 0 for columns of earlier layers that
+            have no levels.
         first: The layer's first dimension.
         seed: Seed of the dithers under which the trees are grown.
 
@@ -192,7 +229,7 @@ def fit_contexts(
         latents.ndim != 2
         or latents.shape[1] != len(levels)
         or len(latents) < 1
-        or not (np.abs(latents) <= 1).all()
+        or not (np.abs(latents[:, np.array(levels) > 0]) <= 1).all()
     ):
         raise QuadrateError(
             f"tables are fitted to latents (n, {len(levels)}) in [-1, 1]; got {latents.shape} with"
@@ -208,6 +245,7 @@ def fit_contexts(
         np.floor(positions + dither / (1 << DITHER_BITS)), np.array(levels) - 1
     ).astype(np.int64)
     received = received_positions(symbols, dither)
+    received[:, np.array(levels) == 0] = 0  # nothing is known of them
     cuts, roots, nodes, weights = [], [], [], []
     offset = leaves = 0
     for i in range(first, len(levels)):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +83,13 @@ class MonotoneNetwork(nn.Module):
         self.factors.extend(torch.zeros(dims, width, 1) for width in widths)
 
     def logits(self, x: Tensor) -> Tensor:
-        """The CDF's logits: (n, d) to (n, d)."""
-        h = x.T[:, None]  # (d, 1, n)
+        """The CDF's logits: (..., d) to (..., d)."""
+        h = x.reshape(-1, x.shape[-1]).T[:, None]  # (d, 1, n)
         for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
             h = F.softplus(matrix) @ h + bias
             if i < len(self.factors):
                 h = h + torch.tanh(self.factors[i]) * torch.tanh(h)
-        return h[:, 0].T
+        return h[:, 0].T.reshape(x.shape)
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(X <= x): (n, d) to (n, d)."""
@@ -117,6 +119,9 @@ class FactorizedBottleneck(nn.Module):
         log_step: Where the learned steps start: log(step/scale), (d,).
     """
 
+    has_learned_rate = True
+    surrogate_is_exact = False
+
     def __init__(
         self,
         density: LogisticMixture | MonotoneNetwork,
@@ -134,10 +139,13 @@ class FactorizedBottleneck(nn.Module):
             torch.zeros_like(centre) if log_step is None else log_step.clone()
         )
 
-    @property
-    def noise_columns(self) -> int:
-        """Columns of the noise that training takes, d."""
-        return len(self.centre)
+        self.shape = self.latent_shape = tuple(centre.shape)
+        self.noise_columns = len(centre)
+
+    @classmethod
+    def of_dims(cls, dims: int) -> Self:
+        """The bottleneck that training starts from for latents (n, dims) of about unit spread."""
+        return cls(LogisticMixture(dims), torch.zeros(dims), torch.ones(dims))
 
     @property
     def step(self) -> Tensor:
@@ -157,14 +165,26 @@ class FactorizedBottleneck(nn.Module):
         """
         step = self.step
         if noise is None:
-            offset = self._quantiles(0.5).to(latent.dtype) * self.scale + self.centre
-            received = torch.round((latent - offset) / step) * step + offset
+            received = self.dequantize(self.quantize(latent, latent), latent)
         else:
             received = latent + noise * step
         x, half = (received - self.centre) / self.scale, torch.exp(self.log_step) / 2
         return received, -torch.log(
             self.density.mass(x - half, x + half).clamp(min=_LEAST_MASS)
-        ).sum(1)
+        ).sum(-1)
+
+    def quantize(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Latents (n, d) to symbols, int64 (n, d); there is no dither."""
+        return torch.round((latents - self._offset) / self.step).long()
+
+    def dequantize(self, symbols: Tensor, noise: Tensor) -> Tensor:
+        """Symbols (n, d) to what is received, (n, d)."""
+        return symbols * self.step + self._offset
+
+    @property
+    def _offset(self) -> Tensor:
+        """What symbol 0 is received as, the density's median, (d,)."""
+        return self._quantiles(0.5).to(self.centre.dtype) * self.scale + self.centre
 
     @torch.no_grad()
     def _quantiles(self, probability: float) -> Tensor:
@@ -182,12 +202,21 @@ class FactorizedBottleneck(nn.Module):
         return (low + high) / 2
 
     @torch.no_grad()
-    def freeze(self, medians: Tensor | None = None, rate_weight: float = 0.0) -> RoundingModel:
-        """Integer tables from the density's own masses, over ranges that bisection finds.
+    def freeze(
+        self,
+        latents: object = None,
+        before: Sequence[int] = (),
+        *,
+        medians: Tensor | None = None,
+        rate_weight: float = 0.0,
+    ) -> RoundingModel:
+        """Compute integer tables from the density's own masses, over ranges that bisection finds.
 
         Nothing is trained for them.
 
         Args:
+            latents: Not needed.
+            before: The levels of the columns of the layers before.
             medians: What the grid is aligned with, (d,) in units of the density; by default its
                 medians.
             rate_weight: As `RoundingModel.rate_weight`.
@@ -214,4 +243,5 @@ class FactorizedBottleneck(nn.Module):
             offsets.numpy(),
             make_tables([(masses.numpy(), int(low))]),
             rate_weight,
+            len(before),
         )

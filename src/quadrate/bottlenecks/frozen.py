@@ -1,54 +1,87 @@
-"""What all frozen bottlenecks of real numbers have in common, and their arrays back to what they were."""
+"""What all frozen bottlenecks have in common, and how they come back from a codec's file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.bottlenecks.hyperprior_model import HyperpriorModel
-from quadrate.bottlenecks.joint_tables import JointModel
-from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.bottlenecks.spatial import SpatialModel
-from quadrate.coding.streams import SymbolModel, Words
+from quadrate.bottlenecks.bottleneck import FROZEN, Shape, find_lazily
+from quadrate.coding.symbols import SymbolModel, Words
 from quadrate.errors import QuadrateError
 
 
 class FrozenBottleneck(SymbolModel, Protocol):
-    """A symbol model that rounds.
+    """A bottleneck made of integer tables: what writes and reads files.
+
+    In addition to what the coder needs (`quadrate.coding.streams.SymbolModel`: `first`, `columns`,
+    `tables`, `identity`, `indices`) it rounds, and it becomes arrays.
 
     Attributes:
-        dims: Real numbers a sample, d; there may be more symbols.
+        name: What codec files store, a name in `FROZEN`.
+        shape: Of one sample's latents, (d,) or (c, h, w).
+        dither_columns: Columns of shared dither: as many as symbols, or 0.
     """
 
     @property
-    def dims(self) -> int: ...  # noqa: D102
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def shape(self) -> Shape: ...  # noqa: D102
+    @property
+    def dither_columns(self) -> int: ...  # noqa: D102
 
-    def quantize(self, values: NDArray[Any]) -> Words:
-        """Real numbers (n, d) to symbols, int64 (n, columns)."""
+    def quantize(self, latents: NDArray[Any], dither: Words) -> Words:
+        """Latents (n, *shape) to symbols, int64 (n, columns).
+
+        The dither comes in units of 2^-24 of a cell, int64 (n, dither_columns): the layer's own.
+        Models without dither do not look at it, and it may be left out.
+        """
         ...
 
-    def dequantize(self, symbols: Words) -> NDArray[Any]:
-        """Symbols, int64 (n, columns), to what a receiver reads, (n, d)."""
+    def dequantize(self, symbols: Words, dither: Words) -> NDArray[Any]:
+        """Symbols (n, columns) and the same dither, to what a receiver reads, (n, *shape)."""
         ...
 
-    def bits(self, symbols: Words) -> float:
-        """The ideal code length of symbols (n, columns), in bits."""
+    def bits(self, symbols: Words, dither: Words) -> float:
+        """The ideal code length in bits; symbols and dither of all layers, as in `encode_layer`."""
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file."""
+        """Everything but `first` and levels, for a codec's file."""
         ...
 
 
-def from_arrays(arrays: dict[str, NDArray[Any]]) -> FrozenBottleneck:
-    """The bottleneck whose `arrays` these are.
+def from_arrays(
+    arrays: dict[str, NDArray[Any]],
+    name: str | None = None,
+    first: int = 0,
+    levels: Sequence[int] = (),
+) -> FrozenBottleneck:
+    """Build a frozen bottleneck again.
+
+    Args:
+        arrays: What its `arrays` gave.
+        name: Its `name`; None for files of versions 0.1 and 0.2, which do not say it.
+        first: The number of columns of the layers before.
+        levels: For a dithered quantizer, the levels of each column, from the first layer on; 0 for
+            a column of a bottleneck without levels.
 
     Raises:
-        QuadrateError: If they are of none.
+        QuadrateError: If the name is unknown, or the arrays are not those of such a bottleneck.
     """
-    model = _maps(arrays) if "map_shape" in arrays else _flat(arrays)
+    if "map_shape" in arrays:
+        shape = np.asarray(arrays["map_shape"])
+        if shape.shape != (3,) or shape.dtype.kind not in "iu":
+            raise QuadrateError("a map's shape is three integers: channels, height, width")
+        own = levels[first:][: int(shape[0])]
+        inner = from_arrays({k: a for k, a in arrays.items() if k != "map_shape"}, name, 0, own)
+        maps: FrozenBottleneck = find_lazily("spatial:SpatialModel")(
+            inner, tuple(shape.tolist()), first
+        )
+        return maps
+    model: FrozenBottleneck = FROZEN.find(name or _name_of(arrays))(arrays, first, tuple(levels))
     if other := sorted(set(arrays) - set(model.arrays())):
         raise QuadrateError(
             f"the tables have parts of another bottleneck: {', '.join(other)[:200]}"
@@ -56,19 +89,7 @@ def from_arrays(arrays: dict[str, NDArray[Any]]) -> FrozenBottleneck:
     return model
 
 
-def _maps(arrays: dict[str, NDArray[Any]]) -> SpatialModel:
-    shape = np.asarray(arrays["map_shape"])
-    inner = _flat({name: array for name, array in arrays.items() if name != "map_shape"})
-    if shape.shape != (3,) or shape.dtype.kind not in "iu":
-        raise QuadrateError("a map's shape is three integers: channels, height, width")
-    return SpatialModel(inner, (int(shape[0]), int(shape[1]), int(shape[2])))
-
-
-def _flat(arrays: dict[str, NDArray[Any]]) -> RoundingModel | JointModel | HyperpriorModel:
-    if "roots" in arrays:
-        return JointModel.from_arrays(arrays)
-    return (
-        HyperpriorModel.from_arrays(arrays)
-        if "gaussian_lows" in arrays
-        else RoundingModel.from_arrays(arrays)
-    )
+def _name_of(arrays: dict[str, NDArray[Any]]) -> str:
+    """Tell which bottleneck arrays belong to, by an array that no other has."""
+    marks = {"cuts": "dithered", "roots": "joint", "gaussian_lows": "hyperprior"}
+    return next((name for mark, name in marks.items() if mark in arrays), "rounding")

@@ -6,6 +6,7 @@ A few symbols are sent first, which say how far the others spread, and about wha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ class HyperpriorBottleneck(nn.Module):
         log_step: Where the learned steps start: log(step/scale), (d,); by default 0.
     """
 
+    has_learned_rate = True
+    surrogate_is_exact = False
+
     def __init__(
         self,
         dims: int,
@@ -51,6 +55,7 @@ class HyperpriorBottleneck(nn.Module):
         log_step: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.shape = self.latent_shape = (dims,)
         self.dims, self.side_dims = dims, max(10, dims // 5) if side_dims is None else side_dims
         self.register_buffer("centre", torch.zeros(dims) if centre is None else centre.clone())
         self.register_buffer("scale", torch.ones(dims) if scale is None else scale.clone())
@@ -94,17 +99,35 @@ class HyperpriorBottleneck(nn.Module):
         side = self.analysis(centred)
         in_cells = side / self.side.step
         received_side, side_nats = self.side(
-            side, torch.round(in_cells) - in_cells if noise is None else noise[:, self.dims :]
+            side, torch.round(in_cells) - in_cells if noise is None else noise[..., self.dims :]
         )
-        log_scale, mean = self.synthesis(received_side / self.side.step).chunk(2, dim=1)
+        log_scale, mean = self._predictions(received_side / self.side.step)
         x = (centred - mean) * torch.exp(-self.log_step)  # in steps
-        error = torch.round(x) - x if noise is None else noise[:, : self.dims]
+        error = torch.round(x) - x if noise is None else noise[..., : self.dims]
         log_mass = _log_mass(x + error, torch.exp(_Bounded.apply(log_scale - self.log_step)))
-        return latent + error * self.step, side_nats - log_mass.sum(1)
+        return latent + error * self.step, side_nats - log_mass.sum(-1)
 
     @torch.no_grad()
-    def freeze(self) -> HyperpriorModel:
-        """Integer tables and an integer network; nothing is trained for them.
+    def quantize(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Latents (n, d) to symbols, int64 (n, k + d); there is no dither."""
+        centred = (latents - self.centre) / self.scale
+        side = torch.round(self.analysis(centred) / self.side.step)  # (n, k)
+        main = torch.round((centred - self._predictions(side)[1]) * torch.exp(-self.log_step))
+        return torch.cat([side, main], dim=-1).long()
+
+    @torch.no_grad()
+    def dequantize(self, symbols: Tensor, noise: Tensor) -> Tensor:
+        """Symbols (n, k + d) to what is received, (n, d)."""
+        side, main = symbols.to(self.scale.dtype).split([self.side_dims, self.dims], dim=-1)
+        return main * self.step + self._predictions(side)[1] * self.scale + self.centre
+
+    def _predictions(self, side: Tensor) -> list[Tensor]:
+        """The log scale and the mean of each dimension, from side latents in steps (n, k)."""
+        return list(self.synthesis(side).chunk(2, dim=-1))
+
+    @torch.no_grad()
+    def freeze(self, latents: object = None, before: Sequence[int] = ()) -> HyperpriorModel:
+        """Compute integer tables and an integer network; nothing is trained for them.
 
         Raises:
             QuadrateError: If a side table would be too long, or a weight too large for exact
@@ -124,7 +147,7 @@ class HyperpriorBottleneck(nn.Module):
         return HyperpriorModel(
             tuple((weight.float().numpy(), bias.float().numpy()) for weight, bias in analysis),
             self.side.freeze(
-                torch.zeros(self.side_dims)
+                medians=torch.zeros(self.side_dims)
             ),  # the grid of the side symbols goes through 0, as in `forward`
             IntegerNetwork.quantized(
                 [(weight.numpy(), bias.numpy()) for weight, bias in synthesis]
@@ -132,6 +155,7 @@ class HyperpriorBottleneck(nn.Module):
             gaussian_tables(),
             self.step.double().numpy(),
             self.centre.double().numpy(),
+            len(before),
         )
 
 

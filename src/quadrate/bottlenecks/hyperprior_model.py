@@ -45,6 +45,7 @@ class HyperpriorModel:
         gaussians: The tables it chooses from, with an escape.
         steps: (d,) positive.
         offsets: (d,)
+        first: The layer's first column.
 
     Raises:
         QuadrateError: If the parts do not fit together.
@@ -56,6 +57,9 @@ class HyperpriorModel:
     gaussians: Tables
     steps: Reals
     offsets: Reals
+    first: int = 0
+    name = "hyperprior"
+    dither_columns = 0
 
     def __post_init__(self) -> None:
         if (
@@ -96,9 +100,9 @@ class HyperpriorModel:
             )
 
     @property
-    def first(self) -> int:
-        """The layer's first column."""
-        return 0
+    def shape(self) -> tuple[int]:
+        """Of one sample's latents, (d,)."""
+        return (self.dims,)
 
     @property
     def dims(self) -> int:
@@ -135,10 +139,11 @@ class HyperpriorModel:
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,)."""
-        count = self.side.columns
-        if column < count:
-            return np.full(len(symbols), column)
-        return self._predictions(symbols[:, :count])[0][column - count] + count
+        count, own = self.side.columns, column - self.first
+        if own < count:
+            return np.full(len(symbols), own)
+        side = symbols[:, self.first : self.first + count]
+        return self._predictions(side)[0][own - count] + count
 
     def _predictions(self, side: Words) -> tuple[Words, Reals]:
         """Which Gaussian, (d, n), and the means in steps, (n, d), from side symbols (n, k).
@@ -161,7 +166,7 @@ class HyperpriorModel:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
-    def quantize(self, values: NDArray[Any]) -> Words:
+    def quantize(self, values: NDArray[Any], dither: Words | None = None) -> Words:
         """Real numbers (n, d) to symbols, int64 (n, k + d).
 
         Raises:
@@ -191,7 +196,7 @@ class HyperpriorModel:
         reach = INPUT_LIMIT * self.side.steps
         return self.side.quantize(hidden.clip(-reach, reach))
 
-    def dequantize(self, symbols: Words) -> Reals:
+    def dequantize(self, symbols: Words, dither: Words | None = None) -> Reals:
         """Symbols, int64 (n, k + d), to what a receiver reads, (n, d)."""
         values = np.empty((len(symbols), self.dims))
         for start in range(0, len(symbols), _ROWS):
@@ -201,9 +206,9 @@ class HyperpriorModel:
             )
         return values * self.steps + self.offsets
 
-    def bits(self, symbols: Words) -> float:
-        """The ideal code length of symbols (n, k + d) under the tables, in bits."""
-        total = 0.0
+    def bits(self, symbols: Words, dither: Words | None = None) -> float:
+        """The ideal code length in bits; arguments as of `encode_layer`."""
+        total, symbols = 0.0, symbols[:, self.first :]
         for part in (symbols[start : start + _ROWS] for start in range(0, len(symbols), _ROWS)):
             side = part[:, : self.side.columns]
             total += self.side.bits(side) + self.gaussians.bits(
@@ -224,7 +229,9 @@ class HyperpriorModel:
         return arrays | {f"network_{name}": array for name, array in self.network.arrays().items()}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> HyperpriorModel:
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[Any]], first: int = 0, levels: object = ()
+    ) -> HyperpriorModel:
         """The inverse of `arrays`.
 
         Raises:
@@ -260,6 +267,7 @@ class HyperpriorModel:
             Tables(frequencies, lows, escape=True),
             steps,
             offsets,
+            first,
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from quadrate.bottlenecks import trees
 from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.bottlenecks.trees import Words
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 
@@ -45,6 +45,8 @@ class JointModel:
     roots: NDArray[np.int32]
     nodes: NDArray[np.int32]
     tables: Tables
+    name = "joint"
+    dither_columns = 0
 
     def __post_init__(self) -> None:
         if not self.tables.escape or self.roots.shape != (self.rounding.columns,):
@@ -58,12 +60,12 @@ class JointModel:
     @property
     def first(self) -> int:
         """The layer's first column."""
-        return 0
+        return self.rounding.first
 
     @property
-    def dims(self) -> int:
-        """Real numbers a sample."""
-        return self.rounding.dims
+    def shape(self) -> tuple[int]:
+        """Of one sample's latents, (d,)."""
+        return self.rounding.shape
 
     @property
     def columns(self) -> int:
@@ -80,25 +82,21 @@ class JointModel:
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,)."""
-        return self.nodes[
-            trees.descend(self.nodes, int(self.roots[column]), symbols[:, :column]), 1
-        ].astype(np.int64)
+        root = int(self.roots[column - self.first])
+        leaves = trees.descend(self.nodes, root, symbols[:, self.first : column])
+        return self.nodes[leaves, 1].astype(np.int64)
 
-    def quantize(self, values: NDArray[Any]) -> Words:
+    def quantize(self, values: NDArray[Any], dither: Words | None = None) -> Words:
         """As `RoundingModel.quantize`."""
         return self.rounding.quantize(values)
 
-    def dequantize(self, symbols: Words) -> NDArray[Any]:
+    def dequantize(self, symbols: Words, dither: Words | None = None) -> NDArray[Any]:
         """As `RoundingModel.dequantize`."""
         return self.rounding.dequantize(symbols)
 
-    def bits(self, symbols: Words) -> float:
-        """The ideal code length of symbols (n, d) under the tables, in bits."""
-        nothing = np.empty((len(symbols), 0), dtype=np.int64)
-        return sum(
-            self.tables.bits(symbols[:, i], self.indices(i, symbols, nothing))
-            for i in range(self.columns)
-        )
+    def bits(self, symbols: Words, dither: Words = NO_DITHER) -> float:
+        """The ideal code length in bits; arguments as of `encode_layer`."""
+        return layer_bits(self, symbols, dither)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file.
@@ -114,7 +112,9 @@ class JointModel:
         return self.rounding.arrays() | own
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> JointModel:
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[Any]], first: int = 0, levels: object = ()
+    ) -> JointModel:
         """The inverse of `arrays`.
 
         Raises:
@@ -129,7 +129,10 @@ class JointModel:
         except (KeyError, TypeError) as error:
             raise QuadrateError(f"the tables are not those of a joint model: {error}") from None
         return cls(
-            RoundingModel.from_arrays(arrays), roots, nodes, Tables(frequencies, lows, escape=True)
+            RoundingModel.from_arrays(arrays, first),
+            roots,
+            nodes,
+            Tables(frequencies, lows, escape=True),
         )
 
 

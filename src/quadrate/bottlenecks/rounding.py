@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.coding.streams import Words
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies
 from quadrate.errors import QuadrateError
 
@@ -43,6 +43,7 @@ class RoundingModel:
         offsets: (d,)
         tables: d tables with an escape.
         rate_weight: What a bit is worth, in squared steps.
+        first: The layer's first column.
 
     Raises:
         QuadrateError: If the parts do not fit together.
@@ -52,6 +53,9 @@ class RoundingModel:
     offsets: Reals
     tables: Tables
     rate_weight: float = 0.0
+    first: int = 0
+    name = "rounding"
+    dither_columns = 0
 
     def __post_init__(self) -> None:
         count = len(self.tables.lows)
@@ -72,14 +76,9 @@ class RoundingModel:
             )
 
     @property
-    def first(self) -> int:
-        """The layer's first column: features have one layer."""
-        return 0
-
-    @property
-    def dims(self) -> int:
-        """Real numbers a sample."""
-        return len(self.steps)
+    def shape(self) -> tuple[int]:
+        """Of one sample's latents, (d,)."""
+        return self.steps.shape
 
     @property
     def columns(self) -> int:
@@ -96,9 +95,9 @@ class RoundingModel:
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,): the column's own."""
-        return np.full(len(symbols), column)
+        return np.full(len(symbols), column - self.first)
 
-    def quantize(self, values: NDArray[Any]) -> Words:
+    def quantize(self, values: NDArray[Any], dither: Words | None = None) -> Words:
         """Real numbers (n, d) to symbols, int64 (n, d), a column in one piece in memory.
 
         Raises:
@@ -143,9 +142,7 @@ class RoundingModel:
 
     def scaled(self, scale: float) -> RoundingModel:
         """The bottleneck for numbers that are `scale` times as large; symbols stay the same."""
-        return RoundingModel(
-            self.steps * scale, self.offsets * scale, self.tables, self.rate_weight
-        )
+        return replace(self, steps=self.steps * scale, offsets=self.offsets * scale)
 
     @cached_property
     def _bits(self) -> list[Reals]:
@@ -164,15 +161,13 @@ class RoundingModel:
             for low, bits in zip(self.tables.lows.tolist(), self._bits, strict=True)
         ]
 
-    def dequantize(self, symbols: Words) -> Reals:
+    def dequantize(self, symbols: Words, dither: Words | None = None) -> Reals:
         """Symbols, int64 (n, d), to what a receiver reads, (n, d)."""
         return np.asarray(symbols * self.steps + self.offsets)
 
-    def bits(self, symbols: Words) -> float:
-        """The ideal code length of symbols (n, d) under the tables, in bits."""
-        return sum(
-            self.tables.bits(symbols[:, i], np.full(len(symbols), i)) for i in range(self.columns)
-        )
+    def bits(self, symbols: Words, dither: Words = NO_DITHER) -> float:
+        """The ideal code length in bits; arguments as of `encode_layer`."""
+        return layer_bits(self, symbols, dither)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file."""
@@ -187,7 +182,9 @@ class RoundingModel:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> RoundingModel:
+    def from_arrays(
+        cls, arrays: dict[str, NDArray[Any]], first: int = 0, levels: object = ()
+    ) -> RoundingModel:
         """The inverse of `arrays`.
 
         Raises:
@@ -205,7 +202,8 @@ class RoundingModel:
                 np.asarray(arrays[name]).astype(kind, casting="safe")
                 for name, kind in kinds.items()
             )
-            return cls(steps, offsets, Tables(frequencies, lows, escape=True), float(weight[0]))
+            tables = Tables(frequencies, lows, escape=True)
+            return cls(steps, offsets, tables, float(weight[0]), first)
         except (KeyError, TypeError, IndexError) as error:
             raise QuadrateError(
                 f"the tables are not those of a rounding bottleneck: {error}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.factorized import FactorizedBottleneck
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
-from quadrate.bottlenecks.hyperprior_model import HyperpriorModel
-from quadrate.bottlenecks.joint_tables import JointModel
-from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.coding.streams import Words
+from quadrate.bottlenecks.bottleneck import Bottleneck, Shape
+from quadrate.bottlenecks.frozen import FrozenBottleneck
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError
 
@@ -31,56 +29,73 @@ class SpatialBottleneck(nn.Module):
 
     Args:
         bottleneck: Of c dimensions.
-        shape: Of the maps, (c, h, w).
+        shape: Of the maps that are received, (c, h, w).
 
     Raises:
         QuadrateError: If the bottleneck is not of c dimensions.
     """
 
-    def __init__(
-        self, bottleneck: HyperpriorBottleneck | FactorizedBottleneck, shape: tuple[int, int, int]
-    ) -> None:
+    def __init__(self, bottleneck: Bottleneck, shape: Shape) -> None:
         super().__init__()
-        if len(bottleneck.step) != shape[0]:
+        if bottleneck.shape != shape[:1]:
             raise QuadrateError(
                 f"maps of {shape[0]} channels need a bottleneck of as many dimensions; this one has"
-                f" {len(bottleneck.step)}"
+                f" {bottleneck.shape[0]}"
             )
         self.bottleneck, self.shape = bottleneck, shape
+        self.latent_shape = (*bottleneck.latent_shape, *shape[1:])
+        self.noise_columns = shape[1] * shape[2] * bottleneck.noise_columns
+        self.has_learned_rate = bottleneck.has_learned_rate
+        self.surrogate_is_exact = bottleneck.surrogate_is_exact
 
-    @property
-    def noise_columns(self) -> int:
-        """Columns of the noise that training takes."""
-        return self.shape[1] * self.shape[2] * self.bottleneck.noise_columns
-
-    def forward(self, latent: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Maps to what is received, and the rate.
 
         Args:
-            latent: (n, c, h, w).
-            noise: Uniform on [-1/2, 1/2), (n, noise_columns), for training; by default latents are
-                rounded.
+            latents: (..., n, *latent_shape).
+            noise: Uniform on [-1/2, 1/2), (..., n, noise_columns), site by site.
 
         Returns:
-            (n, c, h, w), and nats a sample (n,).
-        """
-        if latent.shape[1:] != self.shape:
-            raise QuadrateError(
-                f"this bottleneck takes maps (n, {', '.join(map(str, self.shape))}); got"
-                f" {tuple(latent.shape)}"
-            )
-        sites = latent.permute(0, 2, 3, 1)  # (n, h, w, c)
-        received, nats = self.bottleneck(
-            sites.flatten(0, 2),
-            None if noise is None else noise.reshape(-1, self.bottleneck.noise_columns),
-        )
-        return received.reshape(sites.shape).permute(0, 3, 1, 2), nats.reshape(len(latent), -1).sum(
-            1
-        )
+            (..., n, c, h, w), and nats a sample (..., n) if the rate is learned.
 
-    def freeze(self) -> SpatialModel:
-        """The frozen bottleneck, site by site; errors as that of vectors."""
-        return SpatialModel(self.bottleneck.freeze(), self.shape)
+        Raises:
+            QuadrateError: If latents are not such maps.
+        """
+        if latents.shape[-3:] != self.latent_shape:
+            raise QuadrateError(
+                f"this bottleneck takes maps (n, {', '.join(map(str, self.latent_shape))}); got"
+                f" {tuple(latents.shape)}"
+            )
+        sites = latents.movedim(-3, -1)  # (..., n, h, w, c)
+        received, nats = self.bottleneck(
+            sites,
+            self._by_site(noise) if noise is not None else noise,  # type: ignore[arg-type]
+        )  # (..., n, h, w, c), (..., n, h, w)
+        return received.movedim(-1, -3), None if nats is None else nats.sum((-2, -1))
+
+    def _by_site(self, noise: Tensor) -> Tensor:
+        return noise.unflatten(-1, (*self.shape[1:], -1))  # (..., n, h, w, columns of a site)
+
+    def quantize(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Maps (n, *latent_shape) and noise to symbols, site by site, int64 (n, columns)."""
+        return self.bottleneck.quantize(latents.movedim(-3, -1), self._by_site(noise)).flatten(-3)
+
+    def dequantize(self, symbols: Tensor, noise: Tensor) -> Tensor:
+        """Symbols (n, columns) and the same noise to what is received, (n, c, h, w)."""
+        sites = self.bottleneck.dequantize(self._by_site(symbols), self._by_site(noise))
+        return sites.movedim(-1, -3)
+
+    def freeze(
+        self, latents: NDArray[np.float32] | None = None, before: Sequence[int] = ()
+    ) -> SpatialModel:
+        """The frozen bottleneck, site by site; arguments and errors as that of vectors.
+
+        Sites are coded as if there were no layers before.
+        """
+        if latents is not None:
+            maps = latents.reshape(len(latents), -1)[:, len(before) :]  # (n, c·h·w)
+            latents = _sites(maps, self.latent_shape[0])
+        return SpatialModel(self.bottleneck.freeze(latents), self.shape, len(before))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,28 +105,35 @@ class SpatialModel:
     Columns are those of the first site, then those of the next, row by row.
 
     Attributes:
-        model: Of c dimensions.
+        model: Of c dimensions, alone in its layer.
         shape: Of the maps, (c, h, w).
+        first: The layer's first column.
 
     Raises:
         QuadrateError: If they do not fit together.
     """
 
-    model: RoundingModel | JointModel | HyperpriorModel
-    shape: tuple[int, int, int]
+    model: FrozenBottleneck
+    shape: Shape
+    first: int = 0
 
     def __post_init__(self) -> None:
         channels, height, width = self.shape
-        if channels != self.model.dims or height < 1 or width < 1 or height * width > MAX_SITES:
+        if (channels,) != self.model.shape or not 1 <= height * width <= MAX_SITES or height < 1:
             raise QuadrateError(
-                f"maps are {self.model.dims} channels at 1 to {MAX_SITES} sites for this"
+                f"maps are {self.model.shape[0]} channels at 1 to {MAX_SITES} sites for this"
                 f" bottleneck; got {self.shape}"
             )
 
     @property
-    def first(self) -> int:
-        """The layer's first column."""
-        return 0
+    def name(self) -> str:
+        """That of the bottleneck of vectors; the arrays say that it is of maps."""
+        return self.model.name
+
+    @property
+    def sites(self) -> int:
+        """h·w."""
+        return self.shape[1] * self.shape[2]
 
     @property
     def dims(self) -> int:
@@ -121,7 +143,12 @@ class SpatialModel:
     @property
     def columns(self) -> int:
         """Symbols a sample."""
-        return self.shape[1] * self.shape[2] * self.model.columns
+        return self.sites * self.model.columns
+
+    @property
+    def dither_columns(self) -> int:
+        """Columns of dither, site by site."""
+        return self.sites * self.model.dither_columns
 
     @property
     def tables(self) -> Tables:
@@ -130,37 +157,42 @@ class SpatialModel:
 
     @cached_property
     def identity(self) -> bytes:
-        """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
+        """16 bytes that differ whenever the same symbols would give another stream or numbers."""
         return hashlib.sha256(f"spatial {self.shape}".encode() + self.model.identity).digest()[:16]
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,), from the symbols of its own site."""
-        site, own = divmod(column, self.model.columns)
-        return self.model.indices(
-            own, symbols[:, site * self.model.columns : (site + 1) * self.model.columns], dither
-        )
+        site, own = divmod(column - self.first, self.model.columns)
+        start = self.first + site * self.model.columns
+        part = slice(start, start + self.model.columns)
+        return self.model.indices(own, symbols[:, part], dither[:, part])
 
-    def quantize(self, values: NDArray[Any]) -> Words:
-        """Maps, flat (n, c·h·w) or (n, c, h, w), to symbols, int64 (n, columns).
+    def quantize(self, latents: NDArray[Any], dither: Words = NO_DITHER) -> Words:
+        """Maps, (n, c, h, w) or flat (n, c·h·w), to symbols, int64 (n, columns)."""
+        symbols = self.model.quantize(_sites(latents, self.shape[0]), self._by_site(dither))
+        return symbols.reshape(len(latents), self.columns)
 
-        Errors as that of vectors.
-        """
-        sites = values.reshape(len(values), self.shape[0], -1).transpose(0, 2, 1)  # (n, h·w, c)
-        return self.model.quantize(sites.reshape(-1, self.shape[0])).reshape(
-            len(values), self.columns
-        )
+    def dequantize(self, symbols: Words, dither: Words = NO_DITHER) -> NDArray[Any]:
+        """Symbols, int64 (n, columns), to what a receiver reads, (n, c, h, w)."""
+        sites = self.model.dequantize(
+            symbols.reshape(-1, self.model.columns), self._by_site(dither)
+        )  # (n·h·w, c)
+        flat = sites.reshape(len(symbols), self.sites, self.shape[0]).transpose(0, 2, 1)
+        return flat.reshape(len(symbols), *self.shape)
 
-    def dequantize(self, symbols: Words) -> NDArray[Any]:
-        """Symbols, int64 (n, columns), to what a receiver reads, (n, c·h·w)."""
-        sites = self.model.dequantize(symbols.reshape(-1, self.model.columns)).reshape(
-            len(symbols), -1, self.shape[0]
-        )
-        return sites.transpose(0, 2, 1).reshape(len(symbols), self.dims)
+    def _by_site(self, dither: Words) -> Words:
+        return dither.reshape(-1, self.model.dither_columns) if self.dither_columns else NO_DITHER
 
-    def bits(self, symbols: Words) -> float:
-        """The ideal code length of symbols (n, columns), in bits."""
-        return self.model.bits(symbols.reshape(-1, self.model.columns))
+    def bits(self, symbols: Words, dither: Words = NO_DITHER) -> float:
+        """The ideal code length in bits; arguments as of `encode_layer`."""
+        return layer_bits(self, symbols, dither)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file."""
+        """Everything but `first`, for a codec's file."""
         return self.model.arrays() | {"map_shape": np.array(self.shape, np.int32)}
+
+
+def _sites(maps: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Maps (n, c, h, w) or (n, c·h·w) to vectors, (n·h·w, c)."""
+    flat = maps.reshape(len(maps), channels, math.prod(maps.shape[1:]) // channels)  # (n, c, h·w)
+    return flat.transpose(0, 2, 1).reshape(-1, channels)

@@ -25,47 +25,49 @@ class UnitGaussianBottleneck(nn.Module):
             deviations of.
     """
 
+    has_learned_rate = True
+    surrogate_is_exact = True
+
     def __init__(self, dims: int) -> None:
         super().__init__()
-        self.dims = dims
+        self.shape, self.latent_shape = (dims,), (2 * dims,)
+        self.noise_columns = dims
 
-    @property
-    def noise_columns(self) -> int:
-        """Columns of the noise that training takes, d."""
-        return self.dims
-
-    def forward(self, latent: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Latents to what is received, and the rate.
 
         Args:
-            latent: (n, 2d).
-            noise: Uniform on [-1/2, 1/2), (n, d), for training; by default the means are received.
+            latents: (..., n, 2d).
+            noise: Uniform on [-1/2, 1/2), (..., n, d).
 
         Returns:
-            (n, d), and nats a sample (n,).
+            (..., n, d), and nats a sample (..., n).
 
         Raises:
-            QuadrateError: If latents are not (n, 2d).
+            QuadrateError: If latents are not (..., n, 2d).
         """
-        if latent.ndim != 2 or latent.shape[1] != 2 * self.dims:
+        if latents.shape[-1:] != self.latent_shape:
             raise QuadrateError(
-                f"this bottleneck takes means and deviations, (n, {2 * self.dims}); got"
-                f" {tuple(latent.shape)}"
+                f"this bottleneck takes means and deviations, (n, {self.latent_shape[0]}); got"
+                f" {tuple(latents.shape)}"
             )
-        mean, raw = latent.chunk(2, dim=1)
+        mean, raw = latents.chunk(2, dim=-1)  # (..., n, d) each
         std = F.softplus(raw) + _LEAST_STD
         nats = 0.5 * (mean.square() + std.square() - 1) - torch.log(std)
-        if noise is None:
-            return mean, nats.sum(1)
-        tiny = (
-            torch.finfo(noise.dtype).eps / 4
-        )  # so that neither end of the interval is infinitely far away
-        return mean + std * torch.special.ndtri((noise + 0.5).clamp(tiny, 1 - 2 * tiny)), nats.sum(
-            1
-        )
+        tiny = torch.finfo(noise.dtype).eps / 4  # so that no end of the interval is infinitely far
+        normal = torch.special.ndtri((noise + 0.5).clamp(tiny, 1 - 2 * tiny))  # (..., n, d)
+        return mean + std * normal, nats.sum(-1)
 
-    def freeze(self) -> NoReturn:
-        """Raises a QuadrateError: there is nothing to freeze."""
+    def quantize(self, latents: Tensor, noise: Tensor) -> NoReturn:
+        """Raise a QuadrateError: there are no symbols."""
+        self.freeze()
+
+    def dequantize(self, symbols: Tensor, noise: Tensor) -> NoReturn:
+        """Raise a QuadrateError: there are no symbols."""
+        self.freeze()
+
+    def freeze(self, latents: object = None, before: object = ()) -> NoReturn:
+        """Raise a QuadrateError: there is nothing to freeze."""
         raise QuadrateError(
             "a unit-Gaussian bottleneck has no code: its rate is a divergence between densities,"
             " and its samples are real numbers, not symbols; train a factorized or a hyperprior"

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.contexts import DITHER_BITS, ContextModel, Words, fit_contexts
+from quadrate.bottlenecks.contexts import ContextModel, fit_contexts
 from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.codecs.batches import Batch, Blend, in_blocks, tensor_of
 from quadrate.codecs.familiarity import Familiarity, of_source
+from quadrate.coding.symbols import Words, dither_noise
 from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.devices import find_device
@@ -365,11 +366,9 @@ class Codec:
         return np.stack(columns, axis=1)
 
     def dither(self, count: int, seed: int, first: int = 0) -> Tensor:
-        """The same dither as numbers, float (count, d), on one cell each."""
-        uniform = self.dither_words(count, seed, first).astype(np.float32) * np.float32(
-            2.0**-DITHER_BITS
-        )
-        return self.quantizer.dither(torch.from_numpy(uniform).to(self.device))
+        """The same dither in units of a cell, float (count, d) on [-1/2, 1/2)."""
+        noise = dither_noise(self.dither_words(count, seed, first))
+        return torch.from_numpy(noise).to(self.device)
 
     def encode(self, images: Tensor, seed: int = 0, first: int = 0) -> Tensor:
         """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer

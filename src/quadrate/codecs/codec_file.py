@@ -127,9 +127,9 @@ def load_codec(
         tables = [states.pop(f"tables.{i}") for i in range(len(stages)) if f"tables.{i}" in states]
         models = [
             ContextModel.from_arrays(
-                sum(stages[: i + 1], ()),
-                sum(map(len, stages[:i])),
                 {name: t.numpy() for name, t in arrays.items()},
+                sum(map(len, stages[:i])),
+                sum(stages[: i + 1], ()),
             )
             for i, arrays in enumerate(tables)
         ]

@@ -32,7 +32,7 @@ from quadrate.codecs import quad
 from quadrate.codecs.batches import Batch, Blend, array_of, checked, tensor_of
 from quadrate.codecs.codec_file import by_role, describing, mapping
 from quadrate.codecs.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.coding.streams import Words
+from quadrate.coding.symbols import NO_DITHER, Words
 from quadrate.core.files import FileSource, exists
 from quadrate.core.names import check_text
 from quadrate.core.tensor_file import read_tensors, write_tensors
@@ -141,10 +141,13 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         Raises:
             QuadrateError: If a table would be too long.
         """
-        rounding = bottleneck.freeze(medians, rate_weight)
+        rounding = bottleneck.freeze(medians=medians, rate_weight=rate_weight)
         model = rounding if latents is None else fit_joint(rounding, latents.numpy())
         return cls._of(
-            LinearTransform.identity(model.dims), model, klt=False, optimize_rate=rate_weight > 0
+            LinearTransform.identity(math.prod(model.shape)),
+            model,
+            klt=False,
+            optimize_rate=rate_weight > 0,
         )
 
     @classmethod
@@ -155,14 +158,15 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If a table would be too long, or a weight too large for exact integers.
         """
         model = bottleneck.freeze()
-        return cls._of(LinearTransform.identity(model.dims), model, klt=False, optimize_rate=False)
+        transform = LinearTransform.identity(math.prod(model.shape))
+        return cls._of(transform, model, klt=False, optimize_rate=False)
 
     @classmethod
     def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
-        if len(transform.kept) != model.dims:
+        if len(transform.kept) != math.prod(model.shape):
             raise QuadrateError(
                 f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes"
-                f" {model.dims}"
+                f" {math.prod(model.shape)}"
             )
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
@@ -178,11 +182,12 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
         precise = np.result_type(features, self.dtype)
         symbols = self.model_.quantize(
-            self.transform_.forward(features.astype(precise, copy=False))
+            self.transform_.forward(features.astype(precise, copy=False)), NO_DITHER
         )
-        received = self.transform_.inverse(
-            self.model_.dequantize(symbols).astype(precise, copy=False)
+        coefficients = self.model_.dequantize(symbols, NO_DITHER).reshape(
+            len(symbols), math.prod(self.model_.shape)
         )
+        received = self.transform_.inverse(coefficients.astype(precise, copy=False))
         return received.astype(features.dtype, copy=False)
 
     def _check_names(self, features: Any) -> None:
@@ -320,13 +325,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         samples = checked(Batch(samples), self.shape).images
         self.check_shape(samples.shape)
         features = tensor_of(samples, self.shape).numpy()
-        return torch.from_numpy(
-            self.model_.quantize(
-                self.transform_.forward(
-                    features.astype(np.result_type(features, self.dtype), copy=False)
-                )
-            )
-        )
+        precise = features.astype(np.result_type(features, self.dtype), copy=False)
+        return torch.from_numpy(self.model_.quantize(self.transform_.forward(precise), NO_DITHER))
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """None: (count, 0)."""
@@ -343,9 +343,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
                 f"this codec reads symbols (n, {self.model_.columns}); these are"
                 f" {tuple(symbols.shape)}"
             )
-        return torch.from_numpy(
-            self.model_.dequantize(symbols.numpy()).astype(self.dtype, copy=False)
+        received = self.model_.dequantize(symbols.numpy(), NO_DITHER).reshape(
+            len(symbols), math.prod(self.model_.shape)
         )
+        return torch.from_numpy(received.astype(self.dtype, copy=False))
 
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
         """Coefficients (n, d) to features (n, D), both of the codec's `dtype`."""

@@ -26,7 +26,7 @@ from quadrate.codecs import quad
 from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
 from quadrate.codecs.codec_file import by_role, describing, flat, mapping, samples_shape
 from quadrate.codecs.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.coding.streams import Words
+from quadrate.coding.symbols import NO_DITHER, Words
 from quadrate.config import InvariantConfig, InvariantNetwork, from_json, to_json
 from quadrate.core.files import FileSource, exists
 from quadrate.core.tensor_file import read_tensors, write_tensors
@@ -74,9 +74,9 @@ class InvariantCodec:
         self.shape = tuple(shape)
         self.states = states
         self.details = details or {}
-        if model.dims != config.dims:
+        if model.shape != (config.dims,):
             raise QuadrateError(
-                f"the bottleneck codes {model.dims} dimensions, the encoder gives {config.dims}"
+                f"the bottleneck codes {model.shape[0]} dimensions, the encoder gives {config.dims}"
             )
         self.models: tuple[FrozenBottleneck] = (model,)
         self.encoder = self._network("encoder", networks.encoder)
@@ -133,10 +133,10 @@ class InvariantCodec:
             states["critic"] = _state(trained.head)
         frozen = trained.bottleneck.freeze()
         codec = cls(trained.config, members.shape[1:], states, frozen, details)
-        if isinstance(frozen, RoundingModel) and frozen.dims <= _JOINT_DIMS:
+        if isinstance(frozen, RoundingModel) and trained.config.dims <= _JOINT_DIMS:
             codec.models = (fit_joint(frozen, codec.latents(members).numpy()),)
         known = members[:_FAMILIAR] if held_out is None else held_out[:_FAMILIAR]
-        symbols = codec.models[0].quantize(codec.latents(known).numpy())
+        symbols = codec.models[0].quantize(codec.latents(known).numpy(), NO_DITHER)
         warn_if_constant(
             f"the codec {trained.config.key}", symbols, stacklevel=2, steps=trained.config.steps
         )
@@ -181,7 +181,7 @@ class InvariantCodec:
         """
         samples = checked(Batch(samples), self.shape).images
         return torch.from_numpy(
-            self.models[0].quantize(self.latents(tensor_of(samples, self.shape)).numpy())
+            self.models[0].quantize(self.latents(tensor_of(samples, self.shape)).numpy(), NO_DITHER)
         )
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
@@ -199,7 +199,7 @@ class InvariantCodec:
                 f"this codec reads symbols (n, {self.models[0].columns}); these are"
                 f" {tuple(symbols.shape)}"
             )
-        return torch.from_numpy(self.models[0].dequantize(symbols.numpy())).float()
+        return torch.from_numpy(self.models[0].dequantize(symbols.numpy(), NO_DITHER)).float()
 
     @torch.no_grad()
     def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:

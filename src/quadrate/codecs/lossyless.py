@@ -20,7 +20,7 @@ from torch import Tensor
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, MonotoneNetwork
 from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.coding.streams import Words
+from quadrate.coding.symbols import Words
 from quadrate.coding.tables import PRECISION_BITS, TOTAL
 from quadrate.core.files import FileSource, data_or_path, exists, read_bytes
 from quadrate.core.torch_file import read_saved

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from quadrate.codecs.batches import Batch, Blend, of_images
 from quadrate.coding.container import ChunkData, Header, Reader
-from quadrate.coding.streams import SymbolModel, Words, decode_layer
+from quadrate.coding.streams import decode_layer
+from quadrate.coding.symbols import SymbolModel, Words
 from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 

@@ -2,41 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
-from numpy.typing import NDArray
 
 from quadrate.coding.entropy_coder import Decoder, Encoder
-from quadrate.coding.tables import Tables
-
-Words = NDArray[np.int64]
-
-
-class SymbolModel(Protocol):
-    """What a frozen bottleneck gives the coder.
-
-    Which table each symbol is coded under, in integers.
-
-    Attributes:
-        first: The layer's first column among the columns of all layers.
-        columns: How many symbols a sample the layer has.
-        tables: The integer tables.
-        identity: 16 bytes that differ whenever the same symbols would give another stream.
-    """
-
-    @property
-    def first(self) -> int: ...  # noqa: D102
-    @property
-    def columns(self) -> int: ...  # noqa: D102
-    @property
-    def tables(self) -> Tables: ...  # noqa: D102
-    @property
-    def identity(self) -> bytes: ...  # noqa: D102
-
-    def indices(self, column: int, symbols: Words, dither: Words) -> Words:
-        """The table of each sample's symbol in a column, (n,), from the symbols of earlier columns, (n, >= column), and the dithers."""
-        ...
+from quadrate.coding.symbols import SymbolModel, Words
 
 
 def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
