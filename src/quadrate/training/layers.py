@@ -46,14 +46,14 @@ class FrozenLatents:
             latents.append(base.source_latents(source, split.images, generator))  # (N, ...)
         layers: list[Any] = []
         at = 0
-        for i, layer in enumerate(base.layers):
+        for layer, model in zip(base.layers, base.layer_models, strict=True):
             own = slice(at, at := at + layer.latent_dims)
             shape = tuple(latents[0][:, own].shape[1:])
             if layer.levels:
                 bottleneck = build_bottleneck(layer.bottleneck, shape, layer.levels)
                 layers.append(bottleneck.to(device))
                 continue
-            layers.append(model := base.model(i))
+            layers.append(model)
             for part in latents if not model.dither_columns else ():
                 part[:, own] = received(model, part[:, own], part.new_zeros(len(part), 0))
         critic = base.critic.state_dict() if base.critic else {}
