@@ -38,7 +38,7 @@ def codec(digits) -> Codec:
     trainer = Trainer(
         Task(digits, COMPACT, None, TrainingConfig(epochs=12, batch=64, precision="float32")),
         [point],
-    )
+    ).prepare()
     for _ in range(12):
         trainer.train_epoch()
     networks = trainer.networks(0)

@@ -109,7 +109,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path):
 
     checkpoint = tmp_path / "checkpoint.safetensors"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("quadrate.training.invariant_trainer._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        patch.setattr("quadrate.training.loop.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         with pytest.raises(KeyboardInterrupt):
             train_invariant(SOURCE, config, interrupt, checkpoint)
     reports: list = []

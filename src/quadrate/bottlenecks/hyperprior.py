@@ -195,10 +195,15 @@ class _Bounded(torch.autograd.Function):
     Gradients pass unless they lead further out.
     """
 
+    generate_vmap_rule = True  # of stacked models
+
     @staticmethod
-    def forward(context: Any, log_scale: Tensor) -> Tensor:
-        context.save_for_backward(log_scale)
+    def forward(log_scale: Tensor) -> Tensor:
         return log_scale.clamp(_LEAST, _MOST)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        context.save_for_backward(*inputs)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> Tensor:

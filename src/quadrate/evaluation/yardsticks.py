@@ -66,9 +66,7 @@ def minimize(
     module.eval().requires_grad_(False)
 
 
-def descend(
-    optimizer: torch.optim.Optimizer, loss: Callable[[int], Tensor], steps: int
-) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Callable[[int], Tensor], steps: int) -> None:
     """Take steps down the losses that a function gives; learning rates fall linearly to 0."""
     falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     descent = Descent(optimizer, scheduled(falling))

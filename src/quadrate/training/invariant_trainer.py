@@ -99,7 +99,8 @@ def train_invariant(
     with shown(report, "training", 1) as told:
 
         def advance(step: int) -> None:
-            row = training.advance(step)
+            with training.clock:
+                row = training.advance(step)
             if training.at % max(1, config.steps // 100) == 0:
                 check_finite(config.key, f"step {training.at}", row)
                 told({"step": training.at, "steps": training.steps, **row})
@@ -174,13 +175,14 @@ class _Training:
 
         These are rounded, which additive noise only stands for.
         """
-        self.encoder.eval().requires_grad_(False)
-        if self.config.schedule == "staggered":
-            self.bottleneck = self._staggered().to(self.device)
-        self.bottleneck.eval().requires_grad_(False)
-        if self.steps < self.config.steps:
-            self._polish()
-        self.head.eval().requires_grad_(False)
+        with self.clock:
+            self.encoder.eval().requires_grad_(False)
+            if self.config.schedule == "staggered":
+                self.bottleneck = self._staggered().to(self.device)
+            self.bottleneck.eval().requires_grad_(False)
+            if self.steps < self.config.steps:
+                self._polish()
+            self.head.eval().requires_grad_(False)
         seconds = self.clock.seconds().tolist()
         return Trained(self.encoder, self.bottleneck, self.head, self.config, *seconds)
 
@@ -288,6 +290,7 @@ class _Training:
             module.load_state_dict({n: state[f"{role}.{n}"] for n in module.state_dict()})
         self.descent.load("optimizer", [state])
         self.clock.load([state["seconds"]])
+
     def _identity(self) -> str:
         """What a checkpoint belongs to: the settings and the data."""
         sha = hashlib.sha256(repr(self.config).encode())

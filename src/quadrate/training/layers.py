@@ -135,9 +135,7 @@ def member(bottleneck: Any, stack: Stack, index: int) -> Any:
 
 
 def _hard(bottleneck: Any) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda latents, noise: bottleneck.dequantize(
-        bottleneck.quantize(latents, noise), noise
-    )
+    return lambda latents, noise: bottleneck.dequantize(bottleneck.quantize(latents, noise), noise)
 
 
 def received(model: FrozenBottleneck, latents: Tensor, noise: Tensor) -> Tensor:

@@ -173,7 +173,7 @@ def ramp(step: int, steps: float) -> float:
 
 
 class Clock:
-    """Seconds that a training has taken over all its sessions.
+    """Seconds that a training has taken over all its sessions; it runs in a `with` block.
 
     Args:
         models: How many models are stacked; each pays its share of the processor's time, and waits
@@ -182,20 +182,25 @@ class Clock:
 
     def __init__(self, models: int = 1) -> None:
         self._share = torch.tensor([1 / models, 1.0], dtype=torch.float64)
-        self._before = torch.zeros(models, 2, dtype=torch.float64)
-        self._started = _now()
+        self._seconds = torch.zeros(models, 2, dtype=torch.float64)
+        self._started = self._seconds
+
+    def __enter__(self) -> None:
+        self._started = self._now()
+
+    def __exit__(self, *exception: object) -> None:
+        self._seconds = self._seconds + (self._now() - self._started) * self._share
+
+    def _now(self) -> Tensor:
+        return torch.tensor([time.process_time(), time.monotonic()], dtype=torch.float64)
 
     def seconds(self, index: int = 0) -> Tensor:
         """Seconds of a model: the processor's and the clock's, float64 (2,)."""
-        return self._before[index] + (_now() - self._started) * self._share
+        return self._seconds[index]
 
     def load(self, seconds: Sequence[Tensor]) -> None:
         """Go on from the seconds of earlier sessions, one (2,) for each model."""
-        self._before = torch.stack(list(seconds))
-
-
-def _now() -> Tensor:
-    return torch.tensor([time.process_time(), time.monotonic()], dtype=torch.float64)
+        self._seconds = torch.stack(list(seconds))
 
 
 def uses_bfloat16(precision: Precision, device: torch.device) -> bool:

@@ -75,7 +75,9 @@ class Stack:
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by name, each (K, …); views, not copies."""
         named = self._params | self._buffers
-        return {n: t.detach().unsqueeze(0) if self.count == 1 else t.detach() for n, t in named.items()}
+        return {
+            n: t.detach().unsqueeze(0) if self.count == 1 else t.detach() for n, t in named.items()
+        }
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:

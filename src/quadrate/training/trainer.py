@@ -132,12 +132,19 @@ class Trainer:
         if task.train_encoder:
             encoder = partial(task.family.encoder, shape, point.latent_dims)
             self.encoder = self._build("encoder", encoder)
-            own = self._bottleneck().to(self.device)
-            if own.has_learned_rate:
-                bottleneck = self._build("bottleneck", self._bottleneck)
-                self.layers.append(TrainingLayer.learned(own, bottleneck))
+            latent_shape = self._latent_shape(self.encoder)
+            build = partial(build_bottleneck, point.bottleneck, latent_shape, point.levels)
+            self._own = build().to(self.device)
+            if self._own.latent_shape != latent_shape:
+                raise QuadrateError(
+                    f"bottleneck {point.bottleneck!r} takes latents of shape"
+                    f" {self._own.latent_shape}; the encoder gives {latent_shape}"
+                )
+            if self._own.has_learned_rate:
+                bottleneck = self._build("bottleneck", build)
+                self.layers.append(TrainingLayer.learned(self._own, bottleneck))
             else:
-                self.layers.append(TrainingLayer.shared(own, soft))
+                self.layers.append(TrainingLayer.shared(self._own, soft))
         dims = sum(layer.dims for layer in self.layers)
         self.decoder = self._build("decoder", lambda: task.family.decoder(shape, dims))
         self.critic = None
@@ -157,22 +164,12 @@ class Trainer:
         self.terms = self._objective()
         return self
 
-    def _bottleneck(self) -> Any:
-        """The bottleneck of the trained encoder, for the latents that it gives.
-
-        Raises:
-            QuadrateError: If the bottleneck does not fit the latents.
-        """
-        point, shape = self.points[0], self.task.source.shape
-        with torch.device("meta"):
-            latents = self.task.family.encoder(shape, point.latent_dims)(torch.zeros(2, *shape))
-        bottleneck = build_bottleneck(point.bottleneck, tuple(latents.shape[1:]), point.levels)
-        if bottleneck.latent_shape != tuple(latents.shape[1:]):
-            raise QuadrateError(
-                f"bottleneck {point.bottleneck!r} takes latents of shape"
-                f" {bottleneck.latent_shape}; the encoder gives {tuple(latents.shape[1:])}"
-            )
-        return bottleneck
+    @torch.no_grad()
+    def _latent_shape(self, encoder: Stack) -> tuple[int, ...]:
+        """Of one sample's latents, (d,) or (c, h, w)."""
+        samples = torch.zeros(encoder.count, 2, *self.task.source.shape, device=self.device)
+        latents: Tensor = encoder.train(False)(samples)  # (K, 2, ...)
+        return tuple(latents.shape[2:])
 
     def _build(self, stream: str, factory: Callable[[], nn.Module]) -> Stack:
         """One network a point, each initialized from the point's own key."""
@@ -236,15 +233,16 @@ class Trainer:
         Raises:
             Diverged: If a loss or a score is not finite; it names the point and the epoch.
         """
-        totals: dict[str, Tensor] = {}
-        counts: Counter[str] = Counter()  # with alternation not every step has every loss
-        for losses in self.steps():
-            counts.update(losses.keys())
-            for name, value in losses.items():
-                totals[name] = totals[name] + value if name in totals else value
-        rows = self._rows({name: total / counts[name] for name, total in totals.items()})
-        self.epoch += 1
-        rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
+        with self.clock:
+            totals: dict[str, Tensor] = {}
+            counts: Counter[str] = Counter()  # with alternation not every step has every loss
+            for losses in self.steps():
+                counts.update(losses.keys())
+                for name, value in losses.items():
+                    totals[name] = totals[name] + value if name in totals else value
+            rows = self._rows({name: total / counts[name] for name, total in totals.items()})
+            self.epoch += 1
+            rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
         for point, row, finite in zip(self.points, rows, self._finite(), strict=True):
             check_finite(point.key, f"epoch {self.epoch}", row, finite)
         return rows
@@ -265,9 +263,7 @@ class Trainer:
             indices = order[:, step]  # (K, B)
             clean = pixels(images[indices])  # (K, B, C, H, W)
             batch = Batch(clean, clean, labels[indices], indices)
-            yield self._step(
-                self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5
-            )
+            yield self._step(self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5)
 
     def _draw(self, draw: Callable[..., Tensor], stream: str) -> Tensor:
         """One draw a point for this epoch, stacked."""
@@ -451,8 +447,8 @@ class Trainer:
         stack = self._stacks.get("bottleneck")
         if stack is None:
             return None
-        bottleneck = member(self._bottleneck(), stack, index)
-        frozen: FrozenBottleneck = bottleneck.freeze(before=before)
+        bottleneck = member(self._own, stack, index)
+        frozen: FrozenBottleneck = bottleneck.cpu().freeze(before=before)
         return frozen
 
     def state(self, index: int) -> dict[str, Tensor]:
