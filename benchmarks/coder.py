@@ -1,8 +1,9 @@
-"""Symbols a second of the entropy coder alone, each way on one core, beside compressai's rANS in an
-environment of its own.
+"""Symbols a second of the entropy coder alone, each way on one core, and of compressai's rANS.
+
+compressai has an environment of its own. Writes results/coder.json and prints the table.
 
     python -m venv /tmp/rans && /tmp/rans/bin/pip install --no-deps compressai==1.2.8 "numpy<2"
-    OMP_NUM_THREADS=1 python benchmarks/coder.py --compressai /tmp/rans/bin/python  # writes results/coder.json, prints the table
+    OMP_NUM_THREADS=1 python benchmarks/coder.py --compressai /tmp/rans/bin/python
     python benchmarks/coder.py --table results/coder.json
 
 Seconds are processor seconds, the least of several runs; the two coders take turns run by run. Both
@@ -47,7 +48,7 @@ WAYS = ("encode", "decode")
 def draw_case(
     entries: int, tables: int, symbols: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Frequencies (tables, entries + 1) of which the last are 1, and symbols and indices, (symbols,) each, under their law."""
+    """Frequencies (tables, entries + 1), and symbols and indices under their law, (symbols,)."""
     draw = np.random.default_rng(seed)
     weights = draw.dirichlet(np.ones(entries), tables)
     frequencies = integer_frequencies(weights).astype(np.int64)

@@ -28,7 +28,7 @@ DIVERGENCES = ("kl", "chi2", "hellinger", "tv", "w2")
 
 
 def gaussian(letters: int) -> Discrete:
-    """N(0,1) on ±4 under squared error, the noisy sign of X as label, and a classifier that is biased."""
+    """N(0,1) on ±4 under squared error, the noisy sign of X as label, and a biased classifier."""
     x = np.linspace(-4, 4, letters)
     pmf = np.exp(-(x**2) / 2)
     label, guess = 1 / (1 + np.exp(-3 * x)), 1 / (1 + np.exp(0.5 - 2 * x))
@@ -51,7 +51,7 @@ def timed(run: Callable[[], object], repeats: int) -> float:
 
 
 def blahut_arimoto(source: Discrete, slope: float, most: int) -> dict[str, float]:
-    """Plain iterations q ← p W for the rate-distortion function, until their own dual bound is within the gap."""
+    """Iterates q ← p W for the rate-distortion function until the dual bound is within the gap."""
     kernel = np.exp(-slope * source.distortion)
     output = np.full(kernel.shape[1], 1 / kernel.shape[1])
     start, iterations, gap = time.perf_counter(), 0, math.inf

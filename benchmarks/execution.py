@@ -1,4 +1,4 @@
-"""Times the executions of Quadrate's trainer beside each other, and the published training loop beside them; `README.md` says how to read it."""
+"""Times Quadrate's ways to run training, and the published loop (README.md explains the table)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.core.files import read_json, read_rows, write_text
 from quadrate.errors import QuadrateError
@@ -72,7 +72,7 @@ class Bench:
         seconds = timed(lambda: train_stage(assignment, execution, self.workers))
         places = [assignment.place(point) for point in stage.points]
         models = [place / "model.safetensors" for place in places]
-        training_cpu = sum(Codec.load(model).details["cpu_seconds"] for model in models)
+        training_cpu = sum(TradeoffCodec.load(model).details["cpu_seconds"] for model in models)
         count, scale = len(models), full_epochs / stage.training.epochs
         sha = hashlib.sha256()
         for model in models:
@@ -103,7 +103,7 @@ class Bench:
 
 
 def points_of(recipe: str, count: int) -> tuple[OperatingPoint, ...]:
-    """The operating points of a recipe's first stage at 4.75 bits that weigh more than distortion, then the same with further seeds."""
+    """Points of a first stage at 4.75 bits that weigh more than distortion, with further seeds."""
     chosen = [
         p
         for p in find_recipe(recipe).stages[0].points
@@ -115,7 +115,7 @@ def points_of(recipe: str, count: int) -> tuple[OperatingPoint, ...]:
 
 
 def measure_case(bench: Bench, case: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All executions and the published loop, one after another, and that as often as asked, each time beginning with another."""
+    """All executions and the published loop in turn, as often as asked, in rotated order."""
     settings = dataclasses.replace(
         find_recipe(CASES[case]).stages[0].training, precision=options.precision
     )

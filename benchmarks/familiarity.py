@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from quadrate import Codec
-from quadrate.codecs.codec_file import zoo
+from quadrate.codecs import zoo
 from quadrate.codecs.familiarity import measure
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError

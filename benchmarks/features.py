@@ -2,8 +2,8 @@
 
     export QUADRATE_DATA=…  # a folder with mnist/ and lossyless/
     OMP_NUM_THREADS=1 python benchmarks/features.py speed  # writes results/features/speed.json
-    OMP_NUM_THREADS=1 python benchmarks/features.py fit  # writes results/features/fit.json, in about half an hour
-    python benchmarks/features.py fit --features my.npz  # of other features: float arrays `train` and `test`, (n, D) each
+    OMP_NUM_THREADS=1 python benchmarks/features.py fit  # half an hour: results/features/fit.json
+    python benchmarks/features.py fit --features my.npz  # float arrays `train`, `test`: (n, D)
 
 Bits are the size of a .quad file, header, index and checksums included, a sample; the codec file,
 with tables and transform, has a column of its own. Seconds are processor seconds on one core.
@@ -28,8 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.bottlenecks.factorized import FactorizedBottleneck
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.lossyless import PublishedBottleneck
+from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import machine
@@ -68,7 +67,7 @@ def measure_speed() -> list[dict[str, Any]]:
     published = PublishedBottleneck.load(_data() / "lossyless" / "beta5e-02-factorized_rate.pt")
     codec = published.codec()
     symbols, _ = draw_symbols(published, 1 << 15, seed=0)
-    features = codec.decode_received(codec.received(torch.from_numpy(symbols))).numpy()
+    features = codec.reconstruct(codec.dequantize(torch.from_numpy(symbols))).numpy()
     projected = next(test for name, _, test in feature_sets() if name == "mnist-projected-512")
     cases: list[tuple[str, FeatureCodec, Array]] = [("published, beta 5e-02", codec, features)]
     error = 0.01 * projected.var(axis=0).mean()

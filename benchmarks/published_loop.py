@@ -1,5 +1,6 @@
-"""The published way to train one operating point, re-created from its description, to have its cost
-beside Quadrate's.
+"""The published way to train one operating point, re-created from its description.
+
+Its cost is compared with Quadrate's.
 
 It is the loop of RDPC (Wang et al. 2025), which comes from uRDP (Zhang et al. 2021), on images of
 MNIST's shape: one model at a time; images decoded one by one; the published networks in float32;
@@ -38,7 +39,7 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
-    """Images that go through PIL one by one each time they are asked for, into float tensors (C, H, W) in [0, 1]; with their labels."""
+    """Images that PIL decodes one by one, to floats (C, H, W) in [0, 1], and their labels."""
 
     def __init__(self, *splits: Split) -> None:
         self.images = torch.cat([split.images.cpu() for split in splits])
@@ -169,8 +170,7 @@ class PublishedLoop:
 def run(
     source: Source, classifier: nn.Module, point: OperatingPoint, steps: int, threads: int = 1
 ) -> dict[str, float]:
-    """Times a number of training steps and one pass over the test set, and projects what the whole
-    training of 30 epochs would take.
+    """Times training steps and one pass over the test set, and projects 30 epochs from them.
 
     Nothing but these steps and this pass is run: the names of all numbers that are not measured
     begin with `projected`. The published loop has no validation split, so it trains on the source's

@@ -9,7 +9,7 @@ import warnings
 import torch
 from torch import nn
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import Layer, TradeoffCodec
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateWarning
 from quadrate.networks.family import Family, find_family
@@ -45,7 +45,7 @@ def source_of(shape=(1, 8, 8), count=256, seed=0) -> Source:
 
 def make(
     family=COMPACT, shape=(1, 8, 8), levels=((3, 4),), seed=0, decoders=("faithful",), freeze=True
-) -> Codec:
+) -> TradeoffCodec:
     """A codec with one random decoder for each name."""
     dim = sum(map(len, levels))
     source = source_of(shape)
@@ -74,7 +74,7 @@ def make(
         for role, network in networks.items()
     }
     points = {name: OperatingPoint(levels[-1]) for name in decoders}
-    codec = Codec(family, shape, levels, points, states)
+    codec = TradeoffCodec(family, shape, [Layer(stage) for stage in levels], points, states)
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", QuadrateWarning

@@ -1,4 +1,4 @@
-"""Files of the .quad format, put together from docs/format.md rather than by the code under test, and bad ones whose checksums are right."""
+"""Files of the .quad format, made from docs/format.md rather than by the code under test."""
 
 import hashlib
 import io

@@ -72,7 +72,7 @@ class Clusters:
         )
 
     def law(self, dither: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """All vectors of symbols, (s, d), and their probabilities under each dither, in cells, (u, d): (u, s), from the cumulative distributions."""
+        """All vectors of symbols (s, d), with probabilities (u, s) under dithers (u, d)."""
         vectors = np.array(list(itertools.product(*map(range, self.levels))))
         joint = self.weights[:, None, None]
         for i, level in enumerate(self.levels):

@@ -1,4 +1,4 @@
-"""Small files in the formats that image data sets come in, written from the formats' descriptions rather than by the code under test."""
+"""Small files in the formats of image data sets, written from the formats' descriptions."""
 
 import gzip
 import io

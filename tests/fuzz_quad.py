@@ -17,7 +17,7 @@ with atheris.instrument_imports(
     include=["quadrate.coding", "quadrate.bottlenecks.contexts", "quadrate.codecs.quad"]
 ):
     from quadrate import Codec, QuadrateError
-    from quadrate.codecs.quad import QuadFile
+    from quadrate.codecs import QuadFile
     from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 
 sys.path.insert(0, str(Path(__file__).parent))

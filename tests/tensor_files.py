@@ -25,7 +25,7 @@ def rewrite(
     metadata: Mapping[str, str | None] | None = None,
     tensors: Mapping[str, Any] | None = None,
 ) -> None:
-    """Changes, adds or drops (None) texts and tensors (or arrays) of a file, which gets the digest that belongs to what it holds then."""
+    """Changes, adds or drops (None) texts and tensors of a file, and renews its digest."""
     texts, parts = contents(path)
     both: list[dict[str, Any]] = [
         {name: value for name, value in {**old, **(new or {})}.items() if value is not None}

@@ -45,7 +45,7 @@ def published_names(network: EfficientNetLite0) -> dict[str, torch.Tensor]:
     return state | {"_fc.weight": network.head.weight.data, "_fc.bias": network.head.bias.data}
 
 
-# --- weights from a file --------------------------------------------------------------------------------------------------------------------------
+# --- weights from a file --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nest", [None, "state_dict"])
@@ -175,7 +175,7 @@ def test_names_are_known_or_refused():
         load_backbone("resnet50-swav")
 
 
-# --- weights from the network ---------------------------------------------------------------------------------------------------------------------
+# --- weights from the network ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ def test_the_registry_loads_what_it_fetches(monkeypatch, tmp_path):
     assert asked == [("efficientnet-lite0", BACKBONES["efficientnet-lite0"].weights)]
 
 
-# --- transformers ---------------------------------------------------------------------------------------------------------------------------------
+# --- transformers ---------------------------------------------------------------------------------
 
 
 def test_without_transformers_it_says_what_to_install(monkeypatch):

@@ -27,7 +27,7 @@ from quadrate.networks.backbones.efficientnet_lite import _SamePadded
 PLAIN = Preprocessing(32, (127.0,) * 3, (128.0,) * 3)
 
 
-# --- the networks ---------------------------------------------------------------------------------------------------------------------------------
+# --- the networks ---------------------------------------------------------------------------------
 
 
 def test_the_networks_have_the_published_numbers_of_parameters():
@@ -86,7 +86,7 @@ def test_features_do_not_depend_on_the_batch():
     assert backbone.features(images(5)[:0]).shape == (0, 1280)
 
 
-# --- what they are shown --------------------------------------------------------------------------------------------------------------------------
+# --- what they are shown --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("resize", ["bilinear", "bicubic"])
@@ -137,7 +137,7 @@ def test_other_images_are_refused(wrong):
         PLAIN(wrong)
 
 
-# --- the real weights -----------------------------------------------------------------------------------------------------------------------------
+# --- the real weights -----------------------------------------------------------------------------
 
 
 def real_weights() -> Path | None:

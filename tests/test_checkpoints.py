@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import InvariantConfig, OperatingPoint, Stage, TrainingConfig
 from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
@@ -74,7 +74,7 @@ def checkpoint_of(assignment: Assignment):
 
 def resume(assignment: Assignment) -> dict[str, Tensor]:
     train_stage(assignment, "single")
-    codec = Codec.load(assignment.place(POINT) / "model.safetensors")
+    codec = TradeoffCodec.load(assignment.place(POINT) / "model.safetensors")
     return {
         f"{role}/{name}": tensor
         for role, state in codec.states.items()
@@ -326,7 +326,7 @@ def test_times_add_up_over_interruptions(digits, tmp_path, monkeypatch):
         with pytest.raises(Stopped):
             train_stage(assignment, "single", report=stop_at)
     train_stage(assignment, "single")
-    details = Codec.load(assignment.place(POINT) / "model.safetensors").details
+    details = TradeoffCodec.load(assignment.place(POINT) / "model.safetensors").details
     assert details["wall_seconds"] >= 3 * 0.4 and details["cpu_seconds"] > 0
 
 

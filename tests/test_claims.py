@@ -74,12 +74,12 @@ def test_one_seed_decides_nothing(name: str) -> None:
 def test_what_rows_lack_leaves_its_claim_undecided_and_no_other() -> None:
     rows = scored_recipe("rdp-mnist")
     for row in rows:
-        del row["sliced_w2sq"]
+        del row["w1_fresh_floor"]
     whole, lacking = (verdicts("rdp-mnist", own) for own in (scored_recipe("rdp-mnist"), rows))
     assert [verdict.holds for verdict in lacking] == [verdict.holds for verdict in whole[:2]] + [
         "undecided"
     ]
-    assert lacking[2].measured.startswith("not measured: no column 'sliced_w2sq'")
+    assert lacking[2].measured.startswith("not measured: no column 'w1_fresh_floor'")
 
 
 def test_a_recipe_without_claims_has_no_verdicts_and_no_rows_are_an_error() -> None:

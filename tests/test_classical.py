@@ -31,7 +31,7 @@ LOSSY = [
 
 
 def pictures(count: int, channels: int = 3, side: int = 32) -> torch.Tensor:
-    """Smooth pictures, each of another brightness, colour and wavelength, with a little grey noise."""
+    """Smooth pictures of different brightness, colour and wavelength, with a little grey noise."""
     y, x = np.mgrid[:side, :side] / side
     generator = np.random.default_rng(0)
     level, slope, phase = (

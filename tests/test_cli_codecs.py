@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from quadrate.cli.main import main
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import FeatureCodec, InvariantCodec
 from quadrate.config import InvariantConfig
 from quadrate.sources.symmetry import dihedral_patterns
 from quadrate.training.invariant_trainer import train_invariant
@@ -29,9 +28,7 @@ def folder(tmp_path_factory):
         config = InvariantConfig(
             objective, dims=2, steps=40, batch=64, likelihood="bernoulli", beta=0.05
         )
-        InvariantCodec.of(train_invariant(SOURCE, config), patterns).save(
-            path / f"{objective}.safetensors"
-        )
+        train_invariant(SOURCE, config).codec(patterns).save(path / f"{objective}.safetensors")
     return path
 
 
@@ -87,7 +84,7 @@ def test_features_that_float32_does_not_hold_come_back_as_precisely_as_asked(tmp
     assert 0.009 < ((back - features) ** 2).mean() < 0.0101
     assert np.array_equal(back, wide) and np.array_equal(back.astype(np.float32), narrow)
     loaded = FeatureCodec.load(codec)
-    assert np.array_equal(loaded.decode_received(torch.from_numpy(latents)).numpy(), back)
+    assert np.array_equal(loaded.reconstruct(torch.from_numpy(latents)).numpy(), back)
 
 
 def test_invariant_codecs_give_representatives_and_latents(folder, tmp_path):
@@ -118,11 +115,11 @@ def test_invariant_codecs_give_representatives_and_latents(folder, tmp_path):
     )
     loaded = InvariantCodec.load(codec)
     patterns = torch.from_numpy(np.load(folder / "patterns.npy"))
-    received = loaded.received(loaded.encode(patterns))
+    received = loaded.dequantize(loaded.encode(patterns))
     assert np.array_equal(
         np.load(tmp_path / "latents.npy"), received[torch.arange(20, 0, -2)].numpy()
     )
-    assert np.allclose(np.load(tmp_path / "upright.npy"), loaded.decode_received(received).numpy())
+    assert np.allclose(np.load(tmp_path / "upright.npy"), loaded.reconstruct(received).numpy())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +209,8 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path, monkeypatch, capsys, wo
 
 
 def test_invariant_runs_are_plotted_together(tmp_path, capsys):
-    row = "objective,beta,steps,disk_bits,augmentation,predictor_augmentation,accuracy_latents,accuracy_reconstructions\n"
+    row = "objective,beta,steps,disk_bits,augmentation,predictor_augmentation"
+    row += ",accuracy_latents,accuracy_reconstructions\n"
     for name, line in (
         ("a", "vic,0.1,100,40.5,mnist-aug,mnist-aug,0.97,0.96"),
         ("b", "bince,0.1,100,44.5,mnist-aug,mnist-aug,0.95,"),

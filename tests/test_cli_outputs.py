@@ -21,7 +21,7 @@ from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.pictures import PictureFolder
 from quadrate.cli.steps import fitted, for_data
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, compress
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import find_recipe

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from quadrate.cli.main import main
 from quadrate.cli.reproduction import Options, RecipeReproduction
-from quadrate.cli.steps import adapted
+from quadrate.cli.steps import adapted, show_verdicts
 from quadrate.config import Recipe
 from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import Grid, find_recipe
@@ -20,7 +21,7 @@ QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, j
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rdp-mnist` with two weights and a judge that needs no file, trained and scored in a few steps."""
+    """`rdp-mnist` with two weights and a judge without a file, trained and scored quickly."""
 
     def find(name: str, grid: Grid = "quick") -> Recipe:
         recipe = find_recipe(name, grid)
@@ -57,7 +58,7 @@ def test_one_command_trains_scores_and_gives_verdicts(
     main(command)
     printed = capsys.readouterr().out
     (folder,) = tmp_path.glob("digits-rdp-mnist-*")
-    assert {"results.csv", "findings.md", "trade-off.png", "verdicts.md"} <= {
+    assert {"results.csv", "trade-off.png", "verdicts.md"} <= {
         path.name for path in folder.iterdir()
     }
     assert len(read_results(folder)[1]) == 12
@@ -100,25 +101,12 @@ def test_the_command_says_what_changes_results_and_nothing_else() -> None:
 
 
 def test_a_recipe_without_claims_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    class Silent:
-        folder = tmp_path
-
-        def train(self, workers: int | None) -> None:
-            assert workers == 3
-
-        def evaluate(self, workers: int | None) -> None:
-            assert workers == 3
-
-        def verdicts(self, command: str) -> list[Any]:
-            return []
-
-    monkeypatch.setattr("quadrate.cli.reproduce.find_reproduction", lambda name, options: Silent())
-    main(["reproduce", "mine", "--workers", "3"])
-    assert capsys.readouterr().out.strip() == "mine decides no published claim." and not list(
-        tmp_path.iterdir()
-    )
+    run: Any = SimpleNamespace(folder=tmp_path, recipe=find_recipe("demo"))
+    show_verdicts(run, [], "quadrate reproduce demo")
+    assert capsys.readouterr().out.strip() == "demo decides no published claim."
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """`quadrate theory` with vectors and letters from files, and mistakes in one line."""
 
 import warnings
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -16,8 +15,6 @@ from quadrate.theory import (
     rate,
 )
 from theory_cli import number
-
-cli = import_module("quadrate.cli.theory")  # its name in the package is the verb's
 
 
 def fails(capsys, *arguments):
@@ -106,7 +103,7 @@ def test_a_solver_that_stops_short_is_heard_once(capsys, monkeypatch):
             warnings.warn(f"point {point} is inexact", ConvergenceWarning, stacklevel=2)
         return 1.0
 
-    monkeypatch.setitem(cli._SOLVERS, "rate", solver)
+    monkeypatch.setattr("quadrate.theory.rate", solver)
     main(["theory", "rate", "gaussian"])
     assert capsys.readouterr() == (
         "1\n",

@@ -50,7 +50,7 @@ def drawn(monkeypatch):
 
 
 def contours(axes):
-    """For each level the points (x, y) of its contour, of the last set of contours that was drawn."""
+    """For each level the points (x, y) of its contour in the last set that was drawn."""
     last = [
         collection
         for collection in axes.collections

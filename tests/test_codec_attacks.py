@@ -13,11 +13,9 @@ from torch import nn
 
 from codec_attack_parts import refused
 from codecs_made import TINY, make
-from quadrate import Codec, QuadrateError
+from quadrate import QuadrateError
 from quadrate.bottlenecks.joint_tables import JointModel
-from quadrate.codecs.codec_file import load_pack, open_codec, save_pack
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import Codec, Decoders, FeatureCodec, InvariantCodec, TradeoffCodec
 from quadrate.config import InvariantConfig
 from quadrate.networks.backbones.weights import read_tensors
 from quadrate.networks.family import Family
@@ -30,7 +28,7 @@ PATTERNS = dihedral_patterns(2, (0.5, 0.5))
 
 LOADERS = {
     "codec": Codec.load,
-    "pack": load_pack,
+    "pack": Decoders.load,
     "features": FeatureCodec.load,
     "invariant": InvariantCodec.load,
 }
@@ -61,9 +59,9 @@ def originals(tmp_path_factory):
     config = InvariantConfig(dims=2, steps=5, batch=64, likelihood="bernoulli", beta=0.05)
     codec = make(decoders=("faithful", "realistic"))
     codec.save(folder / "codec")
-    save_pack(codec.pack(), folder / "pack")
+    codec.pack().save(folder / "pack")
     FeatureCodec(rate_bits=12).fit(features).save(folder / "features")
-    InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float()).save(
+    train_invariant(PATTERNS, config).codec(PATTERNS.sample(500, "fit").float()).save(
         folder / "invariant"
     )
     return folder
@@ -252,7 +250,7 @@ def test_weights_of_another_type_are_refused(files, kind, dtype):
 
 
 def _added(codec, pack):
-    return Codec.load(codec).add_decoder(load_pack(pack), "x")
+    return Codec.load(codec).add_decoder(Decoders.load(pack), "x")
 
 
 @pytest.mark.parametrize("kind", LOADERS)
@@ -311,7 +309,7 @@ def test_no_network_is_built_that_the_file_does_not_fill(files):
     rewrite(files / "codec", {"shape": "[1, 2000, 2000]"})
     own = Family("own", encoder, TINY.decoder, TINY.critic)
     refused(
-        lambda path: Codec.load(path, own),
+        lambda path: Codec.load(path, family=own),
         files / "codec",
         "encoder.0 is not that of family 'own' for images of 1x2000x2000",
     )
@@ -347,10 +345,10 @@ def test_names_given_by_hand_are_checked_too(files):
     with pytest.raises(QuadrateError, match="the name of a decoder"):
         codec.add_decoder(make(), "a\nb")
     with pytest.raises(QuadrateError, match="the name of a decoder"):
-        Codec(
+        TradeoffCodec(
             codec.family,
             codec.shape,
-            codec.stages,
+            codec.layers,
             {"\x1b": codec.point},
             {**codec.states, "decoder.\x1b": codec.states["decoder.faithful"]},
         )
@@ -383,9 +381,11 @@ def test_no_change_of_a_file_does_worse_than_one_line(files, kind):
             assert str(path) in str(error) and str(error).isprintable()
 
 
-def test_open_codec_reads_every_kind(files):
-    kinds = {"codec": Codec, "features": FeatureCodec, "invariant": InvariantCodec}
+def test_load_gives_the_right_kind(files):
+    kinds = {"codec": TradeoffCodec, "features": FeatureCodec, "invariant": InvariantCodec}
     for kind, expected in kinds.items():
-        assert isinstance(open_codec(files / kind), expected)
-    refused(open_codec, files / "pack", "not a codec of Quadrate's")
-    refused(open_codec, files / "none", "no codec at")
+        assert type(Codec.load(files / kind)) is expected is type(expected.load(files / kind))
+    for kind, other in (("codec", FeatureCodec), ("features", InvariantCodec)):
+        refused(other.load, files / kind, f"not {other.__name__}")
+    refused(Codec.load, files / "pack", "not a Quadrate codec")
+    refused(Codec.load, files / "none", "no codec at")

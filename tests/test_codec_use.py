@@ -17,9 +17,7 @@ from torch import nn
 import quadrate
 from codecs_made import make, source_of
 from quadrate import Codec, QuadrateError
-from quadrate.codecs.codec_file import load_pack, save_pack
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import Decoders, FeatureCodec, InvariantCodec, TradeoffCodec
 from quadrate.config import InvariantConfig
 from quadrate.networks.family import FAMILIES, Family
 from quadrate.sources.symmetry import dihedral_patterns
@@ -32,7 +30,7 @@ def invariant(**changes) -> InvariantCodec:
     config = InvariantConfig(
         **{"dims": 2, "steps": 5, "batch": 64, "likelihood": "bernoulli", "beta": 0.05} | changes
     )
-    return InvariantCodec.of(train_invariant(PATTERNS, config), PATTERNS.sample(500, "fit").float())
+    return train_invariant(PATTERNS, config).codec(PATTERNS.sample(500, "fit").float())
 
 
 def features(count=400) -> np.ndarray:
@@ -103,7 +101,7 @@ def test_images_beyond_their_range_are_not_encoded(kinds):
         images.numpy().astype(np.float64),
     )
     for wrong in outside:
-        for use in (codec.encode, codec.reconstruct, codec.compress):
+        for use in (codec.encode, codec.round_trip, codec.compress):
             with pytest.raises(
                 QuadrateError, match=r"images are uint8, or floating point in \[0, 1\]"
             ):
@@ -217,8 +215,8 @@ def test_one_codec_serves_several_threads(kinds, kind):
     files = [codec.compress(part) for part in parts]
     decoded = [codec.decompress(file) for file in files]
     fresh = (
-        Codec(
-            codec.family, codec.shape, codec.stages, codec.points, codec.states, models=codec.models
+        TradeoffCodec(
+            codec.family, codec.shape, codec.layers, codec.points, codec.states, models=codec.models
         )
         if kind == "images"
         else codec
@@ -261,15 +259,15 @@ def test_loading_never_moves_the_global_generator(kinds, tmp_path):
     own = Family("own", Drawing, FAMILIES["compact"].decoder, FAMILIES["compact"].critic)
     codec = make(own)
     codec.save(tmp_path / "own")
-    save_pack(codec.pack(), tmp_path / "pack")
+    codec.pack().save(tmp_path / "pack")
     kinds["invariant"][0].save(tmp_path / "invariant")
     expected = codec.compress(kinds["images"][1])
     before = torch.get_rng_state()
 
     def work(number):
         for _ in range(3):
-            loaded = Codec.load(tmp_path / "own", own)
-            loaded.add_decoder(load_pack(tmp_path / "pack"), "again")
+            loaded = Codec.load(tmp_path / "own", family=own)
+            loaded.add_decoder(Decoders.load(tmp_path / "pack"), "again")
             InvariantCodec.load(tmp_path / "invariant")
         return loaded.compress(kinds["images"][1])
 
@@ -301,7 +299,7 @@ def test_codecs_say_what_they_are(kinds):
     text = repr(kinds["images"][0])
     assert (
         text
-        == "Codec('compact', shape=(1, 8, 8), levels=[(3, 4)], decoders=['faithful', 'realistic'],"
+        == "TradeoffCodec('compact', shape=(1, 8, 8), layers=[(3, 4)], decoders=['faithful', 'realistic'],"
         " frozen)"
     )
     assert "not frozen yet" in repr(make(freeze=False))
@@ -316,4 +314,5 @@ def test_codecs_say_what_they_are(kinds):
 def test_what_is_imported_late_is_listed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        assert dir(quadrate) == sorted(quadrate.__all__)
         assert {"Codec", "QuadDataset", "QuadrateError", "__version__"} <= set(dir(quadrate))

@@ -34,7 +34,7 @@ def grown(tmp_path) -> tuple[Path, bytes, bytes]:
     return path, old, appended(path, CHUNKS[2:])
 
 
-def test_an_append_interrupted_at_any_byte_leaves_the_old_file_and_the_next_append_is_as_if_it_had_not_been(
+def test_an_append_interrupted_at_any_byte_leaves_the_old_file_and_the_next_one_works(
     grown,
 ):
     path, old, new = grown

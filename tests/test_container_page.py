@@ -1,4 +1,4 @@
-"""The page that describes the container: its tables are the code's, and its vector is read and written."""
+"""The page that describes the container: its tables match the code, its vector can be read."""
 
 import re
 import zlib
@@ -101,7 +101,7 @@ def test_the_pages_vector_is_read():
 
 
 def test_the_pages_vector_is_written_and_so_are_files_made_from_the_page():
-    """Should another zlib compress the side data otherwise, the second half still holds, and the vector's bytes stay readable."""
+    """If another zlib compresses the side data differently, the second half still holds."""
     side = [
         zlib.compress(labels_bytes([7, -1]) + names_bytes(["a", "é"]), 9),
         zlib.compress(labels_bytes([300], 2) + names_bytes([""]), 9),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contexts_parts import CASES, CELL, arrays, model, quantized
-from quadrate.bottlenecks import contexts
+from quadrate.bottlenecks import contexts, trees
 from quadrate.bottlenecks.contexts import (
     ContextModel,
     fit_contexts,
@@ -165,7 +165,7 @@ SYMBOLS = "more symbols"
         ({"cuts": np.int32(0)}, "a context model|not those of a dithered quantizer"),
         (edited("frequencies", (3,), (1, 1, 65534)), SYMBOLS),  # three for the dimension of two
         (edited("frequencies", (0,), (40000, 25000, 535)), "table 0 does not hold"),
-        ({"frequencies": np.uint16(3)}, "not those of a dithered quantizer"),
+        ({"frequencies": np.uint16(3)}, r"\(T, K\) frequencies"),
         ({"frequencies": np.zeros(6, dtype=np.uint16)}, r"\(T, K\) frequencies"),
         (
             {"frequencies": arrays()["frequencies"].astype(np.int64)},
@@ -272,9 +272,9 @@ def test_counts_are_averages_over_the_dithers_of_a_bin(level):
     tree = np.array(
         [[0, 1 << 16, 1, 2], [-1, 0, 0, 0], [0, 3 << 15, 3, 4], [-1, 0, 0, 0], [-1, 0, 0, 0]]
     )
-    counts = contexts._counts(tree, received, positions, cuts, level)
-    members = [received[:, 0] > 0, received[:, 0] <= 1 << 16, received[:, 0] > 1 << 16]
-    members += [members[2] & (received[:, 0] <= 3 << 15), received[:, 0] > 3 << 15]
+    counts = contexts._counts(trees.descend(tree, 0, received), 5, positions, cuts, level)
+    low, high = received[:, 0] <= 1 << 16, received[:, 0] > 3 << 15
+    members = {1: low, 3: ~low & ~high, 4: high}
     borders = [0, *cuts.tolist(), CELL]
     steps = 20_000
     for b, (low, high) in enumerate(itertools.pairwise(borders)):
@@ -283,10 +283,10 @@ def test_counts_are_averages_over_the_dithers_of_a_bin(level):
         dithers = (low + (np.arange(steps) + 0.5) / steps * (high - low)) / CELL
         symbols = np.floor(positions[:, None] + dithers).astype(int)
         assert symbols.max() < level
-        for node, inside in enumerate(members):
+        for node, inside in members.items():
             brute = np.bincount(symbols[inside].ravel(), minlength=level) / steps
             assert counts[node, b] == pytest.approx(brute, abs=len(positions) / steps)
-    assert counts[0].sum(axis=1) == pytest.approx(len(positions))
+    assert counts.sum(axis=(0, 2)) == pytest.approx(len(positions))
 
 
 def test_bins_share_out_the_latents():

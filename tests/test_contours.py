@@ -103,8 +103,7 @@ def test_one_command_makes_table_picture_and_verdicts(tmp_path, capsys):
     assert printed.count(": holds") == 2
     run = open_run(folder)
     assert (
-        isinstance(run, ContourRun)
-        and run.recipe == rdpc_contours() == RECIPES["rdpc-contours"]()
+        isinstance(run, ContourRun) and run.recipe == rdpc_contours() == RECIPES["rdpc-contours"]()
     )
     table = np.genfromtxt(folder / "results.csv", delimiter=",", names=True)
     assert table["corner_rate_nats"] == pytest.approx(table["rate_nats"])

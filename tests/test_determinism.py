@@ -19,8 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quadrate.codecs import quad
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import Layer, TradeoffCodec, quad
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateWarning
@@ -77,8 +76,8 @@ FAMILY = Family("convolutions", encoder, compact.decoder, compact.critic)
 
 
 def run(folder: Path, setting: Setting, others: list[str]) -> None:
-    """Writes what a process makes of the images, of the given symbols, and of the files of others."""
-    codec = Codec.load(folder / "codec.safetensors", FAMILY)
+    """Writes a process's results on the images, the given symbols, and the files of others."""
+    codec = TradeoffCodec.load(folder / "codec.safetensors", family=FAMILY)
     images = torch.from_numpy(np.load(folder / "images.npy"))
     if setting.channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -120,7 +119,7 @@ def run(folder: Path, setting: Setting, others: list[str]) -> None:
         coded=np.concatenate(coded),
         latents=latents,
         dither=dither,
-        received=codec.received(torch.from_numpy(given), SEED),
+        received=codec.dequantize(torch.from_numpy(given), SEED),
     )
     for other in others:
         with quad.QuadFile(folder / other / "file.quad", codec) as file:
@@ -181,7 +180,13 @@ def folder(tmp_path_factory) -> Path:
                     network.train()(images[:1000] / 255.0)
             states[f"encoder.{i}"] = network.state_dict()
         states["decoder.faithful"] = FAMILY.decoder(SHAPE, COLUMNS).state_dict()
-    codec = Codec(FAMILY, SHAPE, LEVELS, {"faithful": OperatingPoint(LEVELS[-1])}, states)
+    codec = TradeoffCodec(
+        FAMILY,
+        SHAPE,
+        [Layer(stage) for stage in LEVELS],
+        {"faithful": OperatingPoint(LEVELS[-1])},
+        states,
+    )
     labels = np.zeros(1000, dtype=np.int64)
     with warnings.catch_warnings():  # what was never trained carries little
         warnings.simplefilter("ignore", QuadrateWarning)

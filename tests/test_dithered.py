@@ -243,7 +243,7 @@ def test_a_permutation_is_one_and_each_place_is_equally_likely():
 
 
 def test_the_numbers_are_those_that_results_were_published_with():
-    """A change here changes every result, and breaks the streams that were written with a dither."""
+    """A change here changes every result, and breaks streams that were written with a dither."""
     assert draws.key(7, "3x3_d1_p0_c0_s7", "dither", 0) == 8438604974353381913
     assert draws.uniform(7, "point", "dither", 0, shape=(4,)).tolist() == [
         0.05093097686767578,

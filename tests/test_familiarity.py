@@ -12,11 +12,8 @@ import torch
 import quadrate
 from codecs_made import COMPACT
 from quadrate.cli import main
-from quadrate.codecs import quad
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import Batch, FeatureCodec, Layer, TradeoffCodec, quad
 from quadrate.codecs.familiarity import Familiarity, of_source
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.quad import Batch
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import load_source
@@ -32,7 +29,7 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def codec(digits) -> Codec:
+def codec(digits) -> TradeoffCodec:
     """A codec of 8×8 digits, trained for some seconds."""
     point = OperatingPoint((4, 4, 4, 4))
     trainer = Trainer(
@@ -43,7 +40,9 @@ def codec(digits) -> Codec:
         trainer.train_epoch()
     networks = trainer.networks(0)
     states = {"encoder.0": networks["encoder"], "decoder.faithful": networks["decoder"]}
-    return Codec(COMPACT, digits.shape, [point.levels], {"faithful": point}, states).freeze(digits)
+    return TradeoffCodec(
+        COMPACT, digits.shape, [Layer(point.levels)], {"faithful": point}, states
+    ).freeze(digits)
 
 
 def foreign(kind: str, images: torch.Tensor) -> torch.Tensor:
@@ -131,7 +130,7 @@ def test_the_command_line_warns_refuses_and_inspects(codec, digits, tmp_path, mo
 
 def test_limits_travel_in_the_file_and_are_checked(codec, tmp_path):
     codec.save(tmp_path / "c.st")
-    assert Codec.load(tmp_path / "c.st").familiarity == codec.familiarity is not None
+    assert TradeoffCodec.load(tmp_path / "c.st").familiarity == codec.familiarity is not None
     for text in (
         "",
         "[]",
@@ -154,7 +153,7 @@ def test_codecs_without_limits_do_not_check_and_cannot_be_strict(
     ):
         codec.compress(digits.test.images[:5], strict=True)
     codec.save(tmp_path / "c.st")
-    assert Codec.load(tmp_path / "c.st").familiarity is None
+    assert TradeoffCodec.load(tmp_path / "c.st").familiarity is None
     main(["inspect", str(tmp_path / "a.quad"), "--codec", str(tmp_path / "c.st")])
     assert "compress cannot tell samples unlike its own" in capsys.readouterr().out
 

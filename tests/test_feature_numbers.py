@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 from quadrate.errors import QuadrateError
 
 

@@ -18,8 +18,7 @@ import torch
 from torch import nn
 
 import quadrate.experiments.runs.feature_run as feature_runs
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.lossyless import PublishedBottleneck
+from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.classical import code_images

@@ -18,9 +18,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from quadrate.bottlenecks.closed_form import ROWS, fit_closed_form
 from quadrate.bottlenecks.rounding import RATE_WEIGHT
-from quadrate.codecs import quad
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
+from quadrate.codecs import Batch, FeatureCodec, QuadDataset, QuadFile, quad
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.training.bottleneck_fits import fit_factorized
@@ -257,7 +255,7 @@ def test_a_file_gives_what_the_receiver_was_said_to_see(codec, features):
     assert received.dtype == np.float32
     np.testing.assert_allclose(received, codec.transform(features), atol=1e-6)
     np.testing.assert_allclose(
-        codec.decompress(data, slice(5, 900, 7), "float64"), received[5:900:7], atol=1e-6
+        codec.decompress(data, samples=slice(5, 900, 7), dtype="float64"), received[5:900:7], atol=1e-6
     )
     with Reader(data) as reader:
         assert reader.header.shape == (64,) and reader.header.fields == ("labels", "names")
@@ -352,10 +350,10 @@ def test_what_does_not_fit(codec, features):
         match="features come as a floating point type such as float32; got dtype 'uint8'",
     ):
         codec.decompress(data, dtype="uint8")
-    with pytest.raises(QuadrateError, match="a feature codec has one decoder"):
+    with pytest.raises(QuadrateError, match="no decoder 'sharp'; this codec has features"):
         quad.decompress(codec, data, decoder="sharp", dtype="float32")
     for wrong, message in (
-        (features[:, :63], "takes features of 64 dimensions; got \\(63,\\)"),
+        (features[:, :63], r"takes features of shape \(64,\); got \(63,\)"),
         (features[0], r"features come as \(N, D\); got shape \(64,\)"),
         (features.astype(complex), "features are real numbers; got complex"),
         (np.full((2, 64), np.nan), "not finite"),
@@ -391,6 +389,7 @@ def test_in_a_pipeline_quantized_features_predict_as_well(features):
         "rate_bits": 64.0,
         "klt": None,
         "optimize_rate": True,
+        "device": "cpu",
     }
 
 
@@ -419,7 +418,7 @@ def test_codec_files_that_are_none(codec, tmp_path):
     with pytest.raises(QuadrateError, match="not a whole safetensors file"):
         FeatureCodec.load(path)
     safetensors.numpy.save_file({"a": np.zeros(3)}, path)
-    with pytest.raises(QuadrateError, match="not a feature codec"):
+    with pytest.raises(QuadrateError, match="not a Quadrate codec"):
         FeatureCodec.load(path)
     codec.save(path)
     whole = path.read_bytes()

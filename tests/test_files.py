@@ -17,7 +17,7 @@ from quadrate.errors import QuadrateError
 
 @contextmanager
 def room_for(size_bytes: int):
-    """A disk that is full after so many bytes, as far as this process can tell (Python ignores the signal that comes with it)."""
+    """A disk that is full after so many bytes, as this process sees it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:

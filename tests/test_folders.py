@@ -13,7 +13,7 @@ from PIL import Image
 
 from codecs_made import make
 from quadrate.cli import main
-from quadrate.codecs.quad import QuadFile
+from quadrate.codecs import QuadFile
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import from_folder
 

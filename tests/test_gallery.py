@@ -1,4 +1,4 @@
-"""docs/gallery.md is what tools/gallery.py makes of the committed results, and what it says follows from them."""
+"""docs/gallery.md is what tools/gallery.py makes from the committed results."""
 
 import importlib.util
 import json

@@ -25,7 +25,7 @@ from quadrate.bottlenecks.hyperprior_model import (
     gaussian_tables,
 )
 from quadrate.bottlenecks.spatial import SpatialBottleneck, SpatialModel
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.errors import QuadrateError
@@ -125,28 +125,23 @@ class Published(HyperpriorModel):
 
 def test_frozen_it_is_what_was_trained_and_scales_taken_for_means_would_show(bottleneck, model):
     with torch.no_grad():
-        received, nats = bottleneck(TEST)
-        _, noisy_nats = bottleneck(
-            TEST,
-            torch.rand(
-                len(TEST), bottleneck.noise_columns, generator=torch.Generator().manual_seed(0)
-            )
-            - 0.5,
-        )
-    rounded, noisy = (float(each.sum()) / math.log(2) for each in (nats, noisy_nats))
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.rand(len(TEST), bottleneck.noise_columns, generator=generator) - 0.5
+        _, nats = bottleneck(TEST, noise)
+    received = bottleneck.dequantize(bottleneck.quantize(TEST, noise), noise)
+    bits = float(nats.sum()) / math.log(2)
 
     def agreement(frozen) -> tuple[float, float]:
         """By how much the rate is off, and the share of numbers received that are."""
         symbols = frozen.quantize(TEST.numpy())
         payload = encode_layer(frozen, symbols, symbols[:, :0])
         assert 8 * len(payload) == pytest.approx(frozen.bits(symbols), rel=1e-3)
-        return abs(8 * len(payload) / rounded - 1), float(
+        return abs(8 * len(payload) / bits - 1), float(
             (np.abs(frozen.dequantize(symbols) - received.numpy()) > 0.02 * frozen.steps).mean()
         )
 
     rate, share = agreement(model)
-    assert rate < 0.01 and share < 0.01  # a few borderline numbers are rounded the other way
-    assert noisy == pytest.approx(rounded, rel=0.01)
+    assert rate < 0.015 and share < 0.01  # a few borderline numbers are rounded the other way
     parts = (model.analysis, model.side, model.network, model.gaussians, model.steps, model.offsets)
     rate, share = agreement(Published(*parts))
     assert rate > 0.1 and share > 0.5
@@ -223,11 +218,12 @@ def test_training_is_a_function_of_the_seed():
 SCRIPT = """
 import hashlib, sys
 import numpy as np, torch
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 torch.set_num_threads(int(sys.argv[3]))
 codec = FeatureCodec.load(sys.argv[1])
 data = codec.compress(np.load(sys.argv[2]))
-print(hashlib.sha256(data).hexdigest(), hashlib.sha256(codec.decompress(data, dtype="float64").tobytes()).hexdigest())
+decoded = codec.decompress(data, dtype="float64").tobytes()
+print(hashlib.sha256(data).hexdigest(), hashlib.sha256(decoded).hexdigest())
 """
 
 
@@ -403,7 +399,7 @@ def test_codec_files_with_wrong_arrays_are_refused(name, tmp_path):
 
 def test_any_symbols_are_received_as_finite_numbers(codec):
     wild = np.random.default_rng(0).choice([-(2**31), 2**31 - 1, 0, 1], (50, 3 + DIMS))
-    assert torch.isfinite(codec.received(torch.from_numpy(wild))).all()
+    assert torch.isfinite(codec.dequantize(torch.from_numpy(wild))).all()
     damaged = bytearray(codec.compress(TEST[:200]))
     with Reader(bytes(damaged)) as reader:
         payload = reader.read(0).payloads[0]
@@ -438,8 +434,8 @@ def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
     torch.testing.assert_close(nats, alone_nats.reshape(30, 8).sum(1))
 
     model, single = spatial.freeze(), inner.freeze()
-    assert (model.dims, model.columns) == (
-        24,
+    assert (model.shape, model.columns) == (
+        (3, 2, 4),
         8 * single.columns,
     ) and model.tables.digest == single.tables.digest
     symbols = model.quantize(latent.numpy())
@@ -453,7 +449,7 @@ def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
     codec.save(tmp_path / "codec.safetensors")
     again = FeatureCodec.load(tmp_path / "codec.safetensors")
     assert isinstance(again.models[0], SpatialModel) and again.compress(latent.flatten(1)) == data
-    expected, _ = spatial(latent)
+    expected = spatial.dequantize(spatial.quantize(latent, noise), noise)
     close = np.isclose(again.decompress(data), expected.flatten(1), atol=0.02)
     assert close.mean() > 0.98
     with Reader(data) as reader:
@@ -468,7 +464,7 @@ def test_maps_that_do_not_fit():
     ):
         SpatialBottleneck(small(), (4, 2, 2))
     with pytest.raises(QuadrateError, match=r"takes maps \(n, 3, 2, 2\); got \(5, 3, 2, 3\)"):
-        SpatialBottleneck(small(), (3, 2, 2))(torch.zeros(5, 3, 2, 3))
+        SpatialBottleneck(small(), (3, 2, 2))(torch.zeros(5, 3, 2, 3), torch.zeros(5, 20))
     with pytest.raises(
         QuadrateError, match="the transform gives 3 coefficients, the bottleneck codes 12"
     ):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from codecs_made import make
 from quadrate.cli import main
-from quadrate.codecs.quad import QuadFile
+from quadrate.codecs import QuadFile
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import from_arrays, from_dataset, from_folder
 from quadrate.sources.images import FORMATS, read_image

@@ -1,4 +1,4 @@
-"""Initial weights are a function of the point alone, whatever other threads do, and the global generator never moves."""
+"""Initial weights are a function of the point alone; the global generator never moves."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from quadrate.codecs.feature_codec import FeatureCodec
+from quadrate.codecs import FeatureCodec
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate.codecs.invariant_codec import InvariantCodec
-from quadrate.codecs.quad import QuadDataset
+from quadrate.codecs import InvariantCodec, QuadDataset
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
@@ -23,8 +22,8 @@ TINY = InvariantConfig(dims=2, steps=200, batch=128, likelihood="bernoulli", bet
 
 
 def made(config=TINY) -> InvariantCodec:
-    return InvariantCodec.of(
-        train_invariant(SOURCE, config), SOURCE.sample(2000, "fit").float(), {"recipe": "none"}
+    return train_invariant(SOURCE, config).codec(
+        SOURCE.sample(2000, "fit").float(), {"recipe": "none"}
     )
 
 
@@ -39,14 +38,14 @@ def test_a_codec_survives_its_file_and_reads_its_streams(codec, tmp_path):
     again = InvariantCodec.load(tmp_path / "codec.safetensors")
     data = codec.compress(x, labels=np.arange(500))
     assert again.compress(x, labels=np.arange(500)) == data
-    pictures = again.decompress(data)
+    pictures = again.decompress(data, dtype="float32")
     assert pictures.shape == (500, 1, 2, 2) and 0 <= pictures.min() and pictures.max() <= 1
-    assert torch.equal(again.decompress_latents(data), codec.received(codec.encode(x)))
+    assert torch.equal(again.decompress_latents(data), codec.dequantize(codec.encode(x)))
     item, label = QuadDataset(data, again, item="latents")[7]
-    assert torch.equal(item, codec.received(codec.encode(x[7:8]))[0]) and label == 7
+    assert torch.equal(item, codec.dequantize(codec.encode(x[7:8]))[0]) and label == 7
     assert (
         again.details == {"recipe": "none"}
-        and again.decoders == ("representative",)
+        and list(again.decoders) == ["representative"]
         and again.identities == codec.identities
     )
 
@@ -65,21 +64,21 @@ def test_a_hyperprior_is_coded_and_a_unit_gaussian_is_not():
     codec = made(config)
     x = SOURCE.sample(300, "x").float()
     assert np.array_equal(
-        codec.decompress(codec.compress(x)),
-        codec.decode_received(codec.received(codec.encode(x))).numpy(),
+        codec.decompress(codec.compress(x), dtype="float32"),
+        codec.reconstruct(codec.dequantize(codec.encode(x))).numpy(),
     )
     trained = train_invariant(SOURCE, replace(TINY, bottleneck="unit-gaussian", steps=40))
     with pytest.raises(QuadrateError, match="has no code"):
-        InvariantCodec.of(trained, x)
+        trained.codec(x)
 
 
 def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
-    with pytest.raises(QuadrateError, match=r"samples of shape \(1, 2, 2\); got \(1, 3, 3\)"):
+    with pytest.raises(QuadrateError, match=r"images of shape \(1, 2, 2\) \(C, H, W\); got \(1, 3, 3\)"):
         codec.encode(torch.zeros(4, 1, 3, 3))
     with pytest.raises(QuadrateError, match="no decoder 'member'; this codec has representative"):
-        codec.weighted("member")
+        codec.check_decoder("member")
     with pytest.raises(QuadrateError, match="reads symbols"):
-        codec.received(torch.zeros(4, 3, dtype=torch.int64))
+        codec.dequantize(torch.zeros(4, 3, dtype=torch.int64))
     path = tmp_path / "codec.safetensors"
     with pytest.raises(QuadrateError, match="no codec at"):
         InvariantCodec.load(path)
@@ -91,7 +90,7 @@ def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
     codec.save(path)
     whole, metadata = path.read_bytes(), contents(path)[0]
     for changed, expected in (
-        ({"format": "other"}, "not an invariant codec"),
+        ({"format": "other"}, "not a Quadrate codec"),
         ({"shape": "[1, 99999, 99999]"}, "damaged"),
         ({"shape": "[1, 3, 3]"}, "encoder is not the perceptron one"),
         ({"config": "{}x"}, "not the configuration"),
@@ -113,9 +112,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
         dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5
     )
     trained = train_invariant(data, config)
-    codec = InvariantCodec.of(
-        trained, data.members(torch.arange(64), torch.Generator().manual_seed(0))
-    )
+    codec = trained.codec(data.members(torch.arange(64), torch.Generator().manual_seed(0)))
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 
 

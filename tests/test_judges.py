@@ -127,7 +127,7 @@ def test_bad_training_gives_one_clear_line():
 
 
 class Brightness(nn.Module):
-    """Class 1 has twice the odds of class 0 where the image is bright, and half where it is dark."""
+    """Class 1 has twice the odds of class 0 for bright images, and half for dark ones."""
 
     def forward(self, x: Tensor) -> Tensor:
         sign = torch.sign(x.mean((1, 2, 3)) - 0.5)

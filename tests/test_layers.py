@@ -14,9 +14,7 @@ import torch
 from codecs_made import COMPACT, make, source_of
 from quadrate import QuadDataset
 from quadrate.cli import main
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, QuadFile, append
+from quadrate.codecs import Batch, QuadFile, TradeoffCodec, append, zoo_index
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
@@ -51,14 +49,17 @@ def test_the_commands_of_the_page_make_and_read_a_layered_file(tmp_path, monkeyp
         and "with the first 1 layer alone" in said["inspect", "1"]
     )
     assert "1 of 2 layers decode with refined.safetensors" in said["verify", "1"]
-    base, refined = Codec.load("base.safetensors"), Codec.load("refined.safetensors")
+    base, refined = (
+        TradeoffCodec.load("base.safetensors"),
+        TradeoffCodec.load("refined.safetensors"),
+    )
     np.testing.assert_array_equal(np.load("base.npy"), base.decompress("layered.quad"))
     np.testing.assert_array_equal(np.load("refined.npy"), refined.decompress("layered.quad"))
     assert (np.load("base.npy") != np.load("refined.npy")).any()
 
 
 @pytest.fixture(scope="module")
-def layered(tmp_path_factory) -> tuple[Path, Codec, Codec]:
+def layered(tmp_path_factory) -> tuple[Path, TradeoffCodec, TradeoffCodec]:
     """A folder with a layered file of 100 labelled images, both codecs, and these."""
     folder = tmp_path_factory.mktemp("layered")
     refined = make(levels=((3, 4), (3, 3, 2)), freeze=False)
@@ -66,7 +67,7 @@ def layered(tmp_path_factory) -> tuple[Path, Codec, Codec]:
         "encoder.0": refined.states["encoder.0"],
         "decoder.faithful": make().states["decoder.faithful"],
     }
-    base = Codec(
+    base = TradeoffCodec(
         COMPACT, (1, 8, 8), ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states
     ).freeze(source_of())
     refined.freeze(source_of(), base=base)
@@ -78,8 +79,12 @@ def layered(tmp_path_factory) -> tuple[Path, Codec, Codec]:
 
 def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys):
     folder, base, refined = layered
-    zoo = {name: folder / f"{name}.safetensors" for name in ("base", "refined")}
-    monkeypatch.setattr(codec_file, "zoo", lambda: zoo)
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    base.save(zoo / "base.safetensors")
+    refined.save(zoo / "refined.safetensors")
+    monkeypatch.setattr(zoo_index, "FOLDER", zoo)
+    zoo_index.write_index(TradeoffCodec.load)
     file, out = folder / "a.quad", tmp_path / "x.npy"
     for layers, codec in ((1, base), (2, refined)):
         run(f"decompress {file} --layers {layers} -o {tmp_path / f'{layers}.npy'}")
@@ -96,7 +101,7 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
     assert "1 of 2 layers decode with refined" in capsys.readouterr().out
     for command, message in (
         (
-            f"decompress {file} --layers 1 --codec {zoo['refined']} -o {out}",
+            f"decompress {file} --layers 1 --codec {zoo}/refined.safetensors -o {out}",
             "decodes 2 layers, all at once; --layers 1 needs the codec of the first 1",
         ),
         (
@@ -105,14 +110,15 @@ def test_layers_say_which_codec_is_meant(layered, tmp_path, monkeypatch, capsys)
         ),
         (f"inspect {file} --layers 0", "a.quad has 2 layers; --layers takes 1 to 2, got 0"),
         (
-            f"verify {file} --layers 2 --codec {zoo['base']}",
+            f"verify {file} --layers 2 --codec {zoo}/base.safetensors",
             "this codec has 1 layer; asked for the first 2",
         ),
     ):
         with pytest.raises(SystemExit):
             run(command)
         assert message in capsys.readouterr().err and not out.exists()
-    del zoo["base"]
+    (zoo / "base.safetensors").unlink()
+    zoo_index.write_index(TradeoffCodec.load)
     with pytest.raises(SystemExit):
         run(f"decompress {file} --layers 1 -o {out}")
     assert "no codec in the package reads its first 1 layer alone" in capsys.readouterr().err
@@ -145,7 +151,7 @@ def test_the_first_layers_symbols_need_no_codec_of_their_own(layered):
                 " these layers alone"
             ),
         ):
-            part.received(0)
+            part.latents(0)
     with pytest.raises(QuadrateError, match="this codec has 2 layers; asked for the first 0"):
         QuadFile(folder / "a.quad", refined, layers=0)
     with pytest.raises(QuadrateError, match="append with the codec of all layers"):
@@ -164,6 +170,6 @@ def test_the_base_of_a_layered_codec_is_frozen_as_the_bases_own_codec_is(tmp_pat
         for name in ("first", "refined"):
             run(f"export {folder} --stage {name} -o {name}.safetensors")
     assert (
-        Codec.load("refined.safetensors").identities[0]
-        == Codec.load("first.safetensors").identities[0]
+        TradeoffCodec.load("refined.safetensors").identities[0]
+        == TradeoffCodec.load("first.safetensors").identities[0]
     )

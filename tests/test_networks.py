@@ -142,7 +142,7 @@ def dense_blocks(*widths: int) -> list[nn.Module]:
 
 
 def original_codec(dim: int) -> tuple[nn.ModuleDict, nn.ModuleDict]:
-    """MNIST networks as the papers describe them, under the layer names of the published files, with running statistics as after training."""
+    """MNIST networks of the papers, under the layer names of the published files."""
     encoder = nn.ModuleDict(
         {
             "main": nn.Sequential(

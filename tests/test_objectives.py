@@ -71,7 +71,7 @@ def test_an_ignorant_classifier_costs_the_logarithm_of_the_classes():
     assert CrossEntropy(judge)(batch()).tolist() == pytest.approx([1.0986123, 1.0986123])
 
 
-def test_the_classifier_is_frozen_and_in_evaluation_mode_but_its_gradient_reaches_the_reconstruction():
+def test_the_classifier_is_frozen_but_its_gradient_reaches_the_reconstruction():
     b, judge = batch(), classifier().train()
     before = {name: tensor.clone() for name, tensor in judge.state_dict().items()}
     CrossEntropy(judge)(b).sum().backward()

@@ -13,7 +13,7 @@ from torch import nn
 
 from codec_attack_parts import refused
 from quadrate import QuadrateError
-from quadrate.codecs.lossyless import PublishedBottleneck
+from quadrate.codecs import PublishedBottleneck
 from quadrate.networks.backbones.weights import read_tensors
 from quadrate.networks.published_weights import load_published_classifier
 
@@ -103,7 +103,7 @@ def test_tensors_of_every_kind_are_read_as_pytorch_reads_them(tmp_path, new):
         "transposed": base.reshape(3, 4).T,
         "slice": base[3:7],
         "parameter": nn.Parameter(base),
-        "half": base.half(),
+        "half": base.to_float16(),
         "none": torch.zeros(0, 3),
     }
     state |= {

@@ -29,9 +29,10 @@ quadrate.training.judges._LEAST_STEPS = 30
 
 if __name__ == "__main__":
     own = ["--module", "mine.py"]
-    main(["train", "bars-linear", "--workers", "2", *own])  # in processes of their own, which must know it, too
+    main(["train", "bars-linear", "--workers", "2", *own])  # in processes that must know it, too
     demo = ["train", "demo", "--epochs", "1", "--workers", "1"]
-    main([*demo, "--data", "bars", "--family", "linear", "--judge", "one-layer", "--term", "brightness=0.1", *own])
+    linear = ["--family", "linear", "--judge", "one-layer", "--term", "brightness=0.1"]
+    main([*demo, "--data", "bars", *linear, *own])
     (run,) = __import__("pathlib").Path("runs").glob("bars-linear-*")
     main(["evaluate", str(run), "--workers", "1", *own])
     main(["export", str(run), "--point", "2x3_d1_p0_c0_s0", "-o", "bars.safetensors", *own])
@@ -171,9 +172,10 @@ from quadrate.training import find_judge, judge_of, load_judge, save_judge
 
 source = mine.bars()
 save_judge(judge_of(mine.OneLayer((1, 8, 8), 8), source, "one-layer"), "one-layer.st.safetensors")
-assert load_judge("one-layer.st.safetensors", source).name == "one-layer" == find_judge("one-layer.st.safetensors", source, "judges").name
+FILE = "one-layer.st.safetensors"
+assert load_judge(FILE, source).name == "one-layer" == find_judge(FILE, source, "judges").name
 build = CLASSIFIERS.pop("one-layer")
-for read in (lambda: load_judge("one-layer.st.safetensors"), lambda: find_judge("one-layer.st.safetensors", source, "judges")):
+for read in (lambda: load_judge(FILE), lambda: find_judge(FILE, source, "judges")):
     try:
         read()
     except QuadrateError as error:
@@ -232,7 +234,7 @@ from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixtur
 from quadrate.bottlenecks.bottleneck import register_bottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
-from quadrate.codecs.invariant_codec import InvariantCodec
+from quadrate.codecs import InvariantCodec
 from quadrate.sources.symmetry import Banana
 from quadrate.training.invariant_trainer import train_invariant
 
@@ -245,7 +247,7 @@ register_bottleneck("wide", wide)
 config = InvariantConfig("vic", 0.02, bottleneck="wide", steps=300, batch=256)
 trained = train_invariant(Banana("rotation"), config)
 members = Banana("rotation").sample(2000, "train", 0, 0).float()
-InvariantCodec.of(trained, members).save("wide.st")
+trained.codec(members).save("wide.st")
 assert InvariantCodec.load("wide.st").config.key == "vic_b0.02_d1_wide_s0"
 for settings in (dict(bottleneck="narrow"), dict(bottleneck="wide", schedule="staggered")):
     try:

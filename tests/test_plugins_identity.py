@@ -1,4 +1,4 @@
-"""What is registered is the user's own in the name of a run's folder, as what is passed to it is."""
+"""Registered things count in the name of a run's folder, as passed ones do."""
 
 from dataclasses import replace
 

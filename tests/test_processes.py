@@ -183,7 +183,7 @@ def weigh_by_hand(shared: Unreadable, job: int, report) -> int:
 HEAD = """
 import os, signal, sys, time
 from quadrate.training.processes import run_jobs
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 print("begins", flush=True)
 """
 OWN = """

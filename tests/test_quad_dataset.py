@@ -18,9 +18,7 @@ from torch.utils.data import DataLoader
 
 from codecs_made import TINY, make, source_of
 from quadrate import QuadDataset
-from quadrate.codecs import quad
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.quad import Batch, ChunkSampler, QuadFile
+from quadrate.codecs import Batch, ChunkSampler, FeatureCodec, QuadFile, quad
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError, QuadrateWarning
 
@@ -54,13 +52,13 @@ class Counted:
     def __getattr__(self, name):
         return getattr(self.__dict__["codec"], name)
 
-    def received(self, symbols, seed=0, first=0):
+    def dequantize(self, symbols, seed=0, first=0):
         self.chunks += len(symbols) > 0
-        return self.codec.received(symbols, seed, first)
+        return self.codec.dequantize(symbols, seed, first)
 
-    def decode_received(self, received, decoder=None):
+    def reconstruct(self, received, decoder=None):
         self.samples += len(received)
-        return self.codec.decode_received(received, decoder)
+        return self.codec.reconstruct(received, decoder)
 
 
 # --- threads ---
@@ -71,7 +69,7 @@ class Counted:
 def test_every_item_is_right_in_any_number_of_threads(codec, file, item, cache_bytes):
     expected = {
         "pixels": torch.from_numpy(codec.decompress(file)),
-        "latents": codec.received(codec.encode(source_of(seed=1).train.images[:COUNT], 6), 6),
+        "latents": codec.dequantize(codec.encode(source_of(seed=1).train.images[:COUNT], 6), 6),
     }
     dataset = QuadDataset(file, codec, item, cache_bytes=cache_bytes)
 
@@ -129,11 +127,11 @@ def test_a_fork_while_another_thread_decodes_does_not_hang(codec, file):
     entered, released = threading.Event(), threading.Event()
 
     class Slow(Counted):
-        def received(self, symbols, seed=0, first=0):
+        def dequantize(self, symbols, seed=0, first=0):
             if threading.current_thread() is not threading.main_thread():
                 entered.set()
                 released.wait()
-            return super().received(symbols, seed, first)
+            return super().dequantize(symbols, seed, first)
 
     dataset = QuadDataset(file, Slow(codec))
     thread = threading.Thread(target=lambda: dataset[0])
@@ -294,7 +292,7 @@ def test_a_data_set_says_what_it_is(codec, file):
 # --- the sampler ---
 
 
-def test_a_sampler_gives_all_samples_once_a_window_of_chunks_at_a_time_and_otherwise_the_next_time():
+def test_a_sampler_gives_all_samples_once_a_window_of_chunks_at_a_time():
     counts = [5, 1, 7, 4, 3]
     chunk_of = np.repeat(np.arange(5), counts)
     sampler = ChunkSampler(counts, seed=3, window=2)

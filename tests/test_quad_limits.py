@@ -18,9 +18,7 @@ import torch
 from codecs_made import make, source_of
 from containers import Chunk, Forgery, header_bytes
 from quadrate.cli import main
-from quadrate.codecs import quad
-from quadrate.codecs.feature_codec import FeatureCodec
-from quadrate.codecs.quad import Batch, QuadFile
+from quadrate.codecs import Batch, FeatureCodec, QuadFile, quad
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.errors import QuadrateError
 

@@ -13,8 +13,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli import main
-from quadrate.codecs import quad
-from quadrate.codecs.quad import Batch
+from quadrate.codecs import Batch, quad
 from quadrate.coding.container import Reader, lock
 from quadrate.errors import QuadrateError
 
@@ -52,7 +51,7 @@ def content(path, codec) -> tuple[np.ndarray, list[int]]:
 def process(code: str, *arguments) -> subprocess.Popen:
     start = (
         f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate"
-        " import quad\nfrom quadrate.codecs.quad import Batch\n"
+        " import quad\nfrom quadrate.codecs import Batch\n"
     )
     start += (
         "import numpy as np, time\nfrom quadrate.errors import QuadrateError\nfrom"
@@ -85,9 +84,7 @@ for i in range(30):
 """
 
 
-def test_two_processes_append_thirty_times_each_and_nothing_that_was_reported_is_lost_while_readers_read_on(
-    codec, file
-):
+def test_two_processes_append_thirty_times_each_and_readers_lose_nothing(codec, file):
     both = [process(APPENDS, file, 100), process(APPENDS, file, 200)]
     assert [line_of(each) for each in both] == ["ready", "ready"]
     for each in both:
@@ -283,7 +280,7 @@ quad.compress(codec, batches(), sys.argv[1], chunk=40)
 """
 
 
-def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name_but_nothing_of_living_ones(
+def test_what_killed_writers_left_is_removed_by_the_next_write_to_that_name(
     codec, images, tmp_path
 ):
     def hidden() -> list[str]:

@@ -11,13 +11,10 @@ from rich.console import Console
 
 from quadrate.errors import QuadrateError
 from quadrate.experiments.reports import (
-    against_published_front,
-    findings_markdown,
     markdown_table,
     mean_over_seeds,
     plot_run,
     plot_runs,
-    restoration,
     results_table,
 )
 from rows_made import TRADE_OFFS, scored, scored_recipe
@@ -138,19 +135,6 @@ def test_markdown_table_has_a_line_a_point() -> None:
             "restore-mnist",
             "cross_entropy_training_nats",
         ),
-        (lambda rows, _: against_published_front(rows), "rdc-mnist", "accuracy_training"),
-        (lambda rows, _: findings_markdown("rdp-mnist", rows), "rdp-mnist", "w1_fresh"),
-        (
-            lambda rows, _: findings_markdown("refine-mnist", rows),
-            "refine-mnist",
-            "rate_bound_bits",
-        ),
-        (
-            lambda rows, _: findings_markdown("restore-mnist", rows),
-            "restore-mnist",
-            "cross_entropy_retrained_nats",
-        ),
-        (lambda rows, _: findings_markdown("urdc-mnist", rows), "urdc-mnist", "distortion_mse"),
     ],
 )
 def test_a_missing_column_is_named_in_one_line(
@@ -172,7 +156,6 @@ def test_no_points_are_named_in_one_line(tmp_path: Path) -> None:
         markdown_table,
         mean_over_seeds,
         lambda rows: plot_run("rdc-mnist", rows, tmp_path / "x.png"),
-        restoration,
     ):
         with pytest.raises(QuadrateError, match="there are no scored points"):
             use([])

@@ -48,7 +48,7 @@ def test_without_a_rate_weight_symbols_are_rounded():
 
 
 def every_cost(model, column, values):
-    """Costs (n, K + rounded) of all entries of a table, and of an escape to the nearest integer, in squared steps; and what they stand for."""
+    """Costs (n, K + rounded) of entries and of an escape, in squared steps, and their values."""
     size = int(model.tables.sizes[column])
     entries = np.arange(size - 1) + model.tables.lows[column]
     bits = 16 - np.log2(model.tables.frequencies[column, :size].astype(float))
@@ -283,5 +283,5 @@ def test_transforms_that_are_none():
         LinearTransform.from_arrays(arrays).digest()
         != LinearTransform(mean, np.array([0, 2], np.int32)).digest()
     )
-    with pytest.raises(QuadrateError, match="the transform is damaged"):
+    with pytest.raises(QuadrateError, match="not those of a linear transform"):
         LinearTransform.from_arrays({"mean": mean})

@@ -1,4 +1,4 @@
-"""A run's folder is named after all that decides its numbers, the user's own code and weights among it; what 0.1 named is named alike."""
+"""A run's folder is named after all that decides its numbers, also the user's code and weights."""
 
 import dataclasses
 import functools

@@ -21,7 +21,7 @@ from quadrate.experiments.claims import decide
 from quadrate.experiments.page import report_page
 from quadrate.experiments.recipes.contour_recipe import rdpc_contours
 from quadrate.experiments.recipes.lossless_prediction import group_exact
-from quadrate.experiments.reports import findings_markdown, markdown_table, plot_run
+from quadrate.experiments.reports import markdown_table, plot_run
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run, read_results
 from quadrate.experiments.runs.contour_run import ContourRun
@@ -175,7 +175,6 @@ def test_quick_scores_decide_nothing_and_are_not_averaged_with_others(tmp_path):
         verdict.holds == "undecided" and "quick" in verdict.here
         for verdict in decide("rdp-mnist", quick, "")
     )
-    assert findings_markdown("rdp-mnist", quick).startswith("All scores are quick ones")
     mixed = [*quick[:1], *rows[1:]]
     assert "Some scores are quick ones" in markdown_table(mixed) and all(
         v.holds == "undecided" for v in decide("rdp-mnist", mixed, "")

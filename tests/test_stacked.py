@@ -159,7 +159,7 @@ def double_precision(monkeypatch):
 
 
 def test_stacked_equals_single_with_the_published_networks(digits, double_precision):
-    """In double precision, as the gradients of their biases before batch norm are zero but for rounding."""
+    """In double precision, since gradients of biases before batch norm are zero up to rounding."""
     points = tuple(OperatingPoint((3, 3), lambda_p=0.01, seed=seed) for seed in (0, 1))
     assert_stacked_equals_single(
         task(large_digits(digits), family=double_precision("paper"), batch=4),

@@ -1,4 +1,4 @@
-"""Geometry and colours, held against PIL, plain reference code, and parameters recovered from transformed coordinates."""
+"""Geometry and colours against PIL, plain reference code, and recovered parameters."""
 
 import colorsys
 
@@ -85,7 +85,7 @@ def is_uniform(values: torch.Tensor, low: float, high: float) -> bool:
     [("mnist-aug", 0.25, 45, (0.6, 1.4), 25), ("mnist-less", 0.15, 15, (0.8, 1.2), 15)],
 )
 def test_affine_parameters_are_recovered_and_uniform(name, translate, degrees, scale, shear):
-    """The image's points move by translation, rotation, scaling and shear in this order, on an image that is not square."""
+    """Points move by translation, rotation, scaling and shear in this order, also if not square."""
     height, width, count = 48, 64, 1000
     maps = recovered_maps(AUGMENTATIONS[name], count, height, width)
     forward = torch.linalg.inv(maps[:, :, :2])  # = shear · scale · rotation
@@ -302,7 +302,7 @@ def hue_of(x: torch.Tensor) -> torch.Tensor:
 
 
 def test_jitter_orders_its_operations_at_random():
-    """Where red has turned before the contrast changes, the mean luma that it turns about is another."""
+    """If red turns before the contrast changes, the mean luma differs."""
     x = torch.zeros(4000, 3, 2, 2)
     x[:, 0, 0] = 0.5  # red above black
     result = ColourJitter(0, 0.4, 0, 0.2, 1.0)(x, generator())

@@ -1,4 +1,4 @@
-"""The banana, against Monte Carlo, closed moments, quadrature of another kind, and published numbers."""
+"""The banana against Monte Carlo, closed moments, another quadrature, and published numbers."""
 
 from __future__ import annotations
 

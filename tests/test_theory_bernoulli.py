@@ -29,7 +29,7 @@ noises = st.one_of(st.floats(0.0, 0.3), st.just(0.0))
 shares = st.floats(0.0, 1.0)
 
 
-# ---- reference values -------------------------------------------------------------------------------------------------------------------------
+# ---- reference values ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_perception_from_which_it_costs_nothing():
     )
 
 
-# ---- closed forms against what is implemented -------------------------------------------------------------------------------------------------
+# ---- closed forms against what is implemented ----------------------------------------------------
 
 
 @many
@@ -128,7 +128,7 @@ def test_rdc_is_mrs_gerbers(p, flip, d, part):
     assert check(source, (d, 1.0, c)) == pytest.approx(rate(source, d, INF, c), abs=1e-9)
 
 
-# ---- brute force ------------------------------------------------------------------------------------------------------------------------------
+# ---- brute force ---------------------------------------------------------------------------------
 
 SUBSETS = [(d, t, c) for d in (0, 1) for t in (0, 1) for c in (0, 1) if d or c]
 

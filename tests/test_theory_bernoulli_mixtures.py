@@ -17,7 +17,7 @@ from quadrate.theory.functions import classification, distortion, measure, rate
 BITS = 1 / math.log(2)
 
 
-# ---- source noise -----------------------------------------------------------------------------------------------------------------------------
+# ---- source noise --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.05])
@@ -47,7 +47,7 @@ def test_with_noise_the_rate_is_not_convex_and_mixtures_lower_it():
     )
 
 
-# ---- the classifier sees the common randomness --------------------------------------------------------------------------------------------------
+# ---- the classifier sees the common randomness ---------------------------------------------------
 
 
 def test_mixture_with_the_relabelled_copy_has_perfect_perception_for_free():
@@ -75,7 +75,7 @@ def test_mixture_with_the_relabelled_copy_has_perfect_perception_for_free():
 
 
 def mixture_by_programme(source, limits):
-    """The best mixture of the channels of a grid, then SLSQP on the weights and channels of the best three."""
+    """The best mixture of channels of a grid, then SLSQP on the best three."""
     p, flip, noise = source.p, source.label_flip, source.noise_flip
     steps = np.sin(np.linspace(0, np.pi / 2, 81)) ** 2
     w = np.stack([values.ravel() for values in np.meshgrid(steps, steps)])

@@ -79,7 +79,7 @@ def binary_rdp(p: float, d: float, perception: float) -> float:
 
 
 def binary_rdc(a: float, flip: float, d: float, c: float) -> float:
-    """H(a) − H(min(D, C1, a)), C1 the crossover at which H(C1*flip) = c (Wang et al., facts section 3); nats."""
+    """H(a) − H(min(D, C1, a)) in nats; at crossover C1 H(C1*flip) = c (Wang et al.)."""
     if c < binary_entropy(flip):
         return math.inf
     inverse = 0.5 if c >= math.log(2) else brentq(lambda t: binary_entropy(t) - c, 0, 0.5)
@@ -302,7 +302,7 @@ def test_letters_of_no_mass_and_duplicates(divergence: str) -> None:
 
 
 def test_classifier_zeros_forbid() -> None:
-    """A letter that the classifier takes for a certain label is not used where the label may be another."""
+    """A letter that means one label for certain is not used where the label may differ."""
     source = Discrete(
         [0.4, 0.6], np.zeros((2, 3)), [[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     )

@@ -47,7 +47,7 @@ def forbidding(huge: float) -> np.ndarray:
 
 
 def blahut(pmf: np.ndarray, cost: np.ndarray, price: float) -> tuple[float, float]:
-    """(distortion, bits) of the rate-distortion function's point of a slope, by Blahut and Arimoto's iteration; inf forbids."""
+    """(distortion, bits) at a slope of the rate-distortion function, by Blahut and Arimoto."""
     output = np.full(cost.shape[1], 1 / cost.shape[1])
     weights = np.exp(-price * np.where(np.isfinite(cost), cost, 1e6))
     for _ in range(5_000):

@@ -1,4 +1,4 @@
-"""Finite groups and the rate-invariance theorem, against enumeration, integer sequences and formulas in exact arithmetic."""
+"""Finite groups and the rate-invariance theorem against enumeration and exact formulas."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def all_products(generators):
 
 
 def enumerated(generators, pmf):
-    """H[X] and H[M(X)] in bits, the number of orbits, and each pattern's least image, over all patterns."""
+    """H[X] and H[M(X)] in bits, the number of orbits, and each pattern's least image."""
     elements = all_products(generators)
     orbits, total, least = Counter(), 0.0, {}
     for pattern in itertools.product(range(len(pmf)), repeat=len(generators[0])):
@@ -184,7 +184,7 @@ def test_large_images_under_d4():
     ],
 )
 def test_necklaces_by_möbius_inversion_over_divisors(length, pmf):
-    """The probability that a necklace's least period is d, by exact differences over the divisors of d."""
+    """The probability that a necklace's least period is d, by differences over divisors of d."""
     divisors = [d for d in range(1, length + 1) if length % d == 0]
     exact = {}
     for d in divisors:
@@ -292,7 +292,7 @@ def conditional_entropy(joint):
 
 
 def test_the_theorem_on_test_channels():
-    """No channel beats the line, erasing M(X) reaches it, and the worst invariant task is M(X) itself."""
+    """No channel beats the line, erasing M(X) reaches it, and M(X) is the worst task."""
     rng = np.random.default_rng(0)
     group = dihedral_images(2)
     patterns = np.array(list(itertools.product(range(2), repeat=4)))

@@ -22,7 +22,7 @@ def hb(p):
 
 
 def by_programme(p, flip, goal, rate_limit=INF, distortion_limit=INF, classification_limit=INF):
-    """The best weights of identity, flip, constant 0 and constant 1 with P(X̂=1) = p, by a linear program; costs in bits."""
+    """The best weights of the four channels with P(X̂=1) = p, by a linear program, in bits."""
     m = p * (1 - flip) + (1 - p) * flip
     costs = np.array([[hb(p), hb(p), 0, 0], [0, 1, p, 1 - p], [hb(flip), hb(flip), hb(m), hb(m)]])
     limits = np.array([rate_limit, distortion_limit, classification_limit])

@@ -40,7 +40,7 @@ def squared_w2(first, law, second, other):
 
 
 def least_cost(joint, costs, law, divergence, perception, moves=None, penalties=None, limit=INF):
-    """The least expected cost over decoders by cvxpy, from p(x,z), Δ(x,x̂), p_X, the cost of moving x to x̂, and −Σ p(s|x) ln c(s|x̂)."""
+    """The least cost over decoders by cvxpy; `penalties` are −Σ p(s|x) ln c(s|x̂)."""
     plan = cvxpy.Variable((joint.shape[1], costs.shape[1]), nonneg=True)
     output = cvxpy.sum(plan, axis=0)
     posterior = (joint / joint.sum(axis=0)).T

@@ -44,7 +44,7 @@ fractions = st.floats(0.05, 0.95)
 
 
 def least_distortion(source: ScalarGaussian, perception: np.ndarray, divergence: str) -> np.ndarray:
-    """At any rate: the MMSE of X given Y, and what spreading the estimate as perception asks for adds to it."""
+    """At any rate: the MMSE of X given Y, and what perception adds to it."""
     estimate = math.sqrt(source.variance / (source.variance + source.noise_variance))
 
     def spread(p: float) -> float:
@@ -346,7 +346,7 @@ def test_a_label_that_is_x_itself_or_has_nothing_to_do_with_it() -> None:
 
 
 def test_precision_at_high_rates() -> None:
-    """R(D, 0) solves 2(1 - sqrt(1 - exp(-2R))) = D, here for D where naive formulas have cancelled away."""
+    """R(D, 0) solves 2(1 - sqrt(1 - exp(-2R))) = D, also where naive formulas cancel."""
     d = 10.0 ** -np.arange(1, 14)
     expected = -0.5 * np.log(d - d**2 / 4)
     np.testing.assert_allclose(rate(ScalarGaussian(), d, 0, unit="nats"), expected, rtol=1e-12)

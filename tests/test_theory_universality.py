@@ -93,7 +93,7 @@ def test_two_purposes_of_one_nat_need_more_than_one_nat_of_a_vector():
 
 @settle(12)
 @given(SEEDS)
-def test_the_universal_rate_of_a_vector_agrees_with_a_determinant_program_and_has_no_negative_penalty(
+def test_the_universal_rate_of_a_vector_agrees_with_a_determinant_program(
     seed,
 ):
     random = np.random.default_rng(seed)

@@ -320,7 +320,7 @@ def test_units_and_shapes():
 
 
 def test_noise_free_labels():
-    """A nat of rate buys a nat of a noise-free label, so the label's entropy can be bought wherever the distortion wants it."""
+    """A nat of rate buys a nat of a noise-free label."""
     source = VectorGaussian([2, 1, 0.5], AlignedLabels([0.5, 1, 0], [0, 0, 1]))
     low, high = source.label_entropies
     assert low == -inf

@@ -24,7 +24,7 @@ SEEDS = st.integers(0, 10**6)
 
 
 def cvxpy_full(source, pairs, label, divergence):
-    """The least rate from which all (distortion, perception) pairs are decodable, by linear matrix inequalities."""
+    """The least rate that serves all (distortion, perception) pairs, by matrix inequalities."""
     sigma = source.covariance
     n = len(sigma)
     error = cp.Variable((n, n), PSD=True)
@@ -142,7 +142,7 @@ def test_universal_rate_against_cvxpy(seed):
     assert float(measure(source, channel, unit="nats").rate) == pytest.approx(needed, abs=1e-7)
 
 
-# --- Brute force 2: SLSQP over all Gaussian channels X̂ = GX + N, from the definitions and without convexity
+# --- Brute force 2: SLSQP over all Gaussian channels X̂ = GX + N, without convexity
 
 
 def slsqp_channels(source, most, least, label, divergence, rng, starts):

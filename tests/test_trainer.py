@@ -53,7 +53,7 @@ def test_training_lowers_the_loss_and_the_rows_say_so(digits, judge):
 @pytest.mark.parametrize("lambda_c", [0.0, 0.1])
 @pytest.mark.parametrize("lambda_p", [0.0, 0.1])
 def test_the_judge_stays_as_it_is(digits, judge, lambda_c, lambda_p):
-    """Weights and statistics, also if it comes in training mode, and also where no loss asks for it."""
+    """Weights and statistics, also in training mode, and where no loss asks for it."""
     classifier = judge.module.train().requires_grad_(True)
     classifier.zero_grad()
     before = {name: tensor.clone() for name, tensor in classifier.state_dict().items()}
@@ -115,7 +115,7 @@ def test_a_frozen_encoder_leaves_only_decoder_and_critic_to_train(digits):
 
 
 def test_each_image_gets_its_own_frozen_latents(digits):
-    """The decoder is told the image's index by the latents, and sees nothing but the dither besides."""
+    """The decoder reads the image's index from the latents, and sees only the dither besides."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     class Spy(nn.Module):

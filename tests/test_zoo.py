@@ -1,4 +1,4 @@
-"""The codecs that come with the package, and files that this version wrote and later ones must read."""
+"""The codecs in the package, and files of this version that later ones must read."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 
 import quadrate
 from quadrate import QuadrateError
-from quadrate.codecs.codec_file import zoo
-from quadrate.codecs.quad import QuadFile
+from quadrate.codecs import QuadFile, zoo
 from quadrate.coding.streams import encode_layer
 from quadrate.core import draws
 from quadrate.evaluation import conditional_entropy_bits
@@ -86,7 +85,7 @@ def test_mnists_test_images_cost_about_the_joint_entropy(name, mnist):
 @pytest.mark.real
 @pytest.mark.skipif(not HAS_MNIST, reason="needs MNIST under QUADRATE_DATA")
 def test_blends_have_the_distortion_that_theory_gives_them(mnist):
-    """D(α) = mmse + (1-α)²(D_b - mmse) if one decoder is the MMSE decoder, which a trained one nearly is."""
+    """D(α) = mmse + (1-α)²(D_b - mmse) if one decoder is nearly the MMSE decoder."""
     codec = quadrate.Codec.load("mnist-6bit")
     images = mnist.test.images
     symbols = codec.encode(images)

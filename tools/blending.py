@@ -1,5 +1,6 @@
-"""Two decoders and their blends against decoders that were trained for the points between, on the
-encoder of rdp-mnist (uRDP, Fig. 4a).
+"""Two decoders and their blends against decoders trained for the points between (uRDP, Fig. 4a).
+
+All stand on the encoder of rdp-mnist.
 
     quadrate train rdp-mnist && quadrate evaluate runs/rdp-mnist-…
     python tools/blending.py runs/rdp-mnist-…
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.core.files import write_text
 from quadrate.evaluation import evaluate
 from quadrate.experiments.reports.panels import COLOURS, new_figure, save_figure
@@ -97,9 +98,9 @@ def main(folder: Path) -> None:
     draw(rows, OUT / "blending.png")
 
 
-def _reconstruct(codec: Codec, blend: dict[str, float]) -> Any:
+def _reconstruct(codec: TradeoffCodec, blend: dict[str, float]) -> Any:
     def reconstruct(images: Tensor, seed: int) -> Tensor:
-        return codec.reconstruct(images, seed, blend)
+        return codec.round_trip(images, seed, blend)
 
     return reconstruct
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import zoo
+from quadrate.codecs import TradeoffCodec, zoo
 from quadrate.codecs.familiarity import of_source
 from quadrate.errors import QuadrateError
 from quadrate.sources import load_source
@@ -21,7 +20,7 @@ def main() -> None:
     torch.set_num_threads(1)
     source = load_source("mnist")
     for name, path in zoo().items():
-        codec = Codec.load(path)
+        codec = TradeoffCodec.load(path)
         if codec.details["fingerprint"] != source.fingerprint:
             raise QuadrateError(
                 f"{name} was trained on {codec.details['source']} with another fingerprint than"
@@ -30,7 +29,7 @@ def main() -> None:
         before = codec.identities, codec.encoder_hash
         codec.familiarity = of_source(codec, source)
         codec.save(path)
-        again = Codec.load(path)
+        again = TradeoffCodec.load(path)
         if (
             again.identities,
             again.encoder_hash,

@@ -106,10 +106,8 @@ def claims(root: Path, tables: dict[str, Rows]) -> str:
     }
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
-    return (
-        f"## The claims\n\n{counts}"
-        f" {_UNDECIDED}\n\n{markdown(list(columns), list(columns.values()), words=True)}\n\n{rules(verdicts)}{lacking}"
-    )
+    table = markdown(list(columns), list(columns.values()), words=True)
+    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{table}\n\n{rules(verdicts)}{lacking}"
 
 
 def decided(folder: Path, rows: Rows) -> list[Verdict]:
@@ -198,11 +196,7 @@ def section(folder: Path, rows: Rows) -> str:
             f"{' and '.join(map(str, epochs))} epochs",
             f"the judges read {clean} of clean images",
         ]
-    links = [
-        f"[{path.name}](../results/{name}/{path.name})"
-        for path in (folder / "findings.md", folder / "results.csv")
-        if path.exists()
-    ]
+    links = [f"[{path.name}](../results/{name}/{path.name})" for path in [folder / "results.csv"]]
     figures = [
         f"![{path.stem} of {name}](../results/{name}/{path.name})"
         for path in sorted(folder.glob("*.png"))
@@ -279,17 +273,15 @@ def command(name: str, about: dict[str, Any]) -> str:
 
     The recipe of that name, or else the command that they were made by.
     """
-    return (
-        f"quadrate reproduce {name}"
-        if name in RECIPES
-        else str(about["command"])
-    )
+    return f"quadrate reproduce {name}" if name in RECIPES else str(about["command"])
 
 
-_HEAD = """# Gallery
-
-Every number on this page comes from the tables committed in [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says
-when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by [the protocol](evaluation.md)."""
+_HEAD = (
+    "# Gallery\n\nEvery number on this page comes from the tables committed in"
+    " [results/](../results/README.md); `python tools/gallery.py` makes it, and a test says\n"
+    "when it is out of date. Means over seeds, ± half the 95 % t-interval. Scores by"
+    " [the protocol](evaluation.md)."
+)
 _COST = (
     "Training alone, in CPU seconds of one core as each run recorded them, on a machine that other"
     " work shared."

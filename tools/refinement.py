@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from quadrate.codecs.quad import Batch, QuadFile, compress, decompress
+from quadrate.codecs import Batch, QuadFile, compress, decompress
 from quadrate.coding.container import Reader
 from quadrate.core.files import write_text
 from quadrate.experiments.runs import Run, machine, to_csv
@@ -35,8 +35,8 @@ def main(folder: Path) -> None:
     for point in run.recipe.stage("refined").points:
         first = run.recipe.stage("refined").base_of(point)
         assert first is not None
-        base = run.codec("first", first).half().freeze(run.source)
-        refined = run.codec("refined", point).half().freeze(run.source, base)
+        base = run.codec("first", first).to_float16().freeze(run.source)
+        refined = run.codec("refined", point).to_float16().freeze(run.source, base)
         file = io.BytesIO()
         compress(refined, [Batch(images)], file)
         data = file.getvalue()

@@ -1,5 +1,4 @@
-"""Makes the codecs that come with the package from an evaluated run of the recipe zoo-mnist, with a
-model card each.
+"""Makes the codecs in the package, each with a model card, from an evaluated run of zoo-mnist.
 
 quadrate train zoo-mnist && quadrate evaluate runs/zoo-mnist-…
 python tools/zoo.py runs/zoo-mnist-…
@@ -14,9 +13,8 @@ from typing import Any
 
 import torch
 
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import save_codec
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, TradeoffCodec, compress
+from quadrate.codecs.zoo_index import write_index
 from quadrate.core import draws
 from quadrate.core.files import write_text
 from quadrate.evaluation import conditional_entropy_bits
@@ -52,14 +50,14 @@ The independent judge reads {clean:.2f} % of the clean test images. On MNIST's 1
 
 
 def main(folder: Path) -> None:
-    """Writes four codecs, their cards, and results/zoo-mnist/files.csv."""
+    """Writes four codecs, their cards, their index, and results/zoo-mnist/files.csv."""
     run = Run.open(folder)
     _, scores = read_results(folder)
     torch.set_num_threads(1)
     table = []
     for encoders, decoders in zip(run.recipe.stages[::2], run.recipe.stages[1::2], strict=True):
         (base,) = encoders.points
-        codec = run.universal_codec(decoders.name).half().freeze(run.source)
+        codec = run.universal_codec(decoders.name).to_float16().freeze(run.source)
         bits = round(codec.rate_bound_bits, 2)
         name = f"mnist-{bits:g}bit"
         codec.details = {
@@ -69,8 +67,8 @@ def main(folder: Path) -> None:
             "fingerprint": run.source.fingerprint,
             **machine(),
         }
-        save_codec(codec, ZOO / f"{name}.safetensors")
-        codec = Codec.load(ZOO / f"{name}.safetensors")
+        codec.save(ZOO / f"{name}.safetensors")
+        codec = TradeoffCodec.load(ZOO / f"{name}.safetensors")
         row = {
             "codec": name,
             "rate_bound_bits": codec.rate_bound_bits,
@@ -83,13 +81,14 @@ def main(folder: Path) -> None:
             ZOO / f"{name}.md",
             _card(name, codec, row, base, [r for r in scores if r["stage"] == decoders.name]),
         )
+    write_index(TradeoffCodec.load)
     write_text(
         RESULTS / "files.csv",
         to_csv([row | {key: machine()[key] for key in ("processor", "date")} for row in table]),
     )
 
 
-def _rates(codec: Codec, run: Run) -> dict[str, Any]:
+def _rates(codec: TradeoffCodec, run: Run) -> dict[str, Any]:
     """Bits an image on the test set: entropies of the symbols, and the file."""
     test = run.source.test
     latents = codec.source_latents(run.source, test.images, draws.generator("zoo"))
@@ -113,7 +112,7 @@ def _rates(codec: Codec, run: Run) -> dict[str, Any]:
 
 
 def _card(
-    name: str, codec: Codec, row: dict[str, Any], base: Any, scores: list[dict[str, Any]]
+    name: str, codec: TradeoffCodec, row: dict[str, Any], base: Any, scores: list[dict[str, Any]]
 ) -> str:
     lines = []
     for decoder, point in codec.points.items():

@@ -67,7 +67,7 @@ WEIGHTS = (
 )
 
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
-_RUN_FILES = ("config.json", "results.csv", "findings.md", "verdicts.md", "trade-off.png")
+_RUN_FILES = ("config.json", "results.csv", "verdicts.md", "trade-off.png")
 
 
 @dataclass(frozen=True)

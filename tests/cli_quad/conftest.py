@@ -8,13 +8,11 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli import main
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, TradeoffCodec, compress, zoo_index
 
 
 @pytest.fixture(scope="session")
-def codec() -> Codec:
+def codec() -> TradeoffCodec:
     return make(decoders=("faithful", "realistic"))
 
 
@@ -31,9 +29,10 @@ def codec_file_path(codec, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _empty_zoo(monkeypatch):
+def _empty_zoo(monkeypatch, tmp_path_factory):
     """What comes with the package must not decide a test."""
-    monkeypatch.setattr(codec_file, "zoo", dict)
+    monkeypatch.setattr(zoo_index, "FOLDER", tmp_path_factory.mktemp("zoo"))
+    zoo_index.write_index(TradeoffCodec.load)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 from cli_parts import folder_of, save, tree
 from codecs_made import make, source_of
 from quadrate.cli import inputs
-from quadrate.codecs.quad import QuadFile
+from quadrate.codecs import QuadFile
 from quadrate.sources import load_source
 from quadrate.sources.images import FORMATS
 

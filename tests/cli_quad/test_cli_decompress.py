@@ -1,4 +1,4 @@
-"""`quadrate decompress`: decoders, blends, parts, hostile names, and every way in which it says no."""
+"""`quadrate decompress`: decoders, blends, parts, hostile names, and refusals."""
 
 import os
 from pathlib import Path
@@ -13,7 +13,7 @@ from cli_parts import tree
 from codecs_made import make
 from quadrate.cli import main
 from quadrate.cli.pictures import safe_parts
-from quadrate.codecs.quad import Batch, compress
+from quadrate.codecs import Batch, compress
 from quadrate.sources.images import FORMATS
 
 

@@ -8,9 +8,7 @@ import pytest
 
 from codecs_made import make, source_of
 from quadrate.cli.quads import find_codec
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, append, compress
+from quadrate.codecs import Batch, Layer, TradeoffCodec, append, compress, zoo_index
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
@@ -143,7 +141,7 @@ def test_an_append_that_did_not_end_is_said(quadrate, here, ready, codec, images
 
 
 @pytest.fixture
-def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path]:
+def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> Path:
     """Codecs in place of those in the package.
 
     Of a base, of base and refinement, unfrozen, and the tests' own.
@@ -154,9 +152,9 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path
         "encoder.0": refined.states["encoder.0"],
         "decoder.faithful": make(seed=6).states["decoder.faithful"],
     }
-    base = Codec("compact", SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(
-        source_of()
-    )
+    base = TradeoffCodec(
+        "compact", SHAPE, [Layer((3, 4))], {"faithful": OperatingPoint((3, 4))}, states
+    ).freeze(source_of())
     refined.freeze(source_of(), base=base)
     for name, each in (
         ("a-base", base),
@@ -166,9 +164,9 @@ def zoo(tmp_path_factory, monkeypatch, codec, codec_file_path) -> dict[str, Path
         ("e-own", codec),
     ):
         each.save(folder / f"{name}.safetensors")
-    found = {path.stem: path for path in sorted(folder.iterdir())}
-    monkeypatch.setattr(codec_file, "zoo", lambda: found)
-    return found
+    monkeypatch.setattr(zoo_index, "FOLDER", folder)
+    zoo_index.write_index(TradeoffCodec.load)
+    return folder
 
 
 def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready, codec, images):
@@ -183,13 +181,15 @@ def test_the_codec_in_the_package_that_fits_is_found(quadrate, here, zoo, ready,
     quadrate("compress", "x.npy", "-o", "r.quad", "--codec", "b-refined", "--overwrite")
     assert "codec: a-base reads 1 of 2 layers" in quadrate("inspect", "r.quad", "--codec", "a-base")
     assert "1 of 2 layers decode with a-base" in quadrate("verify", "r.quad", "--codec", "a-base")
-    del zoo["b-refined"]
+    (zoo / "b-refined.safetensors").unlink()
+    zoo_index.write_index(TradeoffCodec.load)
     assert (
         json.loads(quadrate("inspect", "r.quad", "--json"))["codec"]["name"] == "a-base"
     )  # the base at least
     line = quadrate("decompress", "a.quad", "-o", "y.npy", "--codec", "f-none", status=1)
     assert "a-base, c-base-again, d-unfrozen, e-own come with the package" in line
-    del zoo["e-own"]
+    (zoo / "e-own.safetensors").unlink()
+    zoo_index.write_index(TradeoffCodec.load)
     line = quadrate("decompress", "a.quad", "-o", "y.npy", status=1)
     wanted = codec.identities[0].hex()
     assert (
@@ -205,6 +205,7 @@ def test_find_codec(zoo, codec):
     assert found is not None and found[0] == "e-own"
     assert find_codec(Header((1, 4, 16), 0, (LayerHeader(codec.identities[0], 2),))) is None
     assert find_codec(Header(SHAPE, 0, (LayerHeader(bytes(16), 2),))) is None
-    zoo["a-base"].write_bytes(b"torn")
-    with pytest.raises(QuadrateError, match="a-base.safetensors is not a whole safetensors file"):
-        find_codec(Header(SHAPE, 0, (LayerHeader(bytes(16), 2),)))
+    (zoo / "e-own.safetensors").write_bytes(b"torn")
+    assert find_codec(Header(SHAPE, 0, (LayerHeader(codec.identities[0], 2),))) == found
+    with pytest.raises(QuadrateError, match="e-own.* is not a whole safetensors file"):
+        TradeoffCodec.load("e-own")

@@ -99,12 +99,3 @@ def test_a_killed_compress_leaves_no_file_under_its_name(here):
         assert killed.poll() is None and list(here.glob(".a.quad.*"))
         killed.send_signal(signal.SIGKILL)
     assert killed.returncode == -signal.SIGKILL and not (here / "a.quad").exists()
-
-
-def test_help_names_the_verbs_and_needs_no_coder():
-    script = "import sys; from quadrate.cli.verbs import VERBS; print(*VERBS); print(*sys.modules)"
-    verbs, modules = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    assert {"compress", "decompress", "inspect", "verify"} <= set(verbs.split())
-    assert "tyro" in modules.split() and "constriction" not in modules.split()

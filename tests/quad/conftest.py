@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from codecs_made import make, source_of
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 
 
 @pytest.fixture(scope="module")
-def codec() -> Codec:
+def codec() -> TradeoffCodec:
     return make(decoders=("faithful", "realistic"))
 
 

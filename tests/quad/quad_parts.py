@@ -4,8 +4,7 @@ import io
 
 import numpy as np
 
-from quadrate.codecs import quad
-from quadrate.codecs.quad import Batch, QuadFile
+from quadrate.codecs import Batch, QuadFile, quad
 
 
 def write(codec, images, labels=None, names=None, seed=0, chunk=quad.CHUNK_SAMPLES) -> bytes:

@@ -8,8 +8,7 @@ import torch
 
 from codecs_made import TINY, make, source_of
 from quad_parts import symbols_of, write
-from quadrate.codecs import quad
-from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
+from quadrate.codecs import Batch, QuadDataset, QuadFile, quad
 from quadrate.coding.container import Reader
 from quadrate.errors import QuadrateError
 

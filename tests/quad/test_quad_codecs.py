@@ -10,10 +10,7 @@ from torch import nn
 from codecs_made import COMPACT, make, source_of
 from quad_parts import symbols_of, write
 from quadrate.bottlenecks.contexts import ContextModel
-from quadrate.codecs import quad
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import load_pack, save_pack
-from quadrate.codecs.quad import Batch, QuadFile
+from quadrate.codecs import Batch, Decoders, Layer, QuadFile, TradeoffCodec, quad
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
@@ -27,7 +24,7 @@ SHAPE = (1, 8, 8)
 
 def test_tables_survive_the_file(codec, images, tmp_path):
     codec.save(tmp_path / "c")
-    again = Codec.load(tmp_path / "c")
+    again = TradeoffCodec.load(tmp_path / "c")
     assert (
         again.identities == codec.identities
         and again.encoder_hash == codec.encoder_hash
@@ -51,19 +48,19 @@ def test_freezing_is_deterministic_and_freezing_for_other_images_is_another_stre
 
 
 def test_half_a_codec_is_half_the_size_and_the_same_codec(codec, images, tmp_path):
-    half = codec.half()
+    half = codec.to_float16()
     assert not half.models and half.encoder_hash != codec.encoder_hash
     half.freeze(source_of())
     codec.save(tmp_path / "whole")
     half.save(tmp_path / "half")
     assert (tmp_path / "half").stat().st_size < 0.56 * (tmp_path / "whole").stat().st_size
-    again = Codec.load(tmp_path / "half")
+    again = TradeoffCodec.load(tmp_path / "half")
     assert again.identities == half.identities and again.encoder_hash == half.encoder_hash
     data = half.compress(images)
     assert again.compress(images) == data
     np.testing.assert_array_equal(again.decompress(data), half.decompress(data))
     assert (
-        again.half().freeze(source_of()).identities == half.identities
+        again.to_float16().freeze(source_of()).identities == half.identities
     )  # rounding again changes nothing
     assert (
         np.abs(
@@ -77,8 +74,8 @@ def test_decoder_packs_open_files_that_were_written_before(codec, images, tmp_pa
     early = make(decoders=("faithful",))
     data = early.compress(images)
     assert early.encoder_hash == codec.encoder_hash and early.identities == codec.identities
-    save_pack(codec.pack("realistic"), tmp_path / "pack")
-    pack = load_pack(tmp_path / "pack")
+    codec.pack("realistic").save(tmp_path / "pack")
+    pack = Decoders.load(tmp_path / "pack")
     assert pack.encoder_hash == codec.encoder_hash and list(pack.points) == ["realistic"]
     assert (tmp_path / "pack").stat().st_size < 2e6
     assert early.add_decoder(pack, "sharp") is early
@@ -101,17 +98,17 @@ def test_decoder_packs_open_files_that_were_written_before(codec, images, tmp_pa
 
 def test_files_that_are_no_packs(codec, tmp_path):
     with pytest.raises(QuadrateError, match="no decoder pack at"):
-        load_pack(tmp_path / "none")
+        Decoders.load(tmp_path / "none")
     codec.save(tmp_path / "c")
     with pytest.raises(QuadrateError, match="not a decoder pack of Quadrate's"):
-        load_pack(tmp_path / "c")
-    save_pack(codec.pack(), tmp_path / "p")
-    with pytest.raises(QuadrateError, match="not a codec of Quadrate's"):
-        Codec.load(tmp_path / "p")
+        Decoders.load(tmp_path / "c")
+    codec.pack().save(tmp_path / "p")
+    with pytest.raises(QuadrateError, match="not a Quadrate codec"):
+        TradeoffCodec.load(tmp_path / "p")
     whole = (tmp_path / "p").read_bytes()
     (tmp_path / "p").write_bytes(whole[:-5])
     with pytest.raises(QuadrateError, match="not a whole safetensors file"):
-        load_pack(tmp_path / "p")
+        Decoders.load(tmp_path / "p")
 
 
 def test_a_decoder_of_another_family_does_not_come_in_halves(codec):
@@ -134,16 +131,16 @@ def test_a_decoder_of_another_family_does_not_come_in_halves(codec):
 
 
 @pytest.fixture(scope="module")
-def layered() -> tuple[Codec, Codec]:
+def layered() -> tuple[TradeoffCodec, TradeoffCodec]:
     """A codec of two layers, and that of its base."""
     refined = make(levels=((3, 4), (3, 3, 2)), freeze=False)
     states = {
         "encoder.0": refined.states["encoder.0"],
         "decoder.faithful": make().states["decoder.faithful"],
     }
-    base = Codec(COMPACT, SHAPE, ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states).freeze(
-        source_of()
-    )
+    base = TradeoffCodec(
+        COMPACT, SHAPE, [Layer((3, 4))], {"faithful": OperatingPoint((3, 4))}, states
+    ).freeze(source_of())
     return base, refined.freeze(source_of(), base=base)
 
 
@@ -154,7 +151,7 @@ def test_the_base_codec_reads_the_base_layer_and_fewer_bytes(layered, images):
     np.testing.assert_array_equal(symbols_of(data, refined), refined.encode(images, seed=4).numpy())
     np.testing.assert_array_equal(symbols_of(data, base), base.encode(images, seed=4).numpy())
     np.testing.assert_allclose(
-        base.decompress(data, dtype="float32"), base.reconstruct(images, 4).numpy(), atol=1e-6
+        base.decompress(data, dtype="float32"), base.round_trip(images, 4).numpy(), atol=1e-6
     )
     read = []
     for codec in (base, refined):
@@ -294,9 +291,9 @@ def test_blends_of_a_gaussian_source_trace_the_curve_that_theory_gives():
     }  # 3.5 standard deviations to [-1, 1]
     points = {name: OperatingPoint((3,)) for name in ("faithful", "realistic")}
     states |= {f"decoder.{name}": Curve(None, 1).state_dict() for name in points}
-    untrained = Codec(family, (1, 1, 1), ((3,),), points, states)
+    untrained = TradeoffCodec(family, (1, 1, 1), [Layer((3,))], points, states)
 
-    received = untrained.received(untrained.encode(train), 0)[:, 0]
+    received = untrained.dequantize(untrained.encode(train), 0)[:, 0]
     order = received.argsort()
     edges = received[order][400::400][:499]
     means = train.flatten()[order].reshape(500, 400).mean(dim=1)  # E[X | Y in the bin]
@@ -308,7 +305,7 @@ def test_blends_of_a_gaussian_source_trace_the_curve_that_theory_gives():
     source = from_arrays(
         "line", (images, np.zeros(1000, int)), (images, np.zeros(1000, int)), classes=1
     )
-    codec = Codec(family, (1, 1, 1), ((3,),), points, states).freeze(source)
+    codec = TradeoffCodec(family, (1, 1, 1), [Layer((3,))], points, states).freeze(source)
 
     data = codec.compress(test, seed=1)
     x = 12 * test.flatten().numpy().astype(np.float64)

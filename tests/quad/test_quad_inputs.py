@@ -9,9 +9,7 @@ import torch
 
 from codecs_made import TINY, make
 from quad_parts import symbols_of, write
-from quadrate.codecs import quad
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.quad import Batch, QuadFile
+from quadrate.codecs import Batch, QuadFile, TradeoffCodec, quad
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 from quadrate.errors import QuadrateError
 
@@ -171,8 +169,8 @@ def test_the_wrong_codec_says_what_is_needed(codec, images):
         ),
     ):
         other.decompress(data)
-    taller = Codec(
-        codec.family, (1, 4, 16), codec.stages, codec.points, codec.states, models=codec.models
+    taller = TradeoffCodec(
+        codec.family, (1, 4, 16), codec.layers, codec.points, codec.states, models=codec.models
     )
     with pytest.raises(
         QuadrateError, match=r"holds samples of shape \(1, 8, 8\); this codec's are \(1, 4, 16\)"
@@ -196,8 +194,8 @@ def test_sources_that_are_no_files(codec, source, tmp_path, monkeypatch):
 def test_a_payload_that_no_encoder_wrote_names_chunk_and_layer(codec, images):
     other = make(TINY, seed=4)
     data = write(codec, images, chunk=50)
-    forged = Codec(
-        TINY, SHAPE, other.stages, other.points, other.states, models=codec.models
+    forged = TradeoffCodec(
+        TINY, SHAPE, other.layers, other.points, other.states, models=codec.models
     )  # its own networks, the codec's tables
     assert symbols_of(data, forged).shape == (100, 2)  # the encoder is provenance, not identity
     target = io.BytesIO()

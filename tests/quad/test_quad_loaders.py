@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from codecs_made import TINY, make, source_of
-from quadrate.codecs import quad
-from quadrate.codecs.quad import Batch, QuadDataset, QuadFile
+from quadrate.codecs import Batch, QuadDataset, QuadFile, quad
 from quadrate.errors import QuadrateError
 
 SHAPE = (1, 8, 8)
@@ -31,7 +30,7 @@ def test_a_data_set_gives_pixels_latents_or_labels(codec, images, labelled):
         QuadDataset(labelled, codec, item) for item in ("pixels", "latents", "labels")
     )
     whole = codec.decompress(labelled)
-    expected = codec.received(codec.encode(images, seed=6), 6)
+    expected = codec.dequantize(codec.encode(images, seed=6), 6)
     for i in (0, 12, 13, 99, -1, -100, 57):
         picture, label = pixels[i]
         assert (

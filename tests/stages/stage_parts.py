@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.core.files import read_rows
 from quadrate.networks.family import find_family
@@ -29,8 +29,10 @@ def ink(batch: Batch) -> Tensor:
 INK = Term("ink", 0.5, ink)
 
 
-def load(assignment: Assignment, point: OperatingPoint) -> Codec:
-    return Codec.load(assignment.place(point) / "model.safetensors", assignment.family)
+def load(assignment: Assignment, point: OperatingPoint) -> TradeoffCodec:
+    return TradeoffCodec.load(
+        assignment.place(point) / "model.safetensors", family=assignment.family
+    )
 
 
 def tensors(assignment: Assignment, point: OperatingPoint) -> dict[str, Tensor]:

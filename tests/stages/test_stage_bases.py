@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from quadrate.codecs import Layer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.sources import pixels
@@ -103,9 +104,10 @@ def test_a_refinement_leaves_the_base_decodable_alone(make, digits):
     second = make(point, name="second", mode="refinement", base=PLAIN, base_stage="first")
     train_stage(second, "single")
     base, refined = load(first, PLAIN), load(second, point)
-    assert refined.stages == [(3, 3), (4, 2, 3)] and refined.rate_bound_bits == pytest.approx(
-        base.rate_bound_bits + point.rate_bound_bits
-    )
+    assert refined.layers == (
+        Layer((3, 3)),
+        Layer((4, 2, 3)),
+    ) and refined.rate_bound_bits == pytest.approx(base.rate_bound_bits + point.rate_bound_bits)
     ours, theirs = tensors(second, point), tensors(first, PLAIN)
     assert all(
         torch.equal(ours[name], theirs[name]) for name in theirs if name.startswith("encoder.0/")
@@ -114,7 +116,7 @@ def test_a_refinement_leaves_the_base_decodable_alone(make, digits):
     symbols = refined.encode(digits.test.images, seed=7)
     assert torch.equal(symbols[:, :2], base.encode(digits.test.images, seed=7))
     assert torch.equal(
-        base.decode(symbols[:, :2], seed=7), base.reconstruct(digits.test.images, seed=7)
+        base.decode(symbols[:, :2], seed=7), base.round_trip(digits.test.images, seed=7)
     )
 
 

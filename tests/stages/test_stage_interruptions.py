@@ -1,4 +1,4 @@
-"""Training that is interrupted, killed, or finds no space goes on bit for bit, or says so in one line."""
+"""Training that is interrupted or killed goes on bit for bit, or says so in one line."""
 
 import dataclasses
 import multiprocessing

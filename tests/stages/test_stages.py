@@ -24,7 +24,7 @@ BALANCED = OperatingPoint((2, 5), 1.0, 0.05, 0.05, 3)
 DIVERGING = OperatingPoint((3, 3), lambda_c=0.3)
 
 
-# --- one's own networks, judge and loss; at the top of a module, so that other processes find them ---
+# --- your own networks, judge and loss, in a module, so that other processes find them ---
 
 
 class OwnDecoder(nn.Sequential):

@@ -122,6 +122,8 @@ BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
         "dithered": _of_levels("dithered:DitheredQuantizer"),
         "factorized": _of_dims("factorized:FactorizedBottleneck.of_dims"),
         "hyperprior": _of_dims("hyperprior:HyperpriorBottleneck"),
+        "lattice-d4": _of_dims("lattice:D4Bottleneck.of_dims"),
+        "lattice-e8": _of_dims("lattice:E8Bottleneck.of_dims"),
         "unit-gaussian": _of_dims("unit_gaussian:UnitGaussianBottleneck"),
     },
 )
@@ -132,6 +134,7 @@ FROZEN: Registry[Callable[..., Any]] = Registry(
     {
         "dithered": _loads("contexts:ContextModel"),
         "rounding": _loads("rounding:RoundingModel"),
+        "lattice": _loads("lattice:LatticeModel"),
         "joint": _loads("joint_tables:JointModel"),
         "hyperprior": _loads("hyperprior_model:HyperpriorModel"),
     },

@@ -152,26 +152,13 @@ class FactorizedBottleneck(nn.Module):
         """The width of a cell, (d,)."""
         return self.scale * torch.exp(self.log_step)
 
-    def forward(self, latent: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Latents to what is received, and the rate.
-
-        Args:
-            latent: (n, d).
-            noise: Uniform on [-1/2, 1/2), (n, d), for training; by default latents are rounded,
-                about the density's median.
-
-        Returns:
-            (n, d), and nats a sample (n,).
-        """
-        step = self.step
-        if noise is None:
-            received = self.dequantize(self.quantize(latent, latent), latent)
-        else:
-            received = latent + noise * step
-        x, half = (received - self.centre) / self.scale, torch.exp(self.log_step) / 2
-        return received, -torch.log(
-            self.density.mass(x - half, x + half).clamp(min=_LEAST_MASS)
-        ).sum(-1)
+    def forward(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (..., n, d) and noise to what is received, and nats a sample (..., n)."""
+        received = latents + noise * self.step  # (..., n, d)
+        x = (received - self.centre) / self.scale  # (..., n, d)
+        half = torch.exp(self.log_step) / 2  # (d,)
+        mass = self.density.mass(x - half, x + half).clamp(min=_LEAST_MASS)  # (..., n, d)
+        return received, -torch.log(mass).sum(-1)
 
     def quantize(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Latents (n, d) to symbols, int64 (n, d); there is no dither."""

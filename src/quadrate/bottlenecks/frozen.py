@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,3 +94,25 @@ def _name_of(arrays: dict[str, NDArray[Any]]) -> str:
     """Tell which bottleneck arrays belong to, by an array that no other has."""
     marks = {"cuts": "dithered", "roots": "joint", "gaussian_lows": "hyperprior"}
     return next((name for mark, name in marks.items() if mark in arrays), "rounding")
+
+
+def read_arrays(
+    arrays: Mapping[str, NDArray[Any]], kinds: Mapping[str, str], what: str
+) -> list[NDArray[Any]]:
+    """Read the arrays of some names, each of its kind of numbers.
+
+    Raises:
+        QuadrateError: If one is missing, or holds numbers that its kind does not.
+    """
+    try:
+        return [np.asarray(arrays[name]).astype(kinds[name], casting="safe") for name in kinds]
+    except (KeyError, TypeError) as error:
+        raise QuadrateError(f"the arrays are not those of {what}: {error}") from None
+
+
+def stream_identity(start: bytes, kind: str, *arrays: NDArray[Any]) -> bytes:
+    """The first 16 bytes of SHA-256 over `start` and the arrays as numbers of a kind."""
+    sha = hashlib.sha256(start)
+    for array in arrays:
+        sha.update(np.ascontiguousarray(array, kind).tobytes())
+    return sha.digest()[:16]

@@ -84,28 +84,19 @@ class HyperpriorBottleneck(nn.Module):
         """The width of a cell, (d,)."""
         return self.scale * torch.exp(self.log_step)
 
-    def forward(self, latent: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Latents to what is received, and the rate.
+    def forward(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (..., n, d) and noise to what is received, and nats a sample (..., n).
 
-        Args:
-            latent: (n, d).
-            noise: Uniform on [-1/2, 1/2), (n, d + k), for training; by default everything is
-                rounded, as the frozen model does it.
-
-        Returns:
-            (n, d), and nats a sample (n,), the side symbols' among them.
+        The noise is that of the main latents and then of the side latents, (..., n, d + k).
         """
-        centred = (latent - self.centre) / self.scale
-        side = self.analysis(centred)
-        in_cells = side / self.side.step
-        received_side, side_nats = self.side(
-            side, torch.round(in_cells) - in_cells if noise is None else noise[..., self.dims :]
-        )
-        log_scale, mean = self._predictions(received_side / self.side.step)
-        x = (centred - mean) * torch.exp(-self.log_step)  # in steps
-        error = torch.round(x) - x if noise is None else noise[..., : self.dims]
-        log_mass = _log_mass(x + error, torch.exp(_Bounded.apply(log_scale - self.log_step)))
-        return latent + error * self.step, side_nats - log_mass.sum(-1)
+        main_noise, side_noise = noise.split([self.dims, self.side_dims], dim=-1)
+        centred = (latents - self.centre) / self.scale  # (..., n, d)
+        side, side_nats = self.side(self.analysis(centred), side_noise)  # (..., n, k), (..., n)
+        log_scale, mean = self._predictions(side / self.side.step)  # (..., n, d) each
+        x = (centred - mean) * torch.exp(-self.log_step)  # (..., n, d) in steps
+        scale = torch.exp(_Bounded.apply(log_scale - self.log_step))  # (..., n, d) in steps
+        nats = side_nats - _log_mass(x + main_noise, scale).sum(-1)  # (..., n)
+        return latents + main_noise * self.step, nats
 
     @torch.no_grad()
     def quantize(self, latents: Tensor, noise: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ Side symbols decide, by an integer network, under which Gaussian table each main
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks.frozen import read_arrays, stream_identity
 from quadrate.bottlenecks.integer_network import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
-from quadrate.bottlenecks.rounding import Reals, RoundingModel, make_tables
+from quadrate.bottlenecks.rounding import Reals, RoundingModel, check_grid, make_tables
+from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError
 
-Words = NDArray[np.int64]
 LEAST_SCALE, MOST_SCALE, LEVELS = 0.11, 256.0, 64  # of the Gaussians, in steps; their number
 _REACH = 8.0  # standard deviations that tables are made from
 _FAR = 1 << 30  # steps from an offset, and of a mean: their difference fits into 32 bits
@@ -60,23 +60,16 @@ class HyperpriorModel:
     first: int = 0
     name = "hyperprior"
     dither_columns = 0
+    bits = layer_bits
 
     def __post_init__(self) -> None:
-        if (
-            self.steps.ndim != 1
-            or self.steps.shape != self.offsets.shape
-            or not self.gaussians.escape
-        ):
+        one_each = self.steps.ndim == 1 and self.steps.shape == self.offsets.shape
+        if not (one_each and self.gaussians.escape):
             raise QuadrateError(
                 "a hyperprior has a step and an offset for each dimension, and tables with an"
                 " escape"
             )
-        if not (
-            np.isfinite(self.steps).all()
-            and (self.steps > 0).all()
-            and np.isfinite(self.offsets).all()
-        ):
-            raise QuadrateError("steps must be positive, steps and offsets finite")
+        check_grid(self.steps, self.offsets)
         if (self.network.inputs, self.network.outputs) != (self.side.columns, 2 * self.dims):
             raise QuadrateError(
                 f"the network of a hyperprior takes {self.side.columns} side symbols and gives"
@@ -130,12 +123,8 @@ class HyperpriorModel:
     @cached_property
     def identity(self) -> bytes:
         """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
-        sha = hashlib.sha256(
-            b"hyperprior" + self.side.identity + self.network.digest + self.gaussians.digest
-        )
-        for array in (self.steps, self.offsets):
-            sha.update(np.ascontiguousarray(array, "<f8").tobytes())
-        return sha.digest()[:16]
+        digests = self.side.identity + self.network.digest + self.gaussians.digest
+        return stream_identity(b"hyperprior" + digests, "<f8", self.steps, self.offsets)
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,)."""
@@ -166,7 +155,7 @@ class HyperpriorModel:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
-    def quantize(self, values: NDArray[Any], dither: Words | None = None) -> Words:
+    def quantize(self, values: NDArray[Any], dither: Words = NO_DITHER) -> Words:
         """Real numbers (n, d) to symbols, int64 (n, k + d).
 
         Raises:
@@ -196,25 +185,10 @@ class HyperpriorModel:
         reach = INPUT_LIMIT * self.side.steps
         return self.side.quantize(hidden.clip(-reach, reach))
 
-    def dequantize(self, symbols: Words, dither: Words | None = None) -> Reals:
+    def dequantize(self, symbols: Words, dither: Words = NO_DITHER) -> Reals:
         """Symbols, int64 (n, k + d), to what a receiver reads, (n, d)."""
-        values = np.empty((len(symbols), self.dims))
-        for start in range(0, len(symbols), _ROWS):
-            part = symbols[start : start + _ROWS]
-            values[start : start + _ROWS] = (
-                part[:, self.side.columns :] + self._predictions(part[:, : self.side.columns])[1]
-            )
-        return values * self.steps + self.offsets
-
-    def bits(self, symbols: Words, dither: Words | None = None) -> float:
-        """The ideal code length in bits; arguments as of `encode_layer`."""
-        total, symbols = 0.0, symbols[:, self.first :]
-        for part in (symbols[start : start + _ROWS] for start in range(0, len(symbols), _ROWS)):
-            side = part[:, : self.side.columns]
-            total += self.side.bits(side) + self.gaussians.bits(
-                part[:, self.side.columns :], self._predictions(side)[0].T
-            )
-        return total
+        side, main = np.split(symbols, [self.side.columns], axis=1)
+        return (main + self._predictions(side)[1]) * self.steps + self.offsets
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file."""
@@ -237,31 +211,23 @@ class HyperpriorModel:
         Raises:
             QuadrateError: If the arrays are not those of a hyperprior.
         """
+        kinds = {
+            "steps": "f8",
+            "offsets": "f8",
+            "gaussian_frequencies": "u2",
+            "gaussian_lows": "i4",
+        }
+        steps, offsets, frequencies, lows = read_arrays(arrays, kinds, "a hyperprior")
         depth = sum(name.startswith("analysis_weights") for name in arrays)
-        try:
-            kinds = {
-                "steps": "f8",
-                "offsets": "f8",
-                "gaussian_frequencies": "u2",
-                "gaussian_lows": "i4",
-            }
-            steps, offsets, frequencies, lows = (
-                np.asarray(arrays[name]).astype(kind, casting="safe")
-                for name, kind in kinds.items()
-            )
-            weights, biases = (
-                [
-                    np.asarray(arrays[f"analysis_{name}{layer}"]).astype("f4", casting="safe")
-                    for layer in range(depth)
-                ]
-                for name in ("weights", "biases")
-            )
-        except (KeyError, TypeError) as error:
-            raise QuadrateError(f"the tables are not those of a hyperprior: {error}") from None
+        analysis = []
+        for layer in range(depth):
+            names = (f"analysis_weights{layer}", f"analysis_biases{layer}")
+            weight, bias = read_arrays(arrays, dict.fromkeys(names, "f4"), "a hyperprior")
+            analysis.append((weight, bias))
         side = RoundingModel.from_arrays(_group(arrays, "side_"))
         network = IntegerNetwork.from_arrays(_group(arrays, "network_"))
         return cls(
-            tuple(zip(weights, biases, strict=True)),
+            tuple(analysis),
             side,
             network,
             Tables(frequencies, lows, escape=True),

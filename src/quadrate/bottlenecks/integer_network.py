@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks.frozen import read_arrays
+from quadrate.coding.symbols import Words
 from quadrate.errors import QuadrateError
 
-Words = NDArray[np.int64]
 Reals = NDArray[np.float64]
 FRACTION_BITS = 12  # of whatever a layer gives
 INPUT_LIMIT = 1 << 15  # inputs are clipped to it
@@ -179,16 +180,8 @@ class IntegerNetwork:
             QuadrateError: If the arrays are not those of an integer network.
         """
         depth = sum(name.startswith("weights") for name in arrays)
-        try:
-            weights, biases, shifts = (
-                tuple(
-                    np.asarray(arrays[f"{name}{layer}"]).astype(kind, casting="safe")
-                    for layer in range(depth)
-                )
-                for name, kind in _KINDS.items()
-            )
-        except (KeyError, TypeError) as error:
-            raise QuadrateError(
-                f"the arrays are not those of an integer network: {error}"
-            ) from None
-        return cls(weights, biases, shifts)
+        layers = [
+            {f"{name}{layer}": kind for name, kind in _KINDS.items()} for layer in range(depth)
+        ]
+        parts = [read_arrays(arrays, kinds, "an integer network") for kinds in layers]
+        return cls(*(tuple(layer[i] for layer in parts) for i in range(len(_KINDS))))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks.frozen import read_arrays
 from quadrate.errors import QuadrateError
 
 Reals = NDArray[np.floating]
@@ -105,19 +106,8 @@ class LinearTransform:
         Raises:
             QuadrateError: If the arrays are not those of a transform.
         """
-        try:
-            mean, kept = (
-                np.asarray(arrays[name]).astype(kind, casting="safe")
-                for name, kind in (("mean", "f8"), ("kept", "i4"))
-            )
-            basis = (
-                np.asarray(arrays["basis"]).astype("f4", casting="safe")
-                if "basis" in arrays
-                else None
-            )
-        except (KeyError, TypeError) as error:
-            raise QuadrateError(f"the transform is damaged: {error}") from None
-        return cls(mean, kept, basis)
+        kinds = {"mean": "f8", "kept": "i4"} | ({"basis": "f4"} if "basis" in arrays else {})
+        return cls(*read_arrays(arrays, kinds, "a linear transform"))
 
 
 def mean_and_covariance(features: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

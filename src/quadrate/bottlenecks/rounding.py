@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks.frozen import read_arrays, stream_identity
 from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies
 from quadrate.errors import QuadrateError
@@ -56,6 +56,7 @@ class RoundingModel:
     first: int = 0
     name = "rounding"
     dither_columns = 0
+    bits = layer_bits
 
     def __post_init__(self) -> None:
         count = len(self.tables.lows)
@@ -63,12 +64,7 @@ class RoundingModel:
             raise QuadrateError(
                 f"{count} columns need a step, an offset and a table with an escape each"
             )
-        if not (
-            np.isfinite(self.steps).all()
-            and (self.steps > 0).all()
-            and np.isfinite(self.offsets).all()
-        ):
-            raise QuadrateError("steps must be positive, steps and offsets finite")
+        check_grid(self.steps, self.offsets)
         if not 0 <= self.rate_weight < 100:
             raise QuadrateError(
                 f"the rate weight is {self.rate_weight}; it must be 0 or more squared steps a bit,"
@@ -87,17 +83,14 @@ class RoundingModel:
 
     @cached_property
     def identity(self) -> bytes:
-        """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
-        sha = hashlib.sha256(b"rounding" + self.tables.digest)
-        for array in (self.steps, self.offsets):
-            sha.update(np.ascontiguousarray(array, "<f8").tobytes())
-        return sha.digest()[:16]
+        """16 bytes that differ whenever the same symbols would give another stream or numbers."""
+        return stream_identity(b"rounding" + self.tables.digest, "<f8", self.steps, self.offsets)
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
         """The table of each sample's symbol in a column, (n,): the column's own."""
         return np.full(len(symbols), column - self.first)
 
-    def quantize(self, values: NDArray[Any], dither: Words | None = None) -> Words:
+    def quantize(self, values: NDArray[Any], dither: Words = NO_DITHER) -> Words:
         """Real numbers (n, d) to symbols, int64 (n, d), a column in one piece in memory.
 
         Raises:
@@ -161,21 +154,15 @@ class RoundingModel:
             for low, bits in zip(self.tables.lows.tolist(), self._bits, strict=True)
         ]
 
-    def dequantize(self, symbols: Words, dither: Words | None = None) -> Reals:
+    def dequantize(self, symbols: Words, dither: Words = NO_DITHER) -> Reals:
         """Symbols, int64 (n, d), to what a receiver reads, (n, d)."""
         return np.asarray(symbols * self.steps + self.offsets)
 
-    def bits(self, symbols: Words, dither: Words = NO_DITHER) -> float:
-        """The ideal code length in bits; arguments as of `encode_layer`."""
-        return layer_bits(self, symbols, dither)
-
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file."""
-        arrays: dict[str, NDArray[Any]] = {
+        """Everything but `first`, for a codec's file."""
+        return {
             "frequencies": self.tables.frequencies,
             "lows": self.tables.lows,
-        }
-        return arrays | {
             "steps": self.steps,
             "offsets": self.offsets,
             "rate_weight": np.array([self.rate_weight]),
@@ -185,29 +172,24 @@ class RoundingModel:
     def from_arrays(
         cls, arrays: dict[str, NDArray[Any]], first: int = 0, levels: object = ()
     ) -> RoundingModel:
-        """The inverse of `arrays`.
+        """Build a model again from its `arrays`.
 
         Raises:
             QuadrateError: If the arrays are not those of a rounding bottleneck.
         """
-        try:
-            kinds = {
-                "steps": "f8",
-                "offsets": "f8",
-                "frequencies": "u2",
-                "lows": "i4",
-                "rate_weight": "f8",
-            }
-            steps, offsets, frequencies, lows, weight = (
-                np.asarray(arrays[name]).astype(kind, casting="safe")
-                for name, kind in kinds.items()
-            )
-            tables = Tables(frequencies, lows, escape=True)
-            return cls(steps, offsets, tables, float(weight[0]), first)
-        except (KeyError, TypeError, IndexError) as error:
-            raise QuadrateError(
-                f"the tables are not those of a rounding bottleneck: {error}"
-            ) from None
+        numbers = {"steps": "f8", "offsets": "f8", "rate_weight": "f8"}
+        kinds = numbers | {"frequencies": "u2", "lows": "i4"}
+        steps, offsets, weight, frequencies, lows = read_arrays(
+            arrays, kinds, "a rounding bottleneck"
+        )
+        rate_weight = float(weight[0]) if weight.shape == (1,) else math.nan
+        return cls(steps, offsets, Tables(frequencies, lows, escape=True), rate_weight, first)
+
+
+def check_grid(steps: Reals, offsets: Reals) -> None:
+    """Raise a QuadrateError unless steps are positive and all numbers finite."""
+    if not (np.isfinite([steps, offsets]).all() and (steps > 0).all()):
+        raise QuadrateError("steps must be positive, steps and offsets finite")
 
 
 def best_borders(bits: Reals, rate_weight: float) -> Reals:

@@ -48,7 +48,7 @@ class SpatialBottleneck(nn.Module):
         self.has_learned_rate = bottleneck.has_learned_rate
         self.surrogate_is_exact = bottleneck.surrogate_is_exact
 
-    def forward(self, latents: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Maps to what is received, and the rate.
 
         Args:
@@ -68,8 +68,7 @@ class SpatialBottleneck(nn.Module):
             )
         sites = latents.movedim(-3, -1)  # (..., n, h, w, c)
         received, nats = self.bottleneck(
-            sites,
-            self._by_site(noise) if noise is not None else noise,  # type: ignore[arg-type]
+            sites, self._by_site(noise)
         )  # (..., n, h, w, c), (..., n, h, w)
         return received.movedim(-1, -3), None if nats is None else nats.sum((-2, -1))
 
@@ -116,6 +115,7 @@ class SpatialModel:
     model: FrozenBottleneck
     shape: Shape
     first: int = 0
+    bits = layer_bits
 
     def __post_init__(self) -> None:
         channels, height, width = self.shape
@@ -134,11 +134,6 @@ class SpatialModel:
     def sites(self) -> int:
         """h·w."""
         return self.shape[1] * self.shape[2]
-
-    @property
-    def dims(self) -> int:
-        """Real numbers a sample, c·h·w."""
-        return math.prod(self.shape)
 
     @property
     def columns(self) -> int:
@@ -182,10 +177,6 @@ class SpatialModel:
 
     def _by_site(self, dither: Words) -> Words:
         return dither.reshape(-1, self.model.dither_columns) if self.dither_columns else NO_DITHER
-
-    def bits(self, symbols: Words, dither: Words = NO_DITHER) -> float:
-        """The ideal code length in bits; arguments as of `encode_layer`."""
-        return layer_bits(self, symbols, dither)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but `first`, for a codec's file."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Words = NDArray[np.int64]
+from quadrate.coding.symbols import Words
+from quadrate.coding.tables import Tables, integer_frequencies
 
 WORTH_BITS = 2.5  # what a split must save over the training samples
 PRIOR = 10.0  # weight of a node's parent, in training samples
@@ -113,34 +114,59 @@ def _code_bits(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     )
 
 
-def gather(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> None:
-    """Fills in the counts of inner nodes, (nodes, …), from those of the leaves, in place."""
-    for node in range(len(tree) - 1, -1, -1):
-        if tree[node, 0] >= 0:
-            counts[node] = counts[tree[node, 2]] + counts[tree[node, 3]]
+def shares(
+    tree: NDArray[np.int64], counts: NDArray[np.float64], repeats: int = 1
+) -> NDArray[np.float64]:
+    """Each leaf's shares of the symbols, with the parent's shares as a prior, from the root on.
 
+    Args:
+        tree: Rows for `descend`.
+        counts: Of symbols at the leaves, (nodes, ..., symbols); filled in for inner nodes.
+        repeats: How often each sample is counted.
 
-def shrink(tree: NDArray[np.int64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each node's shares with its parent's as a prior, from the root on.
-
-    Counts of symbols (nodes, …, symbols) to shares of the same shape.
+    Returns:
+        (leaves, ..., symbols), in the order of the nodes.
     """
-    shares = np.empty_like(counts)
-    shares[0] = (counts[0] + 1 / counts.shape[-1]) / (counts[0].sum(axis=-1, keepdims=True) + 1)
-    for node in range(len(tree)):
-        if tree[node, 0] >= 0:
-            for child in tree[node, 2:]:
-                shares[child] = (counts[child] + PRIOR * shares[node]) / (
-                    counts[child].sum(axis=-1, keepdims=True) + PRIOR
-                )
-    return shares
+    inner = tree[:, 0] >= 0
+    for node in np.flatnonzero(inner)[::-1]:
+        counts[node] = counts[tree[node, 2]] + counts[tree[node, 3]]
+    counts = counts / repeats
+    drawn = np.empty_like(counts)
+    drawn[0] = (counts[0] + 1 / counts.shape[-1]) / (counts[0].sum(axis=-1, keepdims=True) + 1)
+    for node in np.flatnonzero(inner):
+        for child in tree[node, 2:]:
+            total = counts[child].sum(axis=-1, keepdims=True)
+            drawn[child] = (counts[child] + PRIOR * drawn[node]) / (total + PRIOR)
+    return drawn[~inner]
 
 
-def number_leaves(tree: NDArray[np.int64], leaves: int, offset: int) -> None:
-    """Numbers a tree's leaves from `leaves` on, and moves its branches by `offset` nodes, so that it can stand behind others; in place."""
-    leaf = tree[:, 0] < 0
-    tree[leaf, 1] = leaves + np.arange(leaf.sum())
-    tree[~leaf, 2:] += offset
+class Forest:
+    """Trees that stand one after another, with tables for their leaves."""
+
+    def __init__(self) -> None:
+        self._roots: list[int] = []
+        self._nodes: list[NDArray[np.int64]] = []
+        self._tables: list[tuple[NDArray[np.uint16], int]] = []
+        self._end = self._leaves = 0
+
+    def add(self, tree: NDArray[np.int64], weights: NDArray[np.float64], low: int = 0) -> None:
+        """Add a tree; weights are (leaves, ..., symbols), a table each, from symbol `low` on."""
+        leaf = tree[:, 0] < 0
+        tree[leaf, 1] = self._leaves + np.arange(leaf.sum())
+        tree[~leaf, 2:] += self._end
+        self._roots.append(self._end)
+        self._nodes.append(tree)
+        self._tables.append((integer_frequencies(weights.reshape(-1, weights.shape[-1])), low))
+        self._end, self._leaves = self._end + len(tree), self._leaves + int(leaf.sum())
+
+    def finish(self, escape: bool = False) -> tuple[NDArray[np.int32], NDArray[np.int32], Tables]:
+        """The roots (trees,), the nodes (nodes, 4), and the tables of all leaves."""
+        width = max(part.shape[1] for part, _ in self._tables)
+        parts = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part, _ in self._tables]
+        lows = np.repeat([low for _, low in self._tables], [len(part) for part in parts])
+        tables = Tables(np.concatenate(parts), lows.astype(np.int32), escape)
+        nodes = np.concatenate(self._nodes).astype(np.int32)
+        return np.array(self._roots, np.int32), nodes, tables
 
 
 def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) -> str:

@@ -11,9 +11,6 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
-from quadrate.cli.quads import rate_text, shown
-from quadrate.codecs.codec_file import open_codec
-from quadrate.coding.container import Header, Reader
 from quadrate.core.files import exists
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
@@ -21,6 +18,7 @@ from quadrate.errors import QuadrateError
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
     from quadrate.codecs.quad import Batch
+    from quadrate.coding.container import Header
 
 
 def compress(
@@ -36,8 +34,9 @@ def compress(
     strict: bool = False,
     module: Modules = (),
 ) -> None:
-    """Compresses images, or the features that a feature codec takes, into one .quad file, which
-    appears under its name when it is whole.
+    """Compress images or features to one .quad file.
+
+    The file appears under its name when it is whole.
 
     Args:
         inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz
@@ -59,9 +58,9 @@ def compress(
     """
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
-    from quadrate.codecs import (
-        quad,
-    )  # here and below: the entropy coder, which other verbs do not need
+    from quadrate.cli.quads import rate_text
+    from quadrate.codecs import Codec, quad
+    from quadrate.coding.container import Reader
 
     if append and overwrite:
         raise QuadrateError(
@@ -72,7 +71,7 @@ def compress(
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
         )
-    loaded = open_codec(codec)
+    loaded = Codec.load(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
@@ -86,11 +85,13 @@ def compress(
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:
         samples = reader.samples
-    rate = rate_text(samples, path.stat().st_size, getattr(loaded, "rate_bound_bits", None))
+    rate = rate_text(samples, path.stat().st_size, loaded.rate_bound_bits)
     print(f"{path}: {f'{added} samples added; ' if append else ''}{rate}")
 
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
+    from quadrate.coding.container import Reader
+
     if not exists(path):
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
@@ -108,6 +109,8 @@ def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
 
 def _batches(inputs: list[Input], header: Header | None) -> Iterator[Batch]:
     """The samples of all inputs, with names where the file to append to has some."""
+    from quadrate.cli.quads import shown
+
     pieces = (batch for each in inputs for batch in each.batches)
     unnamed = header is not None and "names" not in header.fields
     for batch in shown(pieces, "compressing", sum(each.count for each in inputs)):

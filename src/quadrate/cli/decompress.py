@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from torch import Tensor
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
-from quadrate.cli.pictures import PictureFolder, write_array
-from quadrate.cli.quads import codec_for, shown
-from quadrate.codecs.batches import Blend
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs.quad import Batch
+    from torch import Tensor
+
+    from quadrate.cli.pictures import PictureFolder
+    from quadrate.codecs import Batch
+    from quadrate.codecs.batches import Blend
 
 _END_BYTES = 1 << 12
 _SLICE = re.compile(r"{0}|({0})?(:({0})?){{1,2}}".format(r"-?[0-9]{1,18}"))
@@ -42,9 +42,9 @@ def decompress(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Decodes a .quad file into an array or a folder of PNG files.
+    """Decode a .quad file to an array or a folder of PNG files.
 
-    Features, and what models read without a decoder, into an array.
+    Features, and latents that models read without a decoder, become an array.
 
     Args:
         file: The .quad file.
@@ -68,7 +68,9 @@ def decompress(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate.codecs import quad  # the entropy coder, which other verbs do not need
+    from quadrate.cli.pictures import PictureFolder, write_array
+    from quadrate.cli.quads import codec_for, shown
+    from quadrate.codecs import quad
 
     array = is_array(output)
     path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
@@ -89,9 +91,9 @@ def decompress(
                 f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is"
                 " none of them"
             )
-        shape = (opened.latent_dims,) if latents else opened.codec.shape
+        shape = opened.latent_shape if latents else opened.codec.shape
         if not latents:
-            opened.codec.weighted(chosen)  # raises what there is to raise before anything is made
+            opened.codec.check_decoder(chosen)  # before anything is made
         if len(shape) != 3 and (not array or dtype == "uint8"):
             raise QuadrateError(
                 f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy,"
@@ -104,7 +106,7 @@ def decompress(
                     path,
                     (len(wanted), *shape),
                     kind,
-                    _numbers(shown(opened.received_pieces(part), "reading", len(wanted))),
+                    _numbers(shown(opened.latent_pieces(part), "reading", len(wanted))),
                 )
             elif array:
                 write_array(

@@ -5,12 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from quadrate.cli.console import CONSOLE
 from quadrate.cli.outputs import FIGURES, Output, output_file
-from quadrate.experiments import recipes
-from quadrate.experiments.reports import demo_figure, results_table
-from quadrate.experiments.runs import Run
-from quadrate.sources import pixels
 
 
 def demo(
@@ -19,8 +14,9 @@ def demo(
     output: Output = "demo.png",
     overwrite: bool = False,
 ) -> None:
-    """The whole way: a judge, an end-to-end sweep, a universal encoder with three decoders, a table
-    and a figure.
+    """Show the whole way: a judge, codecs, scores, a table, a figure.
+
+    The codecs are an end-to-end sweep, and a universal encoder with three decoders.
 
     Args:
         data: digits (embedded, a few minutes), mnist or another data set (under ten minutes), or a
@@ -30,6 +26,12 @@ def demo(
         overwrite: Replace the figure if it is there.
     """
     path = output_file(output, FIGURES, overwrite)
+    from quadrate.cli.console import CONSOLE
+    from quadrate.experiments import recipes
+    from quadrate.experiments.reports import demo_figure, results_table
+    from quadrate.experiments.runs import Run
+    from quadrate.sources import pixels
+
     started = time.monotonic()
     recipe = recipes.demo(data)
     CONSOLE.print(

@@ -8,11 +8,8 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.steps import evaluate_points, evaluate_run
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import open_run
 
 
 def evaluate(
@@ -23,9 +20,10 @@ def evaluate(
     quick: bool = False,
     module: Modules = (),
 ) -> None:
-    """Scores every trained point of a run on the test set by the fixed protocol.
+    """Score every trained point of a run on the test set.
 
-    Writes a table, findings and a figure into it.
+    By the fixed protocol; the table, the figure and the verdicts on the paper's claims go into the
+    run's folder.
 
     Args:
         run: A run folder.
@@ -37,6 +35,10 @@ def evaluate(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
+    from quadrate.cli.steps import evaluate_points, evaluate_run
+    from quadrate.experiments.runs import Run
+    from quadrate.experiments.runs.kinds import open_run
+
     opened = open_run(run, device)
     if isinstance(opened, Run):
         evaluate_run(opened, workers, quick)

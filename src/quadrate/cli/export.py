@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.table import Table
 
-from quadrate.cli.console import CONSOLE
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import output_file
-from quadrate.codecs.codec import Codec
-from quadrate.config import OperatingPoint, Stage
 from quadrate.core.files import exists, read_json
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import open_run
-from quadrate.sources import Source
+
+if TYPE_CHECKING:
+    from quadrate.codecs import TradeoffCodec
+    from quadrate.config import OperatingPoint, Stage
+    from quadrate.experiments.runs import Run
+    from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
 _SCORES: dict[Best, tuple[str, float]] = {
@@ -40,9 +39,10 @@ def export(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Makes a trained codec ready for files: float16 weights, tables fitted to the training images.
+    """Make a trained codec ready for files.
 
-    Without a choice, it lists the run's codecs.
+    Its weights become float16, and its tables are fitted to the training images. Without a choice,
+    the run's codecs are listed.
 
     Args:
         run: A run folder.
@@ -62,6 +62,9 @@ def export(
     """
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
+    from quadrate.experiments.runs import Run
+    from quadrate.experiments.runs.kinds import open_run
+
     opened = open_run(run)
     if not isinstance(opened, Run):
         raise QuadrateError(
@@ -96,7 +99,7 @@ def export(
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 
-def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Codec:
+def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> TradeoffCodec:
     """The codec of a point, or of all points of a universal stage and a seed, ready for files."""
     if point is None:
         seeds = sorted({each.seed for each in stage.points})
@@ -105,7 +108,7 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
                 f"stage {stage.name!r} was trained for the seeds {', '.join(map(str, seeds))};"
                 f" there is no seed {seed}"
             )
-        return run.universal_codec(stage.name, seed).half().freeze(_seen(run, stage))
+        return run.universal_codec(stage.name, seed).to_float16().freeze(_seen(run, stage))
     base = None
     if (
         stage.mode == "refinement"
@@ -114,10 +117,10 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Co
         assert first is not None
         base = (
             run.codec(stage.base_stage, first)
-            .half()
+            .to_float16()
             .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
         )
-    return run.codec(stage.name, point).half().freeze(_seen(run, stage), base)
+    return run.codec(stage.name, point).to_float16().freeze(_seen(run, stage), base)
 
 
 def _seen(run: Run, stage: Stage) -> Source:
@@ -176,6 +179,10 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
 
 def _list(run: Run, stages: list[Stage]) -> None:
     """Prints the codecs to choose from, with their scores."""
+    from rich.table import Table
+
+    from quadrate.cli.console import CONSOLE
+
     table = Table(box=None, header_style="bold")
     for column, justify in (
         ("--stage", "left"),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.codecs.quad import Batch
+from quadrate.codecs import Batch
 from quadrate.core.array_file import array_names, open_array, read_array
 from quadrate.core.files import exists
 from quadrate.errors import QuadrateError

@@ -9,9 +9,6 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.core.plugins import load_plugins
-from quadrate.sources import load_source
-from quadrate.training import find_judge
-from quadrate.training.processes import one_thread
 
 
 def judge(
@@ -22,8 +19,9 @@ def judge(
     runs: Path = Path("runs"),
     module: Modules = (),
 ) -> None:
-    """Trains a classifier that judges codecs on a data set, or scores a given one, and prints its
-    clean accuracy.
+    """Train or score a classifier that judges codecs on a data set.
+
+    Prints its accuracy on clean images.
 
     Args:
         data: A data set's name, or a folder of labelled images.
@@ -35,6 +33,10 @@ def judge(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
+    from quadrate.sources import load_source
+    from quadrate.training import find_judge
+    from quadrate.training.processes import one_thread
+
     with one_thread():
         found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
     print(

@@ -32,14 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _mend_streams()
     with Interruptions(own) as interruptions, _shown_warnings(own):
         try:
-            import tyro  # not before the signals are taken care of: these imports take seconds
+            from quadrate.cli.verbs import run
 
-            from quadrate.cli.verbs import VERBS
-
-            interruptions.imported()
-            tyro.extras.subcommand_cli_from_dict(
-                VERBS, prog="quadrate", description="Lossy compression by purpose.", args=arguments
-            )
+            run(sys.argv[1:] if arguments is None else arguments, interruptions.imported)
             sys.stdout.flush()
         except SystemExit:
             _flush_or_fail()  # of --help

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from quadrate.config import WeightedTerm
 from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.config import WeightedTerm
 
 Modules = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.py")]
 Terms = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=WEIGHT")]
@@ -21,6 +23,8 @@ def weighted_terms(texts: Sequence[str]) -> tuple[WeightedTerm, ...]:
     Raises:
         QuadrateError: If a text is not a name and a weight, or a name is there twice.
     """
+    from quadrate.config import WeightedTerm
+
     terms: list[WeightedTerm] = []
     for text in texts:
         name, _, number = text.rpartition("=")

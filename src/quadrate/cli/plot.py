@@ -11,10 +11,6 @@ from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
-from quadrate.experiments.reports import plot_runs
-from quadrate.experiments.runs import read_results
-from quadrate.experiments.runs.kinds import is_point_run
-from quadrate.experiments.runs.run_folder import naming
 
 
 def plot(
@@ -24,9 +20,9 @@ def plot(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Draws the trade-off of one or more evaluated runs as one figure.
+    """Draw evaluated runs as one figure.
 
-    Of invariant ones on images, accuracy against bits on disk.
+    It shows their trade-offs; of invariant codecs, accuracy against bits on disk.
 
     Args:
         runs: Run folders.
@@ -39,6 +35,11 @@ def plot(
     path = output_file(output, FIGURES, overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
+    from quadrate.experiments.reports import plot_runs
+    from quadrate.experiments.runs import read_results
+    from quadrate.experiments.runs.kinds import is_point_run
+    from quadrate.experiments.runs.run_folder import naming
+
     invariant = [run for run in runs if is_point_run(run)]
     if invariant and len(invariant) < len(runs):
         raise QuadrateError(

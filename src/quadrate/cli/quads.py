@@ -4,60 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-
-from quadrate.codecs import codec_file
-from quadrate.codecs.codec import Codec
-from quadrate.codecs.codec_file import AnyCodec, open_codec
+from quadrate.codecs.zoo_index import CodecSummary, read_index
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.codecs import Codec
 
 _Piece = TypeVar("_Piece", bound=Sized)
 
 
-def find_codec(header: Header, layers: int | None = None) -> tuple[str, Codec] | None:
-    """The codec in the package that reads a file, with its name.
+def find_codec(header: Header, layers: int | None = None) -> tuple[str, CodecSummary] | None:
+    """Return the name and the summary of the codec in the package that reads a file.
 
     Args:
         header: The file's header.
         layers: How many layers the codec shall read; by default it is the one that reads the most.
-
-    Raises:
-        QuadrateError: If a codec in the package is damaged.
     """
-    found: tuple[str, Codec] | None = None
-    for name, path in codec_file.zoo().items():
-        codec = Codec.load(path)
-        if (
-            reads(codec, header)
-            and layers in (None, len(codec.models))
-            and (found is None or len(codec.models) > len(found[1].models))
-        ):
-            found = name, codec
-    return found
+    found = [each for each in read_index().items() if reads(each[1], header, layers)]
+    return max(found, key=lambda each: len(each[1].identities), default=None)
 
 
-def reads(codec: AnyCodec, header: Header) -> bool:
-    """Whether a codec reads a file's layers, or the first of them."""
-    theirs = tuple(layer.identity for layer in header.layers)
+def reads(codec: CodecSummary, header: Header, layers: int | None = None) -> bool:
+    """Whether a codec reads a file's layers, or the first of them, just so many if given."""
+    theirs, count = [layer.identity.hex() for layer in header.layers], len(codec.identities)
     return (
-        bool(codec.models)
-        and codec.identities == theirs[: len(codec.models)]
+        0 < count
+        and layers in (None, count)
+        and list(codec.identities) == theirs[:count]
         and tuple(codec.shape) == tuple(header.shape)
     )
 
 
-def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCodec:
+def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec:
     """The codec of a name, or else the one in the package that reads a file.
 
     If so many layers are wanted, the codec of these.
@@ -65,11 +46,13 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
     Raises:
         QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
     """
+    from quadrate.codecs import Codec
+
     with Reader(file) as reader:
         header = reader.header
     check_layers(layers, header, file)
     if name is not None:
-        codec = open_codec(name)
+        codec = Codec.load(name)
         if layers is not None and len(codec.models) != layers:
             raise QuadrateError(
                 f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers"
@@ -85,7 +68,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> AnyCod
             f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the"
             " codec that wrote it with --codec"
         )
-    return found[1]
+    return Codec.load(found[0])
 
 
 def check_layers(layers: int | None, header: Header, file: Path) -> None:
@@ -112,6 +95,16 @@ def rate_text(samples: int, size: int, bound: float | None) -> str:
 
 def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
     """The same pieces, each of `len(piece)` samples, with a bar over them if stderr is a terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield from pieces
@@ -124,7 +117,7 @@ def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=total)
         for piece in pieces:
             yield piece

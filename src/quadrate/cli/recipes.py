@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from rich.table import Table
-
-from quadrate.cli.console import CONSOLE
-from quadrate.experiments.recipes import catalogue
-
 
 def recipes() -> None:
-    """Lists the recipes by paper.
+    """List the recipes by paper.
 
     Figure, data, points of both grids, what training the quick one cost, and whether there are
     results to compare.
     """
+    from rich.table import Table
+
+    from quadrate.cli.console import CONSOLE
+    from quadrate.experiments.recipes import catalogue
+
     table = Table(box=None, header_style="bold")
     for column, justify in (
         ("recipe", "left"),

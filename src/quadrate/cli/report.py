@@ -20,9 +20,9 @@ def report(
     overwrite: bool = False,
     module: Modules = (),
 ) -> None:
-    """Makes one HTML page of evaluated runs, to be read without a network.
+    """Make one HTML page of evaluated runs.
 
-    Charts to explore, pictures, tables, findings, settings.
+    Charts to explore, pictures, tables, claims and settings, to be read without a network.
 
     Args:
         runs: Run folders; those on one data set share a chart as well.

@@ -8,10 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.reproduction import Options, find_reproduction
-from quadrate.core.files import write_text
 from quadrate.core.plugins import load_plugins
-from quadrate.experiments.claims import verdicts_markdown
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
 
@@ -32,12 +29,11 @@ def reproduce(
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
 ) -> None:
-    """Reproduces a published experiment from end to end.
+    """Reproduce a published experiment from end to end.
 
-    Trains, evaluates, and says which of the paper's claims hold.
-
-    Into the run's folder go the table, the findings, the figure and the verdicts. The same command
-    goes on where it was interrupted.
+    It is trained and evaluated, and the verdicts say which of the paper's claims hold. The table,
+    the figure and the verdicts go into the run's folder. After an interruption, the same command
+    goes on.
 
     Args:
         name: An experiment that `quadrate recipes` lists.
@@ -56,20 +52,9 @@ def reproduce(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
+    from quadrate.cli.reproduction import Options, find_reproduction
+
     options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
     reproduction = find_reproduction(name, options)
     reproduction.train(workers)
-    reproduction.evaluate(workers)
-    command = options.command(name)
-    verdicts = reproduction.verdicts(command)
-    if not verdicts:
-        print(f"\n{name} decides no published claim.")
-        return
-    path = reproduction.folder / "verdicts.md"
-    write_text(
-        path, f"# Verdicts of {name}\n\nMade by `{command}`.\n\n{verdicts_markdown(verdicts)}\n"
-    )
-    print()
-    for verdict in verdicts:
-        print(verdict.line)
-    print(f"verdicts: {path}")
+    reproduction.evaluate(workers, options.command(name))

@@ -21,10 +21,9 @@ from quadrate.cli.steps import (
 )
 from quadrate.config import Recipe
 from quadrate.errors import QuadrateError
-from quadrate.experiments.claims import Verdict, decide_run
 from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
 from quadrate.experiments.recipes.subset import Subset
-from quadrate.experiments.runs import Run, read_results
+from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import run_of
 
 
@@ -75,15 +74,8 @@ class Reproduction(Protocol):
         """Trains what is not trained yet."""
         ...
 
-    def evaluate(self, workers: int | None) -> None:
-        """Scores what is not scored yet.
-
-        Writes results.csv and what else there is to see into the folder.
-        """
-        ...
-
-    def verdicts(self, command: str) -> list[Verdict]:
-        """What the scores say about the paper's claims."""
+    def evaluate(self, workers: int | None, command: str) -> None:
+        """Scores what is not scored yet; shows and writes the table, pictures and verdicts."""
         ...
 
 
@@ -108,17 +100,9 @@ class RecipeReproduction:
         """As `quadrate train`."""
         train_run(self._run, workers=workers)
 
-    def evaluate(self, workers: int | None) -> None:
+    def evaluate(self, workers: int | None, command: str) -> None:
         """As `quadrate evaluate`."""
-        evaluate_run(self._run, workers)
-
-    def verdicts(self, command: str) -> list[Verdict]:
-        """By the claims of the recipe, whatever the data.
-
-        On other data than the paper's, those about published numbers are left out.
-        """
-        _, rows = read_results(self.folder)
-        return decide_run(self._run.recipe.name, self._run.recipe.source, rows, command)
+        evaluate_run(self._run, workers, command=command)
 
 
 class PointReproduction:
@@ -144,18 +128,9 @@ class PointReproduction:
         """As `quadrate train`."""
         train_points(self._run, workers)
 
-    def evaluate(self, workers: int | None) -> None:
+    def evaluate(self, workers: int | None, command: str) -> None:
         """As `quadrate evaluate`."""
-        evaluate_points(self._run, workers)
-
-    def verdicts(self, command: str) -> list[Verdict]:
-        """By the claims of the recipe."""
-        return decide_run(
-            self._run.recipe.name,
-            getattr(self._run.recipe, "source", ""),
-            self._run.results(),
-            command,
-        )
+        evaluate_points(self._run, workers, command)
 
 
 def find_reproduction(name: str, options: Options) -> Reproduction:

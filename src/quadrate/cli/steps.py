@@ -11,12 +11,12 @@ from typing import Any
 
 from quadrate.cli.console import CONSOLE
 from quadrate.config import Recipe, Stage
-from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
+from quadrate.experiments.claims import decide_run, write_verdicts
 from quadrate.experiments.recipes import find_recipe, with_epochs, with_seeds
 from quadrate.experiments.recipes.catalogue import name_on
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.reports import findings_markdown, plot_run, results_table
+from quadrate.experiments.reports import plot_run, results_table
 from quadrate.experiments.reports.row_points import draw_points, points_markdown
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import PointRecipe
@@ -149,39 +149,48 @@ def train_points(run: PointRun, workers: int | None = None) -> None:
     run.train(workers)
 
 
-def evaluate_points(run: PointRun, workers: int | None = None) -> list[dict[str, Any]]:
-    """Scores what is not scored yet, prints the table, writes it and the pictures into the run's folder, and returns the rows."""
+def evaluate_points(
+    run: PointRun, workers: int | None = None, command: str = ""
+) -> list[dict[str, Any]]:
+    """Scores what is not scored yet; shows the table, the pictures and the verdicts."""
     rows = run.evaluate(workers)
-    findings = points_markdown(rows)
-    write_text(run.folder / "findings.md", findings + "\n")
     pictures = draw_points(run, rows)
-    print(findings)
+    print(points_markdown(rows))
     print(
         f"table:    {run.folder / 'results.csv'}",
         *(f"picture:  {path}" for path in pictures),
         sep="\n",
     )
+    show_verdicts(run, rows, command)
     return rows
 
 
-def evaluate_run(run: Run, workers: int | None = None, quick: bool = False) -> list[dict[str, Any]]:
-    """Scores what is not scored yet, prints the table and the findings, writes them and the figure into the run's folder, and returns the rows."""
+def evaluate_run(
+    run: Run, workers: int | None = None, quick: bool = False, command: str = ""
+) -> list[dict[str, Any]]:
+    """Scores what is not scored yet; shows the table, the figure and the verdicts."""
     rows = run.evaluate(workers, quick=quick)
     CONSOLE.print(results_table(rows))
     figure = run.folder / "trade-off.png"
     plot_run(run.recipe.name, rows, figure)
-    complete = len(rows) == sum(len(stage.points) for stage in run.recipe.stages)
-    try:
-        findings = (
-            findings_markdown(run.recipe.name, rows)
-            if complete
-            else "Some points are not trained yet, so there are no findings yet."
-        )
-    except QuadrateError as error:  # of a part of a recipe
-        findings = f"No findings: {error}."
-    write_text(run.folder / "findings.md", findings)
-    print(
-        f"{findings}\ntable:    {run.folder / 'results.csv'}\nfindings:"
-        f" {run.folder / 'findings.md'}\nfigure:   {figure}"
-    )
+    print(f"table:    {run.folder / 'results.csv'}\nfigure:   {figure}")
+    if len(rows) == sum(len(stage.points) for stage in run.recipe.stages):
+        show_verdicts(run, rows, command)
+    else:
+        print("Some points are not trained yet, so no claim is decided yet.")
     return rows
+
+
+def show_verdicts(run: Run | PointRun, rows: Sequence[dict[str, Any]], command: str) -> None:
+    """Prints what the scores say about the paper's claims, and writes it into the run's folder.
+
+    On other data than the paper's, claims about published numbers are left out.
+    """
+    command = command or f"quadrate evaluate {run.folder}"
+    recipe = run.recipe
+    verdicts = decide_run(recipe.name, getattr(recipe, "source", ""), rows, command)
+    if not verdicts:
+        print(f"\n{recipe.name} decides no published claim.")
+        return
+    path = write_verdicts(run.folder, verdicts, command)
+    print("", *(verdict.line for verdict in verdicts), f"verdicts: {path}", sep="\n")

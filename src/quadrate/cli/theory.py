@@ -6,39 +6,26 @@ import math
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-import numpy as np
 import tyro
-from numpy.typing import ArrayLike
 
 from quadrate.cli.outputs import FIGURES, Output, output_file
 from quadrate.cli.theory_sources import Sources
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
-from quadrate.experiments.reports.theory_figures import (
-    contours_figure,
-    quantity_label,
-    source_label,
-    source_noise_figure,
-    sweep_figure,
-)
-from quadrate.theory import ConvergenceWarning, Source, classification, distortion, rate
-from quadrate.theory.channels import FloatArray
-from quadrate.theory.units import Divergence, Unit
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from quadrate.theory import Source
+    from quadrate.theory.channels import FloatArray
 
 _Solvable = Literal["rate", "distortion", "classification"]
 _Constraint = Literal["rate", "distortion", "perception", "classification"]
-_SOLVERS: dict[str, Callable[..., float | FloatArray]] = {
-    "rate": rate,
-    "distortion": distortion,
-    "classification": classification,
-}
-
-
 _LargestRate = Annotated[float, tyro.conf.arg(help="The largest rate.")]
 _LargestDistortion = Annotated[
     float,
@@ -67,19 +54,22 @@ class _Question:
     """
 
     source: Sources
-    divergence: Divergence = "w2"
-    unit: Unit = "bits"
+    divergence: Literal["w2", "tv", "kl", "chi2", "hellinger"] = "w2"
+    unit: Literal["bits", "nats"] = "bits"
     common_randomness: float = math.inf
     classifier_sees_randomness: bool = False
 
     def _answer(
         self, source: Source, of: _Solvable, **constraints: ArrayLike
     ) -> float | FloatArray:
+        import quadrate.theory
+
         options = {
             name: getattr(self, name)
             for name in ("divergence", "unit", "common_randomness", "classifier_sees_randomness")
         }
-        return _SOLVERS[of](source, **constraints, **options)
+        answer: float | FloatArray = getattr(quadrate.theory, of)(source, **constraints, **options)
+        return answer
 
     def _print(self, of: _Solvable, **constraints: float) -> None:
         print(_digits(self._answer(self.source.make(), of, **constraints)))
@@ -160,6 +150,8 @@ class _Sweep(_Question):
     def _sweep(
         self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]
     ) -> None:
+        import numpy as np
+
         output = (
             None
             if self.output is None
@@ -172,6 +164,12 @@ class _Sweep(_Question):
         values = np.asarray(self._answer(source, self.of, **fixed, **swept))
         quantities = (*names, self.of)
         if output is not None and output.suffix.lower() in FIGURES:
+            from quadrate.experiments.reports.theory_figures import (
+                quantity_label,
+                source_label,
+                sweep_figure,
+            )
+
             labels = [
                 quantity_label(quantity, source, self.divergence, self.unit)
                 for quantity in quantities
@@ -283,6 +281,8 @@ class _Contours:
     overwrite: bool = False
 
     def run(self) -> None:
+        from quadrate.experiments.reports.theory_figures import contours_figure
+
         output = output_file(self.output, FIGURES, self.overwrite)
         contours_figure(output)
         print(f"figure: {output}")
@@ -301,6 +301,8 @@ class _Noise:
     overwrite: bool = False
 
     def run(self) -> None:
+        from quadrate.experiments.reports.theory_figures import source_noise_figure
+
         output = output_file(self.output, FIGURES, self.overwrite)
         source_noise_figure(output)
         print(f"figure: {output}")
@@ -326,10 +328,12 @@ _FLAT = (
 
 
 def theory(verb: Annotated[_Verbs, *_FLAT]) -> None:
-    """What any codec needs at least.
+    """Compute what any codec needs at least.
 
     A number, a curve or a surface of the rate function, and two figures.
     """
+    from quadrate.theory import ConvergenceWarning
+
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -347,6 +351,8 @@ def _grid(start: float, stop: float, points: int) -> FloatArray:
         raise ValueError(f"--from must be less than --to, both finite; got {start:g} and {stop:g}")
     if points < 2:
         raise ValueError(f"--points must be at least 2; got {points}")
+    import numpy as np
+
     return np.linspace(start, stop, points)
 
 

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 
-from quadrate.core.array_file import array_names, read_array
-from quadrate.core.files import exists, read_bytes
-from quadrate.core.names import is_printable
-from quadrate.errors import QuadrateError
-from quadrate.theory import (
-    AlignedLabels,
-    Bernoulli,
-    Discrete,
-    OneShotBernoulli,
-    ScalarGaussian,
-    ScalarLabel,
-    Source,
-    VectorGaussian,
-)
-from quadrate.theory.channels import FloatArray
-
-_ARRAYS = ("pmf", "distortion", "label_channel", "classifier")
-# More than any solver can take; a small archive may claim to hold any number of bytes.
-_MOST_BYTES = 1 << 27
+if TYPE_CHECKING:
+    from quadrate.theory import AlignedLabels, ScalarLabel, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +29,8 @@ class _Gaussian:
     noise_variance: float = 0.0
 
     def make(self) -> Source:
+        from quadrate.theory import ScalarGaussian
+
         return ScalarGaussian(
             self.variance, self.label_variance, self.correlation, self.noise_variance
         )
@@ -70,6 +51,8 @@ class _Bernoulli:
     noise_flip: float = 0.0
 
     def make(self) -> Source:
+        from quadrate.theory import Bernoulli
+
         return Bernoulli(self.p, self.label_flip, self.noise_flip)
 
 
@@ -86,6 +69,8 @@ class _OneShotBernoulli:
     label_flip: float
 
     def make(self) -> Source:
+        from quadrate.theory import OneShotBernoulli
+
         return OneShotBernoulli(self.p, self.label_flip)
 
 
@@ -112,12 +97,21 @@ class _VectorGaussian:
     noise: float | None = None
 
     def make(self) -> Source:
+        import numpy as np
+
+        from quadrate.cli.source_files import read_matrix
+        from quadrate.theory import VectorGaussian
+
         if bool(self.variances) == (self.covariance is not None):
             raise ValueError("a vector-gaussian takes either --variances or --covariance")
-        covariance = _array(self.covariance) if self.covariance else np.diag(self.variances)
+        covariance = read_matrix(self.covariance) if self.covariance else np.diag(self.variances)
         return VectorGaussian(covariance, self._labels())
 
     def _labels(self) -> AlignedLabels | ScalarLabel | None:
+        import numpy as np
+
+        from quadrate.theory import AlignedLabels, ScalarLabel
+
         vector = bool(self.gains or self.noises)
         scalar = bool(self.weights) or self.noise is not None
         if vector and scalar:
@@ -145,7 +139,10 @@ class _Discrete:
     arrays: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ARRAYS")]
 
     def make(self) -> Source:
-        found = _arrays(self.arrays)
+        from quadrate.cli.source_files import read_source_arrays
+        from quadrate.theory import Discrete
+
+        found = read_source_arrays(self.arrays)
         if (
             found["pmf"].ndim == 2 and 1 in found["pmf"].shape
         ):  # a .csv file knows rows and columns only
@@ -160,93 +157,3 @@ Sources = (
     | Annotated[_VectorGaussian, tyro.conf.subcommand("vector-gaussian")]
     | Annotated[_Discrete, tyro.conf.subcommand("discrete")]
 )
-
-
-def _arrays(path: Path) -> dict[str, FloatArray]:
-    """The arrays of an .npz file, or of a folder's .csv and .npy files, by their names.
-
-    Raises:
-        QuadrateError: If there is no such file or folder, something in it cannot be read, or it
-            holds other arrays than a source has.
-    """
-    if exists(path) and path.is_dir():
-        with _readable(path):
-            files = {
-                file.stem: file
-                for file in sorted(path.iterdir())
-                if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")
-            }
-        found = {name: _array(file) for name, file in files.items()}
-    else:
-        with _readable(path):
-            _check_size(path)
-            found = {
-                name: _numbers(read_array(path, name, _MOST_BYTES)) for name in array_names(path)
-            }
-    _check_names(path, list(found))
-    return found
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    if not {"pmf", "distortion"} <= set(names) <= set(_ARRAYS):
-        held = (
-            ", ".join(name if is_printable(name) else ascii(name) for name in names[:20]) or "none"
-        )
-        raise QuadrateError(
-            f"{path} must hold the arrays pmf and distortion, and may hold label_channel and"
-            f" classifier; it holds {held}"
-        )
-
-
-def _array(path: Path) -> FloatArray:
-    """The array in a .csv or .npy file.
-
-    Raises:
-        QuadrateError: If there is no such file, or it cannot be read.
-    """
-    with _readable(path):
-        _check_size(path)
-        if path.suffix == ".npy":
-            return _numbers(read_array(path, most_bytes=_MOST_BYTES))
-        return np.array(
-            [
-                line.split(",")
-                for line in read_bytes(path).decode("utf-8-sig").splitlines()
-                if line.strip()
-            ],
-            dtype=np.float64,
-        )
-
-
-def _numbers(array: NDArray[Any]) -> FloatArray:
-    if array.dtype.kind not in "biuf":
-        raise TypeError
-    return array
-
-
-def _check_size(path: Path) -> None:
-    """Refuses a file that is missing, or of more bytes than a source may take."""
-    if not exists(path):
-        raise QuadrateError(f"no such file: {path}")
-    if path.stat().st_size > _MOST_BYTES:
-        raise QuadrateError(
-            f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take"
-        )
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with a file of numbers into one line.
-
-    NumPy's readers raise a dozen kinds of exception on damaged files.
-    """
-    try:
-        yield
-    except QuadrateError:
-        raise
-    except (OSError, ValueError, TypeError):
-        name = path if is_printable(str(path)) and len(str(path)) < 300 else ascii(str(path)[:80])
-        raise QuadrateError(
-            f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or"
-            " NumPy's .npy or .npz"
-        ) from None

@@ -9,14 +9,11 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules, Terms, weighted_terms
-from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
 from quadrate.config import Recipe
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
 from quadrate.experiments.recipes.subset import Subset
-from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import run_of
 
 _ALL = Subset()
 
@@ -38,7 +35,7 @@ def train(
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
 ) -> None:
-    """Trains a recipe; what is trained already is kept, what was interrupted goes on.
+    """Train a recipe, or go on where it was interrupted.
 
     Args:
         recipe: A name that `quadrate recipes` lists.
@@ -62,6 +59,10 @@ def train(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
+    from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
+    from quadrate.experiments.runs import Run
+    from quadrate.experiments.runs.kinds import run_of
+
     if find_recipe(recipe).kind != Recipe.kind:
         if family or judge or term or execution != "auto":
             own = "has its own networks and loss, no judge, and runs a point a process"

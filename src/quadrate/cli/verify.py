@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, find_codec, shown
-from quadrate.codecs.codec_file import AnyCodec, open_codec
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from quadrate.codecs import Codec
 
 # Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's
 # size, but on what it claims to hold.
@@ -28,10 +30,10 @@ def verify(
     all: bool = False,
     module: Modules = (),
 ) -> None:
-    """Checks a whole .quad file.
+    """Check a whole .quad file.
 
-    Every checksum, and, if a codec is there, that every chunk decodes; exits with 1 if it is
-    damaged.
+    Every checksum, and, if there is a codec, that every chunk decodes. The exit status is 1 if the
+    file is damaged.
 
     Args:
         file: The .quad file.
@@ -50,20 +52,22 @@ def verify(
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
-        found = (codec, open_codec(codec)) if codec is not None else find_codec(reader.header)
+        name = codec if codec is not None else (find_codec(reader.header) or (None,))[0]
         chunks = len(reader.index)
         holds = f"{reader.samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
-    if found is None:
+    if name is None:
         checked = (
             "checksums hold; nothing was decoded: no codec in the package reads it, give one with"
             " --codec"
         )
     else:
-        read, decoded = _decode(file, found[1], layers, all)
+        from quadrate.codecs import Codec
+
+        read, decoded = _decode(file, Codec.load(name), layers, all)
         checked = (
             f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode"
-            f" with {found[0]}"
+            f" with {name}"
         )
         if decoded is not None:
             checked += (
@@ -77,7 +81,7 @@ def verify(
 
 
 def _decode(
-    file: Path, codec: AnyCodec, layers: int | None, everything: bool
+    file: Path, codec: Codec, layers: int | None, everything: bool
 ) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need

@@ -1,172 +1,91 @@
-"""A trained codec: frozen encoders, a bottleneck, and the decoders that read its codes."""
+"""What all codecs are: samples to symbols and back, to files and back, by the decoder of your choice."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from quadrate.bottlenecks.contexts import ContextModel, fit_contexts
-from quadrate.bottlenecks.dithered import DitheredQuantizer
-from quadrate.codecs.batches import Batch, Blend, in_blocks, tensor_of
-from quadrate.codecs.familiarity import Familiarity, of_source
-from quadrate.coding.symbols import Words, dither_noise
-from quadrate.config import OperatingPoint
+from quadrate.bottlenecks.frozen import FrozenBottleneck
+from quadrate.codecs import codec_file
+from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
+from quadrate.codecs.codec_file import Parts
+from quadrate.codecs.familiarity import Familiarity
+from quadrate.coding.symbols import Words
 from quadrate.core import draws
 from quadrate.core.devices import find_device
 from quadrate.core.files import FileSource
-from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
-from quadrate.networks.compact import Shape
-from quadrate.networks.family import Family, find_family
-from quadrate.networks.filled import filled
-from quadrate.sources.source import Source, pixels
-
-_CHUNK = 5000  # images in memory as floats at a time, at most
-_CHUNK_PIXELS = 1 << 24  # and their pixels
 
 
-@dataclass(frozen=True)
-class Decoders:
-    """Decoders on their own, bound to the encoder that they were trained on.
+class Codec(ABC):
+    """Encoders, a bottleneck a layer, and named decoders.
+
+    A kind of codec gives `latents`, what an encoder makes of samples; `to_parts` and `from_parts`
+    for its files; and methods of its own that fit it.
 
     Attributes:
-        encoder_hash: `Codec.encoder_hash` of that encoder.
-        points: The decoders' operating points by name.
-        states: Their state dicts by name.
+        kind: The kind's name in `quadrate.codecs.codec_file.KINDS`, which files store.
+        shape: Of one sample, (C, H, W) of images, (D,) of features.
+        device: Where the networks live, and latents and reconstructions.
+        models: The frozen bottleneck of each layer; empty before the codec is frozen.
+        decoders: From latents (n, …) to samples (n, *shape), by name; the first is the default.
+        familiarity: How far samples of the codec's own source reach, by which `compress` warns of
+            others; None if that is not known.
+        rate_bound_bits: The sum of log2 L over all symbols, in bits a sample; None if symbols have
+            no bounds.
     """
 
-    encoder_hash: str
-    points: dict[str, OperatingPoint]
-    states: dict[str, dict[str, Tensor]] = field(repr=False)
+    kind: ClassVar[str]
+    shape: tuple[int, ...]
+    device: torch.device | str
+    models: tuple[FrozenBottleneck, ...]
+    decoders: Mapping[str, Callable[[Tensor], Tensor]]
+    familiarity: Familiarity | None = None
 
+    @abstractmethod
+    def latents(self, samples: Tensor) -> Tensor:
+        """Encode samples (n, *shape), images as uint8 or in [0, 1], to latents.
 
-class Codec:
-    """Images to symbols and back, by the decoder of your choice.
+        Returns:
+            (n, d) or (n, c, h, w), those of all layers side by side along dimension 1.
 
-    Once frozen, to files and back (`quadrate.codecs.quad`).
-
-    Args:
-        family: The networks' family.
-        shape: The images' shape (C, H, W).
-        levels: For each encoder the levels of its latent dimensions; the symbols of the encoders
-            stand side by side.
-        points: The operating point of each decoder by the decoder's name; the first is the default.
-        networks: State dicts by role: "encoder.0", "encoder.1" …, "decoder.NAME" …, and "critic" if
-            there is one.
-        details: What else a file should say: recipe, source, versions.
-        device: Where the networks live.
-        models: For each encoder the frozen tables its symbols are coded under; none before
-            `freeze`.
-
-    Attributes:
-        familiarity: How far samples of its source reach, by which `compress` warns of others;
-            `freeze` finds out.
-
-    Raises:
-        QuadrateError: If there is no such family, a decoder's name cannot be printed, or the
-            weights or tables are not those of the family, the shape and the levels.
-    """
-
-    def __init__(
-        self,
-        family: Family | str,
-        shape: Shape,
-        levels: Sequence[tuple[int, ...]],
-        points: Mapping[str, OperatingPoint],
-        networks: dict[str, dict[str, Tensor]],
-        details: dict[str, Any] | None = None,
-        device: torch.device | str = "cpu",
-        models: Sequence[ContextModel] = (),
-    ) -> None:
-        self.family = find_family(family)
-        self.shape = shape
-        self.points = dict(points)
-        self.details = details or {}
-        for name in self.points:
-            check_text("the name of a decoder", name)
-        self.stages = [tuple(level) for level in levels]
-        self.levels = tuple(level for stage in self.stages for level in stage)
-        self.device = find_device(device)
-        self.quantizer = DitheredQuantizer(self.levels, self.device)
-        self.states = networks
-        self.encoders = [
-            self._network(f"encoder.{i}", partial(self.family.encoder, shape, len(stage)))
-            for i, stage in enumerate(self.stages)
-        ]
-        build = partial(self.family.decoder, shape, len(self.levels))
-        self.decoders = {name: self._network(f"decoder.{name}", build) for name in self.points}
-        self.critic = (
-            self._network("critic", partial(self.family.critic, shape))
-            if "critic" in networks
-            else None
-        )
-        self.familiarity: Familiarity | None = None
-        self._chunk = max(1, min(_CHUNK, _CHUNK_PIXELS // math.prod(shape)))
-        self.models = tuple(models)
-        ends = [sum(map(len, self.stages[: i + 1])) for i in range(len(self.stages))]
-        if models and [model.levels for model in models] != [self.levels[:end] for end in ends]:
-            raise QuadrateError(f"the codec's tables are not for levels {self.stages}")
-
-    def __repr__(self) -> str:
-        tables = "frozen" if self.models else "not frozen yet"
-        return (
-            f"Codec({self.family.name!r}, shape={self.shape}, levels={self.stages},"
-            f" decoders={list(self.decoders)}, {tables})"
-        )
-
-    def _network(self, role: str, build: Callable[[], nn.Module]) -> nn.Module:
-        """The network of a role with its state."""
-        try:
-            return filled(build, self.states.get(role, {})).to(self.device)
-        except QuadrateError as error:
-            size = "x".join(map(str, self.shape))
-            raise QuadrateError(
-                f"the codec's {role} is not that of family {self.family.name!r} for images of"
-                f" {size}: {error}"
-            ) from error.__cause__
-
-    @property
-    def point(self) -> OperatingPoint:
-        """The operating point of the default decoder."""
-        return next(iter(self.points.values()))
-
-    @property
-    def rate_bound_bits(self) -> float:
-        """The rate bound of all encoders together, the sum of log2 L, in bits a sample."""
-        return sum(math.log2(level) for level in self.levels)
-
-    @property
-    def encoder_hash(self) -> str:
-        """SHA-256 of the encoders' weights, hexadecimal.
-
-        Decoders with the same one read the same codes.
+        Raises:
+            QuadrateError: If the samples have another shape.
         """
-        return self._hash_of(len(self.encoders))
 
-    def _hash_of(self, count: int) -> str:
-        """The hash of the first encoders alone."""
-        sha = hashlib.sha256(repr(self.stages[:count]).encode())
-        for i in range(count):
-            for name, tensor in sorted(self.states[f"encoder.{i}"].items()):
-                sha.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-        return sha.hexdigest()
+    @abstractmethod
+    def to_parts(self) -> Parts:
+        """Take the codec apart for its file.
+
+        Raises:
+            QuadrateError: If the codec is not fitted.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:
+        """Build the codec from the parts of a file of any version.
+
+        Raises:
+            QuadrateError: If the parts do not fit together; other exceptions where one is damaged.
+        """
+
+    @property
+    def rate_bound_bits(self) -> float | None:  # noqa: D102
+        return None
 
     @property
     def identities(self) -> tuple[bytes, ...]:
-        """What identifies the streams of each encoder.
-
-        16 bytes of hash over quantizer, tables and dither law.
+        """What identifies the streams of each layer, 16 bytes.
 
         Raises:
             QuadrateError: If the codec is not frozen.
@@ -178,309 +97,207 @@ class Codec:
             )
         return tuple(model.identity for model in self.models)
 
-    def pack(self, *names: str) -> Decoders:
-        """Some of the decoders, by default all, to be handed on without the encoder.
-
-        Raises:
-            QuadrateError: If there is no decoder of a name.
-        """
-        names = names or tuple(self.decoders)
-        states = {
-            name: self.states[f"decoder.{name}"] for name in names if self.decoder_named(name)
-        }
-        return Decoders(self.encoder_hash, {name: self.points[name] for name in names}, states)
-
-    def add_decoder(self, other: Codec | Decoders, name: str | None = None) -> Codec:
-        """Takes over the decoders of a codec with the same encoder, or of a pack; returns itself.
-
-        Args:
-            other: Whose decoders are wanted.
-            name: What to call the decoder, where there is one; by default its own name.
-
-        Raises:
-            QuadrateError: If the encoders differ, or a name is taken or cannot be printed.
-        """
-        pack = other.pack() if isinstance(other, Codec) else other
-        if name and len(pack.points) > 1:
-            raise QuadrateError(
-                f"one name, {name!r}, for {len(pack.points)} decoders: {', '.join(pack.points)}"
-            )
-        called = {own: name or own for own in pack.points}
-        for new in called.values():
-            check_text("the name of a decoder", new)
-            if pack.encoder_hash != self.encoder_hash:
-                here = self.encoder_hash[:12]
-                raise QuadrateError(
-                    f"decoder {new!r} was trained on another encoder ({pack.encoder_hash[:12]},"
-                    f" here {here})"
-                )
-            if new in self.decoders:
-                raise QuadrateError(f"there is a decoder {new!r} already; give another name")
-        before = self.states
-        self.states = before | {f"decoder.{new}": pack.states[own] for own, new in called.items()}
-        build = partial(self.family.decoder, self.shape, len(self.levels))
-        try:
-            networks = {new: self._network(f"decoder.{new}", build) for new in called.values()}
-        except QuadrateError:
-            self.states = before
-            raise
-        self.decoders |= networks
-        self.points |= {new: pack.points[own] for own, new in called.items()}
-        return self
-
-    def decoder_named(self, name: str) -> nn.Module:
-        """A decoder.
-
-        Raises:
-            QuadrateError: If there is none of that name.
-        """
-        if name not in self.decoders:
-            raise QuadrateError(f"no decoder {name!r}; this codec has {', '.join(self.decoders)}")
-        return self.decoders[name]
-
-    def weighted(self, decoder: Blend) -> list[tuple[nn.Module, float]]:
-        """The networks that a decoder's name or a blend stands for, with their weights, which sum
-        to one.
-
-        Raises:
-            QuadrateError: If there is no decoder of a name, or a blend is none.
-        """
-        if decoder is None or isinstance(decoder, str):
-            return [
-                (self.decoder_named(next(iter(self.decoders)) if decoder is None else decoder), 1.0)
-            ]
-        if not isinstance(decoder, Mapping):
-            raise QuadrateError(
-                f"a decoder is a name, or weights by name; got {decoder!r}; this codec has"
-                f" {', '.join(self.decoders)}"
-            )
-        try:
-            weights = [float(weight) for weight in decoder.values()]
-        except (TypeError, ValueError):
-            weights = [math.nan]
-        if (
-            not all(math.isfinite(weight) and weight >= 0 for weight in weights)
-            or abs(sum(weights) - 1) > 1e-6
-        ):
-            raise QuadrateError(
-                f"the weights of a blend are not negative and sum to 1; got {dict(decoder)}"
-            )
-        return [
-            (self.decoder_named(name), weight)
-            for name, weight in zip(decoder, weights, strict=True)
-        ]
-
-    def half(self) -> Codec:
-        """The codec with its weight matrices rounded to float16 numbers, to be frozen and saved at half the size: a codec of its own, not frozen."""
-        states = {
-            role: {name: _rounded(tensor) for name, tensor in state.items()}
-            for role, state in self.states.items()
-            if role != "critic"
-        }
-        return Codec(
-            self.family, self.shape, self.stages, self.points, states, self.details, self.device
-        )
-
-    def freeze(self, source: Source, base: Codec | None = None) -> Codec:
-        """Fits the tables that the symbols are coded under to a source's training images.
-
-        Returns itself.
-
-        From then on the codec writes and reads files. Freezing again makes another stream; files of
-        before then need the codec of before. How far the source's validation images reach is kept,
-        too, so that `compress` can warn of images that are unlike them. Warns (`QuadrateWarning`)
-        if the codec has collapsed (`quadrate.bottlenecks.collapse`).
-
-        Args:
-            source: Where the images come from that the codec is for.
-            base: A frozen codec of the first encoders alone, whose tables are taken over, so that
-                it reads the base layer of this one's files.
-
-        Raises:
-            QuadrateError: If the images have another shape, or the base is not this codec's.
-        """
-        latents = (
-            self.source_latents(
-                source, source.train.images, draws.generator("freeze", device=self.device)
-            )
-            .cpu()
-            .numpy()
-        )
-        models = list(base.models) if base else []
-        if base and (
-            not models
-            or len(models) > len(self.stages)
-            or base.encoder_hash != self._hash_of(len(models))
-        ):
-            raise QuadrateError("the base must be a frozen codec with this one's first encoders")
-        for i in range(len(models), len(self.stages)):
-            first = sum(map(len, self.stages[:i]))
-            end = first + len(self.stages[i])
-            models.append(fit_contexts(latents[:, :end], self.levels[:end], first))
-        self.models = tuple(models)
-        self.familiarity = of_source(self, source)
-        return self
+    @property
+    def _layers(self) -> Sequence[FrozenBottleneck]:
+        """What rounds the latents of each layer."""
+        return self.models
 
     def check_shape(self, shape: Sequence[int]) -> None:
-        """Raises a QuadrateError unless a shape (N, C, H, W) is that of images of this codec."""
+        """Raise a QuadrateError unless a shape (n, …) is that of samples of this codec."""
         if tuple(shape[1:]) != self.shape:
+            images = of_images(self.shape)
+            noun, axes = ("images", " (C, H, W)") if images else ("features", "")
             raise QuadrateError(
-                f"this codec takes images of shape {self.shape} (C, H, W); got {tuple(shape[1:])}"
+                f"this codec takes {noun} of shape {self.shape}{axes}; got {tuple(shape[1:])}"
             )
 
-    @torch.no_grad()
-    def latents(self, observed: Tensor) -> Tensor:
-        """What the encoders make of images.
+    def check_decoder(self, decoder: Blend) -> dict[str, float]:
+        """Check the name of a decoder, or the weights of a blend.
 
-        Float (N, C, H, W) in [0, 1], possibly degraded, to float (N, d) in [-1, 1].
+        Returns:
+            The weights by name, which sum to one.
 
         Raises:
-            QuadrateError: If the images have another shape.
+            QuadrateError: If there is no decoder of a name, or the weights of a blend are invalid.
         """
-        self.check_shape(observed.shape)
-        observed = observed.to(self.device, torch.float32)
-        return torch.cat(
-            [in_blocks(encoder, observed, self.shape) for encoder in self.encoders], dim=1
-        )
-
-    def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
-        """What the encoders make of a source's images, uint8 (N, C, H, W), seen through the source's noise: float (N, d) in [-1, 1]."""
-        return torch.cat(
-            [
-                self.latents(source.observe(pixels(chunk), generator))
-                for chunk in images.split(self._chunk)
-            ]
-        )
+        if not self.decoders:
+            raise QuadrateError(
+                "this codec was trained by contrast and decodes nothing; read its latents:"
+                " QuadDataset(file, codec, item='latents')"
+            )
+        known = ", ".join(self.decoders)
+        if decoder is None:
+            return {next(iter(self.decoders)): 1.0}
+        if not isinstance(decoder, str | Mapping):
+            raise QuadrateError(
+                f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {known}"
+            )
+        try:
+            blend = {decoder: 1.0} if isinstance(decoder, str) else decoder
+            weights = {name: float(weight) for name, weight in blend.items()}
+            total = math.fsum(weights.values())
+        except (TypeError, ValueError, OverflowError):
+            weights, total = {}, math.nan
+        if not (abs(total - 1) <= 1e-6 and all(weight >= 0 for weight in weights.values())):
+            raise QuadrateError(
+                f"the weights of a blend are not negative and sum to 1; got {dict(blend)}"
+            )
+        for name in weights:
+            if name not in self.decoders:
+                raise QuadrateError(f"no decoder {name!r}; this codec has {known}")
+        return weights
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
-        """The dither of samples `first` to `first + count - 1` under a seed, in units of 2^-24
-        cell, (count, d): sender and receiver draw the same.
+        """Draw the shared dither of samples `first` to `first + count - 1` under a seed.
 
-        Each dimension has a stream of its own, so that a refined codec's first symbols are those of
-        the codec that it refines.
+        Each column of symbols has a stream of its own, so that a refined codec's first symbols are
+        those of the codec that it refines.
+
+        Returns:
+            In units of 2^-24 of a cell, (count, columns), the same for sender and receiver; columns
+            of layers without dither hold 0, and without any dither it is (count, 0).
         """
-        columns = [
-            draws.words("dither", seed, i, count=count, first=first)
-            for i in range(len(self.levels))
+        dithered = [
+            layer.dither_columns > 0 for layer in self._layers for _ in range(layer.columns)
         ]
-        return np.stack(columns, axis=1)
+        words = np.zeros((count, len(dithered) if any(dithered) else 0), np.int64)
+        for i in np.flatnonzero(dithered).tolist():
+            words[:, i] = draws.words("dither", seed, i, count=count, first=first)
+        return words
 
-    def dither(self, count: int, seed: int, first: int = 0) -> Tensor:
-        """The same dither in units of a cell, float (count, d) on [-1/2, 1/2)."""
-        noise = dither_noise(self.dither_words(count, seed, first))
-        return torch.from_numpy(noise).to(self.device)
+    def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
+        """Encode samples (n, *shape), numbered from `first` on, to symbols, int64 (n, columns).
 
-    def encode(self, images: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Images, uint8 or float in [0, 1], (N, C, H, W), numbered from `first` on, to integer
-        symbols, int64 (N, d).
+        Args:
+            samples: A tensor or an array: images uint8 or floating point in [0, 1], gray ones also
+                without their channel; features real numbers.
+            seed: Seed of the dither; it changes nothing where there is no dither.
+            first: The number of the first sample.
 
         Raises:
-            QuadrateError: If the images have another shape or type, or numbers outside [0, 1].
+            QuadrateError: If samples have another shape or type, or numbers that cannot be coded.
         """
-        self.check_shape(images.shape)
-        images = tensor_of(images, self.shape)
-        latents = self.latents(pixels(images) if images.dtype == torch.uint8 else images)
-        return self.quantizer.quantize(latents, self.dither(len(latents), seed, first))
+        samples = checked(Batch(samples), self.shape).images
+        self.check_shape(samples.shape)
+        return self.quantize(self.latents(tensor_of(samples, self.shape)), seed, first)
 
-    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """What the decoders read.
+    def quantize(self, latents: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Round what `latents` gave to symbols, int64 (n, columns)."""
+        words = self.dither_words(len(latents), seed, first)
+        parts = latents.cpu().split([layer.shape[0] for layer in self._layers], dim=1)
+        symbols = [
+            layer.quantize(part.numpy(), words[:, own])
+            for layer, part, own in zip(self._layers, parts, self._columns, strict=True)
+        ]
+        return torch.from_numpy(_joined(symbols)).to(self.device)
 
-        Symbols, int64 (N, d), and the encoder's seed and first number, to latents up to half a
-        cell, float (N, d).
+    def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
+        """Turn symbols (n, columns) into latents as a receiver reads them, float (n, …).
 
         Raises:
             QuadrateError: If the symbols are not this codec's.
         """
-        symbols = symbols.to(self.device)
-        if (
-            symbols.ndim != 2
-            or symbols.shape[1] != len(self.levels)
-            or bool(((symbols < 0) | (symbols > self.quantizer.top)).any())
-        ):
+        columns = sum(layer.columns for layer in self._layers)
+        if symbols.ndim != 2 or symbols.shape[1] != columns:
             raise QuadrateError(
-                f"this codec reads symbols (N, {len(self.levels)}) below {self.levels}; these are"
-                f" {tuple(symbols.shape)} or beyond"
+                f"this codec reads symbols (n, {columns}); got {tuple(symbols.shape)}"
             )
-        return self.quantizer.dequantize(symbols, self.dither(len(symbols), seed, first))
+        words = self.dither_words(len(symbols), seed, first)
+        given = symbols.cpu().numpy()
+        latents = [
+            layer.dequantize(given[:, own], words[:, own])
+            for layer, own in zip(self._layers, self._columns, strict=True)
+        ]
+        received = _joined(latents).astype(self._latent_dtype, copy=False)
+        return torch.from_numpy(received).to(self.device)
+
+    @property
+    def _columns(self) -> list[slice]:
+        """Which columns of symbols, and of dither, are each layer's."""
+        ends = np.cumsum([layer.columns for layer in self._layers]).tolist()
+        return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+    @property
+    def _latent_dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
 
     def decode(
         self, symbols: Tensor, seed: int = 0, decoder: Blend = None, first: int = 0
     ) -> Tensor:
-        """Symbols, int64 (N, d), and the encoder's seed and first number, to images, float32 (N, C,
-        H, W) in [0, 1].
+        """Decode symbols (n, columns) to samples, float (n, *shape), images in [0, 1].
 
         Args:
             symbols: What `encode` gave.
             seed: The seed it was given.
-            decoder: A decoder's name, or a blend, the decoders' weights by name, which sum to one;
-                by default the first decoder.
+            decoder: A decoder's name, or the weights of several by name, which sum to one; by
+                default the first decoder.
             first: The number of the first sample.
 
         Raises:
-            QuadrateError: If there is no decoder of a name, a blend is none, or the symbols are not
-                this codec's.
+            QuadrateError: If there is no decoder of a name, the weights of a blend are invalid, or
+                the symbols are not this codec's.
         """
-        return self.decode_received(self.received(symbols, seed, first), decoder)
+        return self.reconstruct(self.dequantize(symbols, seed, first), decoder)
 
     @torch.no_grad()
-    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
-        """What `received` gave, float (N, d), to images, float32 (N, C, H, W) in [0, 1].
+    def reconstruct(self, latents: Tensor, decoder: Blend = None) -> Tensor:
+        """Decode what `dequantize` gave to samples, float (n, *shape); images in [0, 1].
 
         `decoder` and errors as in `decode`.
         """
-        networks = self.weighted(decoder)
+        weights = self.check_decoder(decoder)
+        networks = [(self.decoders[name], weight) for name, weight in weights.items()]
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
-            return in_blocks(networks[0][0], received, self.shape)
-        return in_blocks(
+            return self._apply(networks[0][0], latents)
+        return self._apply(
             lambda block: torch.stack(
                 [weight * network(block) for network, weight in networks]
-            ).sum(dim=0),
-            received,
-            self.shape,
+            ).sum(0),
+            latents,
         )
 
-    def reconstruct(self, images: Tensor, seed: int = 0, decoder: Blend = None) -> Tensor:
-        """Images through symbols and back.
+    def _apply(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        """Run a network so that a sample comes out the same in whatever company."""
+        return in_blocks(network, batch, self.shape)
 
-        Uint8 or float (N, C, H, W) to float32 (N, C, H, W) in [0, 1].
-        """
-        return self.decode(self.encode(images, seed), seed, decoder)
+    def round_trip(self, samples: Any, seed: int = 0, decoder: Blend = None) -> Tensor:
+        """Take samples through symbols and back, (n, *shape) to float (n, *shape)."""
+        return self.decode(self.encode(samples, seed), seed, decoder)
 
     def compress(
         self,
-        images: Any,
+        samples: Any,
         *,
         seed: int = 0,
         to: Path | str | None = None,
         labels: Any = None,
         names: Sequence[str] | None = None,
+        chunk: int | None = None,
         strict: bool = False,
     ) -> bytes | None:
-        """Writes images as a .quad file.
-
-        See `quadrate.codecs.quad` for images that come in batches.
+        """Write samples as a .quad file; `quadrate.codecs.compress` takes them in batches.
 
         Args:
-            images: A tensor or an array, uint8 or floating point in [0, 1], (N, C, H, W); gray ones
-                also (N, H, W).
+            samples: As `encode` takes them.
             seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
             to: The file to write; by default none.
-            labels: Integers (N,) to store beside the images.
-            names: N texts to store beside the images.
-            strict: Whether to refuse images that are unlike those the codec was made for, rather
+            labels: Integers (n,) to store with the samples.
+            names: n texts to store with the samples.
+            chunk: Samples a chunk; by default up to 16384, and fewer large ones.
+            strict: Whether to refuse samples that are unlike those the codec was made for, rather
                 than warn of them.
 
         Returns:
             The file's bytes; None if they went into a file.
 
         Raises:
-            QuadrateError: If the codec is not frozen, images do not fit it, the file cannot be
-                written, or it is strict about the images.
+            QuadrateError: If the codec is not frozen, samples do not fit it, the file cannot be
+                written, or `strict` is set and the samples are unlike the codec's own.
         """
-        from quadrate.codecs.quad import compress
+        from quadrate.codecs import quad  # the entropy coder, which training does not need
 
         target = io.BytesIO() if to is None else Path(to)
-        compress(self, [Batch(images, labels, names)], target, seed, strict=strict)
+        quad.compress(self, [Batch(samples, labels, names)], target, seed, chunk, strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 
     def decompress(
@@ -488,53 +305,51 @@ class Codec:
         source: FileSource,
         decoder: Blend = None,
         samples: slice = slice(None),
-        dtype: str = "uint8",
+        dtype: str | None = None,
     ) -> NDArray[Any]:
-        """Reads a .quad file, given by its path or its bytes, in any buffer.
+        """Read a .quad file, given by its path or its bytes in any buffer.
 
-        See `quadrate.codecs.quad.decompress`.
+        Arguments and errors as of `quadrate.codecs.decompress`.
         """
-        from quadrate.codecs.quad import decompress
+        from quadrate.codecs import quad
 
-        return decompress(self, source, decoder, samples, dtype)
+        return quad.decompress(self, source, decoder, samples, dtype)
 
-    def save(self, path: Path | str) -> None:
-        """Writes the codec as one safetensors file (`quadrate.codecs.codec_file`).
+    def decompress_latents(self, source: FileSource, samples: slice = slice(None)) -> Tensor:
+        """Read the latents of a .quad file as a receiver gets them, float (n, …).
 
         Raises:
-            QuadrateError: If it cannot be written.
+            QuadrateError: If the file is damaged or was written by another codec.
         """
-        from quadrate.codecs.codec_file import save_codec
+        from quadrate.codecs.quad_file import QuadFile
 
-        save_codec(self, Path(path))
+        with QuadFile(source, self) as file:
+            return torch.cat([file.no_latents, *file.latent_pieces(samples)])
+
+    def save(self, path: Path | str) -> None:
+        """Write the codec as one safetensors file (`quadrate.codecs.codec_file`).
+
+        Raises:
+            QuadrateError: If the codec is not fitted, or the file cannot be written.
+        """
+        codec_file.write(Path(path), self)
 
     @classmethod
-    def load(
-        cls, path: Path | str, family: Family | None = None, device: torch.device | str = "cpu"
-    ) -> Codec:
-        """Reads a codec's file, or one of the codecs that come with the package.
+    def load(cls, path: Path | str, device: torch.device | str = "cpu", family: Any = None) -> Self:
+        """Read a codec's file of any version, or one of the codecs that come with the package.
 
         Args:
             path: The file, or a name from the zoo, such as "mnist-6bit".
-            family: The networks, where they are not of a family that Quadrate knows.
             device: Where the networks shall live.
+            family: The networks, where they are not of a family that Quadrate knows.
 
         Raises:
-            QuadrateError: If the file is missing, damaged, or no codec, or this machine does not
-                have the device.
+            QuadrateError: If the file is missing or damaged, holds no codec or one of another kind,
+                or this machine does not have the device.
         """
-        from quadrate.codecs.codec_file import load_codec
-
-        return load_codec(path, family, device)
+        return codec_file.read(path, cls, find_device(device), family)
 
 
-def _rounded(tensor: Tensor) -> Tensor:
-    """Matrices rounded to float16 numbers.
-
-    Vectors (biases, statistics) are few and of wide range, and stay as they are.
-    """
-    return (
-        tensor.half().to(tensor.dtype)
-        if tensor.ndim >= 2 and tensor.is_floating_point()
-        else tensor
-    )
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """The layers side by side."""
+    return np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]

@@ -1,6 +1,6 @@
-"""Codec files and decoder packs.
+"""Codec files of all kinds, and decoder packs: one reader and one writer.
 
-Safetensors with the configuration as metadata, so that nothing in them is ever executed.
+They are safetensors files with texts as metadata, so that nothing in them is ever executed.
 """
 
 from __future__ import annotations
@@ -8,99 +8,105 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import files
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.bottlenecks.contexts import ContextModel
-from quadrate.codecs.codec import Codec, Decoders
-from quadrate.codecs.familiarity import metadata_of, of_metadata
-from quadrate.coding.container.layout import MAX_COLUMNS, MAX_SAMPLE_SIZE
+from quadrate.codecs.familiarity import Familiarity
+from quadrate.codecs.zoo_index import zoo
+from quadrate.coding.container.layout import MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.core.files import exists
 from quadrate.core.names import check_text
-from quadrate.core.tensor_file import read_metadata, read_tensors, write_tensors
+from quadrate.core.registry import Registry
+from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
-from quadrate.networks.family import Family
 
 if TYPE_CHECKING:
-    from quadrate.codecs.feature_codec import FeatureCodec
-    from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs.codec import Codec
 
-AnyCodec: TypeAlias = "Codec | FeatureCodec | InvariantCodec"
+AnyCodec = TypeVar("AnyCodec", bound="Codec")
 States = dict[str, dict[str, Tensor]]
 
-_CODEC, _CODECS_BEFORE = "quadrate-codec-3", ("quadrate-codec-2", "quadrate-codec-1")
-_PACK, _PACKS_BEFORE = "quadrate-decoders-2", ("quadrate-decoders-1",)
+
+def _kind(module: str, name: str) -> Callable[[], type[Codec]]:
+    """A class that is imported when a file of its kind is read."""
+    return lambda: cast("type[Codec]", getattr(import_module(f"quadrate.codecs.{module}"), name))
+
+
+KINDS: Registry[Callable[[], type[Codec]]] = Registry(
+    "kind of codec",
+    {
+        "tradeoff": _kind("tradeoff_codec", "TradeoffCodec"),
+        "invariant": _kind("invariant_codec", "InvariantCodec"),
+        "features": _kind("feature_codec", "FeatureCodec"),
+    },
+)
+
+FORMAT = "quadrate-codec-4"
+_BEFORE = {  # the kind of each earlier format
+    "quadrate-codec-3": "tradeoff",
+    "quadrate-codec-2": "tradeoff",
+    "quadrate-codec-1": "tradeoff",
+    "quadrate-invariant-2": "invariant",
+    "quadrate-invariant-1": "invariant",
+    "quadrate-features-2": "features",
+    "quadrate-features-1": "features",
+}
+_WITHOUT_DIGEST = (
+    *("quadrate-codec-1", "quadrate-codec-2", "quadrate-invariant-1", "quadrate-features-1"),
+    "quadrate-decoders-1",
+)
+_PACK = ("quadrate-decoders-2", "quadrate-decoders-1")
 _MAX_LEVEL = 1 << 24  # up to here float32 holds all symbols
 _MAX_SEED = 1 << 64
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-def zoo() -> dict[str, Path]:
-    """The codecs that come with the package: file by name."""
-    folder = Path(str(files("quadrate.codecs") / "zoo"))
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+@dataclass
+class Parts:
+    """A codec taken apart for its file.
 
-
-def open_codec(path: Path | str) -> AnyCodec:
-    """Reads a codec of any kind: of images by purpose, of features, or an invariant one.
-
-    Args:
-        path: A codec's file, or the name of one in the package.
-
-    Raises:
-        QuadrateError: If it is missing, damaged, not frozen, or not a codec.
+    Attributes:
+        metadata: Texts by name; "format" and "kind" are the file's own.
+        states: Tensors by role and name.
+        familiarity: The codec's.
     """
-    form = read_metadata(Path(path)).get("format", "") if exists(path) else ""
-    if form.startswith("quadrate-features"):
-        from quadrate.codecs.feature_codec import FeatureCodec
 
-        return FeatureCodec.load(path)
-    if form.startswith("quadrate-invariant"):
-        from quadrate.codecs.invariant_codec import InvariantCodec
+    metadata: dict[str, str]
+    states: States = field(repr=False)
+    familiarity: Familiarity | None = None
 
-        return InvariantCodec.load(path)
-    codec = load_codec(path)
-    if not codec.models:
-        raise QuadrateError(
-            f"{path} has no tables yet, so it cannot write files; Codec.freeze(source) fits them,"
-            " Codec.save keeps them"
-        )
-    return codec
+    def arrays(self, role: str) -> dict[str, NDArray[Any]]:
+        """The tensors of a role, which are no network's, as arrays."""
+        return {name: tensor.numpy() for name, tensor in self.states.pop(role).items()}
 
 
-def save_codec(codec: Codec, path: Path) -> None:
-    """Writes a codec with all its decoders, and its tables if it is frozen.
-
-    Raises:
-        QuadrateError: If the file cannot be written.
-    """
-    tables = {
-        f"tables.{i}": {name: torch.from_numpy(array) for name, array in model.arrays().items()}
-        for i, model in enumerate(codec.models)
-    }
-    metadata = {
-        "family": codec.family.name,
-        "shape": json.dumps(codec.shape),
-        "levels": json.dumps(codec.stages),
-        "points": _points_text(codec.points),
-        "details": json.dumps(codec.details, sort_keys=True),
-    }
-    write_tensors(
-        path, flat(codec.states | tables), {"format": _CODEC, **metadata, **metadata_of(codec)}
-    )
+def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Arrays as tensors, the inverse of `Parts.arrays`."""
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def load_codec(
-    path: Path | str, family: Family | None = None, device: torch.device | str = "cpu"
-) -> Codec:
-    """Reads a codec; arguments and errors as `Codec.load`."""
+def write(path: Path, codec: Codec) -> None:
+    """Write a codec of any kind; errors as of `Codec.save`."""
+    parts = codec.to_parts()
+    known = {"familiarity": codec.familiarity.to_json()} if codec.familiarity else {}
+    texts = {"format": FORMAT, "kind": codec.kind, **parts.metadata, **known}
+    write_tensors(path, _flat(parts.states), texts)
+
+
+def read(
+    path: Path | str, wanted: type[AnyCodec], device: torch.device | str, family: Any
+) -> AnyCodec:
+    """Read a codec of any kind and version; arguments and errors as of `Codec.load`."""
     place = Path(path)
     if not exists(place):
         if str(path) not in zoo():
@@ -109,87 +115,68 @@ def load_codec(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(place, "a codec of Quadrate's", [_CODEC], _CODECS_BEFORE)
-    with describing(path, "codec"):
-        shape = samples_shape(metadata["shape"], 3)
-        stages = _stages(metadata["levels"])
-        details = mapping(metadata["details"], "details")
-        name = check_text("the name of its family", metadata["family"])
-        states = by_role(tensors)
-        if (
-            metadata["format"] == "quadrate-codec-1"
-        ):  # before codecs had more than one decoder in a file
-            point = _point(metadata["point"])
-            points = {point.purpose: point}
-            states[f"decoder.{point.purpose}"] = states.pop("decoder")
-        else:
-            points = _points(metadata["points"], states)
-        tables = [states.pop(f"tables.{i}") for i in range(len(stages)) if f"tables.{i}" in states]
-        models = [
-            ContextModel.from_arrays(
-                {name: t.numpy() for name, t in arrays.items()},
-                sum(map(len, stages[:i])),
-                sum(stages[: i + 1], ()),
-            )
-            for i, arrays in enumerate(tables)
-        ]
-        familiarity = of_metadata(metadata)
-    try:
-        codec = Codec(
-            family or name,
-            (shape[0], shape[1], shape[2]),
-            stages,
-            points,
-            states,
-            details,
-            device,
-            models,
+    metadata, tensors = read_tensors(place, "a Quadrate codec", (FORMAT, *_BEFORE), _WITHOUT_DIGEST)
+    with _describing(path, "codec"):
+        name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
+        kind = KINDS.find(name)()
+        if not issubclass(kind, wanted):
+            raise QuadrateError(f"it is a file of {kind.__name__}, not {wanted.__name__}")
+        known = metadata.get("familiarity")
+        parts = Parts(
+            metadata, _by_role(tensors), None if known is None else Familiarity.from_json(known)
         )
-    except QuadrateError as error:
-        raise QuadrateError(f"{path}: {error}") from error.__cause__
-    codec.familiarity = familiarity
-    return codec
+        codec: AnyCodec = kind.from_parts(parts, device, family)
+        return codec
 
 
-def save_pack(pack: Decoders, path: Path) -> None:
-    """Writes decoders without an encoder.
+@dataclass(frozen=True)
+class Decoders:
+    """Decoders on their own, bound to the encoder that they were trained on.
 
-    Raises:
-        QuadrateError: If the file cannot be written.
+    Attributes:
+        encoder_hash: `TradeoffCodec.encoder_hash` of that encoder.
+        points: The decoders' operating points by name.
+        states: Their state dicts by name.
     """
-    states = {f"decoder.{name}": state for name, state in pack.states.items()}
-    write_tensors(
-        path,
-        flat(states),
-        {"format": _PACK, "encoder_hash": pack.encoder_hash, "points": _points_text(pack.points)},
-    )
 
+    encoder_hash: str
+    points: dict[str, OperatingPoint]
+    states: States = field(repr=False)
 
-def load_pack(path: Path) -> Decoders:
-    """Reads what `save_pack` wrote.
+    def save(self, path: Path | str) -> None:
+        """Write the decoders without an encoder.
 
-    Raises:
-        QuadrateError: If the file is missing, damaged, or no decoder pack.
-    """
-    if not exists(path):
-        raise QuadrateError(f"no decoder pack at {path}")
-    metadata, tensors = read_tensors(path, "a decoder pack of Quadrate's", [_PACK], _PACKS_BEFORE)
-    with describing(path, "pack"):
-        if not _HASH.fullmatch(metadata["encoder_hash"]):
-            raise ValueError("its encoder_hash is not a SHA-256 in hexadecimal digits")
-        states = by_role(tensors)
-        points = _points(metadata["points"], states)
-        return Decoders(
-            metadata["encoder_hash"], points, {name: states[f"decoder.{name}"] for name in points}
+        Raises:
+            QuadrateError: If the file cannot be written.
+        """
+        states = {f"decoder.{name}": state for name, state in self.states.items()}
+        texts = {"encoder_hash": self.encoder_hash, "points": points_text(self.points)}
+        write_tensors(Path(path), _flat(states), {"format": _PACK[0], **texts})
+
+    @classmethod
+    def load(cls, path: Path | str) -> Decoders:
+        """Read what `save` wrote, of any version.
+
+        Raises:
+            QuadrateError: If the file is missing, damaged, or not a decoder pack.
+        """
+        if not exists(path):
+            raise QuadrateError(f"no decoder pack at {path}")
+        metadata, tensors = read_tensors(
+            Path(path), "a decoder pack of Quadrate's", _PACK, _WITHOUT_DIGEST
         )
-
-
-# What the files of all kinds of codecs have in common.
+        with _describing(path, "pack"):
+            if not _HASH.fullmatch(metadata["encoder_hash"]):
+                raise ValueError("its encoder_hash is not a SHA-256 in hexadecimal digits")
+            states = _by_role(tensors)
+            points = read_points(metadata["points"], states)
+            found = {name: states[f"decoder.{name}"] for name in points}
+            return cls(metadata["encoder_hash"], points, found)
 
 
 @contextmanager
-def describing(path: Path | str, what: str) -> Iterator[None]:
-    """Turns whatever a damaged description leads to into one line with the file's name."""
+def _describing(path: Path | str, what: str) -> Iterator[None]:
+    """Turn whatever a damaged description leads to into one line with the file's name."""
     try:
         yield
     except QuadrateError as error:
@@ -199,11 +186,8 @@ def describing(path: Path | str, what: str) -> Iterator[None]:
         raise QuadrateError(f"{path}: the {what}'s description is damaged: {reason}") from None
 
 
-def flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors by role and name to tensors by `role/name`, each with memory of its own.
-
-    Matrices of numbers that float16 holds become float16.
-    """
+def _flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors by `role/name`, those that float16 holds exactly as float16."""
     return {
         f"{role}/{name}": _smallest(tensor)
         for role, state in states.items()
@@ -212,29 +196,28 @@ def flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _smallest(tensor: Tensor) -> Tensor:
-    if (
-        tensor.dtype == torch.float32
-        and tensor.ndim >= 2
-        and torch.equal(half := tensor.half(), tensor)
-    ):
-        return half  # at half the size, and no number changes
-    return tensor.clone()  # weights that share memory are refused by safetensors
+    if tensor.dtype == torch.float32 and tensor.ndim >= 2:
+        half = tensor.half()
+        return half if torch.equal(half, tensor) else tensor
+    return tensor
 
 
-def by_role(tensors: Mapping[str, Tensor]) -> States:
-    """The inverse of `flat`, numbers in float32."""
+def _by_role(tensors: Mapping[str, Tensor]) -> States:
+    """The inverse of `_flat`, numbers in float32."""
     states: States = {}
     for full_name, tensor in tensors.items():
         role, _, name = full_name.partition("/")
-        states.setdefault(role, {})[name] = (
-            tensor.float() if tensor.dtype == torch.float16 else tensor
-        )
+        wide = tensor.float() if tensor.dtype == torch.float16 else tensor
+        states.setdefault(role, {})[name] = wide
     return states
 
 
-def samples_shape(text: str, *dimensions: int) -> tuple[int, ...]:
-    """The shape of a sample, so many whole numbers from 1 on, of which no more than a .quad file takes."""
-    shape = _whole_numbers(json.loads(text), "shape", 1, MAX_SAMPLE_SIZE)
+# Texts of metadata that several kinds of codecs store.
+
+
+def read_shape(text: str, *dimensions: int) -> tuple[int, ...]:
+    """The shape of a sample, of so many dimensions, and not larger than a .quad file takes."""
+    shape = whole_numbers(json.loads(text), "shape", 1, MAX_SAMPLE_SIZE)
     if len(shape) not in dimensions or math.prod(shape) > MAX_SAMPLE_SIZE:
         raise ValueError(
             f"its shape {shape} is not {' or '.join(map(str, dimensions))} numbers with a product"
@@ -243,7 +226,7 @@ def samples_shape(text: str, *dimensions: int) -> tuple[int, ...]:
     return shape
 
 
-def mapping(text: str, what: str) -> dict[str, Any]:
+def read_object(text: str, what: str) -> dict[str, Any]:
     """A JSON object."""
     value = json.loads(text)
     if not isinstance(value, dict):
@@ -251,7 +234,8 @@ def mapping(text: str, what: str) -> dict[str, Any]:
     return value
 
 
-def _whole_numbers(values: Any, what: str, least: int, most: int) -> tuple[int, ...]:
+def whole_numbers(values: Any, what: str, least: int, most: int) -> tuple[int, ...]:
+    """A list of whole numbers in a range."""
     if not isinstance(values, list) or not all(
         type(value) is int and least <= value <= most for value in values
     ):
@@ -259,32 +243,30 @@ def _whole_numbers(values: Any, what: str, least: int, most: int) -> tuple[int, 
     return tuple(values)
 
 
-def _stages(text: str) -> list[tuple[int, ...]]:
-    levels = json.loads(text)
-    if not isinstance(levels, list) or not levels:
-        raise ValueError("its levels are not a list for each encoder")
-    stages = [_whole_numbers(stage, "levels", 2, _MAX_LEVEL) for stage in levels]
-    if not all(stages) or sum(map(len, stages)) > MAX_COLUMNS:
-        raise ValueError(f"its encoders give no symbol, or more than {MAX_COLUMNS}")
-    return stages
+def read_levels(values: Any) -> tuple[int, ...]:
+    """The levels of a layer's dimensions."""
+    return whole_numbers(values, "levels", 2, _MAX_LEVEL)
 
 
-def _points_text(points: dict[str, OperatingPoint]) -> str:
+def points_text(points: Mapping[str, OperatingPoint]) -> str:
+    """Operating points by decoder as text."""
     return json.dumps({name: json.loads(to_json(point)) for name, point in points.items()})
 
 
-def _points(text: str, roles: Iterable[str]) -> dict[str, OperatingPoint]:
-    described, there = mapping(text, "points"), set(roles)
+def read_points(text: str, roles: Iterable[str]) -> dict[str, OperatingPoint]:
+    """The inverse of `points_text`; each decoder must have a state among the roles."""
+    described, there = read_object(text, "points"), set(roles)
     if not described:
         raise ValueError("it has no decoder")
     for name in described:  # first, as they are quick to tell
         if f"decoder.{check_text('the name of a decoder', name)}" not in there:
             raise ValueError(f"decoder {name!r} has no weights")
-    return {name: _point(json.dumps(point)) for name, point in described.items()}
+    return {name: read_point(json.dumps(point)) for name, point in described.items()}
 
 
-def _point(text: str) -> OperatingPoint:
+def read_point(text: str) -> OperatingPoint:
+    """An operating point whose numbers are in range."""
     point: OperatingPoint = from_json(OperatingPoint, text)
-    _whole_numbers(list(point.levels), "levels", 2, _MAX_LEVEL)
-    _whole_numbers([point.seed], "seeds", -_MAX_SEED, _MAX_SEED)
+    read_levels(list(point.levels))
+    whole_numbers([point.seed], "seeds", -_MAX_SEED, _MAX_SEED)
     return point

@@ -17,7 +17,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from quadrate.sources.source import Source, pixels
 
 if TYPE_CHECKING:
     from quadrate.codecs.codec import Codec
+    from quadrate.codecs.tradeoff_codec import TradeoffCodec
 
 _QUANTILE = 0.999
 _MARGIN = 1.5  # times the quantile: beyond it lie two of MNIST's 10,000 test images, or none
@@ -40,7 +41,6 @@ _ALARMING = 0.01  # ten times what the quantile alone would let happen
 _LEAST_VARIANCE = 1e-4  # of a sample's pixels: two and a half levels of 255
 _PART = 1000  # samples that are decoded at a time
 _HELD_OUT = 5000  # samples at most that limits are taken from
-_METADATA = "familiarity"
 _MEASURES = ("error", "relative_error", "code_bits")
 Measures = dict[str, NDArray[np.float64]]
 
@@ -109,29 +109,14 @@ class Familiarity:
         return cls(samples, limits)
 
 
-def metadata_of(codec: Any) -> dict[str, str]:
-    """What a codec's file says about familiar samples; nothing, if the codec has no limits."""
-    known = getattr(codec, "familiarity", None)
-    return {_METADATA: known.to_json()} if known else {}
-
-
-def of_metadata(metadata: Mapping[str, str]) -> Familiarity | None:
-    """The inverse of `metadata_of`; None for files that say nothing, as those of version 0.1.
-
-    Raises:
-        QuadrateError: If the limits are damaged.
-    """
-    return Familiarity.from_json(metadata[_METADATA]) if _METADATA in metadata else None
-
-
 @torch.no_grad()
 def measure(
-    codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
+    codec: Codec, samples: Tensor, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
 ) -> Measures:
     """The measures of samples that a codec has coded.
 
     Args:
-        codec: A frozen codec, as `quadrate.codecs.quad.SampleCodec`.
+        codec: A frozen codec.
         samples: As they were encoded, (n, *shape): images uint8 or in [0, 1], or features.
         symbols: Their symbols, (n, d).
         seed: The seed of their dither.
@@ -157,7 +142,7 @@ def joined(parts: Iterable[Measures]) -> Measures:
 
 
 def code_lengths(
-    codec: Any, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
+    codec: Codec, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
 ) -> list[NDArray[np.float64]]:
     """The ideal code length of each sample in each layer, in bits, (n,) a layer."""
     dither = codec.dither_words(len(symbols), seed, first)
@@ -171,7 +156,7 @@ def code_lengths(
     ]
 
 
-def of_source(codec: Codec, source: Source) -> Familiarity | None:
+def of_source(codec: TradeoffCodec, source: Source) -> Familiarity | None:
     """The limits that a source's validation images set for a frozen codec, seen through the
     source's noise as its encoder was trained to.
 
@@ -181,32 +166,25 @@ def of_source(codec: Codec, source: Source) -> Familiarity | None:
     generator = draws.generator("familiarity", device=codec.device)
     for first in range(0, len(images), _PART):
         observed = source.observe(pixels(images[first : first + _PART].to(codec.device)), generator)
-        symbols = (
-            codec.quantizer.quantize(codec.latents(observed), codec.dither(len(observed), 0, first))
-            .cpu()
-            .numpy()
-        )
+        symbols = codec.quantize(codec.latents(observed), 0, first).cpu().numpy()
         parts.append(measure(codec, observed, symbols, first=first))
         lengths.append(code_lengths(codec, symbols, first=first))
-    for layer, (bits, levels) in enumerate(
-        zip(map(np.concatenate, zip(*lengths, strict=True)), codec.stages, strict=True)
-    ):
-        what = f"layer {layer} of the codec" if len(codec.stages) > 1 else "the codec"
-        warn_if_collapsed(what, float(bits.mean()), sum(map(math.log2, levels)), stacklevel=3)
+    for i, (layer, bits) in enumerate(zip(codec.layers, zip(*lengths, strict=True), strict=True)):
+        if layer.levels:
+            what = f"layer {i} of the codec" if len(codec.layers) > 1 else "the codec"
+            bound = sum(map(math.log2, layer.levels))
+            warn_if_collapsed(what, float(np.concatenate(bits).mean()), bound, stacklevel=3)
     return Familiarity.fit(joined(parts))
 
 
 def _measure(
-    codec: Any, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int
+    codec: Codec, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int
 ) -> Measures:
     measures: Measures = {}
-    if getattr(codec, "decoders", None) != ():  # a codec that was trained by contrast has none
-        decoded = codec.decode_received(
-            codec.received(torch.from_numpy(symbols), seed, first)
-        ).cpu()
-        original = (
-            (pixels(samples) if samples.dtype == torch.uint8 else samples).cpu().double()
-        )  # squares of large features leave float32
+    if codec.decoders:  # a codec that was trained by contrast has none
+        decoded = codec.decode(torch.from_numpy(symbols), seed, first=first).cpu()
+        original = pixels(samples) if samples.dtype == torch.uint8 else samples
+        original = original.cpu().double()  # squares of large features leave float32
         measures["error"] = (decoded - original).square().flatten(1).mean(1).numpy()
         if of_images(codec.shape):
             variance = original.flatten(1).var(1, correction=0).clamp(min=_LEAST_VARIANCE)
@@ -227,9 +205,9 @@ class Watch:
         QuadrateError: If it is to be strict about samples of which the codec knows nothing.
     """
 
-    def __init__(self, codec: Any, strict: bool) -> None:
+    def __init__(self, codec: Codec, strict: bool) -> None:
         self._codec, self._strict = codec, strict
-        self._known: Familiarity | None = getattr(codec, "familiarity", None)
+        self._known = codec.familiarity
         self.samples = self.outside = 0
         if strict and self._known is None:
             raise QuadrateError(

@@ -6,11 +6,9 @@ A codec for vectors, fitted in closed form, and a scikit-learn transformer.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -28,17 +26,14 @@ from quadrate.bottlenecks.joint_tables import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.bottlenecks.spatial import SpatialBottleneck
-from quadrate.codecs import quad
-from quadrate.codecs.batches import Batch, Blend, array_of, checked, tensor_of
-from quadrate.codecs.codec_file import by_role, describing, mapping
-from quadrate.codecs.familiarity import Familiarity, measure, metadata_of, of_metadata
-from quadrate.coding.symbols import NO_DITHER, Words
-from quadrate.core.files import FileSource, exists
+from quadrate.codecs.batches import array_of
+from quadrate.codecs.codec import Codec
+from quadrate.codecs.codec_file import Parts, read_object, tensors_of
+from quadrate.codecs.familiarity import Familiarity, measure
+from quadrate.coding.symbols import NO_DITHER
 from quadrate.core.names import check_text
-from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 
-_FORMAT, _BEFORE = "quadrate-features-2", ("quadrate-features-1",)
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
 _FLOAT32_SPACING = 2.0**-23  # of numbers near 1
 _FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
@@ -49,7 +44,7 @@ _FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
 
 
-class FeatureCodec(TransformerMixin, BaseEstimator):
+class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     """A codec for feature vectors.
 
     Principal axes or coordinates, one step, integer tables, all in closed form
@@ -65,6 +60,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         klt: Whether principal axes are coded rather than coordinates; by default whichever does
             better on features held out.
         optimize_rate: Whether symbols are chosen with regard to their bits, too.
+        device: Where symbols, latents and reconstructions are put; they are computed on the CPU.
 
     Attributes:
         transform_: The linear transform.
@@ -74,6 +70,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             others; None of fewer than ten a dimension.
     """
 
+    kind = "features"
+
     def __init__(
         self,
         *,
@@ -81,8 +79,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         rate_bits: float | None = None,
         klt: bool | None = None,
         optimize_rate: bool = True,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.mse, self.rate_bits, self.klt, self.optimize_rate = mse, rate_bits, klt, optimize_rate
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fits transform, step and tables to features X, real numbers (n, D); y is ignored.
@@ -105,11 +105,6 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         )
         self.familiarity_ = self._reach(features)
         return self
-
-    @property
-    def familiarity(self) -> Familiarity | None:
-        """`familiarity_`; None of a codec that is not fitted, or comes from a file without it."""
-        return getattr(self, "familiarity_", None)
 
     def _reach(self, features: Features) -> Familiarity | None:
         """How far the features reach that the codec was fitted to.
@@ -158,15 +153,16 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             QuadrateError: If a table would be too long, or a weight too large for exact integers.
         """
         model = bottleneck.freeze()
-        transform = LinearTransform.identity(math.prod(model.shape))
-        return cls._of(transform, model, klt=False, optimize_rate=False)
+        return cls._of(
+            LinearTransform.identity(math.prod(model.shape)), model, klt=False, optimize_rate=False
+        )
 
     @classmethod
     def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
-        if len(transform.kept) != math.prod(model.shape):
+        dims = math.prod(model.shape)
+        if len(transform.kept) != dims:
             raise QuadrateError(
-                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes"
-                f" {math.prod(model.shape)}"
+                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {dims}"
             )
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
@@ -181,13 +177,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
         precise = np.result_type(features, self.dtype)
-        symbols = self.model_.quantize(
-            self.transform_.forward(features.astype(precise, copy=False)), NO_DITHER
-        )
-        coefficients = self.model_.dequantize(symbols, NO_DITHER).reshape(
-            len(symbols), math.prod(self.model_.shape)
-        )
-        received = self.transform_.inverse(coefficients.astype(precise, copy=False))
+        symbols = self.quantize(self.latents(torch.from_numpy(features)))
+        coefficients = self.model_.dequantize(symbols.cpu().numpy(), NO_DITHER)
+        flat = coefficients.reshape(len(features), len(self.transform_.kept))
+        received = self.transform_.inverse(flat.astype(precise, copy=False))
         return received.astype(features.dtype, copy=False)
 
     def _check_names(self, features: Any) -> None:
@@ -210,38 +203,14 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def compress(
-        self,
-        features: Any,
-        to: Path | str | None = None,
-        labels: Any = None,
-        names: Sequence[str] | None = None,
-        chunk: int | None = None,
-        strict: bool = False,
-    ) -> bytes | None:
-        """Writes features as a .quad file; `quadrate.codecs.quad.compress` takes them in batches.
-
-        Args:
-            features: A tensor or an array of real numbers (n, D).
-            to: The file to write; by default none.
-            labels: Integers (n,) to store beside them.
-            names: n texts to store beside them.
-            chunk: Samples a chunk; by default up to 16384, and fewer long vectors.
-            strict: Whether to refuse features that are unlike those the codec was fitted to, rather
-                than warn of them.
-
-        Returns:
-            The file's bytes; None if they went into a file.
+    def compress(self, samples: Any, **options: Any) -> bytes | None:
+        """Write features as a .quad file; arguments and errors as of `Codec.compress`.
 
         Raises:
-            QuadrateError: If the codec is not fitted, features do not fit it or are not finite, a
-                data frame has other columns than the codec was fitted to, the file cannot be
-                written, or it is strict about the features.
+            QuadrateError: Also if a data frame has other columns than the codec was fitted to.
         """
-        self._check_names(features)
-        target = io.BytesIO() if to is None else Path(to)
-        quad.compress(self, [Batch(features, labels, names)], target, chunk=chunk, strict=strict)
-        return target.getvalue() if isinstance(target, io.BytesIO) else None
+        self._check_names(samples)
+        return super().compress(samples, **options)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -261,23 +230,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
         narrow = low < finest and largest < high and largest * _FLOAT32_SPACING <= finest / 8
         return np.dtype(np.float32 if narrow else np.float64)
 
-    def decompress(
-        self, data: FileSource, samples: slice = slice(None), dtype: str | None = None
-    ) -> NDArray[Any]:
-        """Reads the features of a .quad file, (n, D).
-
-        Args:
-            data: The file's bytes, or its path.
-            samples: Which samples; only their chunks are read.
-            dtype: A floating point type; by default that of the codec (`dtype`).
-
-        Raises:
-            QuadrateError: If the file is damaged or another codec's, or the type is none.
-        """
-        self._check_fitted()
-        return quad.decompress(self, data, samples=samples, dtype=dtype or str(self.dtype))
-
-    # What files need of a codec (`quadrate.codecs.quad.SampleCodec`).
+    # What a codec is.
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "model_"):
@@ -287,148 +240,91 @@ class FeatureCodec(TransformerMixin, BaseEstimator):
             )
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """A sample's, (D,)."""
         self._check_fitted()
         return (len(self.transform_.mean),)
 
     @property
-    def models(self) -> tuple[FrozenBottleneck, ...]:
+    def models(self) -> tuple[FrozenBottleneck, ...]:  # type: ignore[override]
         """The frozen bottleneck, the only layer."""
         self._check_fitted()
         return (self.model_,)
 
     @property
-    def identities(self) -> tuple[bytes, ...]:
-        """What identifies streams, 16 bytes.
+    def decoders(self) -> dict[str, Callable[[Tensor], Tensor]]:  # type: ignore[override]
+        """The inverse transform, by the name "features"."""
+        return {"features": self._inverse}
 
-        Bottleneck and transform, without either of which a stream says nothing.
-        """
+    @property
+    def familiarity(self) -> Familiarity | None:  # type: ignore[override]
+        """`familiarity_`; None of a codec that is not fitted, or comes from a file without it."""
+        return getattr(self, "familiarity_", None)
+
+    @property
+    def identities(self) -> tuple[bytes, ...]:
+        """What identifies streams: bottleneck and transform, 16 bytes."""
         self._check_fitted()
         return (hashlib.sha256(self.model_.identity + self.transform_.digest()).digest()[:16],)
 
-    def check_shape(self, shape: Sequence[int]) -> None:
-        """Raises a QuadrateError unless a shape (n, D) is that of features of this codec."""
-        if tuple(shape[1:]) != self.shape:
-            raise QuadrateError(
-                f"this codec takes features of {self.shape[0]} dimensions; got {tuple(shape[1:])}"
-            )
-
-    def encode(self, samples: Any, seed: int = 0, first: int = 0) -> Tensor:
-        """Features (n, D) to symbols, int64 (n, columns).
-
-        There is no dither, so seed and first number change nothing.
-
-        Raises:
-            QuadrateError: If features do not fit the codec, or are not finite.
-        """
-        samples = checked(Batch(samples), self.shape).images
+    def latents(self, samples: Tensor) -> Tensor:
+        """Transform features (n, D) to coefficients, (n, d) or, of a map, (n, c, h, w)."""
         self.check_shape(samples.shape)
-        features = tensor_of(samples, self.shape).numpy()
+        features = samples.cpu().numpy()
         precise = features.astype(np.result_type(features, self.dtype), copy=False)
-        return torch.from_numpy(self.model_.quantize(self.transform_.forward(precise), NO_DITHER))
+        coefficients = self.transform_.forward(precise)
+        return torch.from_numpy(coefficients.reshape(len(samples), *self.model_.shape))
 
-    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
-        """None: (count, 0)."""
-        return np.empty((count, 0), dtype=np.int64)
+    @property
+    def _latent_dtype(self) -> np.dtype[Any]:
+        return self.dtype
 
-    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Symbols, int64 (n, columns), to coefficients (n, d) of the codec's `dtype`.
+    def _inverse(self, latents: Tensor) -> Tensor:
+        features = self.transform_.inverse(latents.flatten(1).cpu().numpy())
+        return torch.from_numpy(features).to(self.device)
 
-        Raises:
-            QuadrateError: If the symbols are not this codec's.
-        """
-        if symbols.ndim != 2 or symbols.shape[1] != self.model_.columns:
-            raise QuadrateError(
-                f"this codec reads symbols (n, {self.model_.columns}); these are"
-                f" {tuple(symbols.shape)}"
-            )
-        received = self.model_.dequantize(symbols.numpy(), NO_DITHER).reshape(
-            len(symbols), math.prod(self.model_.shape)
-        )
-        return torch.from_numpy(received.astype(self.dtype, copy=False))
+    def _apply(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        return network(batch)
 
-    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
-        """Coefficients (n, d) to features (n, D), both of the codec's `dtype`."""
-        self.weighted(decoder)
-        return torch.from_numpy(self.transform_.inverse(received.numpy()))
-
-    def weighted(self, decoder: Blend) -> list[object]:
-        """Raises a QuadrateError if a decoder is asked for by name.
-
-        There is one, without a name.
-        """
-        if decoder is not None:
-            raise QuadrateError(
-                f"a feature codec has one decoder, without a name; asked for {decoder!r}"
-            )
-        return []
-
-    # Codec files.
-
-    def save(self, path: Path | str) -> None:
-        """Writes the codec as one safetensors file.
-
-        Raises:
-            QuadrateError: If it is not fitted, or cannot be written.
-        """
+    def to_parts(self) -> Parts:  # noqa: D102
         self._check_fitted()
-        arrays = {f"model/{name}": array for name, array in self.model_.arrays().items()}
-        arrays |= {f"transform/{name}": array for name, array in self.transform_.arrays().items()}
-        tensors = {
-            name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
-        }
+        parameters = {name: self.get_params()[name] for name in _PARAMETERS}
         metadata = {
-            "format": _FORMAT,
-            "parameters": json.dumps(self.get_params(), default=float),
-            **metadata_of(self),
+            "parameters": json.dumps(parameters, default=float),
+            "bottleneck": self.model_.name,
         }
         if hasattr(self, "feature_names_in_"):
             metadata["feature_names"] = json.dumps(list(self.feature_names_in_))
-        write_tensors(Path(path), tensors, metadata)
+        states = {"model": self.model_.arrays(), "transform": self.transform_.arrays()}
+        return Parts(metadata, {role: tensors_of(arrays) for role, arrays in states.items()})
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Reads what `save` wrote.
-
-        Raises:
-            QuadrateError: If the file is missing, damaged, or no feature codec.
-        """
-        if not exists(path):
-            raise QuadrateError(f"no codec at {path}; FeatureCodec.save writes one")
-        metadata, tensors = read_tensors(
-            Path(path), "a feature codec of Quadrate's", [_FORMAT], _BEFORE
-        )
-        with describing(path, "codec"):
-            groups = {
-                group: {name: tensor.numpy() for name, tensor in state.items()}
-                for group, state in by_role(tensors).items()
-            }
-            parameters = _parameters(mapping(metadata["parameters"], "parameters"))
-            codec = cls._of(
-                LinearTransform.from_arrays(groups["transform"]),
-                from_arrays(groups["model"]),
-                **parameters,
+    def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
+        parameters = _parameters(read_object(parts.metadata["parameters"], "parameters"))
+        transform = LinearTransform.from_arrays(parts.arrays("transform"))
+        model = from_arrays(parts.arrays("model"), parts.metadata.get("bottleneck"))
+        codec = cls._of(transform, model, device=str(device), **parameters)
+        if "feature_names" in parts.metadata:
+            codec.feature_names_in_ = _feature_names(
+                parts.metadata["feature_names"], codec.n_features_in_
             )
-            if "feature_names" in metadata:
-                codec.feature_names_in_ = _feature_names(
-                    metadata["feature_names"], codec.n_features_in_
-                )
-            codec.familiarity_ = of_metadata(metadata)
-            return codec
+        codec.familiarity_ = parts.familiarity
+        return codec
+
+
+_PARAMETERS: dict[str, tuple[type, ...]] = {
+    "mse": (int, float),
+    "rate_bits": (int, float),
+    "klt": (bool,),
+    "optimize_rate": (bool,),
+}
 
 
 def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """The constructor's arguments as a file has them."""
-    kinds: dict[str, tuple[type, ...]] = {
-        "mse": (int, float),
-        "rate_bits": (int, float),
-        "klt": (bool,),
-        "optimize_rate": (bool,),
-    }
     for name, value in parameters.items():
-        if name not in kinds or not (
-            value is None or type(value) in kinds[name] and math.isfinite(value)
+        if name not in _PARAMETERS or not (
+            value is None or type(value) in _PARAMETERS[name] and math.isfinite(value)
         ):
             raise ValueError(f"parameter {name!r} is none, or its value is not of its kind")
     return parameters

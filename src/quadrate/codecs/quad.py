@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
 from quadrate.codecs.quad_file import (
     CHUNK_SAMPLES,
     QuadFile,
-    SampleCodec,
     as_bytes,
     check_fit,
     chunk_samples,
@@ -33,13 +32,15 @@ from quadrate.coding.streams import encode_layer
 from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 
+if TYPE_CHECKING:
+    from quadrate.codecs.codec import Codec
+
 __all__ = [
     "CHUNK_SAMPLES",
     "Batch",
     "ChunkSampler",
     "QuadDataset",
     "QuadFile",
-    "SampleCodec",
     "append",
     "as_bytes",
     "compress",
@@ -48,7 +49,7 @@ __all__ = [
 
 
 def compress(
-    codec: SampleCodec,
+    codec: Codec,
     batches: Iterable[Batch],
     target: str | os.PathLike[str] | BinaryIO,
     seed: int = 0,
@@ -103,7 +104,7 @@ def compress(
 
 
 def append(
-    codec: SampleCodec,
+    codec: Codec,
     batches: Iterable[Batch],
     path: str | os.PathLike[str],
     chunk: int | None = None,
@@ -136,11 +137,11 @@ def append(
 
 
 def decompress(
-    codec: SampleCodec,
+    codec: Codec,
     source: FileSource,
     decoder: Blend = None,
     samples: slice = slice(None),
-    dtype: str = "uint8",
+    dtype: str | None = None,
 ) -> NDArray[Any]:
     """Reads the samples of a .quad file, all in memory.
 
@@ -153,7 +154,7 @@ def decompress(
             the codec's first.
         samples: Which samples; only their chunks are read.
         dtype: "uint8", or a floating point type, whose numbers lie in [0, 1]; of features, a
-            floating point type.
+            floating point type. By default images come as uint8, features as the codec's own.
 
     Returns:
         Images (n, C, H, W), or features (n, D).
@@ -162,38 +163,23 @@ def decompress(
         QuadrateError: If the file is damaged or another codec's, the decoder or the type is
             unknown, or there is not enough memory.
     """
-    try:
-        kind = np.dtype(dtype)
-    except TypeError:
-        kind = np.dtype("V")
-    if kind.kind != "f" and not of_images(codec.shape):
-        raise QuadrateError(
-            f"features come as a floating point type such as float32; got dtype {dtype!r}"
-        )
-    if kind != np.uint8 and kind.kind != "f":
-        raise QuadrateError(
-            f"images come as uint8 or a floating point type such as float32; got dtype {dtype!r}"
-        )
     with QuadFile(source, codec) as file:
+        kind = _output_dtype(dtype, file)
         shape = (len(range(*samples.indices(file.samples))), *codec.shape)
         size = math.prod(shape) * kind.itemsize
         too_much = (
             f"{file.name}: {shape[0]} samples take {size} bytes of memory at once; decode them in"
             " pieces, with samples= or QuadFile.pieces"
         )
-        if (
-            size > _memory_bytes()
-            # few bytes may claim many samples, and some systems promise memory that they have not
-            # got
-        ):
+        # Few bytes may claim many samples, and some systems promise memory that they do not have.
+        if size > _memory_bytes():
             raise QuadrateError(too_much)
         try:
             images = np.empty(shape, kind)
             done = 0
             for batch in file.pieces(samples, decoder):
-                images[done : done + len(batch)] = (
-                    as_bytes(batch.images) if kind == np.uint8 else batch.images
-                ).numpy()
+                decoded = as_bytes(batch.images) if kind == np.uint8 else batch.images
+                images[done : done + len(batch)] = decoded.numpy()
                 done += len(batch)
         except MemoryError:
             raise QuadrateError(too_much) from None
@@ -202,6 +188,18 @@ def decompress(
                 raise QuadrateError(too_much) from None
             raise
     return images
+
+
+def _output_dtype(dtype: str | None, file: QuadFile) -> np.dtype[Any]:
+    """The type that samples come in: what is asked for, or what suits them."""
+    images = of_images(file.codec.shape)
+    if dtype is None:
+        return np.dtype(np.uint8) if images else file.latent_dtype
+    with suppress(TypeError):
+        if (kind := np.dtype(dtype)).kind == "f" or (images and kind == np.uint8):
+            return kind
+    what = "images come as uint8 or a" if images else "features come as a"
+    raise QuadrateError(f"{what} floating point type such as float32; got dtype {dtype!r}")
 
 
 def _memory_bytes() -> int:
@@ -215,7 +213,7 @@ def _memory_bytes() -> int:
     return min(limits)
 
 
-def _rechunked(codec: SampleCodec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
+def _rechunked(codec: Codec, batches: Iterable[Batch], size: int | None) -> Iterator[Batch]:
     """The same samples, checked, in batches of `size`, the last one smaller."""
     size = chunk_samples(codec) if size is None else size
     if not 1 <= size <= MAX_CHUNK_SAMPLES:
@@ -235,7 +233,7 @@ def _rechunked(codec: SampleCodec, batches: Iterable[Batch], size: int | None) -
         yield joined(waiting, codec.shape)
 
 
-def _encoded(codec: SampleCodec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
+def _encoded(codec: Codec, batch: Batch, seed: int, first: int, watch: Watch) -> ChunkData:
     """A chunk of samples numbered from `first` on."""
     samples = tensor_of(batch.images, codec.shape)
     symbols = codec.encode(samples, seed, first).cpu().numpy()

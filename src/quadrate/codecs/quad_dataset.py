@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import index
 from pathlib import Path
 from threading import RLock
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from quadrate.codecs.batches import Blend, of_images
-from quadrate.codecs.quad_file import QuadFile, SampleCodec, as_bytes, chunk_samples
+from quadrate.codecs.quad_file import QuadFile, as_bytes, chunk_samples
 from quadrate.core import draws
 from quadrate.core.files import FileSource, data_or_path
 from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.codecs.codec import Codec
 
 CACHE_BYTES = 1 << 28  # 340,000 decoded MNIST images
 _LABEL_BYTES = 8
@@ -57,7 +60,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
     def __init__(
         self,
         source: FileSource,
-        codec: SampleCodec,
+        codec: Codec,
         item: Item | None = None,
         decoder: Blend = None,
         cache_bytes: int = CACHE_BYTES,
@@ -70,7 +73,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         item = item or allowed[0]
         if item not in allowed:
             raise QuadrateError(f"an item is {', '.join(allowed)}; got {item!r}")
-        codec.weighted(decoder)
+        codec.check_decoder(decoder)
         if not cache_bytes >= 0:
             raise QuadrateError(f"a cache takes 0 bytes or more; got {cache_bytes}")
         self._source: bytes | Path = data_or_path(source)
@@ -89,7 +92,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         kept = {
             "pixels": size,
             "features": width * size,
-            "latents": width * self._file.latent_dims,
+            "latents": width * math.prod(self._file.latent_shape),
             "labels": 0,
         }[self._item] + _LABEL_BYTES
         self._fits = len(self) * kept <= self._cache_bytes  # all samples, once they are decoded
@@ -148,13 +151,13 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
     @property
     def _item_shape(self) -> tuple[int, ...]:
-        return {"latents": (self._file.latent_dims,), "labels": ()}.get(
+        return {"latents": self._file.latent_shape, "labels": ()}.get(
             self._item, tuple(self._codec.shape)
         )
 
     @property
     def _decodes(self) -> bool:
-        """Whether items are what a decoder makes of what is received."""
+        """Whether items are what a decoder makes of latents."""
         return self._item in ("pixels", "features")
 
     def _rows(self, chunk: int, rows: list[int]) -> Rows:
@@ -163,7 +166,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         Copies, so that nobody changes what is kept.
         """
         if not (self._decodes and self._fits):
-            contents, labels = self._received(chunk)
+            contents, labels = self._latents(chunk)
             picked = contents[rows] if len(contents) else contents
             return self._decoded(picked) if self._decodes else picked, (
                 labels[rows] if len(labels) else labels
@@ -177,11 +180,11 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             else torch.empty(0)
         )
 
-    def _received(self, chunk: int) -> Rows:
+    def _latents(self, chunk: int) -> Rows:
         """What decoders read of a chunk, and its labels."""
 
         def read() -> Rows:
-            contents = torch.empty(0) if self._item == "labels" else self._file.received(chunk)
+            contents = torch.empty(0) if self._item == "labels" else self._file.latents(chunk)
             return contents, (
                 torch.from_numpy(self._file.side(chunk).labels)
                 if self._labelled
@@ -194,15 +197,15 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         """What a decoder makes of a chunk, piece by piece of as many samples as `QuadFile.pieces` gives: so the pixels are the same to the bit."""
 
         def decode() -> Rows:
-            received, labels = self._received(chunk)
+            latents, labels = self._latents(chunk)
             size = chunk_samples(self._codec)
             part = slice(number * size, (number + 1) * size)
-            return self._decoded(received[part]), labels[part]
+            return self._decoded(latents[part]), labels[part]
 
         return self._cache.get((chunk, number), decode)
 
-    def _decoded(self, received: Tensor) -> Tensor:
-        samples = self._codec.decode_received(received, self._decoder).cpu()
+    def _decoded(self, latents: Tensor) -> Tensor:
+        samples = self._codec.reconstruct(latents, self._decoder).cpu()
         return as_bytes(samples) if self._item == "pixels" else samples
 
     def sampler(self, seed: int = 0, window: int | None = None) -> ChunkSampler:
@@ -224,7 +227,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             kept = (
                 0
                 if self._item == "labels"
-                else self._file.latent_dims * self._file.latent_dtype.itemsize
+                else math.prod(self._file.latent_shape) * self._file.latent_dtype.itemsize
             ) + _LABEL_BYTES
             window = max(
                 1,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 from quadrate.codecs.batches import Batch, Blend, of_images
 from quadrate.coding.container import ChunkData, Header, Reader
 from quadrate.coding.streams import decode_layer
-from quadrate.coding.symbols import SymbolModel, Words
+from quadrate.coding.symbols import Words
 from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
+
+if TYPE_CHECKING:
+    from quadrate.codecs.codec import Codec
 
 CHUNK_SAMPLES = (
     1 << 14
@@ -28,46 +31,6 @@ CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in mem
 CHUNK_FEATURES = (
     1 << 21
 )  # of features every number is a symbol, and the symbols of larger chunks leave the cache
-
-
-class SampleCodec(Protocol):
-    """What files need of a codec.
-
-    Attributes:
-        shape: A sample's: (C, H, W) of images, (D,) of features.
-        identities: What identifies each layer's stream, 16 bytes.
-        models: Each layer's frozen bottleneck.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-    @property
-    def identities(self) -> tuple[bytes, ...]: ...  # noqa: D102
-    @property
-    def models(self) -> Sequence[SymbolModel]: ...  # noqa: D102
-
-    def check_shape(self, shape: Sequence[int]) -> None:
-        """Raises a QuadrateError unless a shape (n, …) is that of samples of this codec."""
-
-    def encode(self, samples: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """Samples numbered from `first` on to symbols, int64 (n, d)."""
-        ...
-
-    def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
-        """Their dithers, (n, d), or (n, 0) if there are none."""
-        ...
-
-    def received(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:
-        """What decoders read, float (n, d)."""
-        ...
-
-    def decode_received(self, received: Tensor, decoder: Blend = None) -> Tensor:
-        """What a decoder makes of it: samples, float (n, …)."""
-        ...
-
-    def weighted(self, decoder: Blend) -> Sequence[object]:
-        """Raises a QuadrateError unless there is such a decoder."""
-        ...
 
 
 class QuadFile:
@@ -93,7 +56,7 @@ class QuadFile:
             has no such layers.
     """
 
-    def __init__(self, source: FileSource, codec: SampleCodec, layers: int | None = None) -> None:
+    def __init__(self, source: FileSource, codec: Codec, layers: int | None = None) -> None:
         self.codec, self.reader = codec, Reader(source)
         self.name = self.reader.name
         try:
@@ -127,7 +90,7 @@ class QuadFile:
                 raise QuadrateError(f"chunk {chunk}, layer {layer}: {error}") from None
         return symbols
 
-    def received(self, chunk: int) -> Tensor:
+    def latents(self, chunk: int) -> Tensor:
         """What decoders read of a chunk, float (n, d).
 
         Errors as `symbols`, and if fewer layers are read than the codec has.
@@ -138,7 +101,7 @@ class QuadFile:
                 f"{self.name}: {read}, but this codec's decoders need all: give the codec of these"
                 " layers alone"
             )
-        return self.codec.received(
+        return self.codec.dequantize(
             torch.from_numpy(self.symbols(chunk)),
             self.reader.header.seed,
             int(self.reader.index[chunk, 0]),
@@ -153,27 +116,28 @@ class QuadFile:
         return self.reader.read(chunk, layers=0)
 
     @property
-    def latent_dims(self) -> int:
-        """How many numbers a sample `received` gives, d."""
-        return int(self._no_latents.shape[1])
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one sample's latents, (d,) or (c, h, w)."""
+        return tuple(self.no_latents.shape[1:])
 
     @property
     def latent_dtype(self) -> np.dtype[Any]:
         """Their type; features that are decoded from them have the same."""
-        return np.dtype(str(self._no_latents.dtype).removeprefix("torch."))
+        return np.dtype(str(self.no_latents.dtype).removeprefix("torch."))
 
     @cached_property
-    def _no_latents(self) -> Tensor:
+    def no_latents(self) -> Tensor:
+        """Latents of no samples, (0, *latent_shape)."""
         columns = sum(model.columns for model in self.codec.models)
-        return self.codec.received(torch.empty((0, columns), dtype=torch.int64))
+        return self.codec.dequantize(torch.empty((0, columns), dtype=torch.int64)).cpu()
 
-    def received_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
+    def latent_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
         """What decoders read of a slice of the samples, float (n, d), chunk by chunk.
 
         Errors as `symbols`.
         """
         for chunk, inside in self._chunks(samples):
-            yield self.received(chunk)[torch.from_numpy(inside)].cpu()
+            yield self.latents(chunk)[torch.from_numpy(inside)].cpu()
 
     def _chunks(self, samples: slice) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """The chunks that hold a slice of the samples, in its order, and which of theirs it takes."""
@@ -194,14 +158,16 @@ class QuadFile:
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
         """
-        self.codec.weighted(decoder)  # no sample asked for is no reason to let a wrong name pass
+        self.codec.check_decoder(
+            decoder
+        )  # no sample asked for is no reason to let a wrong name pass
         for chunk, inside in self._chunks(samples):
-            received, side = self.received(chunk), self.side(chunk)
+            latents, side = self.latents(chunk), self.side(chunk)
             size = chunk_samples(
                 self.codec
             )  # a file may have chunks of more images than there is memory for
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):
-                images = self.codec.decode_received(received[torch.from_numpy(part)], decoder).cpu()
+                images = self.codec.reconstruct(latents[torch.from_numpy(part)], decoder).cpu()
                 labels = None if side.labels is None else side.labels[part]
                 yield Batch(
                     images, labels, None if side.names is None else [side.names[i] for i in part]
@@ -243,7 +209,7 @@ def check_layers(layers: int | None, most: int, whose: str) -> int:
     return layers
 
 
-def check_fit(codec: SampleCodec, header: Header, name: str) -> None:
+def check_fit(codec: Codec, header: Header, name: str) -> None:
     """Raises a QuadrateError that says what is needed, unless the codec reads the layers from the base on."""
     ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
     if ours[: len(theirs)] != theirs[: len(ours)]:
@@ -265,7 +231,7 @@ def check_fit(codec: SampleCodec, header: Header, name: str) -> None:
         )
 
 
-def chunk_samples(codec: SampleCodec) -> int:
+def chunk_samples(codec: Codec) -> int:
     """The default number of samples a chunk."""
     return max(
         1,

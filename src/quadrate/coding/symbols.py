@@ -44,7 +44,7 @@ class SymbolModel(Protocol):
         ...
 
 
-def layer_bits(model: SymbolModel, symbols: Words, dither: Words) -> float:
+def layer_bits(model: SymbolModel, symbols: Words, dither: Words = NO_DITHER) -> float:
     """The ideal length of a layer's payload in bits; arguments as of `encode_layer`."""
     return sum(
         model.tables.bits(symbols[:, column], model.indices(column, symbols, dither))

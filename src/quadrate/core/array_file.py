@@ -1,6 +1,6 @@
-"""NumPy's .npy and .npz files from elsewhere.
+"""A reader of NumPy's .npy and .npz files from any origin.
 
-Nothing in them is run or unpickled, and no memory is taken for what a file only claims to hold.
+Nothing in them is run or unpickled, and a file gets no memory for more than it holds.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ _ENTRY = re.compile(
     r"""['"](descr|fortran_order|shape)['"]\s*:\s*(['"][^'"]*['"]|True|False|\([\d\s,L]*\))"""
 )
 _NUMBERS = re.compile(r"[<>|=]?[biuf]\d{1,2}")
-_COMPRESSIONS = (
-    zipfile.ZIP_STORED,
-    zipfile.ZIP_DEFLATED,
-)  # what NumPy writes; others take as much memory as the file says
+# NumPy writes these; others take as much memory as a file asks for.
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class ArrayStream:
 
     Attributes:
         shape: Its shape.
-        dtype: Its type, of the kinds "b", "i", "u" and "f", in the file's byte order.
-        in_columns: Whether its first index varies fastest ("Fortran's order").
+        dtype: Its type, of kind "b", "i", "u" or "f", in the file's byte order.
+        in_columns: Whether its first index varies fastest (Fortran's order).
     """
 
     shape: tuple[int, ...]
@@ -52,10 +50,10 @@ class ArrayStream:
     _file: IO[bytes]
 
     def read(self, count: int) -> NDArray[Any]:
-        """The next `count` numbers, in the machine's byte order.
+        """Reads the next `count` numbers, in the machine's byte order.
 
         Raises:
-            ValueError: If fewer follow.
+            ValueError: If fewer numbers follow.
         """
         size = count * self.dtype.itemsize
         data = self._file.read(size)
@@ -68,7 +66,7 @@ def array_names(path: Path) -> tuple[str, ...]:
     """The names of the arrays in an .npz file.
 
     Raises:
-        QuadrateError: If it is missing or is not such a file.
+        QuadrateError: If the file is missing or is not an .npz file.
     """
     with open_regular(path) as file, _readable(path), zipfile.ZipFile(file) as archive:
         return tuple(
@@ -78,9 +76,9 @@ def array_names(path: Path) -> tuple[str, ...]:
 
 @contextmanager
 def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
-    """An .npy file, or the array of a name in an .npz file.
+    """Opens an .npy file, or one array of an .npz file.
 
-    Whatever goes wrong while it is open is said to be the file's fault.
+    Any error while it is open is blamed on the file.
 
     Raises:
         QuadrateError: If it is missing, damaged, shorter than its header says, or holds anything
@@ -101,9 +99,10 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
 
 
 def read_array(path: Path, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
-    """The whole array in an .npy file, or of a name in an .npz file.
+    """Reads the whole array in an .npy file, or one array of an .npz file.
 
-    Errors as `open_array`, and if it takes more than `most_bytes`.
+    Raises:
+        QuadrateError: As `open_array` does; or if the array takes more than `most_bytes`.
     """
     with open_array(path, name) as array:
         count = math.prod(array.shape)
@@ -148,7 +147,7 @@ def _stream(file: IO[bytes], size: int) -> ArrayStream:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Says in one line what zip files and their compressions say in a dozen kinds of exception."""
+    """Turns the dozen kinds of exceptions that damaged archives cause into one line."""
     try:
         yield
     except QuadrateError:

@@ -1,4 +1,4 @@
-"""Devices by name: the one place that says where networks may run."""
+"""Devices by name: networks run on the CPU or on CUDA."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from quadrate.errors import QuadrateError
 
 
 def find_device(device: torch.device | str) -> torch.device:
-    """The device of a name: "cpu", or "cuda" or "cuda:1" where there are as many.
+    """The device of a name: "cpu", "cuda", or "cuda:1" and so on where there are several.
 
     Raises:
         QuadrateError: If it is another device, or this machine does not have it.
     """
-    if isinstance(device, torch.device) and device.type == "cpu":
-        return torch.device(
-            "cpu"
-        )  # without an index, so that it compares equal to what tensors say
     name = str(device)
-    if name == "cpu":
-        return torch.device("cpu")
+    if name == "cpu" or (isinstance(device, torch.device) and device.type == "cpu"):
+        return torch.device("cpu")  # without an index, as tensors on the CPU have it
     found = re.fullmatch(r"cuda(?::(\d{1,4}))?", name)
     if not found:
         raise QuadrateError(

@@ -1,4 +1,7 @@
-"""Random draws as pure functions of counters, so that a run's numbers depend on nothing but its point, its seed and the step."""
+"""Random draws as pure functions of counters.
+
+So a run's numbers depend on nothing but its point, its seed and the step.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 Built = TypeVar("Built")
 
-_building = (
-    threading.RLock()
-)  # PyTorch counts open dispatch modes in variables that all threads share
+_building = threading.RLock()  # PyTorch counts dispatch modes in variables that threads share
 
 
 def key(*parts: object) -> int:
-    """A 64-bit key of anything that prints the same everywhere: (seed, point, stream, epoch)."""
+    """A 64-bit key of values that print the same everywhere, such as (seed, point, epoch)."""
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little")
 
 
 def words(*parts: object, count: int, first: int = 0) -> NDArray[np.int64]:
-    """The words numbered `first` to `first + count - 1` of the Philox counter generator under the key of `parts`: their upper 24 bits, (count,)."""
+    """The upper 24 bits of consecutive words of the Philox generator under the key of `parts`.
+
+    Args:
+        parts: The key's parts.
+        count: The number of words.
+        first: The number of the first word.
+
+    Returns:
+        Integers of shape (count,).
+    """
     bits = np.random.Philox(key=key(*parts))
     bits.advance(first // 4)  # a step of the counter gives four words
     return (bits.random_raw(first % 4 + count)[first % 4 :] >> np.uint64(40)).astype(np.int64)
 
 
 def uniform(*parts: object, shape: tuple[int, ...]) -> Tensor:
-    """Uniform float32 numbers on [0, 1), multiples of 2^-24, of the counter generator under the key of `parts`; the same on any machine."""
-    return torch.from_numpy(
-        words(*parts, count=int(np.prod(shape))).astype(np.float32) * np.float32(2**-24)
-    ).reshape(shape)
+    """Uniform float32 multiples of 2^-24 on [0, 1) under the key of `parts`, on any machine."""
+    drawn = words(*parts, count=int(np.prod(shape))).astype(np.float32)
+    return torch.from_numpy(drawn * np.float32(2**-24)).reshape(shape)
 
 
 def permutation(*parts: object, n: int) -> Tensor:
@@ -46,23 +55,23 @@ def permutation(*parts: object, n: int) -> Tensor:
 
 
 def generator(*parts: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator seeded by the key of `parts`, for draws too large to make one by one elsewhere (noise on images)."""
+    """A torch generator seeded by the key of `parts`, for large draws such as noise on images."""
     return torch.Generator(device=device).manual_seed(key(*parts) >> 1)
 
 
 def build_with_seed(build: Callable[[], Built], key: int) -> Built:
-    """Calls `build`, where all that PyTorch draws comes from generators of its own under `key`.
+    """Calls `build`; all that PyTorch draws in it comes from separate generators under `key`.
 
-    PyTorch draws initial weights from its global generator. Seeding that one for a while would let
-    threads disturb each other; here it neither matters nor moves. The numbers are those that it
-    would give after `torch.manual_seed(key)`.
+    PyTorch draws initial weights from its global generator. Seeding it for a while would let
+    threads disturb each other; here it has no effect and does not move. The numbers equal those
+    after `torch.manual_seed(key)`.
     """
     with _building, _OwnGenerators(key):
         return build()
 
 
 class _OwnGenerators(TorchDispatchMode):
-    """Gives all random operators of this thread a generator that belongs to their device."""
+    """Gives all random operators of this thread a separate generator for each device."""
 
     def __init__(self, key: int) -> None:
         super().__init__()
@@ -73,29 +82,25 @@ class _OwnGenerators(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         tensors = [value for value in args if isinstance(value, Tensor)]
         device = torch.device(tensors[0].device if tensors else kwargs.get("device") or "cpu")
-        device = (
-            torch.device("cpu") if device.type == "meta" else device
-        )  # whose operators may draw from the global generator, too
-        if (
-            torch.Tag.nondeterministic_seeded not in func.tags
-            or device.type not in ("cpu", "cuda")
-            or kwargs.get("generator") is not None
-        ):
+        if device.type == "meta":  # its operators may draw from the global generator, too
+            device = torch.device("cpu")
+        is_random = torch.Tag.nondeterministic_seeded in func.tags
+        is_known = device.type in ("cpu", "cuda")
+        if not is_random or not is_known or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(self._key)
         own = self._generators[device]
         names = {argument.name for argument in func._schema.arguments} | {"generator"}
-        kin = (
-            getattr(func.overloadpacket, overload) for overload in func.overloadpacket.overloads()
-        )
-        for variant in (func, *kin):
+        packet = func.overloadpacket
+        for variant in (func, *(getattr(packet, overload) for overload in packet.overloads())):
             if {argument.name for argument in variant._schema.arguments} == names:
                 return variant(*args, **kwargs, generator=own)
+        on_cpu = device.type == "cpu"
         with torch.random.fork_rng(
-            devices=[] if device.type == "cpu" else [device]
-        ):  # dropout and its like take no generator
-            state: Any = torch if device.type == "cpu" else torch.cuda
+            devices=[] if on_cpu else [device]
+        ):  # dropout takes no generator
+            state: Any = torch if on_cpu else torch.cuda
             state.set_rng_state(own.get_state())
             result = func(*args, **kwargs)
             own.set_state(state.get_rng_state())

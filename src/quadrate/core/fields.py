@@ -1,7 +1,6 @@
 """Fields of configurations as plain values.
 
-NumPy's and PyTorch's scalars become numbers, lists become tuples, and nothing else passes for
-either.
+Scalars of NumPy and PyTorch become numbers, lists become tuples; anything else is refused.
 """
 
 from __future__ import annotations
@@ -21,25 +20,25 @@ _LARGEST_WHOLE = 1 << 63
 
 
 def make_plain(config: Any, where: str = "") -> None:
-    """Replaces the fields of a frozen dataclass by plain values of the types that it declares.
+    """Replaces the fields of a frozen dataclass by plain values of their declared types.
 
-    Called in its `__post_init__`.
+    To be called in its `__post_init__`.
 
     Args:
         config: The dataclass; it may declare numbers, bools, texts, choices (Literal), other
             dataclasses, and tuples of these.
-        where: What begins the error, such as "stage 'base': ".
+        where: The beginning of an error, such as "stage 'base': ".
 
     Raises:
-        QuadrateError: If a value cannot be taken for its type: a bool or a text for a number, a
-            text with control characters, another choice.
+        QuadrateError: If a value does not fit its type: a bool or a text in place of a number, a
+            text with control characters, an unknown choice.
     """
     for name, kind in _kinds(config.__class__).items():
         object.__setattr__(config, name, plain(where + name, getattr(config, name), kind))
 
 
 def plain(what: str, value: Any, kind: Any) -> Any:
-    """A value as the type `kind`; arguments and errors as `make_plain`."""
+    """Converts a value to the type `kind`; raises as `make_plain` does."""
     if kind is float:
         return number(what, value)
     if kind is int:
@@ -58,7 +57,7 @@ def plain(what: str, value: Any, kind: Any) -> Any:
         return str(value)
     if origin is tuple:
         return _sequence(what, value, arguments)
-    if origin is types.UnionType:  # what may be None
+    if origin is types.UnionType:  # a type, or None
         return None if value is None else plain(what, value, arguments[0])
     if not isinstance(value, kind):
         raise QuadrateError(f"{what} must be {_article(kind.__name__)}; got {shown(value)}")
@@ -66,12 +65,12 @@ def plain(what: str, value: Any, kind: Any) -> Any:
 
 
 def number(what: str, value: Any) -> float:
-    """A number as an int or a float, infinite where a float does not hold it.
+    """Converts a number to an int or a float, which is infinite where the number is too large.
 
-    A whole one stays an int, as texts of configurations tell 1 from 1.0.
+    Whole numbers stay ints, since texts of configurations tell 1 from 1.0.
 
     Raises:
-        QuadrateError: If it is not a number; a bool is not one.
+        QuadrateError: If the value is not a number, or is a bool.
     """
     given, value = value, _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -84,10 +83,10 @@ def number(what: str, value: Any) -> float:
 
 
 def whole(what: str, value: Any) -> int:
-    """A whole number of at most 64 bits as an int.
+    """Converts a whole number of at most 64 bits to an int.
 
     Raises:
-        QuadrateError: If it is not one; neither a bool nor 3.0 is.
+        QuadrateError: If the value is anything else, such as a bool or 3.0.
     """
     given, value = value, _scalar(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -132,31 +131,29 @@ def check_shares(config: Any, *names: str) -> None:
 
 
 def check_recipe(recipe: Any) -> None:
-    """Makes a recipe's fields plain.
-
-    Its name must be fit for a folder, and the keys of its points differ.
+    """Makes a recipe's fields plain, and checks its name and points.
 
     Raises:
-        QuadrateError: As `make_plain`; or if the name is not, or two points have one key.
+        QuadrateError: As `make_plain` does; or if the name cannot name a folder, or two points
+            have the same key.
     """
     check_file_name("the name of a recipe", recipe.name)
     make_plain(recipe, f"recipe {recipe.name!r}: ")
-    if hasattr(recipe, "points") and len({point.key for point in recipe.points}) != len(
-        recipe.points
-    ):
+    points = getattr(recipe, "points", ())
+    if len({point.key for point in points}) != len(points):
         raise QuadrateError(f"recipe {recipe.name!r} names the same point twice")
 
 
 def is_number(value: object) -> typing.TypeGuard[int | float]:
-    """Whether a value of JSON is a number; true and false are not."""
+    """Whether a value from JSON is a number, and neither true nor false."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def shown(value: object) -> str:
-    """A value for an error, on one line and not long."""
+    """A value as an error shows it: on one short line."""
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # repr of a stranger's object, or of an integer that is too long to print
+    except Exception:  # from a user's __repr__, or an integer that is too long to print
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:79]}…"
 
@@ -168,12 +165,12 @@ def _kinds(cls: type) -> dict[str, Any]:
 
 
 def _scalar(value: Any) -> Any:
-    """What a scalar of NumPy's or PyTorch's holds; anything else as it is."""
+    """The number in a scalar of NumPy or PyTorch; any other value as it is."""
     return value.item() if hasattr(value, "item") and getattr(value, "shape", None) == () else value
 
 
 def _sequence(what: str, value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A list, a tuple, a range, or an array of one dimension as a tuple."""
+    """Converts a list, a tuple, a range, or an array of one dimension to a tuple."""
     items = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(items, list | tuple | range):
         raise QuadrateError(
@@ -184,10 +181,8 @@ def _sequence(what: str, value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(plain(f"{what}[{i}]", item, kinds[0]) for i, item in enumerate(items))
     if len(items) != len(kinds):
         raise QuadrateError(f"{what} must have {len(kinds)} numbers; got {shown(value)}")
-    return tuple(
-        plain(f"{what}[{i}]", item, kind)
-        for i, (item, kind) in enumerate(zip(items, kinds, strict=True))
-    )
+    pairs = enumerate(zip(items, kinds, strict=True))
+    return tuple(plain(f"{what}[{i}]", item, kind) for i, (item, kind) in pairs)
 
 
 def _article(name: str) -> str:

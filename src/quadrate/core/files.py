@@ -1,4 +1,4 @@
-"""Files that are whole or not there: writing under a temporary name, then renaming."""
+"""Reading and writing of whole files: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ _NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, which then takes its name.
+    """Lets `write` fill a temporary file in the folder of `path`, which then takes its name.
 
-    On any failure the old file stands.
-
-    A symbolic link is followed: the file that it names is replaced, or made, and the link stays.
+    If anything fails, the old file stays. A symbolic link is followed: its target is replaced or
+    made, and the link stays.
 
     Raises:
-        QuadrateError: If the file cannot be written (no space, no permission, something else than a
-            file in its place).
+        QuadrateError: If the file cannot be written: no space, no permission, or its name belongs
+            to something that is not a file.
     """
     temporary = None
     try:
@@ -39,16 +38,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         temporary.touch()
         mode = temporary.stat().st_mode
         write(temporary)
-        temporary.chmod(
-            mode
-        )  # safetensors makes files that only their owner may read, and results are to be shared
+        temporary.chmod(mode)  # safetensors makes files that only their owner may read
         os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-        # safetensors reports a full disk as an error of its own, so the reason is read from the
-        # text too.
+        # safetensors reports a full disk in its own kind of error, so its text is read, too.
         if isinstance(error, OSError) or "No space left" in str(error) or "I/O error" in str(error):
             reason = getattr(error, "strerror", None) or str(error)
             raise QuadrateError(
@@ -59,13 +55,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def target_of(path: Path) -> Path:
-    """The file that writing to `path` makes or replaces.
-
-    `path`, or where it leads to if it is a symbolic link.
+    """The file that writing to `path` makes or replaces: `path`, or the target of a symbolic link.
 
     Raises:
-        QuadrateError: If something else than a file is there, or nobody can tell: links in a
-            circle, no permission, or a name that is none on this system.
+        QuadrateError: If `path` is not a regular file, or cannot be looked up: links in a circle,
+            no permission, or a name that this system does not allow.
     """
     try:
         mode = os.stat(path).st_mode
@@ -84,22 +78,19 @@ def target_of(path: Path) -> Path:
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name for a temporary file in the folder of `path`, which says which process writes it.
+    """A name for a temporary file in the folder of `path`, with the number of this process.
 
-    Those that writers of the same file left there, since they were killed, are removed; those of
-    living ones and of other machines stay.
+    Temporary files that killed writers of the same file left there are removed; those of living
+    processes and of other machines stay.
     """
-    name = (
-        path.name
-        if len(path.name.encode(errors="replace")) <= _NAME_BYTES
-        else hashlib.sha256(path.name.encode(errors="replace")).hexdigest()
-    )
+    name, encoded = path.name, path.name.encode(errors="replace")
+    if len(encoded) > _NAME_BYTES:
+        name = hashlib.sha256(encoded).hexdigest()
     begin = f".{name}.{_processes()}-"
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
-            if entry.name.startswith(begin) and not _lives(
-                entry.name.removeprefix(begin).partition("-")[0]
-            ):
+            process = entry.name.removeprefix(begin).partition("-")[0]
+            if entry.name.startswith(begin) and not _lives(process):
                 with suppress(OSError):
                     os.unlink(entry.path)
     return path.with_name(f"{begin}{os.getpid()}-{secrets.token_hex(4)}")
@@ -107,17 +98,16 @@ def temporary_beside(path: Path) -> Path:
 
 @cache
 def _processes() -> str:
-    """What tells this machine's processes, by whose numbers temporary files are named, from those of another machine or container."""
+    """A name for this machine or container, since process numbers are unique only within it."""
     space = ""
     with suppress(OSError):
         space = os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(f"{socket.gethostname()} {space}".encode(errors="replace")).hexdigest()[
-        :8
-    ]
+    name = f"{socket.gethostname()} {space}".encode(errors="replace")
+    return hashlib.sha256(name).hexdigest()[:8]
 
 
 def _lives(process: str) -> bool:
-    """Whether a process lives; one that is no number, or whose state nobody can tell, does."""
+    """Whether a process lives, or may live: its number or state cannot be read."""
     if os.name != "posix" or not process.isdecimal():
         return True
     try:
@@ -132,12 +122,10 @@ def _lives(process: str) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically.
 
-    What UTF-8 lacks, such as parts of a file's name in another encoding, is written as an escape.
+    Characters that UTF-8 lacks, as in file names of another encoding, are written as escapes.
     """
-    write_atomically(
-        path,
-        lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"),
-    )
+    data = text.encode("utf-8", errors="backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -153,7 +141,7 @@ def data_or_path(source: FileSource) -> bytes | Path:
     """A file's contents as bytes that nobody changes, or its path.
 
     Raises:
-        QuadrateError: If it is neither.
+        QuadrateError: If `source` is of another type.
     """
     if isinstance(source, bytes | Path):
         return source
@@ -171,8 +159,8 @@ def exists(path: Path | str) -> bool:
     """Whether there is a file or folder of this name.
 
     Raises:
-        QuadrateError: If nobody can tell: no permission, or a name that is none on this system (too
-            long, or with a null character).
+        QuadrateError: If it cannot be looked up: no permission, or a name that this system does
+            not allow (too long, or with a null character).
     """
     try:
         os.stat(path)
@@ -184,7 +172,7 @@ def exists(path: Path | str) -> bool:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The contents of a regular file; errors as `open_regular`."""
+    """The contents of a regular file; raises as `open_regular` does."""
     with open_regular(path) as file:
         try:
             return file.read()
@@ -193,11 +181,11 @@ def read_bytes(path: Path | str) -> bytes:
 
 
 def open_regular(path: Path | str) -> IO[bytes]:
-    """A regular file, opened for reading.
+    """Opens a regular file for reading.
 
     Raises:
-        QuadrateError: If it is missing, cannot be read, or is not a regular file: a pipe would keep
-            us waiting.
+        QuadrateError: If it is missing, cannot be read, or is not a regular file: reading a pipe
+            might never end.
     """
     try:
         mode = os.stat(path).st_mode
@@ -208,18 +196,12 @@ def open_regular(path: Path | str) -> IO[bytes]:
         raise _cannot_read(path, error) from None
 
 
-def is_folder(path: Path | str) -> bool:
-    """Whether there is a folder of this name; errors as `exists`."""
-    return exists(path) and os.path.isdir(path)
-
-
 def shown(path: Path | str) -> str:
-    """A path as errors name it: on one line, and not longer than one."""
-    return (
-        str(path)
-        if len(str(path)) < 300 and is_printable(str(path))
-        else f"{str(path)[:80]!a}{'…' * (len(str(path)) > 80)}"
-    )
+    """A path as errors show it: on one line, and cut short if it is very long."""
+    text = str(path)
+    if len(text) < 300 and is_printable(text):
+        return text
+    return f"{text[:80]!a}{'…' * (len(text) > 80)}"
 
 
 def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError:
@@ -229,7 +211,7 @@ def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON Lines; no file is no rows.
+    """Reads JSON Lines; a missing file has no rows.
 
     Raises:
         QuadrateError: If a line is not a JSON object, or the file cannot be read.
@@ -263,5 +245,5 @@ def read_json(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> str:
-    """A text file; bytes that are no text become characters that are no JSON."""
+    """Reads a text file; invalid bytes become characters that JSON does not allow."""
     return read_bytes(path).decode(errors="replace")

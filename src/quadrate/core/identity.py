@@ -1,11 +1,9 @@
-"""What code and weights compute, as a text.
+"""What code and weights compute, as a text that is equal for equal behaviour in every process.
 
-Equal texts for equal behaviour in every process, so that a run's folder can be named after it.
-
-A description holds what pickling would send, and for a user's functions and classes their code:
-instructions, constants, defaults, closure, and the globals that they name, likewise described.
-Libraries are named and not described. What cannot be described so that another process would come
-to the same text raises `Indescribable`, and then a `version` that the user gives must stand for it.
+A run's folder is named after it. A description holds what pickling would send, and for a user's
+functions and classes their code: instructions, constants, defaults, closure, and the globals that
+they name, described in the same way. Libraries are named and not described. `Indescribable` is
+raised for what another process might describe differently; then the user must give a `version`.
 """
 
 from __future__ import annotations
@@ -35,76 +33,38 @@ from quadrate.core.digests import digest
 _GROUND = {"quadrate", "torch", "numpy", "scipy", "sklearn", "builtins"}
 _STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
 _LIBRARIES = ("site-packages", "dist-packages")
-_AT_RUN_TIME = {
-    "eval",
-    "exec",
-    "compile",
-    "globals",
-    "locals",
-    "vars",
-    "__import__",
-}  # what these reach cannot be read off the code
+_AT_RUN_TIME = set("eval exec compile globals locals vars __import__".split())  # hide what they use
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _CACHED = type(functools.cache(len))
 _OF_C = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    types.ClassMethodDescriptorType,
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.MethodWrapperType, types.ClassMethodDescriptorType),
 )
 _PLAIN = (
-    type(None),
-    type(...),
-    type(NotImplemented),
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    range,
-    slice,
-    np.dtype,
-    torch.dtype,
-    torch.Size,
+    *(type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes),
+    *(range, slice, np.dtype, torch.dtype, torch.Size),
 )
-_NOT_IN_CLASSES = {
-    *(
-        "__module__",
-        "__qualname__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-        "__annotations__",
-        "__annotate_func__",
-        "__annotations_cache__",
-    ),
-    *(
-        "__firstlineno__",
-        "__static_attributes__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__match_args__",
-        "__parameters__",
-    ),
-    *("__orig_bases__", "__abstractmethods__", "_abc_impl", "__slots__", "__hash__"),
-}
+_NOT_IN_CLASSES = set(
+    "__module__ __qualname__ __doc__ __dict__ __weakref__ __slots__ __hash__ __abstractmethods__"
+    " __annotations__ __annotate_func__ __annotations_cache__ __firstlineno__ __parameters__"
+    " __static_attributes__ __dataclass_fields__ __dataclass_params__ __match_args__"
+    " __orig_bases__ _abc_impl".split()
+)
 
 
 class Indescribable(Exception):
-    """No text says what an object computes; the message says which, and why."""
+    """No text says what an object computes; the message names the object and the reason."""
 
 
 def code_digest(value: object) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over the description of an object.
 
     Args:
-        value: A function, lambda, partial, method, class or object (a module with its weights), of
-            the user's own or of a library.
+        value: A function, lambda, partial, method, class or object (such as a module with its
+            weights), of the user or of a library.
 
     Raises:
-        Indescribable: If its code or state cannot be had, or would read otherwise in another
+        Indescribable: If its code or state cannot be read, or would read differently in another
             process.
     """
     sha = hashlib.sha256()
@@ -117,16 +77,18 @@ def code_digest(value: object) -> str:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """The first 12 hexadecimal digits of a SHA-256 over a module's parameters and buffers, in the order of their names."""
-    return digest(
-        *(name + _bytes(tensor).hex() for name, tensor in sorted(module.state_dict().items()))
-    )
+    """The first 12 hexadecimal digits of a SHA-256 over a module's parameters and buffers.
+
+    They are taken in the order of their names.
+    """
+    tensors = sorted(module.state_dict().items())
+    return digest(*(name + _bytes(tensor).hex() for name, tensor in tensors))
 
 
 def module_identity(module: nn.Module, version: str, built_in: bool) -> str:
     """What a network computes, in short: a digest of its weights.
 
-    Of one that is not built in also its version, or a digest of its code.
+    For a network that is not built in, its version or a digest of its code follows.
     """
     weights = weights_digest(module)
     if built_in:
@@ -134,9 +96,7 @@ def module_identity(module: nn.Module, version: str, built_in: bool) -> str:
     try:
         return f"{weights}-{version or code_digest(module)}"
     except Indescribable:
-        return (  # equal to no other, so that no score is taken over
-            f"{weights}-{secrets.token_hex(4)}"
-        )
+        return f"{weights}-{secrets.token_hex(4)}"  # unique, so that no score is taken over
 
 
 def is_built_in_module(module: nn.Module) -> bool:
@@ -160,20 +120,15 @@ class _Description:
 
     def __init__(self, value: object, home: str) -> None:
         self._home = home
-        self._seen: dict[
-            int, tuple[int, object]
-        ] = {}  # objects are kept, or another could take their place in memory
+        # The objects themselves are kept, too, or another could take their place in memory.
+        self._seen: dict[int, tuple[int, object]] = {}
         self.parts = self._any(value)
 
     def _any(self, value: Any) -> Iterator[bytes]:
         kind = type(value)
         if kind in _PLAIN or isinstance(value, torch.device | PurePath):
             yield from _text(kind.__qualname__, repr(value))
-        elif (
-            kind is tuple
-            # compilers share equal tuples or do not, so that it must not matter which one stands
-            # here
-        ):
+        elif kind is tuple:  # never "again": compilers may or may not share equal tuples
             yield from self._all("tuple", *value)
         elif isinstance(value, types.CodeType):
             yield from self._code(value)
@@ -217,15 +172,14 @@ class _Description:
             yield _bytes(array) if isinstance(array, Tensor) else array.tobytes()
 
     def _object(self, value: Any) -> Iterator[bytes]:
-        """Containers, methods and all other objects: by what they are made of."""
+        """Describes containers, methods and all other objects by their parts."""
         if type(value) is list:
             yield from self._all("list", *value)
         elif type(value) in (dict, types.MappingProxyType):
             yield from self._all("dict", *(part for pair in value.items() for part in pair))
-        elif type(value) in (set, frozenset):  # their order is another in each process
-            yield from self._all(
-                "set", *sorted(b"".join(_Description(item, self._home).parts) for item in value)
-            )
+        elif type(value) in (set, frozenset):  # their order differs between processes
+            parts = (b"".join(_Description(item, self._home).parts) for item in value)
+            yield from self._all("set", *sorted(parts))
         elif isinstance(value, types.MethodType):
             yield from self._all("method", value.__func__, value.__self__)
         elif isinstance(value, classmethod | staticmethod):
@@ -242,23 +196,22 @@ class _Description:
             yield from self._pickled(value)
 
     def _pickled(self, value: Any) -> Iterator[bytes]:
-        """An object as pickle would send it.
+        """Describes an object as pickle would send it.
 
-        Of a user's class all attributes too, as its code may leave some out.
+        All attributes of a user's class are described, too, since pickling may leave some out.
         """
         kind = type(value)
         try:
             reducer = copyreg.dispatch_table.get(kind)
             reduced = reducer(value) if reducer else value.__reduce_ex__(4)
-        except Exception as error:  # whatever a stranger's method raises
+        except Exception as error:  # a user's method may raise anything
             reason = " ".join(str(error).split())[:120]
             raise Indescribable(
                 f"an object of type {kind.__module__}.{kind.__qualname__} cannot be pickled"
                 f" ({reason})"
             ) from None
-        yield from self._all(
-            "object", kind, {} if self._is_named(kind) else getattr(value, "__dict__", {})
-        )
+        attributes = {} if self._is_named(kind) else getattr(value, "__dict__", {})
+        yield from self._all("object", kind, attributes)
         if isinstance(reduced, str):
             yield from self._all("global", reduced, _library(value))
             return
@@ -280,48 +233,32 @@ class _Description:
         yield from self._all("made of", *cls.__bases__, type(cls), own)
 
     def _function(self, function: types.FunctionType) -> Iterator[bytes]:
+        name, code = function.__qualname__, function.__code__
         if self._is_named(function):
-            yield from _text(
-                "function", function.__module__, function.__qualname__, _library(function)
-            )
+            yield from _text("function", function.__module__, name, _library(function))
             return
-        yield from _text(
-            "function", function.__qualname__
-        )  # not its module: a script is __main__ when it runs, and has a name when it is imported
-        if original := getattr(
-            function, "_torchdynamo_orig_callable", None
-        ):  # what torch.compile makes
+        # Without its module: a script is __main__ when it runs, and has a name when it is imported.
+        yield from _text("function", name)
+        if original := getattr(function, "_torchdynamo_orig_callable", None):  # by torch.compile
             yield from self._all("compiled", original)
             return
-        yield from self._all(
-            "code", function.__code__, function.__defaults__, function.__kwdefaults__
-        )
-        yield from self._all(
-            "attributes",
-            {name: value for name, value in vars(function).items() if name != "__wrapped__"},
-        )
-        codes = list(_codes(function.__code__))
-        # Of a user's module what the code names, be it in a text for getattr.
-        names = sorted(
-            {
-                name
-                for code in codes
-                for name in (*code.co_names, *code.co_consts)
-                if isinstance(name, str)
-            }
-        )
-        for name, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        ):
+        yield from self._all("code", code, function.__defaults__, function.__kwdefaults__)
+        attributes = {key: value for key, value in vars(function).items() if key != "__wrapped__"}
+        yield from self._all("attributes", attributes)
+        codes = list(_codes(code))
+        # Everything that the code names in a user's module, be it in a text for getattr.
+        named = (part for inner in codes for part in (*inner.co_names, *inner.co_consts))
+        names = sorted({part for part in named if isinstance(part, str)})
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             try:
                 held = cell.cell_contents
-            except ValueError:  # named before it was given
+            except ValueError:  # the variable has no value yet
                 continue
-            yield from self._reached(name, held, names)
+            yield from self._reached(variable, held, names)
         yield from self._globals(function, codes, names)
 
     def _code(self, code: types.CodeType) -> Iterator[bytes]:
-        # Neither lines nor the name of the file: the same code elsewhere is the same code.
+        # Without line numbers and the file's name: the same code elsewhere is the same code.
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
         counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         yield from self._all(
@@ -331,26 +268,18 @@ class _Description:
     def _globals(
         self, function: types.FunctionType, codes: Sequence[types.CodeType], names: Sequence[str]
     ) -> Iterator[bytes]:
-        """What a function's code finds in its module, and in modules that it imports."""
+        """Describes what a function's code finds in its module, and in modules that it imports."""
         known = function.__globals__
         for code in codes:
-            instructions = [
-                instruction
-                for instruction in dis.get_instructions(code)
-                if instruction.opname != "EXTENDED_ARG"
-            ]
-            for i, instruction in enumerate(instructions):
-                name = instruction.argval
-                if instruction.opname == "IMPORT_NAME":
-                    level, wanted = (before.argval for before in instructions[i - 2 : i])
+            steps = [step for step in dis.get_instructions(code) if step.opname != "EXTENDED_ARG"]
+            for i, step in enumerate(steps):
+                name = step.argval
+                if step.opname == "IMPORT_NAME":
+                    level, wanted = (before.argval for before in steps[i - 2 : i])
                     yield from self._reached(name, _imported(name, known, wanted, level), names)
-                elif instruction.opname in _LOADS and name in known:
+                elif step.opname in _LOADS and name in known:
                     yield from self._reached(name, known[name], names)
-                elif (
-                    instruction.opname in _LOADS
-                    and name in _AT_RUN_TIME
-                    and hasattr(builtins, name)
-                ):
+                elif step.opname in _LOADS and name in _AT_RUN_TIME and hasattr(builtins, name):
                     raise Indescribable(
                         f"{function.__qualname__} calls {name}(), so that its code does not say"
                         " what it does"
@@ -359,9 +288,9 @@ class _Description:
     def _reached(
         self, name: str, value: object, names: Sequence[str], within: tuple[object, ...] = ()
     ) -> Iterator[bytes]:
-        """A global or a variable of a closure by its name.
+        """Describes a global or a variable of a closure by its name.
 
-        Of a user's module what the code may name. `within` are the modules that led here.
+        In a user's module only what the code names counts. `within` are the modules that led here.
         """
         if value is importlib or value is importlib.import_module:
             raise Indescribable("it imports modules by names that are made at run time")
@@ -369,23 +298,18 @@ class _Description:
             yield from self._all("outside", name, value)
         elif value not in within:
             yield from _text("user's module", name)
-            for attribute in names:
-                if attribute in vars(value):
-                    yield from self._reached(
-                        attribute, vars(value)[attribute], names, (*within, value)
-                    )
+            for inner in names:
+                if inner in vars(value):
+                    yield from self._reached(inner, vars(value)[inner], names, (*within, value))
 
     def _is_named(self, value: object) -> bool:
-        """Whether a name says enough.
-
-        A library's, unless what is described is a part of that library.
-        """
+        """Whether a name says enough: a library's does, unless its own parts are described."""
         top = _top(value)
         return _is_ground(top) or (top != self._home and _is_library(top))
 
 
 def _text(*parts: object) -> Iterator[bytes]:
-    """Texts with their lengths before them, so that none can stand for two."""
+    """Texts with their lengths before them, so that one text cannot pass for two."""
     for part in parts:
         data = str(part).encode(errors="surrogatepass")
         yield len(data).to_bytes(8, "little") + data
@@ -406,41 +330,36 @@ def _codes(code: types.CodeType) -> Iterable[types.CodeType]:
 def _imported(name: str, known: dict[str, Any], wanted: Any, level: int) -> object:
     try:
         return __import__(name, known, None, wanted or (), level)
-    except Exception as error:  # whatever a module raises while it is imported
+    except Exception as error:  # a module may raise anything while it is imported
         raise Indescribable(
             f"it imports {name!r}, which fails ({' '.join(str(error).split())[:120]})"
         ) from None
 
 
 def _innermost(value: Any) -> Any:
-    """The function in partials and methods; of other objects the class."""
+    """The function inside partials and methods; the class of other objects."""
     while isinstance(value, functools.partial | types.MethodType):
         value = value.func if isinstance(value, functools.partial) else value.__func__
-    return (
-        value
-        if isinstance(value, types.FunctionType | type | types.BuiltinFunctionType)
-        else type(value)
-    )
+    named = isinstance(value, types.FunctionType | type | types.BuiltinFunctionType)
+    return value if named else type(value)
 
 
 def _top(value: object) -> str:
     """The outermost package of an object's module."""
-    name = (
-        value.__name__
-        if isinstance(value, types.ModuleType)
-        else getattr(value, "__module__", None)
-    )
+    is_module = isinstance(value, types.ModuleType)
+    name = getattr(value, "__name__" if is_module else "__module__", None)
     return (name if isinstance(name, str) else "builtins").partition(".")[0]
 
 
 @functools.cache
 def _is_ground(top: str) -> bool:
-    """Whether a package is one that Quadrate computes with, or Python's own and not a user's file of the same name."""
+    """Whether Quadrate computes with a package, or Python brings it.
+
+    A user's file may have the name of one of Python's modules.
+    """
     file = _file(top)
-    return top in _GROUND or (
-        top in sys.stdlib_module_names
-        and (not file or (file.startswith(_STANDARD) and not _is_library(top)))
-    )
+    is_pythons = not file or (file.startswith(_STANDARD) and not _is_library(top))
+    return top in _GROUND or (top in sys.stdlib_module_names and is_pythons)
 
 
 @functools.cache
@@ -453,16 +372,11 @@ def _file(top: str) -> str:
 
 
 def _library(value: object) -> str:
-    """A library with its version.
-
-    Nothing for what Quadrate itself computes with, and for a user's modules.
-    """
+    """A library with its version; empty for what Quadrate computes with and for user modules."""
     top = _top(value)
-    return (
-        ""
-        if _is_ground(top) or not _is_library(top)
-        else f"{top} {getattr(sys.modules.get(top), '__version__', '')}"
-    )
+    if _is_ground(top) or not _is_library(top):
+        return ""
+    return f"{top} {getattr(sys.modules.get(top), '__version__', '')}"
 
 
 def _is_slot(value: object) -> bool:
@@ -470,6 +384,6 @@ def _is_slot(value: object) -> bool:
 
 
 def _bound_to(value: Any) -> object:
-    """What a function of C belongs to, unless that is a module."""
+    """The object that a function written in C belongs to, unless it is a module."""
     owner = getattr(value, "__self__", None)
     return None if isinstance(owner, types.ModuleType) else owner

@@ -1,7 +1,4 @@
-"""Rules for names that come from elsewhere.
-
-What may be printed, and what may become the name of a file or folder.
-"""
+"""Rules for names from users and files: which may be printed, and which may name a folder."""
 
 from __future__ import annotations
 
@@ -12,17 +9,11 @@ from quadrate.errors import QuadrateError
 # Line breaks would break lists of names, and other control characters a terminal that shows them;
 # surrogates are not Unicode text.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_NOT_IN_FILES = re.compile(
-    r'[/\\<>:"|?*]'
-)  # the first two make folders, and Windows forbids the others
-DEVICES = re.compile(
-    r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE
-)  # names that are no files on Windows
+_NOT_IN_FILES = re.compile(r'[/\\<>:"|?*]')  # the first two make folders; Windows forbids the rest
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 _LONG = re.compile(r"\S{400,}")
 _TEXT_BYTES = 1 << 12
-_FILE_BYTES = (
-    160  # file systems allow 255; a digest, an ending and the name of a temporary file need room
-)
+_FILE_BYTES = 160  # of 255, since a digest, an ending and a temporary file's name need room
 
 
 def is_printable(text: str) -> bool:
@@ -31,14 +22,12 @@ def is_printable(text: str) -> bool:
 
 
 def one_line(text: str) -> str:
-    """A message on one line.
+    """A message on one line: control characters are escaped, and very long names cut short."""
 
-    Control characters as escapes, and names that are longer than a screen cut short.
-    """
-    escaped = _FORBIDDEN.sub(
-        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text
-    )
-    return _LONG.sub(lambda found: f"{found[0][:80]}…", escaped)
+    def escape(found: re.Match[str]) -> str:
+        return found[0].encode("unicode_escape", "surrogatepass").decode()
+
+    return _LONG.sub(lambda found: f"{found[0][:80]}…", _FORBIDDEN.sub(escape, text))
 
 
 def check_text(what: str, text: str) -> str:
@@ -49,7 +38,7 @@ def check_text(what: str, text: str) -> str:
         text: The name.
 
     Raises:
-        QuadrateError: If it is not a text, is longer than 4096 bytes, or has control characters,
+        QuadrateError: If it is not a text, takes more than 4096 bytes, or has control characters,
             line separators or surrogates.
     """
     if not isinstance(text, str):
@@ -62,14 +51,12 @@ def check_text(what: str, text: str) -> str:
 
 
 def check_file_name(what: str, text: str) -> str:
-    """Returns a name that may become the name of one file or folder on any system.
-
-    It cannot lead out of the folder it is put in.
+    """Returns a name that may name a file or folder on any system, and cannot lead out of it.
 
     Raises:
-        QuadrateError: As `check_text`; or if it is empty, longer than 160 bytes, begins or ends
-            with a dot or a space, has a character that file names lack on some system, or is the
-            name of a device on Windows.
+        QuadrateError: As `check_text` does; or if it is empty, takes more than 160 bytes, begins or
+            ends with a dot or a space, has a character that some system forbids, or is the name of
+            a device on Windows.
     """
     check_text(what, text)
     size = len(text.encode())

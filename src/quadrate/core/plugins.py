@@ -14,7 +14,6 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -89,6 +88,8 @@ def load_installed() -> None:
     if _looked_for:
         return
     _looked_for = True
+    from importlib.metadata import entry_points  # takes longer than all else that `--help` needs
+
     for entry in entry_points(group=GROUP):
         before = registry.contents()
         try:

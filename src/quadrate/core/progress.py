@@ -1,6 +1,6 @@
-"""What long work shows of itself: a bar on a terminal and in notebooks.
+"""Progress of long work: a bar on a terminal and in notebooks.
 
-Elsewhere nothing, or a line a point where the command line asks for it.
+Elsewhere nothing is shown, or a line for each point where the command line asks for it.
 """
 
 from __future__ import annotations
@@ -14,32 +14,15 @@ from typing import Any, Literal, Protocol
 
 Report = Callable[[dict[str, Any]], None]
 Showing = Report | Literal["auto"] | None
-"""What takes reports of progress: a function of one's own.
+"""Where reports of progress go: to a function, to a bar if someone watches ("auto"), or nowhere."""
 
-"auto", a bar where there is someone to see it; None, nothing.
-"""
-
+# Losses and scores by their short names.
 _SHOWN = {
-    **{
-        "mse": "MSE",
-        "cross_entropy_nats": "CE",
-        "critic_gap": "W1",
-        "validation_accuracy": "acc",
-        "distortion_mse": "MSE",
-        "w1_fresh": "W1",
-    },
-    **{
-        "distortion": "D",
-        "rate_bits": "bits",
-        "disk_bits": "bits on disk",
-        "bits_per_image": "bits an image",
-        "accuracy": "acc",
-    },
-    **{
-        "accuracy_reconstructions": "acc",
-        "accuracy_latents": "acc of latents",
-        "prediction_error": "errors",
-    },
+    **{"mse": "MSE", "cross_entropy_nats": "CE", "critic_gap": "W1", "validation_accuracy": "acc"},
+    **{"distortion_mse": "MSE", "w1_fresh": "W1", "distortion": "D", "rate_bits": "bits"},
+    **{"disk_bits": "bits on disk", "bits_per_image": "bits an image", "accuracy": "acc"},
+    **{"accuracy_reconstructions": "acc", "accuracy_latents": "acc of latents"},
+    "prediction_error": "errors",
 }
 _BETWEEN_UPDATES = 0.2  # seconds, in notebooks
 _lines = ContextVar("lines", default=False)
@@ -47,7 +30,7 @@ _lines = ContextVar("lines", default=False)
 
 @contextmanager
 def lines_off_terminal() -> Iterator[None]:
-    """Within it, work that nobody watches prints a line to stderr as each point is done."""
+    """Within it, work that nobody watches prints a line to stderr after each point."""
     before = _lines.set(True)
     try:
         yield
@@ -57,16 +40,15 @@ def lines_off_terminal() -> Iterator[None]:
 
 @contextmanager
 def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
-    """Where to send reports.
+    """A function to send reports to.
 
-    A report is a dictionary: "stage" and "point" say what it is of, "epoch" and "epochs" (or "step"
-    and "steps") how far it is, if it is not done; losses and scores stand beside them under their
-    names.
+    A report is a dictionary. It has "stage" and "point", "epoch" and "epochs" (or "step" and
+    "steps") unless the point is done, and losses and scores under their names.
 
     Args:
-        report: What the caller gave.
-        title: What the bar is called.
-        total: How many points there are to do.
+        report: Where the caller wants reports to go.
+        title: The bar's title.
+        total: The number of points.
     """
     if callable(report):
         yield report
@@ -84,16 +66,13 @@ def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
 
 
 class _Display(Protocol):
-    """Something to see progress on."""
+    """Shows progress: `finished` is a line about a point that has just been finished."""
 
-    def start(self) -> None:
-        """Appears."""
+    def start(self) -> None: ...
 
-    def update(self, done: float, text: str, finished: str | None) -> None:
-        """Shows that so many points are done, a text, and a line about a point that has just been finished."""
+    def update(self, done: float, text: str, finished: str | None) -> None: ...
 
-    def stop(self) -> None:
-        """Stays as it is."""
+    def stop(self) -> None: ...
 
 
 class _Progress:
@@ -108,10 +87,8 @@ class _Progress:
 
     def report(self, message: dict[str, Any]) -> None:
         """Shows one report."""
-        name = (
-            "/".join(str(message[part]) for part in ("stage", "point") if part in message)
-            or self._title
-        )
+        parts = [str(message[part]) for part in ("stage", "point") if part in message]
+        name = "/".join(parts) or self._title
         unit = next((unit for unit in ("epoch", "step") if unit in message), None)
         share = message[unit] / message[f"{unit}s"] if unit else 1.0
         self._shares[message.get("stage"), message.get("point")] = share
@@ -138,100 +115,76 @@ def _display(title: str, total: int) -> _Display | None:
 
 
 def _in_notebook() -> bool:
-    """Whether this is a kernel whose output is shown below a cell."""
+    """Whether output is shown below a cell."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return type(shell).__name__ == "ZMQInteractiveShell" or type(shell).__module__.startswith(
-        "google.colab"
-    )
+    kind = type(shell)
+    return kind.__name__ == "ZMQInteractiveShell" or kind.__module__.startswith("google.colab")
 
 
 class _Bar:
-    """On a terminal."""
+    """A bar on a terminal."""
 
     def __init__(self, title: str, total: int) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
 
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[points]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            TextColumn("{task.fields[text]}", style="dim", markup=False),
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TaskProgressColumn(),
+            progress.TextColumn("{task.fields[points]}"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(elapsed_when_finished=False),
+            progress.TextColumn("{task.fields[text]}", style="dim", markup=False),
         )
-        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._bar = progress.Progress(*columns, console=Console(stderr=True))
         self._points, self._total = 0, total
         self._task = self._bar.add_task(title, total=total, text="", points=f"0/{total}")
-
-    def start(self) -> None:
-        """Appears."""
-        self._bar.start()
+        self.start, self.stop = self._bar.start, self._bar.stop
 
     def update(self, done: float, text: str, finished: str | None) -> None:
-        """Moves on."""
         self._points += finished is not None
-        self._bar.update(
-            self._task, completed=done, text=text, points=f"{self._points}/{self._total}"
-        )
-
-    def stop(self) -> None:
-        """Stays as it is."""
-        self._bar.stop()
+        points = f"{self._points}/{self._total}"
+        self._bar.update(self._task, completed=done, text=text, points=points)
 
 
 class _Cell:
-    """In a notebook, without widgets: a line of text that changes in its place."""
+    """A line of text below a cell of a notebook, which changes in place."""
 
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._shown = title, total, 0.0
         self._handle: Any = None
 
     def start(self) -> None:
-        """Appears."""
         from IPython.display import display  # type: ignore[import-not-found]
 
         self._handle = display(self._line(0.0, ""), raw=True, display_id=True)
 
     def update(self, done: float, text: str, finished: str | None) -> None:
-        """Moves on, but not at each of many reports."""
         if finished or time.monotonic() - self._shown > _BETWEEN_UPDATES:
             self._handle.update(self._line(done, text), raw=True)
             self._shown = time.monotonic()
 
     def stop(self) -> None:
-        """Stays as it is."""
+        pass
 
     def _line(self, done: float, text: str) -> dict[str, str]:
         filled = int(24 * done / self._total)
-        return {
-            "text/plain": (
-                f"{self._title} {'█' * filled}{'░' * (24 - filled)} {done:.1f} of {self._total}"
-                f" {text}"
-            )
-        }
+        bar = f"{'█' * filled}{'░' * (24 - filled)}"
+        return {"text/plain": f"{self._title} {bar} {done:.1f} of {self._total} {text}"}
 
 
 class _Lines:
-    """A line a point on stderr."""
+    """A line on stderr for each point."""
 
     def start(self) -> None:
-        """Appears only with the first line."""
+        pass
 
     def update(self, done: float, text: str, finished: str | None) -> None:
-        """Prints what is finished."""
         if finished:
             print(finished, file=sys.stderr, flush=True)
 
     def stop(self) -> None:
-        """Nothing is left to print."""
+        pass

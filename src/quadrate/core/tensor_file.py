@@ -1,4 +1,7 @@
-"""Tensors and texts in one safetensors file, with a digest over all of them, so that no damage passes for a result."""
+"""Tensors and texts in one safetensors file, with a digest over all of them.
+
+So a damaged file cannot pass for a result.
+"""
 
 from __future__ import annotations
 
@@ -20,33 +23,24 @@ _DIGEST = "digest"
 _MAX_HEADER_BYTES = 1 << 24
 _DTYPES = {
     *(torch.float16, torch.float32, torch.float64, torch.bool),
-    *(
-        torch.int8,
-        torch.int16,
-        torch.int32,
-        torch.int64,
-        torch.uint8,
-        torch.uint16,
-        torch.uint32,
-        torch.uint64,
-    ),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
 }
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors with texts beside them, whole or not at all.
+    """Writes tensors and texts, whole or not at all.
 
     Args:
         path: The file.
-        tensors: By name; those on other devices are copied to the CPU.
-        metadata: Texts by name; "format" says what the file is.
+        tensors: Tensors by name, on any device.
+        metadata: Texts by name; "format" names the kind of file.
 
     Raises:
         QuadrateError: If the file cannot be written.
     """
-    here = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()
-    }  # networks may share weights; files do not
+    # Clones, since networks may share weights and safetensors files may not.
+    here = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     texts = {**metadata, _DIGEST: _digest(metadata, here)}
     write_atomically(path, lambda temporary: safetensors.torch.save_file(here, temporary, texts))
 
@@ -58,15 +52,15 @@ def read_tensors(
 
     Args:
         path: The file.
-        what: What it should be, as errors call it: "a codec of Quadrate's".
-        formats: The formats that are read.
-        older: Formats from before files had a digest, which are read without one.
+        what: What errors say it should be, such as "a Quadrate codec".
+        formats: The formats to accept.
+        older: Formats to accept without a digest, from before files had one.
 
     Returns:
         The texts and the tensors, by name.
 
     Raises:
-        QuadrateError: If the file is missing, cannot be read, is of another format, or is damaged:
+        QuadrateError: If the file is missing, cannot be read, has another format, or is damaged:
             its digest differs, a number is not finite, or a tensor has a type that Quadrate does
             not write.
     """
@@ -95,16 +89,12 @@ def read_tensors(
                 f"{path} is damaged: tensor {name!r} has numbers that are not finite"
             )
     if found is not None and found != _digest(metadata, tensors):
-        raise QuadrateError(
-            f"{path} is damaged: its contents are not those that its digest was made of"
-        )
+        raise QuadrateError(f"{path} is damaged: its contents do not match its digest")
     return metadata, tensors
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The texts of a file, unchecked; "format" says what it is.
-
-    None at all if it is not a safetensors file.
+    """The texts of a file, unchecked; empty if it is not a safetensors file.
 
     Raises:
         QuadrateError: If the file is missing or cannot be read.
@@ -121,15 +111,13 @@ def _metadata(data: bytes) -> dict[str, str]:
         raise ValueError(f"its header takes {size} bytes; allowed: {_MAX_HEADER_BYTES}")
     header = json.loads(data[8 : 8 + size])
     texts = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    return (
-        {name: text for name, text in texts.items() if isinstance(text, str)}
-        if isinstance(texts, dict)
-        else {}
-    )
+    if not isinstance(texts, dict):
+        return {}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
 def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over all texts and tensors, each with its length before it, so that none can stand for two."""
+    """SHA-256 over all texts and tensors, each with its length before it."""
     sha = hashlib.sha256()
 
     def add(part: bytes) -> None:

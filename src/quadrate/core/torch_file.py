@@ -1,9 +1,8 @@
-"""What torch.save wrote, read without PyTorch's unpickler.
+"""A reader of what torch.save wrote, without PyTorch's unpickler.
 
-Tensors and plain values only, and never more of them than the file holds.
-
-PyTorch's own reader executes no code of a file's (`weights_only`), but believes what it says about
-sizes: a hundred bytes can ask for gigabytes.
+It reads tensors and plain values only, and never takes more memory than the file holds. PyTorch's
+own reader runs no code from a file (`weights_only`), but believes what it says about sizes: a
+hundred bytes can ask for gigabytes.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from torch import Tensor
 from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
 
-_PICKLE_BYTES = 1 << 20  # of everything but the numbers; those of large networks take a tenth of it
-# before 2020 files were pickles one after another, and began with this number
+_PICKLE_BYTES = 1 << 20  # of all but the numbers; large networks take a tenth of it
+# Before 2020 files were several pickles in a row, and began with this number.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _TYPES = {
     "FloatStorage": torch.float32,
@@ -40,113 +39,42 @@ _TYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Everything that plain values and tensors are made of; what calls constructors, or allocates on a
-# file's word, is not among it.
+# Everything that plain values and tensors are made of, and nothing that calls constructors or
+# allocates memory on a file's word.
 _OPCODES = (
-    *(
-        pickle.PROTO,
-        pickle.FRAME,
-        pickle.STOP,
-        pickle.MARK,
-        pickle.POP,
-        pickle.POP_MARK,
-        pickle.NONE,
-        pickle.NEWTRUE,
-        pickle.NEWFALSE,
-    ),
-    *(
-        pickle.INT,
-        pickle.BININT,
-        pickle.BININT1,
-        pickle.BININT2,
-        pickle.LONG,
-        pickle.LONG1,
-        pickle.LONG4,
-        pickle.FLOAT,
-        pickle.BINFLOAT,
-    ),
-    *(
-        pickle.STRING,
-        pickle.BINSTRING,
-        pickle.SHORT_BINSTRING,
-        pickle.UNICODE,
-        pickle.BINUNICODE,
-        pickle.SHORT_BINUNICODE,
-        pickle.BINUNICODE8,
-    ),
-    *(
-        pickle.BINBYTES,
-        pickle.SHORT_BINBYTES,
-        pickle.BINBYTES8,
-        pickle.TUPLE,
-        pickle.EMPTY_TUPLE,
-        pickle.TUPLE1,
-        pickle.TUPLE2,
-        pickle.TUPLE3,
-    ),
-    *(
-        pickle.LIST,
-        pickle.EMPTY_LIST,
-        pickle.APPEND,
-        pickle.APPENDS,
-        pickle.DICT,
-        pickle.EMPTY_DICT,
-        pickle.SETITEM,
-        pickle.SETITEMS,
-    ),
-    *(
-        pickle.EMPTY_SET,
-        pickle.ADDITEMS,
-        pickle.FROZENSET,
-        pickle.GET,
-        pickle.BINGET,
-        pickle.LONG_BINGET,
-    ),
-    *(
-        pickle.PUT,
-        pickle.BINPUT,
-        pickle.LONG_BINPUT,
-        pickle.MEMOIZE,
-        pickle.GLOBAL,
-        pickle.STACK_GLOBAL,
-        pickle.REDUCE,
-        pickle.BUILD,
-        pickle.BINPERSID,
-    ),
-)
+    "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1"
+    " LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE"
+    " BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 LIST"
+    " EMPTY_LIST APPEND APPENDS DICT EMPTY_DICT SETITEM SETITEMS EMPTY_SET ADDITEMS FROZENSET GET"
+    " BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE GLOBAL STACK_GLOBAL REDUCE BUILD BINPERSID"
+).split()
 
 
 def read_saved(path: Path | str, largest_bytes: int, nests: Sequence[str] = ()) -> Any:
-    """Reads a file of torch.save's; nothing in it is executed.
+    """Reads a file written by torch.save; runs nothing that stands in it.
 
     Args:
-        path: The file, of PyTorch's format of today or of before 2020.
-        largest_bytes: What it may take unpacked.
-        nests: Keys under which the wanted dictionary may lie, in one another.
+        path: The file, in PyTorch's present format or in that from before 2020.
+        largest_bytes: The most bytes that it may take unpacked.
+        nests: Keys under which the wanted dictionary may lie, from the outermost on.
 
     Returns:
-        A dictionary with its tensors, or whatever else the file holds, in which tensors are not
-        built.
+        A dictionary with its tensors, or any other value in the file, without its tensors.
 
     Raises:
-        QuadrateError: If it is too large, or a tensor claims to be larger than what the file holds.
-        Exception: Of any kind, if it is missing, damaged, or holds anything but tensors and plain
-            values.
+        QuadrateError: If it is too large, or a tensor claims to be larger than the file.
+        Exception: Of any kind, if it is missing or damaged, or holds anything but tensors and
+            plain values.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is not a regular file")  # a pipe would keep us waiting
     with open(path, "rb") as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                _check_size(
-                    path, sum(entry.file_size for entry in archive.infolist()), largest_bytes
-                )
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+                _check_size(path, unpacked, largest_bytes)
                 names = archive.namelist()
-                (place,) = (
-                    name.removesuffix("data.pkl")
-                    for name in names
-                    if name.split("/")[1:] == ["data.pkl"]
-                )
+                (place,) = (name[:-8] for name in names if name.split("/")[1:] == ["data.pkl"])
                 if f"{place}byteorder" in names and archive.read(f"{place}byteorder") != b"little":
                     raise ValueError("its numbers are not little-endian")
                 with archive.open(f"{place}data.pkl") as pickled:
@@ -162,7 +90,7 @@ def read_saved(path: Path | str, largest_bytes: int, nests: Sequence[str] = ()) 
             raise ValueError("it does not begin as PyTorch's files do")
         numbers = {}
         for key in keys:
-            file.read(8)  # how many numbers follow, which the pickle says, too
+            file.read(8)  # the count of the numbers that follow, which the pickle says, too
             numbers[key] = file.read(storages[key].bytes)
         return _built(path, value, nests, lambda storage: numbers[storage.key])
 
@@ -182,7 +110,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Saved:
-    """A tensor as a file describes it: which numbers of a storage it shows."""
+    """A tensor as a file describes it: a view of the numbers of a storage."""
 
     storage: _Storage
     offset: int
@@ -191,33 +119,25 @@ class _Saved:
 
     def __post_init__(self) -> None:
         numbers = (self.offset, *self.size, *self.stride)
-        if len(self.size) != len(self.stride) or not all(
-            type(number) is int and 0 <= number < 1 << 62 for number in numbers
-        ):
+        are_whole = all(type(number) is int and 0 <= number < 1 << 62 for number in numbers)
+        if len(self.size) != len(self.stride) or not are_whole:
             raise ValueError("a tensor is not described by whole numbers")
 
     def tensor(self, data: bytearray) -> Tensor:
         """The tensor on the bytes of its storage."""
-        last = self.offset + sum(
-            (size - 1) * stride for size, stride in zip(self.size, self.stride, strict=True)
-        )
-        count = math.prod(self.size)
-        if (
-            count > self.storage.count
-            or count
-            and last >= self.storage.count
-            or len(data) < self.storage.bytes
-        ):
+        axes = zip(self.size, self.stride, strict=True)
+        last = self.offset + sum((size - 1) * stride for size, stride in axes)
+        count, stored = math.prod(self.size), self.storage.count
+        if count > stored or (count and last >= stored) or len(data) < self.storage.bytes:
             raise QuadrateError(f"claims a shape of {self.size}, more than the file holds")
         if not count:
             return torch.empty(self.size, dtype=self.storage.dtype)
-        return torch.frombuffer(
-            data, dtype=self.storage.dtype, count=self.storage.count
-        ).as_strided(self.size, self.stride, self.offset)
+        numbers = torch.frombuffer(data, dtype=self.storage.dtype, count=stored)
+        return numbers.as_strided(self.size, self.stride, self.offset)
 
 
 class _Bounded:
-    """A file of which only so much is read as the longest pickle takes."""
+    """A file that is read no further than the longest pickle reaches."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self._left = file, _PICKLE_BYTES
@@ -237,27 +157,27 @@ class _Bounded:
         return data
 
 
-class _Unpickler(
-    pickle._Unpickler
-):  # the one in Python, since the one in C allocates on a file's word
+class _Unpickler(pickle._Unpickler):
     """Reads plain values, and tensors as descriptions.
 
+    It derives from the unpickler in Python, since the one in C allocates on a file's word.
+
     Args:
-        file: Where to read.
-        storages: Where to note the storages that are mentioned, by key.
+        file: The file to read.
+        storages: Takes the storages that are mentioned, by key.
     """
 
-    dispatch = {code[0]: pickle._Unpickler.dispatch[code[0]] for code in _OPCODES}
+    dispatch = {
+        code: pickle._Unpickler.dispatch[code]
+        for code in (getattr(pickle, name)[0] for name in _OPCODES)
+    }
 
     def __init__(self, file: _Bounded, storages: dict[str, _Storage] | None = None) -> None:
         super().__init__(file)
         self._storages = {} if storages is None else storages
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a global name.
-
-        Functions of ours, which call nothing and allocate nothing.
-        """
+        """Our function in place of a global one; ours call nothing and allocate nothing."""
         if module == "torch" and name in _TYPES:
             return _TYPES[name]
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -265,33 +185,24 @@ class _Unpickler(
         return _GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """A storage: ("storage", its type, its key, the device it was on, how many numbers it has), and in old files None."""
+        """The storage of ("storage", type, key, device, count), with None at the end if old."""
         kind, dtype, key, _, count, *view = pid
-        if (
-            kind != "storage"
-            or not isinstance(dtype, torch.dtype)
-            or not isinstance(key, str)
-            or type(count) is not int
-            or count < 0
-            or any(view)
-        ):
-            raise ValueError("it refers to something that is no storage of numbers")
+        is_named = kind == "storage" and isinstance(dtype, torch.dtype) and isinstance(key, str)
+        if not is_named or type(count) is not int or count < 0 or any(view):
+            raise ValueError("it refers to something that is not a storage of numbers")
         return self._storages.setdefault(key, _Storage(dtype, key, count))
 
     def _load_build(self) -> None:
-        self.stack.pop()  # type: ignore[attr-defined]  # attributes, such as the versions that state dicts carry, are not needed
+        """Drops attributes, such as the versions in state dicts, which are not needed."""
+        self.stack.pop()  # type: ignore[attr-defined]
 
     dispatch[pickle.BUILD[0]] = _load_build  # type: ignore[assignment]
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Saved:
-    if (
-        not isinstance(storage, _Storage)
-        or not isinstance(size, tuple)
-        or not isinstance(stride, tuple)
-    ):
-        raise ValueError("a tensor is not described by a storage and whole numbers")
-    return _Saved(storage, offset, size, stride)
+    if isinstance(storage, _Storage) and isinstance(size, tuple) and isinstance(stride, tuple):
+        return _Saved(storage, offset, size, stride)
+    raise ValueError("a tensor is not described by a storage and whole numbers")
 
 
 def _parameter(tensor: Any, *_: Any) -> Any:
@@ -299,9 +210,7 @@ def _parameter(tensor: Any, *_: Any) -> Any:
 
 
 def _sequence(values: Any = ()) -> tuple[Any, ...]:
-    if not isinstance(
-        values, tuple | list
-    ):  # a buffer would be taken for as many numbers as it has bytes
+    if not isinstance(values, tuple | list):  # a buffer would become as many numbers as bytes
         raise ValueError("a shape is not a sequence of numbers")
     return tuple(values)
 
@@ -329,8 +238,7 @@ _GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
 def _check_size(path: Path | str, size: int, largest_bytes: int) -> None:
     if size > largest_bytes:
         raise QuadrateError(
-            f"{path} unpacks to {size} bytes; nothing that is known here has more than"
-            f" {largest_bytes}"
+            f"{path} unpacks to {size} bytes; the largest known file has {largest_bytes}"
         )
 
 
@@ -343,11 +251,7 @@ def _built(
     if not isinstance(value, Mapping):
         return value
     built: dict[Any, Any] = {}
-    data: dict[str, bytearray] = (
-        {}
-        # tensors that share numbers in the file share them here, so that many cannot take more than
-        # one
-    )
+    data: dict[str, bytearray] = {}  # of storages; tensors that share one in the file share it here
     for name, part in value.items():
         if isinstance(part, _Saved):
             if part.storage.key not in data:

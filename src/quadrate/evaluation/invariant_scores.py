@@ -24,7 +24,7 @@ from quadrate.sources.symmetry.patterns import PermutedPatterns
 from quadrate.training.loop import Descent, autocast, run, scheduled, uses_bfloat16
 
 if TYPE_CHECKING:
-    from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs import InvariantCodec
 
 TEST_SAMPLES = 100_000  # of a population, in one file
 CANDIDATES = 4096  # of the InfoNCE bound
@@ -157,7 +157,7 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
     held_out = splits.validation.members(
         torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed)
     )
-    held_out_received = codec.received(codec.encode(held_out))
+    held_out_received = codec.dequantize(codec.encode(held_out))
     for kind, predict in predictors.items():
         correct = predict(received) == splits.test.labels
         accuracy = accuracy_interval(correct.numpy())
@@ -202,7 +202,7 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
     modules = draws.build_with_seed(build, draws.key("invariant predictors", codec.config.seed))
     reads: dict[str, Callable[[Tensor], Tensor]] = {
         "latents": lambda received: received,
-        "reconstructions": codec.decode_received,
+        "reconstructions": codec.reconstruct,
     }
     steps = _EPOCHS * (len(train) // _BATCH)
     descents = {}
@@ -221,7 +221,7 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
         order = draws.permutation("invariant predictor order", *key, n=len(train))
         in_epoch = len(train) // _BATCH
         for step, chosen in enumerate(order.split(_BATCH)[:in_epoch], epoch * in_epoch):
-            received = codec.received(codec.encode(train.members(chosen, generator)))  # (B, d)
+            received = codec.dequantize(codec.encode(train.members(chosen, generator)))  # (B, d)
             for name, module in modules.items():
                 with autocast(device, bfloat16 and name == "reconstructions"):
                     logits = module(reads[name](received))  # (B, classes)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.codecs import InvariantCodec
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
@@ -67,6 +68,31 @@ class Trained:
     config: InvariantConfig
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+
+    def codec(
+        self,
+        members: Tensor,
+        details: dict[str, Any] | None = None,
+        held_out: Tensor | None = None,
+    ) -> InvariantCodec:
+        """Build the codec and freeze it; warnings and errors as of `InvariantCodec.freeze`.
+
+        Args:
+            members: Training members, (n, ...), that tables are fitted to.
+            details: Extra metadata to store in the codec's file.
+            held_out: Members that were not trained on, by which `compress` will know samples that
+                are like them; by default the training members.
+        """
+        networks: dict[str, nn.Module] = {"encoder": self.encoder, "critic": self.head}
+        if isinstance(self.head, Reconstruction):
+            networks = {"encoder": self.encoder, "decoder": self.head.decoder}
+        states = {
+            role: {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+            for role, network in networks.items()
+        }
+        model = self.bottleneck.freeze()
+        codec = InvariantCodec(self.config, members.shape[1:], states, model, details)
+        return codec.freeze(members, held_out)
 
 
 def train_invariant(

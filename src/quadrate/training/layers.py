@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import Bottleneck, build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck
-from quadrate.codecs.tradeoff_codec import TradeoffCodec
+from quadrate.codecs import TradeoffCodec
 from quadrate.core import draws
 from quadrate.sources.source import Source
 from quadrate.training.stack import Stack

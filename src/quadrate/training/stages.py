@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed, warn_if_constant
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
+from quadrate.codecs import Layer, TradeoffCodec
 from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.core import draws
 from quadrate.core.files import exists, read_rows, write_rows
@@ -281,7 +281,8 @@ def _load_base(assignment: Assignment, point: OperatingPoint) -> TradeoffCodec:
             f"stage {assignment.stage.name!r} builds on {base.key} of stage"
             f" {assignment.stage.base_stage!r}, which is not trained"
         )
-    return TradeoffCodec.load(path, assignment.family, assignment.source.train.images.device)
+    device = assignment.source.train.images.device
+    return TradeoffCodec.load(path, device=device, family=assignment.family)
 
 
 def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec | None) -> str:

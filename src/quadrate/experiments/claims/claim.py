@@ -95,7 +95,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, found: Mapping[str, Any], name: str) -> Spread:
-        """Of a finding of `quadrate.experiments.reports.analysis` that has an interval."""
+        """Of a comparison with an interval (`quadrate.experiments.claims.comparisons`)."""
         return cls(found[name], found[f"{name}_low"], found[f"{name}_high"])
 
     def percent(self) -> Spread:

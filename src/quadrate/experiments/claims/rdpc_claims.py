@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread, all_of
-from quadrate.experiments.reports.analysis import SAME_RATE_BITS, along_published_front
-from quadrate.experiments.reports.published_points import published_fig9a
-from quadrate.experiments.reports.summary import JUDGES, POINT, Row, mean_over_seeds, require
-from quadrate.experiments.reports.tradeoffs import (
+from quadrate.experiments.claims.comparisons import SAME_RATE_BITS, along_published_front
+from quadrate.experiments.claims.tradeoffs import (
     accuracy_against_perception,
     accuracy_price,
     by_rate,
-    restoration,
+    noise_trade_off,
 )
+from quadrate.experiments.reports.published_points import published_figure
+from quadrate.experiments.reports.summary import JUDGES, POINT, Row, mean_over_seeds, require
 
 _HARDLY = 2  # percentage points of accuracy
 _LARGE_RATE_MSE = 0.0086  # the lowest of the insets
@@ -75,7 +75,7 @@ def _highest_accuracy(rows: Sequence[Row]) -> tuple[str, Answer]:
     for bits, own in by_rate(rows):
         published = [
             point["accuracy"]
-            for point in published_fig9a()
+            for point in published_figure("RDPC 9a")
             if abs(point["rate_bits"] - bits) < SAME_RATE_BITS
         ]
         if published:
@@ -122,11 +122,9 @@ def _ratio(row: Row) -> float:
 
 
 def _no_price_in_perception(judge: str, rows: Sequence[Row]) -> tuple[str, Answer]:
-    require(rows, f"accuracy_{judge}")
     changes = {
         found["rate_bits"]: Spread.of(found, "change")
-        for found in accuracy_against_perception(rows)
-        if found["judge"] == judge
+        for found in accuracy_against_perception(rows, judge)
     }
     measured = "; ".join(
         f"{bits:g} bits: {change.text(2, ' points', '+')}" for bits, change in changes.items()
@@ -203,12 +201,9 @@ def _lower_where_the_rate_does_not_bind(rows: Sequence[Row]) -> tuple[str, Answe
 
 
 def _noise(judge: str, rows: Sequence[Row]) -> tuple[str, Answer]:
-    require(rows, f"cross_entropy_{judge}_nats")
-    found = [entry for entry in restoration(rows) if entry["judge"] == judge]
-    prices = ", ".join(
-        f"× {entry['price_w1_fresh']:.2f} at σ = {entry['noise_std']:g}" for entry in found
-    )
-    slopes = [Spread.of(entry, "slope_w1_fresh") for entry in found]
+    found = noise_trade_off(rows, judge)
+    prices = ", ".join(f"× {entry['price']:.2f} at σ = {entry['noise_std']:g}" for entry in found)
+    slopes = [Spread.of(entry, "slope") for entry in found]
     measured = (
         f"{slopes[-1].text(2)} nats a unit of W1 at σ = {found[-1]['noise_std']:g},"
         f" {slopes[0].text(2)} at {found[0]['noise_std']:g}"

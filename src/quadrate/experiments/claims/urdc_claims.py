@@ -10,8 +10,8 @@ from functools import partial
 
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread
+from quadrate.experiments.claims.comparisons import shared_seeds, urdc_mses
 from quadrate.experiments.claims.rdpc_claims import BOUGHT, bought_with_mse
-from quadrate.experiments.reports.analysis import shared_seeds, urdc_mses
 from quadrate.experiments.reports.summary import Row
 
 _BySeed = dict[str, dict[int, float]]

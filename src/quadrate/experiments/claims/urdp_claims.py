@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread, all_of
-from quadrate.experiments.reports.analysis import perception_price, refinement, universal_penalty
-from quadrate.experiments.reports.summary import Row
+from quadrate.experiments.claims.comparisons import perception_price, refinement, universal_penalty
+from quadrate.experiments.reports.summary import Row, require
 
 _LITTLE = 10  # percent: URDC reports 11 % as a limit of universal codecs
 _CURVE = "as a curve without numbers"
@@ -18,12 +18,12 @@ _INTERVAL = f"the whole interval lies below {_LITTLE} %"
 
 
 def _penalty(score: str, rows: Sequence[Row]) -> tuple[str, Answer]:
-    pooled = universal_penalty(rows, "end-to-end", "universal", "w1_fresh")["pooled"]
-    more = Spread.of(pooled, score).percent()
+    more = Spread.of(universal_penalty(rows), f"{score}_ratio").percent()
     return more.text(1, " %"), more.below(_LITTLE)
 
 
 def _price(rows: Sequence[Row]) -> tuple[str, Answer]:
+    require(rows, "w1_fresh_floor")
     price = perception_price(rows)
     mse, w1 = (Spread.of(price, f"{score}_ratio") for score in ("distortion_mse", "w1_fresh"))
     floor = max(row["w1_fresh_floor"] for row in rows)
@@ -68,13 +68,13 @@ def _universal(rate: str, in_mse: str, in_w1: str, price: str) -> tuple[Check, .
     return (
         Check(
             Claim("uRDP", f"universal penalty in MSE at {rate} is small", in_mse, _INTERVAL),
-            partial(_penalty, "mse_ratio"),
+            partial(_penalty, "distortion_mse"),
         ),
         Check(
             Claim(
                 "uRDP", f"universal penalty in perception (W1) at {rate} is small", in_w1, _INTERVAL
             ),
-            partial(_penalty, "score_ratio"),
+            partial(_penalty, "w1_fresh"),
         ),
         Check(
             Claim(

@@ -28,7 +28,6 @@ from quadrate.experiments.page.page_data import ReportedRun, ScoredPoint, open_r
 from quadrate.experiments.page.page_images import data_uri, strips
 from quadrate.experiments.page.standalone import StandaloneRun, standalone_section
 from quadrate.experiments.reports.figures import plot_runs
-from quadrate.experiments.reports.findings import findings_markdown
 from quadrate.experiments.reports.panels import COLOURS
 from quadrate.experiments.reports.result_tables import bits_text, markdown_table
 from quadrate.experiments.reports.summary import by_point, quick_note
@@ -51,7 +50,7 @@ def report_page(folders: Sequence[Path | str]) -> str:
     """The report of evaluated runs as one HTML page that opens without a network.
 
     Trade-offs on one source share a chart at the top; then each run has its section: chart, scores,
-    findings, claims, pictures, and how it was made.
+    claims, pictures, and how it was made.
 
     Args:
         folders: Run folders.
@@ -128,7 +127,7 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
 {_figure([run], charts, run.recipe.name)}
 <h3>Scores</h3>
 {to_html(markdown_table(run.rows))}
-{_findings(run)}
+{claims(run.verdicts)}
 <h3>The same test images through every codec</h3>
 {_grids(run, pictures)}
 <h3>How it was made</h3>
@@ -166,16 +165,6 @@ def _figure(runs: Sequence[ReportedRun], charts: list[dict[str, Any]], names: st
         f'<figure class="chart" data-chart="{len(charts) - 1}" aria-label="{label}"><img'
         f' class="still" src="{picture}" alt="{label}"></figure>'
     )
-
-
-def _findings(run: ReportedRun) -> str:
-    if run.unscored or run.untrained:
-        return "<h3>Findings</h3><p>None yet: they are drawn when every point is scored.</p>"
-    try:
-        text = findings_markdown(run.recipe.name, run.rows)
-    except QuadrateError:  # a part of a recipe lacks what they compare
-        text = ""
-    return (f"<h3>Findings</h3>\n{to_html(text)}" if text else "") + claims(run.verdicts)
 
 
 def _grids(run: ReportedRun, pictures: _Pictures) -> str:

@@ -21,7 +21,7 @@ from quadrate.experiments.reports.summary import require
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs import InvariantCodec
     from quadrate.experiments.runs.invariant_run import InvariantRun
 
 Row = dict[str, Any]
@@ -108,7 +108,7 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
 
 
 def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
-    return lambda members: codec.decode_received(codec.received(codec.encode(members)))
+    return lambda members: codec.reconstruct(codec.dequantize(codec.encode(members)))
 
 
 def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
@@ -263,7 +263,7 @@ def draw_quantization(
         used = np.unique(
             codec.encode(originals if codec.config.objective == "vc" else samples).numpy(), axis=0
         )
-        received = codec.decode_received(codec.received(torch.from_numpy(used))).numpy()
+        received = codec.reconstruct(codec.dequantize(torch.from_numpy(used))).numpy()
         axis.plot(*received.T, ls="none", marker="*", ms=7, mfc="white", mec="black", mew=0.7)
         axis.set(
             title=f"{title}: {len(used)} codes in use",

@@ -49,16 +49,3 @@ def published_figure(figure: str) -> list[dict[str, Any]]:
         known = ", ".join(dict.fromkeys(point["figure"] for point in _points()))
         raise QuadrateError(f"no published points of figure {figure!r}; there are some of {known}")
     return points
-
-
-def published_fig9a() -> list[dict[str, float]]:
-    """RDPC on MNIST (Wang et al. 2025, Fig. 9a).
-
-    `rate_bits`, `mse` per pixel and `accuracy` by the training classifier of 124 single runs.
-
-    Recovered from the paper's vector figure, to about five digits of MSE and four of accuracy.
-    """
-    return [
-        {name: point[name] for name in ("rate_bits", "mse", "accuracy")}
-        for point in published_figure("RDPC 9a")
-    ]

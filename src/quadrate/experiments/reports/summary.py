@@ -1,4 +1,4 @@
-"""Rows over seeds: what the table, the figures and the findings read."""
+"""Rows over seeds: what tables, figures and claims read."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from quadrate.experiments.runs.point_run import PointRun
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:
-    from quadrate.codecs.lossyless import PublishedBottleneck
+    from quadrate.codecs import PublishedBottleneck
 
 _REACH = 400  # symbols on either side of the median; beyond it the published densities have no mass
 _REPEATS = 5
@@ -54,7 +54,7 @@ class ClipRun(PointRun):
         Raises:
             QuadrateError: If its file is damaged.
         """
-        from quadrate.codecs.lossyless import PublishedBottleneck
+        from quadrate.codecs import PublishedBottleneck
 
         return PublishedBottleneck.load(self._published[point])
 
@@ -134,12 +134,12 @@ def _freeze(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
 
 
 def _score_point(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
-    from quadrate.codecs.feature_codec import FeatureCodec
+    from quadrate.codecs import FeatureCodec
 
     path = run.codec_file(point)
     codec = FeatureCodec.load(path)
     symbols, entropy = draw_symbols(run.published(point), point.samples, point.seed)
-    features = codec.decode_received(codec.received(torch.from_numpy(symbols))).numpy()
+    features = codec.reconstruct(codec.dequantize(torch.from_numpy(symbols))).numpy()
     encoding, data = _least_seconds(lambda: codec.compress(features))
     decoding, back = _least_seconds(lambda: codec.decompress(data))
     if not np.array_equal(back, features):

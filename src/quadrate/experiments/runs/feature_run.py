@@ -217,7 +217,7 @@ def _fit_codec(run: FeatureRun, rate_bits: float, report: Report) -> None:
     """Fits a codec to the training features alone."""
     from threadpoolctl import threadpool_limits
 
-    from quadrate.codecs.feature_codec import FeatureCodec
+    from quadrate.codecs import FeatureCodec
 
     features = run.features("train")["train"]
     with threadpool_limits(1):
@@ -301,7 +301,7 @@ def _as_fp16(plain: Features) -> _Stored:
 
 
 def _by_feature_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
-    from quadrate.codecs.feature_codec import FeatureCodec
+    from quadrate.codecs import FeatureCodec
 
     path = run.codec_file(point.quality)
     codec = FeatureCodec.load(path)

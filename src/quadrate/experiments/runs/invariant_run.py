@@ -29,7 +29,7 @@ from quadrate.training.invariant_trainer import train_invariant
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:
-    from quadrate.codecs.invariant_codec import InvariantCodec
+    from quadrate.codecs import InvariantCodec
 
 POPULATIONS = ("banana", "patterns")  # sources that are drawn from at will
 _HELD_OUT_SAMPLES = 5000  # at most
@@ -72,7 +72,7 @@ class InvariantRun(PointRun):
         Raises:
             QuadrateError: If it is not trained yet.
         """
-        from quadrate.codecs.invariant_codec import InvariantCodec
+        from quadrate.codecs import InvariantCodec
 
         return InvariantCodec.load(self.place(point) / "model.safetensors")
 
@@ -167,7 +167,6 @@ def _train_point(
     report: Report,
 ) -> None:
     """Trains one point and writes its codec."""
-    from quadrate.codecs.invariant_codec import InvariantCodec
 
     recipe, source, device = shared
     point, place = job
@@ -194,7 +193,7 @@ def _train_point(
     }
     details = {"recipe": recipe.name, "version": __version__, **seconds}
     members = _fit_members(data, point.seed)
-    InvariantCodec.of(trained, members, details, _held_out_members(data, point.seed)).save(
+    trained.codec(members, details, _held_out_members(data, point.seed)).save(
         place / "model.safetensors"
     )
     (place / "checkpoint.safetensors").unlink(missing_ok=True)

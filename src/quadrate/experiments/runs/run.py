@@ -12,7 +12,7 @@ from typing import Any
 
 from quadrate import __version__
 from quadrate.bottlenecks.collapse import warn_if_collapsed
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, Recipe, Stage, to_json
 from quadrate.core.devices import find_device
 from quadrate.core.digests import digest
@@ -254,15 +254,16 @@ class Run:
         except QuadrateError:
             return None
 
-    def codec(self, stage: str, point: OperatingPoint) -> Codec:
+    def codec(self, stage: str, point: OperatingPoint) -> TradeoffCodec:
         """A trained codec.
 
         Raises:
             QuadrateError: If it is not trained yet.
         """
-        return Codec.load(self.place(stage, point) / "model.safetensors", self.family, self.device)
+        path = self.place(stage, point) / "model.safetensors"
+        return TradeoffCodec.load(path, device=self.device, family=self.family)
 
-    def universal_codec(self, stage: str, seed: int = 0) -> Codec:
+    def universal_codec(self, stage: str, seed: int = 0) -> TradeoffCodec:
         """One encoder and all the decoders that a universal stage trained on it for a seed, by their purposes."""
         points = [point for point in self.recipe.stage(stage).points if point.seed == seed]
         codecs = [self.codec(stage, point) for point in points]

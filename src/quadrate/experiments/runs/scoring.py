@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from quadrate.codecs.codec import Codec
+from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.core import draws
 from quadrate.core.digests import digest
@@ -177,7 +177,9 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
 
     stage, point, place = job
     source = replace(scoring.source, noise_std=stage.noise_std)
-    codec = Codec.load(place / "model.safetensors", scoring.family, scoring.device)
+    codec = TradeoffCodec.load(
+        place / "model.safetensors", device=scoring.device, family=scoring.family
+    )
     reconstruct = _Reconstruction(codec, source)
     known = (
         {}
@@ -224,16 +226,16 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
 class _Reconstruction:
     """A codec on what its encoder sees, as the evaluation calls it."""
 
-    codec: Codec
+    codec: TradeoffCodec
     source: Source
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         generator = draws.generator(seed, "evaluation noise", device=images.device)
-        return self.codec.reconstruct(self.source.observe(pixels(images), generator), seed)
+        return self.codec.round_trip(self.source.observe(pixels(images), generator), seed)
 
 
 def _entropy(
-    codec: Codec, source: Source, seed: int, device: str, steps: dict[str, int]
+    codec: TradeoffCodec, source: Source, seed: int, device: str, steps: dict[str, int]
 ) -> dict[str, Any]:
     """H(Z|U) of the codec's symbols."""
     from quadrate.evaluation import conditional_entropy_bits

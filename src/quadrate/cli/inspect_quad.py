@@ -1,4 +1,4 @@
-"""`quadrate inspect`; the file's name is not the standard library's."""
+"""`quadrate inspect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.quads import check_layers, count_of, find_codec, reads
-from quadrate.codecs.codec_file import AnyCodec, open_codec
+from quadrate.codecs.zoo_index import CodecSummary
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
 
@@ -23,9 +23,9 @@ def inspect(
     layers: int | None = None,
     module: Modules = (),
 ) -> None:
-    """Says what a .quad file holds, how many bytes each part takes, and which codec reads it.
+    """Say what a .quad file holds, and which codec reads it.
 
-    Decodes nothing.
+    With the bytes of each part. Nothing is decoded.
 
     Args:
         file: The .quad file.
@@ -39,22 +39,19 @@ def inspect(
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         header, facts = reader.header, _facts(reader, file, layers)
-    found: tuple[str, AnyCodec] | None
     if codec is None:
         found = find_codec(header, layers)
     else:
-        loaded = open_codec(codec)
-        found = (
-            (codec, loaded)
-            if reads(loaded, header) and layers in (None, len(loaded.models))
-            else None
-        )
+        from quadrate.codecs import Codec
+
+        given = CodecSummary.of(Codec.load(codec))
+        found = (codec, given) if reads(given, header, layers) else None
     facts["codec"] = found and {
         "name": found[0],
-        "layers": len(found[1].models),
-        "decoders": list(getattr(found[1], "decoders", ())),
-        "rate_bound_bits": getattr(found[1], "rate_bound_bits", None),
-        "familiar_samples": found[1].familiarity and found[1].familiarity.samples,
+        "layers": len(found[1].identities),
+        "decoders": found[1].decoders,
+        "rate_bound_bits": found[1].rate_bound_bits,
+        "familiar_samples": found[1].familiar_samples,
     }
     print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))
 
