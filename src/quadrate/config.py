@@ -299,6 +299,12 @@ class Stage:
                 f" {bottleneck!r}"
             )
 
+        if self.training.surrogate == "soft" and any(p.has_learned_rate for p in self.points):
+            raise QuadrateError(
+                f"{where}surrogate 'soft' is that of the dithered quantizer; a learned rate takes"
+                " 'perturb'"
+            )
+
     def base_of(self, point: OperatingPoint) -> OperatingPoint | None:
         """The operating point whose frozen encoder `point` builds on.
 

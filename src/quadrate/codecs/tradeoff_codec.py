@@ -140,7 +140,7 @@ class TradeoffCodec(Codec):
 
     def _layer_of(self, i: int, model: FrozenBottleneck | None) -> FrozenBottleneck | _Unfrozen:
         """What rounds the latents of a layer, its frozen bottleneck or the quantizer alone."""
-        layer, first = self.layers[i], len(self._levels_before(i))
+        layer, first = self.layers[i], len(self.levels_before(i))
         if model is None:
             bottleneck = build_bottleneck(layer.bottleneck, self._latent_shape(i), layer.levels)
             if bottleneck.has_learned_rate:
@@ -160,7 +160,7 @@ class TradeoffCodec(Codec):
                 self.encoders[i](torch.zeros(1, *self.shape, device=self.device)).shape[1:]
             )
 
-    def _levels_before(self, i: int) -> tuple[int, ...]:
+    def levels_before(self, i: int) -> tuple[int, ...]:
         """The levels of each column of the layers before one; 0 where they have none."""
         levels: tuple[int, ...] = ()
         for layer, rounder in zip(self.layers[:i], self._rounders, strict=False):
@@ -192,8 +192,12 @@ class TradeoffCodec(Codec):
     @property
     def models(self) -> tuple[FrozenBottleneck, ...]:  # type: ignore[override]
         """The frozen bottleneck of each layer; empty before the codec is frozen."""
-        frozen = not any(isinstance(rounder, _Unfrozen) for rounder in self._rounders)
-        return tuple(self._rounders) if frozen else ()
+        return tuple(self._rounders) if all(self.layer_models) else ()
+
+    @property
+    def layer_models(self) -> tuple[FrozenBottleneck | None, ...]:
+        """The frozen bottleneck of each layer; None where tables are not fitted yet."""
+        return tuple(None if isinstance(one, _Unfrozen) else one for one in self._rounders)
 
     @property
     def _layers(self) -> list[Any]:
@@ -332,7 +336,7 @@ class TradeoffCodec(Codec):
             flat = part.flatten(1).numpy()  # (n, d)
             rounder = self._rounders[i]
             if i == len(models):
-                levels = self._levels_before(i)
+                levels = self.levels_before(i)
                 both = np.concatenate([before, flat], axis=1)
                 models.append(rounder.freeze(both, levels) if layer.levels else rounder)
             # Latents of a layer without levels say nothing to the layers after it.
@@ -410,6 +414,8 @@ class TradeoffCodec(Codec):
                 own = layer.levels * sites
                 model = from_arrays(arrays, tables.get(str(i)), len(levels), levels + own)
                 levels += own or (0,) * model.columns
+            else:
+                levels += layer.levels
             models.append(model)
         codec = cls(
             *(family or name, (channels, height, width), layers, points, states, details),

@@ -49,7 +49,7 @@ class FrozenLatents:
         for layer, model in zip(base.layers, base.layer_models, strict=True):
             own = slice(at, at := at + layer.latent_dims)
             shape = tuple(latents[0][:, own].shape[1:])
-            if layer.levels:
+            if layer.levels or model is None:
                 bottleneck = build_bottleneck(layer.bottleneck, shape, layer.levels)
                 layers.append(bottleneck.to(device))
                 continue
@@ -58,7 +58,7 @@ class FrozenLatents:
                 part[:, own] = received(model, part[:, own], part.new_zeros(len(part), 0))
         critic = base.critic.state_dict() if base.critic else {}
         state = {name: tensor.cpu() for name, tensor in critic.items()}
-        return cls(tuple(layers), *latents, state or None)
+        return cls(tuple(layers), latents[0], latents[1], state or None)
 
 
 @dataclass(frozen=True)

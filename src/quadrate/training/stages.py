@@ -218,8 +218,8 @@ def _check_alive(codec: TradeoffCodec, point: OperatingPoint, source: Source, st
     latents = codec.source_latents(source, images, generator)  # (n, ...)
     what = f"{point.key} of stage {stage!r}"
     if point.has_learned_rate:
-        symbols = codec.quantize(latents)[:, codec.layer_models[-1].first :]
-        warn_if_constant(what, symbols.cpu().numpy())
+        earlier = len(codec.levels_before(len(codec.layers) - 1))
+        warn_if_constant(what, codec.quantize(latents)[:, earlier:].cpu().numpy())
     elif len(own := latents[:, -len(point.levels) :]) > 1:
         bits = counted_entropy(own, own, point.levels, dithers=_DITHERS).bits
         warn_if_collapsed(what, bits, point.rate_bound_bits)
@@ -238,7 +238,8 @@ def _codec(
         states[f"encoder.{i}"] = encoder.state_dict()
     if "encoder" in networks:
         states[f"encoder.{len(layers)}"] = networks["encoder"]
-        models.append(trainer.freeze(index, before=_column_levels(layers, models)))
+        before = base.levels_before(len(layers)) if base else ()
+        models.append(trainer.freeze(index, before))
         layers.append(Layer.of(point))
     stage, source = assignment.stage, assignment.source
     cpu_seconds, wall_seconds = trainer.clock.seconds(index).tolist()
@@ -261,14 +262,6 @@ def _codec(
         details,
         models=models,
     )
-
-
-def _column_levels(layers: Sequence[Layer], models: Sequence[Any]) -> list[int]:
-    """The levels of each column of symbols, 0 where a bottleneck has none."""
-    levels: list[int] = []
-    for layer, model in zip(layers, models, strict=True):
-        levels += layer.levels or [0] * model.columns
-    return levels
 
 
 def _load_base(assignment: Assignment, point: OperatingPoint) -> TradeoffCodec:
@@ -306,7 +299,7 @@ def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec
         for name, tensor in sorted(network.state_dict().items()) if network else ():
             sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     for layer, model in zip(base.layers, base.layer_models, strict=True) if base else ():
-        if not layer.levels:
+        if model and not layer.levels:
             sha.update(model.identity)
     return sha.hexdigest()
 
