@@ -33,7 +33,9 @@ def banana() -> None:
         axis.scatter(*points.T, s=2, color="#bbbbbb")
         chosen = points[group.invariant(points).argsort()[[100, 700, 1300, 1900]]]
         for colour, point in zip(COLOURS, chosen, strict=False):
-            members = group.member(point.expand(150, 2), draws.generator("picture", invariance))
+            members = group.sample_orbit(
+                point.expand(150, 2), draws.generator("picture", invariance)
+            )
             axis.scatter(*members.T, s=3, color=colour)
             axis.scatter(*point, s=90, marker="*", color=colour, edgecolor="black")
             axis.scatter(
@@ -62,7 +64,7 @@ def patterns() -> None:
         columns = [
             x,
             group.representative(x),
-            *(group.member(x, generator) for _ in range(members)),
+            *(group.sample_orbit(x, generator) for _ in range(members)),
         ]
         cells = (
             torch.stack(columns, dim=1)
@@ -82,7 +84,7 @@ def rows_of(orbits: OrbitSet, members: int) -> list[torch.Tensor]:
     generator = draws.generator("picture", "images")
     return [
         orbits.representatives(indices),
-        *(orbits.members(indices, generator) for _ in range(members)),
+        *(orbits.sample_orbit(indices, generator) for _ in range(members)),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from claims_parts import answers, verdicts
 from quadrate.errors import QuadrateError
-from quadrate.experiments.claims import CHECKS, verdicts_markdown
+from quadrate.experiments.claims import CHECKS, write_verdicts
 from quadrate.experiments.claims.claim import Spread, all_of, opposite
 from quadrate.experiments.recipes import find_recipe
 from quadrate.experiments.reports.summary import read_table
@@ -47,7 +47,7 @@ def test_a_spread_is_read_as_text() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_decides_its_claims(name: str) -> None:
+def test_every_recipe_decides_its_claims(name: str, tmp_path: Path) -> None:
     found = verdicts(name, scored_recipe(name))
     assert len(found) == len(CHECKS[name])
     for verdict in found:
@@ -55,10 +55,10 @@ def test_every_recipe_decides_its_claims(name: str) -> None:
         assert verdict.line.startswith(
             f"{verdict.claim.text}: published {verdict.claim.published}; here "
         )
-    page = verdicts_markdown(found)
+    page = write_verdicts(tmp_path, found, "quadrate reproduce").read_text()
     assert (
         all(verdict.claim.rule in page for verdict in found)
-        and page.count("\n| ") == len(found) + 1
+        and page.count("\n| ") == len(found) + 2
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from claims_parts import answers, verdicts
 from quadrate.evaluation.intervals import pareto_set
-from quadrate.experiments.claims import verdicts_markdown
+from quadrate.experiments.claims import verdicts_table
 from quadrate.experiments.claims.tradeoffs import accuracy_against_perception, accuracy_price
 from quadrate.experiments.reports.published_points import published_figure
 from rows_made import scored, scored_recipe
@@ -299,7 +299,7 @@ def test_invariance_saves_the_orbits_at_no_loss() -> None:
     assert answers("group-exact", grouped(2.4, error=0.01)) == ["no", "no"]
     table = [
         line
-        for line in verdicts_markdown(verdicts("group-exact", grouped(2.4))).splitlines()
+        for line in verdicts_table(verdicts("group-exact", grouped(2.4))).markdown().splitlines()
         if line.startswith("|")
     ]
     assert "H[X\\|M]" in table[2] and {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {

@@ -81,7 +81,8 @@ def test_a_plug_in_adds_a_verb(tmp_path):
     plugin.write_text(
         "from quadrate.cli.verbs import register_verb\n"
         "def greet(name: str, /, times: int = 1) -> None:\n"
-        '    """Greet someone.\n\n    Args:\n        name: Whom.\n        times: How often.\n    """\n'
+        '    """Greet someone.\n\n    Args:\n        name: Whom.\n'
+        '        times: How often.\n    """\n'
         "    print('hello', *[name] * times)\n"
         "register_verb(greet)\n"
     )

@@ -145,7 +145,8 @@ def killed_while(
 ) -> subprocess.CompletedProcess:
     """A command that gets a signal as soon as a file of a name is there."""
     script = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        " signal.signal(signal.SIGHUP, signal.SIG_DFL); from"
         f" quadrate.cli import main; main({arguments})"
     )
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -140,7 +140,7 @@ def test_nothing_is_a_fine_number_of_images():
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(
         QuadrateError,
-        match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(|images come as \(N, C, H, W\)",
+        match=r"takes images of shape \(1, 8, 8\) \(C, H, W\); got \(|come as \(N, C, H, W\)",
     ):
         make().encode(torch.zeros(shape, dtype=torch.uint8))
 

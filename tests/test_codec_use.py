@@ -298,8 +298,8 @@ def test_pytorchs_default_type_changes_nothing(kinds, tmp_path):
 def test_codecs_say_what_they_are(kinds):
     text = repr(kinds["images"][0])
     assert (
-        text
-        == "TradeoffCodec('compact', shape=(1, 8, 8), layers=[(3, 4)], decoders=['faithful', 'realistic'],"
+        text == "TradeoffCodec('compact', shape=(1, 8, 8), layers=[(3, 4)],"
+        " decoders=['faithful', 'realistic'],"
         " frozen)"
     )
     assert "not frozen yet" in repr(make(freeze=False))

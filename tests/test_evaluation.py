@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evaluation_parts import QUICK
 from quadrate.errors import QuadrateError
 from quadrate.evaluation import (
-    COLUMNS,
+    columns_of,
     evaluate,
     interpolate_front,
     mean_interval,
@@ -167,7 +167,7 @@ def test_evaluate_gives_every_column_twice_the_same_and_leaves_global_state_alon
             f"{name}_{role}{end}" for name, end in (("accuracy", ""), ("accuracy", "_clean"))
         }
         expected |= {f"cross_entropy_{role}_nats", f"cross_entropy_{role}_clean_nats"}
-    assert set(first) == expected and set(COLUMNS) <= expected
+    assert set(first) == expected and set(columns_of(source)) <= expected
     assert all(type(value) is float and math.isfinite(value) for value in first.values())
     assert first["accuracy_independent"] > 0.9 and first["accuracy_retrained_clean"] > 0.9
     assert 0.003 < first["distortion_mse"] < 0.01

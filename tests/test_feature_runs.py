@@ -246,7 +246,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
         FeatureRun(replace(RECIPE, backbone="resnet50-swav"), tmp_path).train(1)
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path))
     monkeypatch.setattr(
-        "quadrate.sources.catalog._download",
+        "quadrate.sources.downloads._download",
         lambda *_: (_ for _ in ()).throw(QuadrateError("no connection")),
     )
     with pytest.raises(

@@ -206,7 +206,8 @@ def test_split_folders_by_any_of_their_names(tmp_path, names):
     [
         (
             ("train", "test", "extra"),
-            "/extra: beside train and test, a folder that is no known split; expected validation",
+            "/extra: a folder next to train and test that is not a known split;"
+            " expected validation",
         ),
         (
             ("train", "test", "val", "valid"),
@@ -248,10 +249,10 @@ def test_images_beside_class_folders_are_doubtful(tmp_path, compressed):
     fill(root / "1")
     fill(root, count=1)
     with pytest.warns(
-        QuadrateWarning, match="/0.png lies in no class folder, so the images of .* have no labels"
+        QuadrateWarning, match="/0.png is not in a class folder, so the images of .* have no labels"
     ):
         assert not from_folder(root).is_labelled
-    assert "it lies in no class folder, so it has no label" in compressed(root, "--labels")
+    assert "it is not in a class folder, so it has no label" in compressed(root, "--labels")
 
 
 def test_splits_without_classes(tmp_path):

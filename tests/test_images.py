@@ -273,7 +273,7 @@ def test_sixteen_bit_arrays(convert):
     stack = convert(np.stack([deep] * 12))
     source = from_arrays("a", (stack, np.zeros(12, int)), (stack, np.zeros(12, int)))
     assert np.array_equal(source.train.images[0, 0].flatten().numpy(), np.arange(256))
-    with pytest.warns(QuadrateWarning, match="reach 200 only: make them uint8 if they are 8 bits"):
+    with pytest.warns(QuadrateWarning, match="only reach 200: make them uint8 if they are 8 bits"):
         from_arrays(
             "a",
             (np.full((12, 2, 2), 200, np.uint16), np.zeros(12, int)),
@@ -336,7 +336,7 @@ def test_only_the_listed_formats_by_contents(tmp_path, monkeypatch):
         path.write_bytes(data)
         with pytest.raises(
             QuadrateError,
-            match=f"^{tmp_path}/.*: not a readable image: its contents are none of PNG, JPEG",
+            match=f"^{tmp_path}/.*: not a readable image: its contents are not one of PNG, JPEG",
         ):
             from_folder(folder_of(path))
         with pytest.raises(SystemExit):

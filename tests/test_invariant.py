@@ -22,7 +22,9 @@ SOURCE = dihedral_patterns(2, [0.5, 0.5])  # 2×2 binary: H[X] = 4 bits, H[M] = 
 
 def disk_bits(trained, count=20_000) -> float:
     generator = torch.Generator().manual_seed(0)
-    fit, test = (SOURCE.member(SOURCE.sample(count, name), generator) for name in ("fit", "test"))
+    fit, test = (
+        SOURCE.sample_orbit(SOURCE.sample(count, name), generator) for name in ("fit", "test")
+    )
     codec = FeatureCodec.from_factorized(trained.bottleneck, latents=trained.encoder(fit))
     return 8 * len(codec.compress(trained.encoder(test))) / count
 
@@ -68,7 +70,7 @@ def test_invariance_saves_what_the_theorem_says():
     plain = train_invariant(SOURCE, replace(QUICK, objective="vc", steps=800))
     generator = torch.Generator().manual_seed(1)
     x = SOURCE.sample(2000, "check")
-    members = SOURCE.member(x, generator)
+    members = SOURCE.sample_orbit(x, generator)
     for trained, target in ((invariant, SOURCE.representative(x)), (plain, members)):
         received, _ = trained.bottleneck(trained.encoder(members))
         wrong = (
@@ -131,7 +133,7 @@ def test_staggered_training_fits_its_bottleneck_to_frozen_latents():
     )
     x = SOURCE.sample(2000, "check")
     received, nats = trained.bottleneck(
-        trained.encoder(SOURCE.member(x, torch.Generator().manual_seed(1)))
+        trained.encoder(SOURCE.sample_orbit(x, torch.Generator().manual_seed(1)))
     )
     wrong = (
         ((trained.head.decoder(received) > 0) != (SOURCE.representative(x) > 0))
@@ -148,7 +150,7 @@ def test_contrast_learns_the_orbit():
     generator = torch.Generator().manual_seed(2)
     x = SOURCE.sample(4096, "held out")
     received = [
-        trained.bottleneck(trained.encoder(SOURCE.member(x, generator)))[0] for _ in range(2)
+        trained.bottleneck(trained.encoder(SOURCE.sample_orbit(x, generator)))[0] for _ in range(2)
     ]
     bound, error = information_bound_bits(trained.head, *received, 1024)
     assert 1.8 < bound <= 2.375 + 3 * error

@@ -73,7 +73,8 @@ def test_a_hyperprior_is_coded_and_a_unit_gaussian_is_not():
 
 
 def test_wrong_samples_decoders_and_files_are_refused(codec, tmp_path):
-    with pytest.raises(QuadrateError, match=r"images of shape \(1, 2, 2\) \(C, H, W\); got \(1, 3, 3\)"):
+    said = r"images of shape \(1, 2, 2\) \(C, H, W\); got \(1, 3, 3\)"
+    with pytest.raises(QuadrateError, match=said):
         codec.encode(torch.zeros(4, 1, 3, 3))
     with pytest.raises(QuadrateError, match="no decoder 'member'; this codec has representative"):
         codec.check_decoder("member")
@@ -112,7 +113,7 @@ def test_the_convolutional_network_trains_on_augmented_images():
         dims=3, network="convolutional", steps=4, batch=16, likelihood="bernoulli", polish=0.5
     )
     trained = train_invariant(data, config)
-    codec = trained.codec(data.members(torch.arange(64), torch.Generator().manual_seed(0)))
+    codec = trained.codec(data.sample_orbit(torch.arange(64), torch.Generator().manual_seed(0)))
     assert codec.decompress(codec.compress(images)).shape == (64, 1, 12, 12)
 
 

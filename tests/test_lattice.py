@@ -1,6 +1,7 @@
 """Lattices: nearest points, dither uniform over the cell, and a code for every point."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
+from torch.func import functional_call, stack_module_state, vmap
 
 from quadrate.bottlenecks.bottleneck import build_bottleneck
 from quadrate.bottlenecks.frozen import from_arrays
@@ -23,7 +25,9 @@ from quadrate.bottlenecks.lattice import (
 )
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.core import draws
+from quadrate.core.files import read_json
 from quadrate.errors import QuadrateError
+from quadrate.theory import ScalarGaussian, rate
 
 UNIT = 1 << 25
 LATTICES = pytest.mark.parametrize("lattice", [Z, D4, E8], ids=lambda lattice: lattice.name)
@@ -129,6 +133,42 @@ def test_the_error_does_not_depend_on_the_latent(lattice, place):
     assert float(error.square().mean()) == pytest.approx(mean, rel=0.02)
 
 
+# --- what it brings ---
+
+
+def test_gaussian_vectors_come_nearer_to_their_rate_distortion_function():
+    samples, gaps = np.random.default_rng(0).normal(size=(10_000, 8)), []
+    for kind in (ZBottleneck, D4Bottleneck, E8Bottleneck):
+        bottleneck = kind.of_dims(8)
+        with torch.no_grad():
+            bottleneck.log_step.fill_(np.log(0.8 / kind.lattice.width))  # of one error for all
+        model = bottleneck.freeze()
+        dither = draws.words("gaussian", count=10_000 * model.columns).reshape(10_000, -1)
+        symbols = model.quantize(samples, dither)
+        bits = 8 * len(encode_layer(model, symbols, dither)) / samples.size
+        received = model.dequantize(symbols, dither)
+        scale = (samples * received).mean() / np.square(received).mean()
+        mse = np.square(samples - scale * received).mean()
+        gaps.append(bits - float(rate(ScalarGaussian(), distortion=mse)))
+    assert gaps[0] - gaps[1] == pytest.approx(
+        0.061, abs=0.01
+    )  # bits: ½ log2 of the ratio of moments
+    assert gaps[0] - gaps[2] == pytest.approx(0.109, abs=0.01)
+
+
+def test_the_measured_files_say_the_same():
+    rows = read_json(Path(__file__).parent.parent / "results" / "lattice.json")["rows"]
+    gaps = {
+        (row["rate"], row["lattice"], name): np.mean([run[name] for run in row["seeds"]])
+        for row in rows
+        for name in ("gap", "gap_realistic")
+    }
+    for rate_bits in {row["rate"] for row in rows}:
+        for name in ("gap", "gap_realistic"):
+            of_z, of_d4, of_e8 = (gaps[rate_bits, lattice, name] for lattice in ("Z", "D4", "E8"))
+            assert of_z - of_d4 > 0.04 and of_d4 - of_e8 > 0.035
+
+
 # --- codes ---
 
 
@@ -226,6 +266,18 @@ def test_training_gives_what_a_receiver_gets(kind):
     assert mean == pytest.approx(float(nats.detach().mean()), rel=0.02)
     stacked, more = bottleneck(latents.view(3, 1000, 8), noise.view(3, 1000, -1))
     assert torch.equal(stacked.view(3000, 8), surrogate) and torch.equal(more.view(3000), nats)
+
+
+@KINDS
+def test_stacked_models_are_those_alone(kind):
+    modules = [bottleneck_of(kind, seed=seed) for seed in (0, 1)]
+    latents, noise = torch.randn(2, 50, 8), torch.rand(2, 50, 8) - 0.5
+    state = stack_module_state(modules)
+    shell = kind.of_dims(8)
+    received, nats = vmap(lambda s, x, u: functional_call(shell, s, (x, u)))(state, latents, noise)
+    for i, module in enumerate(modules):
+        alone = module(latents[i], noise[i])
+        torch.testing.assert_close((received[i], nats[i]), alone)
 
 
 @KINDS

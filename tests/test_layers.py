@@ -14,7 +14,7 @@ import torch
 from codecs_made import COMPACT, make, source_of
 from quadrate import QuadDataset
 from quadrate.cli import main
-from quadrate.codecs import Batch, QuadFile, TradeoffCodec, append, zoo_index
+from quadrate.codecs import Batch, Layer, QuadFile, TradeoffCodec, append, zoo_index
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
@@ -68,7 +68,7 @@ def layered(tmp_path_factory) -> tuple[Path, TradeoffCodec, TradeoffCodec]:
         "decoder.faithful": make().states["decoder.faithful"],
     }
     base = TradeoffCodec(
-        COMPACT, (1, 8, 8), ((3, 4),), {"faithful": OperatingPoint((3, 4))}, states
+        COMPACT, (1, 8, 8), [Layer((3, 4))], {"faithful": OperatingPoint((3, 4))}, states
     ).freeze(source_of())
     refined.freeze(source_of(), base=base)
     base.save(folder / "base.safetensors")

@@ -309,9 +309,9 @@ def saved(state: object, **options: object) -> bytes:
         (saved({"centers": torch.zeros(3)}), "without a single weight"),
         (
             saved({"0.weight": torch.zeros(3, dtype=torch.int64)}),
-            "0.weight is no dense floating-point tensor",
+            "0.weight is not a dense floating-point tensor",
         ),
-        (saved({"0.weight": torch.zeros(0)}), "0.weight is no dense floating-point tensor"),
+        (saved({"0.weight": torch.zeros(0)}), "0.weight is not a dense floating-point tensor"),
         (saved({"0.weight": torch.zeros(1).expand(10**12)}), "0.weight claims a shape"),
         (saved({"0.weight": torch.eye(3).to_sparse()}), "not a whole checkpoint of tensors alone"),
     ],

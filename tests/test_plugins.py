@@ -110,7 +110,7 @@ def test_the_code_of_the_page_goes_through_every_verb(made):
         ),
         (
             "judge bars",
-            "unknown source 'bars': expected .* one of your own is registered by --module",
+            "unknown source 'bars': expected .* register your own with --module",
         ),
         ("train bars-linear", "unknown recipe 'bars-linear'; .*--module"),
         (

@@ -21,7 +21,7 @@ from quadrate.experiments.claims import decide
 from quadrate.experiments.page import report_page
 from quadrate.experiments.recipes.contour_recipe import rdpc_contours
 from quadrate.experiments.recipes.lossless_prediction import group_exact
-from quadrate.experiments.reports import markdown_table, plot_run
+from quadrate.experiments.reports import plot_run, results_table
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run, read_results
 from quadrate.experiments.runs.contour_run import ContourRun
@@ -155,17 +155,17 @@ def test_quick_scores_are_labelled_and_replaced(run, digits):
         and read_table(run.folder / "results.csv")[0]["protocol"] == "quick"
     )
     assert again(run, digits, quick=True)[0] == []
-    assert "All scores are quick ones" in markdown_table([row]) and "| quick |" in markdown_table(
-        [row]
-    )
+    caption = results_table([row]).caption
+    assert caption.startswith("All scores are quick ones") and "protocol quick" in caption
     assert "All scores are quick ones" in report_page(
         [run.folder]
     ) and "quick scores" in report_page([run.folder])
     scored, rows = again(run, digits)
     assert scored == [POINT.key] and rows == full and "protocol" not in rows[0]
-    assert "quick" not in (
-        run.folder / "results.csv"
-    ).read_text() and "quick" not in markdown_table(rows)
+    assert (
+        "quick" not in (run.folder / "results.csv").read_text()
+        and "quick" not in results_table(rows).markdown()
+    )
 
 
 def test_quick_scores_decide_nothing_and_are_not_averaged_with_others(tmp_path):
@@ -176,7 +176,7 @@ def test_quick_scores_decide_nothing_and_are_not_averaged_with_others(tmp_path):
         for verdict in decide("rdp-mnist", quick, "")
     )
     mixed = [*quick[:1], *rows[1:]]
-    assert "Some scores are quick ones" in markdown_table(mixed) and all(
+    assert "Some scores are quick ones" in results_table(mixed).markdown() and all(
         v.holds == "undecided" for v in decide("rdp-mnist", mixed, "")
     )
     plot_run("rdp-mnist", mixed, tmp_path / "mixed.png")

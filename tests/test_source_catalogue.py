@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,9 @@ import torch
 
 import formats
 from quadrate.errors import QuadrateError
-from quadrate.sources import (
-    SOURCE_NAMES,
-    catalog,
-    load_source,
-    pixels,
-)
-from quadrate.sources.catalog import DataFile, DataSet
+from quadrate.sources import SOURCES, load_source, pixels
+from quadrate.sources.downloads import DataFile
+from quadrate.sources.mnist import FASHION_MNIST, MNIST
 from sources_parts import TEST, TRAIN, random_images
 
 
@@ -112,11 +109,10 @@ def test_colour_sets_from_a_local_folder(tmp_path, no_network):
 
 
 def test_fashion_mnist_from_the_system(tmp_path, monkeypatch, no_network):
-    assert catalog.DOWNLOADS["fashion-mnist"].system_folder == "/usr/share/datasets/fashion-mnist"
+    assert FASHION_MNIST.system_folder == "/usr/share/datasets/fashion-mnist"
     formats.write_mnist(tmp_path, random_images((60, 28, 28)), random_images((10, 28, 28)))
-    data_set = catalog.DOWNLOADS["fashion-mnist"]
-    moved = DataSet(data_set.files, data_set.addresses, data_set.read, str(tmp_path))
-    monkeypatch.setitem(catalog.DOWNLOADS, "fashion-mnist", moved)
+    moved = replace(FASHION_MNIST, system_folder=str(tmp_path))
+    monkeypatch.setitem(SOURCES, "fashion-mnist", moved)
     assert len(load_source("fashion-mnist").test) == 10 and not no_network
 
 
@@ -134,9 +130,7 @@ def test_missing_data_without_a_network(tmp_path, no_network, capfd):
     ):
         assert part in message
     assert "\n" not in message and "train-images" not in message
-    assert no_network == [
-        address + "t10k-labels-idx1-ubyte.gz" for address in catalog.DOWNLOADS["mnist"].addresses
-    ]
+    assert no_network == [address + "t10k-labels-idx1-ubyte.gz" for address in MNIST.addresses]
     assert capfd.readouterr() == ("", "")  # pooch says nothing
     with pytest.raises(QuadrateError, match="train_32x32.mat, test_32x32.mat; looked in no folder"):
         load_source("svhn")
@@ -157,7 +151,7 @@ def test_download_checks_and_tries_mirrors(tmp_path, monkeypatch):
     The first address lacks the file, the second has another, the third the right one.
     """
     formats.write_mnist(tmp_path / "right", random_images((12, 28, 28)), random_images((2, 28, 28)))
-    names = [file.name for file in catalog.DOWNLOADS["mnist"].files]
+    names = [file.name for file in MNIST.files]
     (tmp_path / "wrong").mkdir()
     for name in names:
         (tmp_path / "wrong" / name).write_bytes(b"another file")
@@ -187,9 +181,9 @@ def test_download_checks_and_tries_mirrors(tmp_path, monkeypatch):
             )
             for name in names
         )
-        read = catalog.DOWNLOADS["mnist"].read
         try:
-            monkeypatch.setitem(catalog.DOWNLOADS, "mnist", DataSet(files, addresses, read))
+            local = replace(MNIST, files=files, addresses=addresses)
+            monkeypatch.setitem(SOURCES, "mnist", local)
             downloaded = load_source("mnist")
             assert (
                 downloaded.fingerprint
@@ -200,7 +194,7 @@ def test_download_checks_and_tries_mirrors(tmp_path, monkeypatch):
                 load_source("mnist").fingerprint == downloaded.fingerprint and not asked
             )  # the cache serves the second time
             files = tuple(DataFile(file.name, "md5:" + "0" * 32) for file in files)
-            monkeypatch.setitem(catalog.DOWNLOADS, "mnist", DataSet(files, addresses, read))
+            monkeypatch.setitem(SOURCES, "mnist", replace(local, files=files))
             with pytest.raises(
                 QuadrateError,
                 match=(
@@ -222,14 +216,14 @@ def tmp_path_with(tmp_path: Path, folder: str) -> Path:
 
 
 def test_published_files_have_addresses_and_checksums():
-    for data_set in catalog.DOWNLOADS.values():
+    assert list(SOURCES) == ["digits", "mnist", "fashion-mnist", "svhn", "cifar-10"]
+    for data_set in list(SOURCES.values())[1:]:
         assert data_set.addresses and all(
             address.startswith("http") and address.endswith("/") for address in data_set.addresses
         )
         assert all(
             file.checksum.startswith("md5:") and len(file.checksum) == 36 for file in data_set.files
         )
-    assert SOURCE_NAMES == ("digits", "mnist", "fashion-mnist", "svhn", "cifar-10")
 
 
 # --- load_source ---

@@ -13,8 +13,10 @@ from quadrate.errors import QuadrateError
 from quadrate.sources import (
     readers,
 )
+from quadrate.sources.cifar import TEST_FILES, TRAIN_FILES, read_cifar
 from quadrate.sources.matlab import matlab_arrays
-from quadrate.sources.readers import read_cifar, read_idx, read_svhn
+from quadrate.sources.mnist import read_idx
+from quadrate.sources.svhn import read_svhn
 from sources_parts import TEST, TRAIN, random_images
 
 # --- idx ---
@@ -174,7 +176,7 @@ def test_broken_svhn_never_crashes(tmp_path, compressed):
 
 
 def test_svhn_bomb_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "MAX_BYTES", 1000)
+    monkeypatch.setattr("quadrate.sources.svhn.MAX_BYTES", 1000)
     bomb = zlib.compress(bytes(400))
     element = struct.pack("<II", 15, len(bomb)) + bomb
     for count, message in ((2, "found neither"), (3, "take more bytes")):
@@ -255,7 +257,7 @@ def test_cifar_links_are_not_followed(tmp_path):
     secret = tmp_path / "secret.bin"
     secret.write_bytes(bytes(3073))
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
-        for name in (*readers.CIFAR_TRAIN, *readers.CIFAR_TEST):
+        for name in (*TRAIN_FILES, *TEST_FILES):
             link = tarfile.TarInfo(name)
             link.type, link.linkname = tarfile.SYMTYPE, str(secret)
             archive.addfile(link)

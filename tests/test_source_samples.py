@@ -191,7 +191,7 @@ def test_labels_of_any_integer_type():
         ((COLOUR[0], 1, 2), r"got \(ndarray, int, int\)"),
         ((COLOUR[0][:, 1:], 1), r"its shape is \(3, 4, 6\) \(C, H, W\); the first has \(3, 5, 6\)"),
         ((COLOUR[0][:2], 1), r"1 or 3 channels; got \(2, 5, 6\)"),
-        ((COLOUR[0] / 127.5 - 1, 1), "must lie in .* not normalized"),
+        ((COLOUR[0] / 127.5 - 1, 1), "must lie in .* not be normalized"),
         ((COLOUR[0].astype(int), 1), "got int64"),
         (("an image", 1), "a PIL image, a tensor or an array; got str"),
     ],

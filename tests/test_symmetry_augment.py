@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageEnhance
 from scipy.stats import kstest
 
+from quadrate.core.resample import resample
 from quadrate.errors import QuadrateError
 from quadrate.sources.symmetry import (
     AUGMENTATIONS,
@@ -24,7 +25,6 @@ from quadrate.sources.symmetry.augment import (
     contrast,
     hue,
     luma,
-    resample,
     saturation,
 )
 
@@ -57,7 +57,9 @@ def recovered_maps(
             torch.ones(height, width),
         ]
     )
-    result = augmentation.member(ramps.float().expand(count, -1, -1, -1), generator(seed)).double()
+    result = augmentation.sample_orbit(
+        ramps.float().expand(count, -1, -1, -1), generator(seed)
+    ).double()
     grid = torch.stack(
         [x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)],
         dim=-1,
@@ -177,14 +179,14 @@ def test_affine_maps_are_those_of_pil():
 def test_identity_parameters_change_nothing(change):
     x = random_images(20, 3, 28, 28)
     torch.testing.assert_close(
-        Augmentation((change,)).member(x, generator()), x.float() / 255, atol=2e-5, rtol=0
+        Augmentation((change,)).sample_orbit(x, generator()), x.float() / 255, atol=2e-5, rtol=0
     )
 
 
 def test_a_certain_flip_mirrors():
     x = random_images(5, 1, 9, 14)
     torch.testing.assert_close(
-        Augmentation((HorizontalFlip(1.0),)).member(x, generator()),
+        Augmentation((HorizontalFlip(1.0),)).sample_orbit(x, generator()),
         x.flip(3).float() / 255,
         atol=2e-5,
         rtol=0,
@@ -349,7 +351,7 @@ def test_cifars_augmentation_is_all_of_it():
         torch.linspace(0.2, 0.8, 16).expand(count, 3, 8, 16)
         * torch.tensor([1.0, 0.9, 0.6])[:, None, None]
     )  # brighter to the right
-    members = AUGMENTATIONS["cifar"].member(x, generator())
+    members = AUGMENTATIONS["cifar"].sample_orbit(x, generator())
     assert members.min() >= 0 and members.max() <= 1
     grey = (members.amax(1) - members.amin(1)).flatten(1).amax(1) < 1e-6
     mirrored = luma(members)[:, 0, :, 0].mean(1) > luma(members)[:, 0, :, -1].mean(1)
@@ -365,10 +367,10 @@ def test_cifars_augmentation_is_all_of_it():
 def test_pixels_stay_in_range_and_dtypes_do_not_matter():
     white = torch.full((50, 3, 10, 10), 255, dtype=torch.uint8)
     for group in AUGMENTATIONS.values():
-        members = group.member(white, generator())
+        members = group.sample_orbit(white, generator())
         assert members.dtype == torch.float32 and members.max() <= 1
         assert torch.equal(
-            members, group.member(torch.ones(50, 3, 10, 10, dtype=torch.float64), generator())
+            members, group.sample_orbit(torch.ones(50, 3, 10, 10, dtype=torch.float64), generator())
         )
         assert torch.equal(group.representative(white), torch.ones(50, 3, 10, 10))
 
@@ -394,4 +396,4 @@ def test_pixels_stay_in_range_and_dtypes_do_not_matter():
 )
 def test_refuses(name, x, message):
     with pytest.raises(QuadrateError, match=message):
-        AUGMENTATIONS[name].member(x, generator())
+        AUGMENTATIONS[name].sample_orbit(x, generator())

@@ -47,7 +47,7 @@ def test_samples_are_the_banana():
 
 def test_rotations_are_uniform():
     x = Banana("rotation").sample(1, "one").expand(N, 2)
-    members = Banana("rotation").member(x, generator())
+    members = Banana("rotation").sample_orbit(x, generator())
     angles = torch.atan2(members[:, 1], members[:, 0]) / (2 * math.pi) % 1
     assert kstest(angles.numpy(), "uniform").pvalue > 0.001
 
@@ -56,7 +56,7 @@ def test_rotations_are_uniform():
 def test_translations_are_uniform_between_the_exact_quantiles(invariance, free):
     group = Banana(invariance)
     x = group.sample(N, "quantiles")
-    members = group.member(x, generator())
+    members = group.sample_orbit(x, generator())
     assert torch.equal(members[:, 1 - free], x[:, 1 - free])
     values = np.linspace(
         -30, 30, 12_001

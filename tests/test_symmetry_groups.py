@@ -50,8 +50,8 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_orbits_are_closed_and_have_one_representative(name):
     group = POPULATIONS[name]
     x = group.sample(2000, "closed")
-    once = group.member(x, generator(1))
-    twice = group.member(once, generator(2))
+    once = group.sample_orbit(x, generator(1))
+    twice = group.sample_orbit(once, generator(2))
     representative = group.representative(x)
     for other in (once, twice, representative):
         assert other.shape == x.shape and other.dtype == x.dtype
@@ -73,12 +73,12 @@ def test_the_generator_alone_decides_the_draws(name):
         torch.get_rng_state(),
         np.random.get_state()[1].copy(),  # noqa: NPY002 - the state that must not move
     )
-    first, again, other = (group.member(x, generator(seed)) for seed in (1, 1, 2))
+    first, again, other = (group.sample_orbit(x, generator(seed)) for seed in (1, 1, 2))
     torch.manual_seed(5)
-    assert torch.equal(first, again) and torch.equal(first, group.member(x, generator(1)))
+    assert torch.equal(first, again) and torch.equal(first, group.sample_orbit(x, generator(1)))
     assert torch.equal(first, other) == (name == "none")
     torch.set_rng_state(torch_state)
-    group.member(x, generator(3))
+    group.sample_orbit(x, generator(3))
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(x, before)
@@ -88,10 +88,10 @@ def test_the_generator_alone_decides_the_draws(name):
 def test_threads_change_nothing(name):
     group, x = CASES[name]
     x = x.repeat(20, *[1] * (x.ndim - 1))  # enough for torch to split the work
-    one = group.member(x, generator())
+    one = group.sample_orbit(x, generator())
     torch.set_num_threads(2)
     try:
-        assert torch.equal(group.member(x, generator()), one)
+        assert torch.equal(group.sample_orbit(x, generator()), one)
     finally:
         torch.set_num_threads(1)
 
@@ -132,7 +132,8 @@ def test_a_set_gives_members_representatives_and_invariants_by_index():
     orbits = OrbitSet(group.sample(40, "set"), group)
     indices = torch.tensor([3, 3, 17])
     assert torch.equal(
-        orbits.members(indices, generator()), group.member(orbits.points[indices], generator())
+        orbits.sample_orbit(indices, generator()),
+        group.sample_orbit(orbits.points[indices], generator()),
     )
     assert torch.equal(
         orbits.representatives(indices), group.representative(orbits.points[indices])
@@ -148,17 +149,17 @@ def test_augmented_images_are_orbits_of_their_own():
     assert torch.equal(orbits.invariants(indices), indices)
     assert torch.equal(orbits.representatives(indices), IMAGES[indices].float() / 255)
     assert orbits.invariant_bits == 6
-    assert not torch.equal(*orbits.members(torch.tensor([5, 5]), generator()))  # two views
+    assert not torch.equal(*orbits.sample_orbit(torch.tensor([5, 5]), generator()))  # two views
 
 
 def test_draws_are_keyed_by_seed_epoch_and_step():
     orbits = OrbitSet(IMAGES, AUGMENTATIONS["mnist-aug"])
     views = {
-        key: orbits.members(torch.arange(64), draws.generator("augment", *key))
+        key: orbits.sample_orbit(torch.arange(64), draws.generator("augment", *key))
         for key in ((0, 1, 2), (0, 1, 3), (0, 2, 2), (1, 1, 2))
     }
     assert torch.equal(
-        views[0, 1, 2], orbits.members(torch.arange(64), draws.generator("augment", 0, 1, 2))
+        views[0, 1, 2], orbits.sample_orbit(torch.arange(64), draws.generator("augment", 0, 1, 2))
     )
     assert all(
         not torch.equal(views[0, 1, 2], view) for key, view in views.items() if key != (0, 1, 2)
@@ -214,7 +215,8 @@ def test_label_equivalence_members_representatives_and_invariants():
     partners = orbits.partners(indices, draw)
     assert (partners != indices).float().mean() > 0.9
     assert torch.equal(
-        orbits.members(indices, generator(7)), orbits.group.member(orbits.points[partners], draw)
+        orbits.sample_orbit(indices, generator(7)),
+        orbits.group.sample_orbit(orbits.points[partners], draw),
     )
     assert torch.equal(orbits.invariants(indices), orbits.labels)
     assert torch.equal(orbits.representatives(indices), orbits.prototypes[orbits.labels])
@@ -251,7 +253,10 @@ X, GROUP = torch.zeros(3, 1, 2, 2), AUGMENTATIONS["mnist-aug"]
             r"labels of 3 points must be int64 \(3,\); got torch.int64 \(2,\)",
         ),
         (lambda: OrbitSet(X, GROUP, torch.zeros(3)), r"must be int64 \(3,\); got torch.float32"),
-        (lambda: LabelOrbitSet(X, GROUP, prototypes=X), "only where there are labels; got none"),
+        (
+            lambda: LabelOrbitSet(X, GROUP, prototypes=X),
+            "can only be equivalent if there are labels",
+        ),
         (
             lambda: LabelOrbitSet(X, GROUP, torch.tensor([0, 1, 3]), prototypes=X),
             r"shape \(1, 2, 2\); the labels are 0..3, the prototypes \(3, 1, 2, 2\)",

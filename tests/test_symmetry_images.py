@@ -48,7 +48,9 @@ def test_label_equivalence_shares_training_prototypes(digits):
         assert isinstance(orbits, LabelOrbitSet) and torch.equal(orbits.prototypes, shared)
         assert torch.equal(orbits.invariants(indices), own.labels)
         assert torch.equal(orbits.representatives(indices), shared[own.labels].float() / 255)
-        assert orbits.members(indices, torch.Generator().manual_seed(0)).shape == own.images.shape
+        assert (
+            orbits.sample_orbit(indices, torch.Generator().manual_seed(0)).shape == own.images.shape
+        )
     for label, prototype in enumerate(shared):
         assert (
             (digits.train.images[digits.train.labels == label] == prototype).flatten(1).all(1).any()

@@ -100,7 +100,9 @@ def test_members_are_uniform_on_the_orbit(group, pattern, orbit):
         .reshape(1, *group.shape)
         .expand(orbit * 1000, *group.shape)
     )
-    members, counts = group.member(x, generator()).flatten(1).unique(dim=0, return_counts=True)
+    members, counts = (
+        group.sample_orbit(x, generator()).flatten(1).unique(dim=0, return_counts=True)
+    )
     assert len(members) == orbit and members.dtype == torch.uint8
     assert orbit == 1 or chisquare(counts.numpy()).pvalue > 0.001
 
@@ -178,7 +180,7 @@ def test_m_fills_63_bits():
             r"permutes 3 positions; a pattern of shape \(5,\) has 5",
         ),
         (
-            lambda: cyclic_patterns(4).member(torch.zeros(2, 5), generator()),
+            lambda: cyclic_patterns(4).sample_orbit(torch.zeros(2, 5), generator()),
             r"patterns of shape \(4,\) have 4 positions; got \(2, 5\)",
         ),
         (lambda: cyclic_patterns(21).invariants(), "at most 1048576 patterns; there are 2097152"),

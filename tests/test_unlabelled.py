@@ -112,7 +112,7 @@ def test_arrays_and_data_sets_without_labels():
         ):
             other()
     with pytest.raises(
-        QuadrateError, match="^d, train, sample 24: either all samples have labels, or none"
+        QuadrateError, match="^d, train, sample 24: either all samples have labels, or no sample"
     ):
         from_dataset("d", [*data, (images[0], 0)], data)
 
@@ -166,7 +166,7 @@ def test_the_number_of_classes_is_bounded_and_gaps_are_allowed():
     for classes in (10**9, 0, -3, 2.5, "ten"):
         with pytest.raises(
             QuadrateError,
-            match="a source has 1 to 65536 classes|the number of classes is a whole number",
+            match="a source has 1 to 65536 classes|the number of classes must be a whole number",
         ):
             from_arrays("a", (IMAGES, labels), (IMAGES, labels), classes=classes)
     split = from_arrays("a", (IMAGES, labels), (IMAGES, labels)).test

@@ -1,4 +1,4 @@
-"""Writes docs/gallery.md.
+"""Write docs/gallery.md.
 
 The papers' claims with verdicts, what it all cost, and a table and a figure for each recipe, from
 results/ alone.
@@ -14,46 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from quadrate.core.files import read_json, write_text
-from quadrate.evaluation.intervals import mean_interval
+from quadrate.core.table import Column, Table, words_table
 from quadrate.experiments.claims import CHECKS, Verdict, decide_run
 from quadrate.experiments.recipes import RECIPES
-from quadrate.experiments.reports.result_tables import markdown, number
-from quadrate.experiments.reports.row_points import points_markdown
-from quadrate.experiments.reports.summary import POINT, mean_over_seeds, read_table
+from quadrate.experiments.reports import results_table
+from quadrate.experiments.reports.summary import POINT, read_table
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}
-SETTINGS = {
-    "stage": "stage",
-    "rate_bound_bits": "bits",
-    "noise_std": "noise σ",
-    "lambda_d": "λd",
-    "lambda_p": "λp",
-    "lambda_c": "λc",
-}
-SCORES = {  # heading, factor, decimals
-    "distortion_mse": ("MSE ×10³", 1000, 2),
-    "accuracy_training": ("accuracy %, judge in the loss", 100, 2),
-    "accuracy_independent": ("accuracy %, independent judge", 100, 2),
-    "w1_fresh": ("W1, fresh critic", 1, 3),
-    "w1_certified": ("W1, certified", 1, 3),
-}
 _JUDGES = (("training", "the one in the loss"), ("independent", "independent"))
-INVARIANT_SETTINGS = {
-    "objective": "objective",
-    "beta": "β",
-    "predictor_augmentation": "predictor's changes",
-}
-INVARIANT_SCORES = {
-    "disk_bits": ("bits on disk", 1, 3),
-    "entropy_source_bits": ("H[X]", 1, 1),
-    "entropy_invariant_bits": ("H[M]", 1, 1),
-    "prediction_error": ("prediction error %", 100, 2),
-    "distortion": ("MSE", 1, 4),
-    "accuracy_reconstructions": ("accuracy % on reconstructions", 100, 2),
-    "accuracy_latents": ("accuracy % on latents", 100, 2),
-    "bound_bits": ("InfoNCE bound", 1, 2),
-}
 PLAIN = ("rdpc-contours", "cifar-features", "lossyless-clip")  # shown row by row
 Rows = list[dict[str, Any]]
 
@@ -96,18 +65,22 @@ def claims(root: Path, tables: dict[str, Rows]) -> str:
         f"{len(words)} claims: {words.count('holds')} hold, {words.count('does not hold')} do not,"
         f" {words.count('undecided')} are undecided."
     )
-    columns = {
-        "paper": [verdict.claim.paper for verdict in verdicts],
-        "claim": [verdict.claim.text for verdict in verdicts],
-        "verdict": [f"**{word}**" for word in words],
-        "published": [verdict.claim.published for verdict in verdicts],
-        "here": [verdict.here for verdict in verdicts],
-        "again with": [f"`{verdict.command}`" for verdict in verdicts],
-    }
+    lines = [
+        (
+            verdict.claim.paper,
+            verdict.claim.text,
+            f"**{verdict.word}**",
+            verdict.claim.published,
+            verdict.here,
+            f"`{verdict.command}`",
+        )
+        for verdict in verdicts
+    ]
+    table = words_table(("paper", "claim", "verdict", "published", "here", "again with"), lines)
     missing = [f"`{name}` ({len(checks)})" for name, checks in CHECKS.items() if name not in tables]
     lacking = f"\n\nClaims without committed results: {', '.join(missing)}." if missing else ""
-    table = markdown(list(columns), list(columns.values()), words=True)
-    return f"## The claims\n\n{counts} {_UNDECIDED}\n\n{table}\n\n{rules(verdicts)}{lacking}"
+    head = f"## The claims\n\n{counts} {_UNDECIDED}"
+    return f"{head}\n\n{table.markdown()}\n\n{rules(verdicts)}{lacking}"
 
 
 def decided(folder: Path, rows: Rows) -> list[Verdict]:
@@ -143,15 +116,20 @@ def cost(root: Path, tables: dict[str, Rows]) -> str:
     }
     for column in (counts, ours, theirs):
         column["all"] = sum(column.values())
-    columns = {
-        "recipe": list(counts),
-        "points": [str(count) for count in counts.values()],
-        "training here, CPU minutes": [f"{seconds / 60:.1f}" for seconds in ours.values()],
-        "published loop, CPU hours (projected)": [
-            f"{seconds / 3600:.0f}" for seconds in theirs.values()
-        ],
-        "published ÷ here": [f"{theirs[name] / ours[name]:.0f}" for name in counts],
-    }
+    table = Table(
+        [
+            Column("recipe", list(counts), words=True),
+            Column("points", [str(count) for count in counts.values()]),
+            Column(
+                "training here, CPU minutes", [f"{seconds / 60:.1f}" for seconds in ours.values()]
+            ),
+            Column(
+                "published loop, CPU hours (projected)",
+                [f"{seconds / 3600:.0f}" for seconds in theirs.values()],
+            ),
+            Column("published ÷ here", [f"{theirs[name] / ours[name]:.0f}" for name in counts]),
+        ]
+    )
     where = f"{benchmark['machine']['processor']}, {benchmark['machine']['date']}"
     loop = (
         f"The published loop, re-created from its description, takes {steps:.3f} s a step of 128"
@@ -163,7 +141,7 @@ def cost(root: Path, tables: dict[str, Rows]) -> str:
     return "\n\n".join(
         [
             "## What it cost",
-            markdown(list(columns), list(columns.values())),
+            table.markdown(),
             _COST,
             loop,
             _NOT_COUNTED,
@@ -196,76 +174,21 @@ def section(folder: Path, rows: Rows) -> str:
             f"{' and '.join(map(str, epochs))} epochs",
             f"the judges read {clean} of clean images",
         ]
-    links = [f"[{path.name}](../results/{name}/{path.name})" for path in [folder / "results.csv"]]
     figures = [
         f"![{path.stem} of {name}](../results/{name}/{path.name})"
         for path in sorted(folder.glob("*.png"))
     ]
-    table = (
-        points_markdown(rows)
-        if name in PLAIN
-        else codec_table(rows)
-        if codecs
-        else invariant_table(rows)
-    )
     title = about["recipe"]["title"]
+    table = f"[results.csv](../results/{name}/results.csv)"
     return "\n\n".join(
         [
             f"## {name}",
             f"{title[0].upper()}{title[1:]}.",
-            f"`{command(name, about)}`: {'; '.join(facts)}. {', '.join(links)}",
+            f"`{command(name, about)}`: {'; '.join(facts)}. {table}",
             *figures,
-            table,
+            results_table(rows).markdown(),
         ]
     )
-
-
-def codec_table(rows: Rows) -> str:
-    """One line a point: what varies, and the main scores."""
-    means = mean_over_seeds(rows)
-    settings = [name for name in SETTINGS if len({row[name] for row in means}) > 1]
-    columns = {
-        SETTINGS[name]: [row[name] if name == "stage" else f"{row[name]:.4g}" for row in means]
-        for name in settings
-    }
-    for name, (heading, factor, decimals) in SCORES.items():
-        if not all(name in row for row in means):
-            continue
-        spreads = [(row[name], row.get(f"{name}_low"), row.get(f"{name}_high")) for row in means]
-        columns[heading] = [_cell(mean, low, high, factor, decimals) for mean, low, high in spreads]
-    return markdown(list(columns), list(columns.values()))
-
-
-def invariant_table(rows: Rows) -> str:
-    """One line an objective and weight."""
-    groups: dict[tuple[Any, ...], Rows] = {}
-    settings = [name for name in INVARIANT_SETTINGS if name in rows[0]]
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in settings), []).append(row)
-    columns = {
-        INVARIANT_SETTINGS[name]: [str(key[i]) for key in groups] for i, name in enumerate(settings)
-    }
-    columns["seeds"] = [str(len(own)) for own in groups.values()]
-    for name, (heading, factor, decimals) in INVARIANT_SCORES.items():
-        if any(name in row for row in rows):
-            columns[heading] = [
-                _mean([row[name] for row in own if name in row], factor, decimals)
-                for own in groups.values()
-            ]
-    return markdown(list(columns), list(columns.values()))
-
-
-def _mean(values: list[float], factor: float, decimals: int) -> str:
-    return _cell(*mean_interval(values), factor, decimals) if values else "–"
-
-
-def _cell(mean: float, low: float | None, high: float | None, factor: float, decimals: int) -> str:
-    """A mean and half its interval, if that is there and does not round to nothing."""
-    half = (
-        number(factor * (high - low) / 2, decimals) if low is not None and high is not None else "–"
-    )
-    value = number(factor * mean, decimals)
-    return value if half in ("–", number(0, decimals)) else f"{value} ±{half}"
 
 
 def command(name: str, about: dict[str, Any]) -> str:

@@ -69,7 +69,7 @@ def test_class_folders_become_numbers(quadrate, here, codec, images):
     names = folder_of(images, here / "pictures")
     line = quadrate("compress", "pictures", "-o", "a.quad", "--codec", "c.st", "--labels", status=1)
     assert (
-        line == "pictures/z.png: it lies in no class folder, so it has no label; expected"
+        line == "pictures/z.png: it is not in a class folder, so it has no label; expected"
         " pictures/<class>/<image>"
     )
     (here / "pictures" / "z.png").unlink()

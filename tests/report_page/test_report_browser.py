@@ -45,7 +45,7 @@ def test_pointing_and_keys_show_the_pictures(browser, report):
         shown
     )
     browser.hover(".point")
-    assert browser.value(shown) and "MSE per pixel" in browser.value(live)
+    assert browser.value(shown) and "distortion (MSE per pixel)" in browser.value(live)
     pictures = (
         "[...document.querySelectorAll('.tooltip img')].filter(image => image.naturalWidth === 128"
         " && image.clientWidth > 100).length"

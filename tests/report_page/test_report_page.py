@@ -25,7 +25,6 @@ from quadrate.experiments.claims import decide, decide_run
 from quadrate.experiments.page import report_page
 from quadrate.experiments.page.chart import chart
 from quadrate.experiments.page.claim_section import claims, in_short, paper
-from quadrate.experiments.page.markdown import to_html
 from quadrate.experiments.page.origin import origin
 from quadrate.experiments.page.page_data import ReportedRun, ScoredPoint, open_run
 from quadrate.experiments.recipes import RECIPES, with_epochs, with_seeds
@@ -74,8 +73,13 @@ class Page(HTMLParser):
 def made_up(name: str, rows: list[dict]) -> ReportedRun:
     """A run of a recipe with made-up scores, without files."""
     points = [ScoredPoint(f"r0p{i}", row, Path()) for i, row in enumerate(rows)]
-    config = {"source": {"name": "mnist", "fingerprint": "f", "shape": [1, 28, 28]}, "judge": {}}
-    return ReportedRun(Path(), config, RECIPES[name](), points, [], [])
+    recipe = RECIPES[name]()
+    config = {
+        "recipe": {"name": recipe.name, "title": recipe.title},
+        "source": {"name": "mnist", "fingerprint": "f", "shape": [1, 28, 28]},
+        "judge": {},
+    }
+    return ReportedRun(Path(), config, recipe, rows, points, [], [])
 
 
 # The page
@@ -165,7 +169,7 @@ def test_missing_points_are_named(copy):
     assert (
         f"1 points are not trained yet, and not in this report: end-to-end/{POINTS[1].key}." in text
     )
-    assert "None yet: they are drawn when every point is scored." in text
+    assert "The paper's claims" not in text
 
 
 def test_a_point_without_pictures_is_still_reported(copy):
@@ -376,7 +380,7 @@ def test_a_run_whose_points_stand_alone_has_its_section(contours, run):
 def test_standing_alone_unscored_or_damaged_it_is_one_clear_line(contours):
     (contours / "rows" / "rate0.3.json").unlink()
     page = report_page([contours])
-    assert "1 of 7 points are not scored yet" in page and "The paper's claims" not in page
+    assert "1 points are not scored" in page and "The paper's claims" not in page
     for name, text, message in (
         ("results.csv", "a,b\n1,2\n", "not the results of a run"),
         ("config.json", '{"recipe": {"points": []}}', "lacks the recipe or the source"),
@@ -419,18 +423,6 @@ def test_it_says_with_which_seeds_to_make_it_again():
 
 
 # Parts
-
-
-def test_markdown():
-    text = "A `code` & <b>.\n\n| a\\|b | c |\n| --- | ---: |\n| 1 | `2` |\n\n| no table"
-    html = to_html(text)
-    assert "<p>A <code>code</code> &amp; &lt;b&gt;.</p>" in html and "<p>| no table</p>" in html
-    assert re.findall(r"<t[hd](?: [^>]*)?>(.*?)</t[hd]>", html) == [
-        "a|b",
-        "c",
-        "1",
-        "<code>2</code>",
-    ]
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 8, 8), (3, 20, 32), (1, 70, 50)])

@@ -122,6 +122,7 @@ BOTTLENECKS: Registry[Callable[..., Any]] = Registry(
         "dithered": _of_levels("dithered:DitheredQuantizer"),
         "factorized": _of_dims("factorized:FactorizedBottleneck.of_dims"),
         "hyperprior": _of_dims("hyperprior:HyperpriorBottleneck"),
+        "lattice-z": _of_dims("lattice:ZBottleneck.of_dims"),
         "lattice-d4": _of_dims("lattice:D4Bottleneck.of_dims"),
         "lattice-e8": _of_dims("lattice:E8Bottleneck.of_dims"),
         "unit-gaussian": _of_dims("unit_gaussian:UnitGaussianBottleneck"),

@@ -52,7 +52,7 @@ def demo(
         "[bold]3. Scores on the test set[/bold], by judges and critics that no codec has met"
     )
     rows = run.evaluate()
-    CONSOLE.print(results_table(rows))
+    CONSOLE.print(results_table(rows).text())
 
     codec = run.universal_codec("universal")
     originals = run.source.test.images[:10]

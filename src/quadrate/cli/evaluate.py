@@ -35,7 +35,7 @@ def evaluate(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate.cli.steps import evaluate_points, evaluate_run
+    from quadrate.cli.steps import evaluate_run
     from quadrate.experiments.runs import Run
     from quadrate.experiments.runs.kinds import open_run
 
@@ -45,4 +45,4 @@ def evaluate(
     elif quick:
         raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
     else:
-        evaluate_points(opened, workers)
+        evaluate_run(opened, workers)

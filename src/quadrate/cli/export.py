@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from quadrate.sources import Source
 
 Best = Literal["accuracy", "mse", "w1"]
-_SCORES: dict[Best, tuple[str, float]] = {
-    "accuracy": ("accuracy_independent", -1),
-    "mse": ("distortion_mse", 1),
-    "w1": ("w1_fresh", 1),
+_SCORES: dict[Best, str] = {
+    "accuracy": "accuracy_independent",
+    "mse": "distortion_mse",
+    "w1": "w1_fresh",
 }
 
 
@@ -155,7 +155,10 @@ def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, Operat
 
 def _best(run: Run, stages: list[Stage], by: Best) -> tuple[Stage, OperatingPoint]:
     """The scored point with the best score."""
-    column, sign = _SCORES[by]
+    from quadrate.evaluation.score import SCORES
+
+    column = _SCORES[by]
+    sign = -1 if SCORES[column].better == "higher" else 1
     scored = [
         (score[column] * sign, stage, point)
         for stage in stages
@@ -179,34 +182,20 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
 
 def _list(run: Run, stages: list[Stage]) -> None:
     """Prints the codecs to choose from, with their scores."""
-    from rich.table import Table
-
     from quadrate.cli.console import CONSOLE
+    from quadrate.core.table import Column, Table
 
-    table = Table(box=None, header_style="bold")
-    for column, justify in (
-        ("--stage", "left"),
-        ("--point", "left"),
-        ("bits", "right"),
-        ("accuracy", "right"),
-        ("MSE", "right"),
-        ("W1", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    lines: list[tuple[str, ...]] = []
     for stage in stages:
         for point in stage.points:
             row = _scores(run, stage, point)
-            texts = [
-                f"{row[column]:.4f}" if column in row else "" for column, _ in _SCORES.values()
-            ]
-            trained = exists(run.place(stage, point) / "model.safetensors")
-            table.add_row(
-                stage.name,
-                point.key,
-                f"{point.rate_bound_bits:.2f}",
-                *(texts if trained else ["not trained"]),
-            )
-    CONSOLE.print(table)
+            texts = [f"{row[column]:.4f}" if column in row else "" for column in _SCORES.values()]
+            if not exists(run.place(stage, point) / "model.safetensors"):
+                texts = ["not trained", "", ""]
+            lines.append((stage.name, point.key, f"{point.rate_bound_bits:.2f}", *texts))
+    headings = ("--stage", "--point", "bits", "accuracy", "MSE", "W1")
+    columns = zip(headings, zip(*lines, strict=True), strict=True)
+    CONSOLE.print(Table([Column(name, own, name[:2] == "--") for name, own in columns]).text())
     CONSOLE.print(
         "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on"
         " the test images",

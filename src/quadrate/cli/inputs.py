@@ -21,10 +21,9 @@ from quadrate.core.array_file import array_names, open_array, read_array
 from quadrate.core.files import exists
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
-from quadrate.sources import SOURCE_NAMES, load_source
+from quadrate.sources import SOURCES, load_source
 from quadrate.sources.images import SUFFIXES, read_image
-from quadrate.sources.load import is_source_name
-from quadrate.sources.source import SPLIT_NAMES, eight_bits
+from quadrate.sources.source import SPLIT_NAMES, to_eight_bits
 from quadrate.sources.tree import is_image_name, survey, walk
 
 _BATCH_PIXELS = 1 << 22
@@ -91,12 +90,12 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     if len(shape) != 3:
         return _features(text, shape, labels)
     shape = (shape[0], shape[1], shape[2])
-    if is_source_name(text.partition(":")[0]):
+    if SOURCES.knows(text.partition(":")[0]):
         return _data_set(text, shape, labels)
     path = Path(os.path.expanduser(text))
     if not exists(path):
         raise QuadrateError(
-            f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCE_NAMES)},"
+            f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCES)},"
             " with a split, as in mnist:test"
         )
     if path.is_dir():
@@ -268,7 +267,7 @@ def _array_batches(
             some = min(size, count - start)
             images = array.read(some * math.prod(shape)).reshape(some, *shape)
             if len(shape) == 3 and images.dtype == np.uint16:
-                images = eight_bits(images)
+                images = to_eight_bits(images)
             if (
                 len(shape) == 3
                 and images.dtype.kind == "f"

@@ -47,7 +47,7 @@ def plot(
         )
     with naming(*runs):
         if invariant:
-            from quadrate.experiments.reports.invariant_tables import plot_tables
+            from quadrate.experiments.reports.invariant_figures import plot_tables
 
             plot_tables([run / "results.csv" for run in runs], path)
         else:

@@ -11,39 +11,22 @@ def recipes() -> None:
     Figure, data, points of both grids, what training the quick one cost, and whether there are
     results to compare.
     """
-    from rich.table import Table
-
     from quadrate.cli.console import CONSOLE
+    from quadrate.core.table import Column, Table
     from quadrate.experiments.recipes import catalogue
 
-    table = Table(box=None, header_style="bold")
-    for column, justify in (
-        ("recipe", "left"),
-        ("shows", "left"),
-        ("data", "left"),
-        ("quick", "right"),
-        ("published", "right"),
-        ("CPU min", "right"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=column == "recipe")  # type: ignore[arg-type]
-    table.add_column("results")
+    lines: list[tuple[str, ...]] = []
     for paper, experiments in groupby(catalogue(), lambda experiment: experiment.paper):
-        table.add_row(f"[italic]{paper}[/italic]")
-        for experiment in experiments:
-            points = [
-                "" if count is None else str(count)
-                for count in (experiment.points("quick"), experiment.points("published"))
-            ]
-            cost = "" if experiment.cpu_minutes is None else f"{experiment.cpu_minutes:g}"
-            table.add_row(
-                f"  {experiment.name}",
-                experiment.figures,
-                experiment.data,
-                *points,
-                cost,
-                experiment.committed,
-            )
-    CONSOLE.print(table)
+        lines.append((paper, "", "", "", "", "", ""))
+        for line in experiments:
+            counts = (line.points("quick"), line.points("published"), line.cpu_minutes)
+            numbers = ("" if count is None else f"{count:g}" for count in counts)
+            name = f"  {line.name}"
+            lines.append((name, line.figures, line.data, *numbers, line.committed))
+    headings = ("recipe", "shows", "data", "quick", "published", "CPU min", "results")
+    columns = zip(headings, zip(*lines, strict=True), strict=True)
+    numeric = ("quick", "published", "CPU min")
+    CONSOLE.print(Table([Column(name, own, name not in numeric) for name, own in columns]).text())
     CONSOLE.print(
         "quick, published: points of the two grids (--grid); CPU min: what training the quick one"
         " took Quadrate's developers on one core"

@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 from quadrate.cli.steps import (
     adapted,
     adapted_points,
-    evaluate_points,
     evaluate_run,
     for_data,
     train_points,
@@ -130,7 +129,7 @@ class PointReproduction:
 
     def evaluate(self, workers: int | None, command: str) -> None:
         """As `quadrate evaluate`."""
-        evaluate_points(self._run, workers, command)
+        evaluate_run(self._run, workers, command=command)
 
 
 def find_reproduction(name: str, options: Options) -> Reproduction:

@@ -16,13 +16,13 @@ from quadrate.experiments.claims import decide_run, write_verdicts
 from quadrate.experiments.recipes import find_recipe, with_epochs, with_seeds
 from quadrate.experiments.recipes.catalogue import name_on
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.reports import plot_run, results_table
-from quadrate.experiments.reports.row_points import draw_points, points_markdown
+from quadrate.experiments.reports import results_table
+from quadrate.experiments.reports.run_pictures import draw_run
 from quadrate.experiments.runs import Run
 from quadrate.experiments.runs.kinds import PointRecipe
 from quadrate.experiments.runs.point_run import PointRun
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
-from quadrate.sources import ALIASES, load_source
+from quadrate.sources import load_source, source_name
 from quadrate.training.batch_size import fitting_batch
 from quadrate.training.stages import Execution
 
@@ -35,7 +35,7 @@ def adapted(
     epochs: int | None = None,
 ) -> Recipe:
     """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
-    if data is not None and (data := ALIASES.get(data, data)) != recipe.source:
+    if data is not None and (data := source_name(data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
     recipe = replace(
@@ -137,7 +137,7 @@ def adapted_points(
         if not isinstance(recipe, InvariantRecipe):
             raise QuadrateError(f"{name} takes no other seeds")
         recipe = with_seeds(recipe, seeds)
-    if data is not None and (data := ALIASES.get(data, data)) != getattr(recipe, "source", None):
+    if data is not None and (data := source_name(data)) != getattr(recipe, "source", None):
         if getattr(recipe, "source", "banana") in ("banana", "patterns"):
             raise QuadrateError(f"{name} has data of its own; leave --data out")
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
@@ -149,35 +149,19 @@ def train_points(run: PointRun, workers: int | None = None) -> None:
     run.train(workers)
 
 
-def evaluate_points(
-    run: PointRun, workers: int | None = None, command: str = ""
+def evaluate_run(
+    run: Run | PointRun, workers: int | None = None, quick: bool = False, command: str = ""
 ) -> list[dict[str, Any]]:
     """Scores what is not scored yet; shows the table, the pictures and the verdicts."""
-    rows = run.evaluate(workers)
-    pictures = draw_points(run, rows)
-    print(points_markdown(rows))
-    print(
-        f"table:    {run.folder / 'results.csv'}",
-        *(f"picture:  {path}" for path in pictures),
-        sep="\n",
-    )
-    show_verdicts(run, rows, command)
-    return rows
-
-
-def evaluate_run(
-    run: Run, workers: int | None = None, quick: bool = False, command: str = ""
-) -> list[dict[str, Any]]:
-    """Scores what is not scored yet; shows the table, the figure and the verdicts."""
-    rows = run.evaluate(workers, quick=quick)
-    CONSOLE.print(results_table(rows))
-    figure = run.folder / "trade-off.png"
-    plot_run(run.recipe.name, rows, figure)
-    print(f"table:    {run.folder / 'results.csv'}\nfigure:   {figure}")
-    if len(rows) == sum(len(stage.points) for stage in run.recipe.stages):
-        show_verdicts(run, rows, command)
-    else:
+    rows = run.evaluate(workers, quick=quick) if isinstance(run, Run) else run.evaluate(workers)
+    CONSOLE.print(results_table(rows).text())
+    pictures = draw_run(run, rows)
+    lines = [f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures)]
+    print(*lines, sep="\n")
+    if isinstance(run, Run) and len(rows) < sum(len(stage.points) for stage in run.recipe.stages):
         print("Some points are not trained yet, so no claim is decided yet.")
+    else:
+        show_verdicts(run, rows, command)
     return rows
 
 

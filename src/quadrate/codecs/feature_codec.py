@@ -177,8 +177,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         check_is_fitted(self)
         features = validate_data(self, array_of(X), reset=False, dtype=[np.float32, np.float64])
         precise = np.result_type(features, self.dtype)
-        symbols = self.quantize(self.latents(torch.from_numpy(features)))
-        coefficients = self.model_.dequantize(symbols.cpu().numpy(), NO_DITHER)
+        symbols = self.model_.quantize(self._coefficients(features), NO_DITHER)
+        coefficients = self.model_.dequantize(symbols, NO_DITHER)
         flat = coefficients.reshape(len(features), len(self.transform_.kept))
         received = self.transform_.inverse(flat.astype(precise, copy=False))
         return received.astype(features.dtype, copy=False)
@@ -270,10 +270,12 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     def latents(self, samples: Tensor) -> Tensor:
         """Transform features (n, D) to coefficients, (n, d) or, of a map, (n, c, h, w)."""
         self.check_shape(samples.shape)
-        features = samples.cpu().numpy()
+        return torch.from_numpy(self._coefficients(samples.cpu().numpy()))
+
+    def _coefficients(self, features: Features) -> Features:
         precise = features.astype(np.result_type(features, self.dtype), copy=False)
         coefficients = self.transform_.forward(precise)
-        return torch.from_numpy(coefficients.reshape(len(samples), *self.model_.shape))
+        return coefficients.reshape(len(features), *self.model_.shape)
 
     @property
     def _latent_dtype(self) -> np.dtype[Any]:

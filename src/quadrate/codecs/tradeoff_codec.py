@@ -138,7 +138,7 @@ class TradeoffCodec(Codec):
         for i, model in enumerate(models):
             self._rounders.append(self._layer_of(i, model))
 
-    def _layer_of(self, i: int, model: FrozenBottleneck | None) -> FrozenBottleneck | _Unfrozen:
+    def _layer_of(self, i: int, model: FrozenBottleneck | None) -> Any:
         """What rounds the latents of a layer, its frozen bottleneck or the quantizer alone."""
         layer, first = self.layers[i], len(self.levels_before(i))
         if model is None:
@@ -338,7 +338,9 @@ class TradeoffCodec(Codec):
             if i == len(models):
                 levels = self.levels_before(i)
                 both = np.concatenate([before, flat], axis=1)
-                models.append(rounder.freeze(both, levels) if layer.levels else rounder)
+                if layer.levels:
+                    rounder = self._layer_of(i, None).freeze(both, levels)
+                models.append(rounder)
             # Latents of a layer without levels say nothing to the layers after it.
             known = flat if layer.levels else np.zeros((len(flat), rounder.columns), np.float32)
             before = np.concatenate([before, known], axis=1)

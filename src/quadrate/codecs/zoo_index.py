@@ -43,7 +43,7 @@ class CodecSummary:
             shape=list(codec.shape),
             decoders=list(codec.decoders),
             rate_bound_bits=codec.rate_bound_bits,
-            familiar_samples=codec.familiarity and codec.familiarity.samples,
+            familiar_samples=codec.familiarity.samples if codec.familiarity else None,
         )
 
 

@@ -1,9 +1,9 @@
-"""Plug-ins: Python files, modules and installed packages that register networks, judges, sources,
-loss terms, bottlenecks and recipes of one's own.
+"""Plug-ins: Python files, modules and installed packages that register things of your own.
 
 A plug-in is a module that calls `register_…` functions when it is imported. Files and modules are
 named (`--module` on the command line); a package announces its module as an entry point of the
-group "quadrate.core.plugins", and is imported when a name is asked for that is not known otherwise.
+group "quadrate.plugins", and is imported when a name is not known otherwise
+(`quadrate.core.registry.load_installed`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ import importlib
 import importlib.util
 import os
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
 from quadrate.core import registry
-from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.errors import QuadrateError
 
-GROUP = "quadrate.plugins"
 _loaded: dict[str, ModuleType] = {}  # by the file's full path, or the module's name
-_looked_for = False
 
 
 def load_plugin(spec: str | Path) -> ModuleType:
@@ -77,31 +74,6 @@ def load_plugins(specs: Iterable[str]) -> None:
 def loaded_plugins() -> tuple[str, ...]:
     """What `load_plugin` has imported, so that another process can, too."""
     return tuple(_loaded)
-
-
-def load_installed() -> None:
-    """Imports the plug-ins of installed packages, once.
-
-    Warns (`QuadrateWarning`) of those that fail.
-    """
-    global _looked_for
-    if _looked_for:
-        return
-    _looked_for = True
-    from importlib.metadata import entry_points  # takes longer than all else that `--help` needs
-
-    for entry in entry_points(group=GROUP):
-        before = registry.contents()
-        try:
-            entry.load()
-        except (Exception, SystemExit) as error:
-            registry.restore(before)
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            warnings.warn(
-                f"plug-in {entry.name} ({entry.value}) cannot be loaded: {reason}",
-                QuadrateWarning,
-                stacklevel=3,
-            )
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -1,15 +1,18 @@
-"""Things that a name stands for: Quadrate's own, and those that users add."""
+"""Things by name: built-in ones, and those that users add."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TypeVar
 
 from quadrate.core.names import check_file_name
-from quadrate.errors import QuadrateError
+from quadrate.errors import QuadrateError, QuadrateWarning
 
+GROUP = "quadrate.plugins"  # of the entry points that packages announce
 Thing = TypeVar("Thing")
 _registries: list[Registry[object]] = []
+_looked_for = False
 
 
 class Registry(dict[str, Thing]):
@@ -40,12 +43,8 @@ class Registry(dict[str, Thing]):
         self[name] = thing
 
     def knows(self, name: str) -> bool:
-        """Whether there is one of that name, in an installed plug-in if not here."""
+        """Whether there is one of that name, here or in an installed plug-in."""
         if name not in self:
-            from quadrate.core.plugins import (
-                load_installed,
-            )  # plug-ins are looked for when something is missing, and not before
-
             load_installed()
         return name in self
 
@@ -78,3 +77,28 @@ def restore(before: list[dict[str, object]]) -> None:
     for registry, known in zip(_registries, before, strict=False):
         for name in registry.keys() - known.keys():
             del registry[name]
+
+
+def load_installed() -> None:
+    """Imports the plug-ins of installed packages, once.
+
+    Warns (`QuadrateWarning`) of those that fail.
+    """
+    global _looked_for
+    if _looked_for:
+        return
+    _looked_for = True
+    from importlib.metadata import entry_points  # takes a while, and is seldom needed
+
+    for entry in entry_points(group=GROUP):
+        before = contents()
+        try:
+            entry.load()
+        except (Exception, SystemExit) as error:
+            restore(before)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            warnings.warn(
+                f"plug-in {entry.name} ({entry.value}) cannot be loaded: {reason}",
+                QuadrateWarning,
+                stacklevel=3,
+            )

@@ -1,6 +1,6 @@
 """Evaluation: one fixed protocol that scores any codec on held-out images.
 
-Written down in docs/evaluation.md.
+docs/evaluation.md describes it.
 """
 
 from quadrate.evaluation.certified import certified_w1
@@ -10,10 +10,9 @@ from quadrate.evaluation.intervals import interpolate_front, mean_interval
 from quadrate.evaluation.perception_scores import kid, sliced_w2sq
 from quadrate.evaluation.protocol import Protocol
 from quadrate.evaluation.references import prepare
-from quadrate.evaluation.scores import COLUMNS, Reconstruct, columns_of, evaluate
+from quadrate.evaluation.scores import Reconstruct, columns_of, evaluate
 
 __all__ = [
-    "COLUMNS",
     "Protocol",
     "Reconstruct",
     "certified_w1",

@@ -1,8 +1,8 @@
-"""The classical image codecs, as baselines: what they spend on images, and what comes back.
+"""The classical image codecs, as baselines: sizes of their files, and decoded images.
 
-Pillow has PNG, JPEG, WebP and AVIF; imagecodecs (the extra `baselines`) JPEG 2000 and JPEG XL. Each
-is run at slow, small settings. Headers weigh heavily on small images (at JPEG quality 50, three
-fifths of a file of 32x32 pixels), so many images may share a file, laid out as a mosaic.
+Pillow has PNG, JPEG, WebP and AVIF; imagecodecs (the extra `baselines`) has JPEG 2000 and JPEG XL.
+Settings are those of slow encoding and small files. Headers dominate small images (three fifths of
+a file of 32x32 pixels at JPEG quality 50), so many images may share a file, as a mosaic.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ _Pixels = NDArray[np.uint8]  # (H, W) or (H, W, 3)
 
 @dataclass(frozen=True)
 class ClassicalCodec:
-    """A codec: what its quality means and where it may lie, and the two ways.
+    """A classical codec.
 
     Attributes:
-        name: in `CLASSICAL`.
-        scale: what the quality is.
-        lowest, highest: its range; both 0 for a lossless codec, which takes none.
-        encode: pixels and quality to a file's bytes.
-        decode: a file's bytes to pixels, uint8.
+        name: The name in `CLASSICAL`.
+        scale: The name of the quality's scale.
+        lowest: The lowest quality; 0 for a lossless codec.
+        highest: The highest quality; 0 for a lossless codec.
+        encode: From pixels and quality to a file's bytes.
+        decode: From a file's bytes to pixels, uint8.
     """
 
     name: str
@@ -46,11 +47,11 @@ class ClassicalCodec:
 
 @dataclass(frozen=True, eq=False)
 class Coded:
-    """What a codec made of images.
+    """Images coded by a classical codec.
 
     Attributes:
-        images: decoded, uint8 (N, C, H, W).
-        file_bytes: of each file, int64, header included.
+        images: The decoded images, uint8 (N, C, H, W).
+        file_bytes: The size of each file, int64, header included.
     """
 
     images: Tensor
@@ -63,19 +64,19 @@ class Coded:
 
 
 def code_images(images: Tensor, codec: str, quality: float = 0, grid: int = 1) -> Coded:
-    """Encodes and decodes images with a classical codec.
+    """Encode and decode images with a classical codec.
 
     Args:
         images: uint8 (N, 1 or 3, H, W), N at least 1.
-        codec: one of `CLASSICAL`.
-        quality: on the codec's own scale: 0 to 100 for JPEG, WebP and AVIF (more is better), PSNR
+        codec: One of `CLASSICAL`.
+        quality: On the codec's own scale: 0 to 100 for JPEG, WebP and AVIF (more is better), PSNR
             in dB for JPEG 2000 (more is better), Butteraugli distance for JPEG XL (less is better;
-            about 1 is visually lossless). PNG is lossless and takes 0.
-        grid: a file holds grid x grid images, side by side; the last one is filled up with black.
+            about 1 is visually lossless). PNG is lossless: 0.
+        grid: A file holds grid x grid images, side by side; the last one is padded with black.
 
     Raises:
-        QuadrateError: for an unknown codec, a quality outside its range, other images than these,
-            or when imagecodecs is needed and missing.
+        QuadrateError: If the codec is unknown, the quality out of range, the images are of another
+            kind, or imagecodecs is needed and missing.
     """
     if codec not in CLASSICAL:
         raise QuadrateError(
@@ -87,12 +88,8 @@ def code_images(images: Tensor, codec: str, quality: float = 0, grid: int = 1) -
             f"{codec}: the quality is {method.scale}, from {method.lowest:g} to {method.highest:g},"
             f" not {quality:g}"
         )
-    if (
-        images.dtype != torch.uint8
-        or images.ndim != 4
-        or images.shape[1] not in (1, 3)
-        or images.numel() == 0
-    ):
+    batched = images.ndim == 4 and images.shape[1] in (1, 3) and images.numel() > 0
+    if images.dtype != torch.uint8 or not batched:
         raise QuadrateError(
             f"classical codecs take uint8 images (N, 1 or 3, H, W), not {images.dtype}"
             f" {tuple(images.shape)}"
@@ -111,33 +108,24 @@ def code_images(images: Tensor, codec: str, quality: float = 0, grid: int = 1) -
 
 
 def _mosaic(images: _Pixels, grid: int) -> _Pixels:
-    """(n, H, W, C), n at most grid², to one picture, row by row.
-
-    (rows·H, grid·W, 3) or, for one channel, (rows·H, grid·W).
-    """
+    """(n, H, W, C), n at most grid², to one picture (rows·H, grid·W, 3) or (rows·H, grid·W)."""
     count, height, width, channels = images.shape
     rows = math.ceil(count / grid)
     full = np.zeros((rows * grid, height, width, channels), dtype=np.uint8)
     full[:count] = images
-    picture = (
-        full.reshape(rows, grid, height, width, channels)
-        .swapaxes(1, 2)
-        .reshape(rows * height, grid * width, channels)
-    )
+    table = full.reshape(rows, grid, height, width, channels).swapaxes(1, 2)
+    picture = table.reshape(rows * height, grid * width, channels)
     return np.ascontiguousarray(picture[:, :, 0] if channels == 1 else picture)
 
 
 def _tiles(picture: _Pixels, shape: tuple[int, ...], grid: int) -> _Pixels:
-    """What `_mosaic` joined, apart again: (n, H, W, C)."""
+    """The images of a mosaic, (n, H, W, C)."""
     count, height, width, channels = shape
     grey = picture.ndim == 2
-    if channels == 1 and not grey:  # WebP and AVIF hold grey images as colour
+    if channels == 1 and not grey:  # WebP and AVIF store grey images as colour
         picture = np.rint(picture.mean(2)).astype(np.uint8)
-    return (
-        picture.reshape(-1, height, grid, width, channels)
-        .swapaxes(1, 2)
-        .reshape(-1, height, width, channels)[:count]
-    )
+    table = picture.reshape(-1, height, grid, width, channels).swapaxes(1, 2)
+    return table.reshape(-1, height, width, channels)[:count]
 
 
 def _pillow(
@@ -147,9 +135,8 @@ def _pillow(
         from PIL import Image
 
         file = io.BytesIO()
-        Image.fromarray(pixels).save(
-            file, form, **settings, **({} if lossless else {"quality": round(quality)})
-        )
+        options = settings if lossless else settings | {"quality": round(quality)}
+        Image.fromarray(pixels).save(file, form, **options)
         return file.getvalue()
 
     def decode(file: bytes) -> _Pixels:
@@ -182,6 +169,8 @@ def _imagecodecs(
     return encode, decode
 
 
+_J2K = _imagecodecs("jpeg2k", "level", codecformat="j2k")
+_JXL = _imagecodecs("jpegxl", "distance", effort=7, numthreads=1)
 CLASSICAL = {
     codec.name: codec
     for codec in (
@@ -189,15 +178,7 @@ CLASSICAL = {
         ClassicalCodec("jpeg", "JPEG quality", 0, 100, *_pillow("JPEG", optimize=True)),
         ClassicalCodec("webp", "WebP quality", 0, 100, *_pillow("WEBP", method=6)),
         ClassicalCodec("avif", "AVIF quality", 0, 100, *_pillow("AVIF", speed=4, max_threads=1)),
-        ClassicalCodec(
-            "jpeg2000", "PSNR in dB", 10, 100, *_imagecodecs("jpeg2k", "level", codecformat="j2k")
-        ),
-        ClassicalCodec(
-            "jpegxl",
-            "Butteraugli distance",
-            0.01,
-            25,
-            *_imagecodecs("jpegxl", "distance", effort=7, numthreads=1),
-        ),
+        ClassicalCodec("jpeg2000", "PSNR in dB", 10, 100, *_J2K),
+        ClassicalCodec("jpegxl", "Butteraugli distance", 0.01, 25, *_JXL),
     )
 }

@@ -1,4 +1,4 @@
-"""Classification: what judges read in reconstructions, and the judge that is retrained on them."""
+"""Classification: scores of judges on reconstructions, and the judge retrained on them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ _SLOPE = 0.01
 
 
 class Recognition(NamedTuple):
-    """How well a classifier reads a set of images.
-
-    The share it gets right, and its mean cross-entropy in nats.
-    """
+    """A classifier's accuracy and mean cross-entropy on a set of images."""
 
     accuracy: float
     cross_entropy_nats: float
@@ -29,7 +26,7 @@ class Recognition(NamedTuple):
 def recognition(
     classifier: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, batch: int = 1000
 ) -> Recognition:
-    """Scores a classifier.
+    """Score a classifier on images.
 
     Args:
         classifier: Images (N, C, H, W) in [0, 1] to logits or log-probabilities (N, K).
@@ -38,9 +35,8 @@ def recognition(
         batch: Images at a time.
     """
     logits = torch.cat([classifier(as_pixels(chunk)) for chunk in images.split(batch)]).double()
-    return Recognition(
-        (logits.argmax(1) == labels).double().mean().item(), F.cross_entropy(logits, labels).item()
-    )
+    accuracy = (logits.argmax(1) == labels).double().mean().item()
+    return Recognition(accuracy, F.cross_entropy(logits, labels).item())
 
 
 def retrain_judge(
@@ -54,35 +50,28 @@ def retrain_judge(
     widths: Sequence[int],
     seed: int,
 ) -> nn.Module:
-    """A fully connected classifier (LeakyReLU) of the images that it is given.
+    """Train a fully connected classifier (LeakyReLU) on reconstructions or clean images.
 
-    Reconstructions, or clean ones for comparison.
-
-    It sees each image less the mean of its training images. Without that it can stay at chance
-    where images differ most in brightness, as SVHN's do.
-
-    On reconstructions, its held-out cross-entropy is an upper estimate of H(S|X̂), the uncertainty
-    in nats about the class that a codec leaves.
+    It subtracts the mean of its training images; otherwise it can stay at chance on images that
+    differ most in brightness, as in SVHN. On reconstructions, its held-out cross-entropy is an
+    upper estimate of H(S|X̂), the remaining uncertainty in nats about the class.
 
     Args:
         images: uint8 or float32 (N, C, H, W).
         labels: int64 (N,).
         classes: Number of classes.
         steps: Training steps.
-        batch: Images a step.
-        learning_rate: Of the first step; it falls linearly to 0.
+        batch: Images in a step.
+        learning_rate: Learning rate of the first step; it falls linearly to 0.
         widths: Hidden widths.
-        seed: Keys all that is drawn.
+        seed: Key of all draws.
     """
-    key = ("evaluation", seed, "retrained judge")
-    network = fully_connected(
-        (images[0].numel(), *widths, classes), _SLOPE, *key, "weights", device=images.device
-    )
-    mean = torch.stack([as_pixels(chunk).sum(0) for chunk in images.split(1000)]).sum(0) / len(
-        images
-    )
-    judge = nn.Sequential(_Centre(mean), network)
-    chosen = batches(len(images), steps, batch, *key, "images", device=images.device)
+    key, device = ("evaluation", seed, "retrained judge"), images.device
+    layers = images[0].numel(), *widths, classes
+    network = fully_connected(layers, _SLOPE, *key, "weights", device=device)
+    total = torch.stack([as_pixels(chunk).sum(0) for chunk in images.split(1000)]).sum(0)
+    judge = nn.Sequential(_Centre(total / len(images)), network)
+    chosen = batches(len(images), steps, batch, *key, "images", device=device)
 
     def loss(step: int) -> Tensor:
         return F.cross_entropy(judge(as_pixels(images[chosen[step]])), labels[chosen[step]])

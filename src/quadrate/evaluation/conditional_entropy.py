@@ -1,9 +1,9 @@
-"""How many bits a dithered code costs: the conditional entropy H(Z|U) given the shared dither.
+"""The cost of a dithered code in bits: the conditional entropy H(Z|U) given the shared dither.
 
-Counted where that is possible (`quadrate.bottlenecks.counted_entropy`), else bounded by a small
-model: `autoregressive-upper-bound` is its cross-entropy on held-out latents, which errs upwards
-only and cannot saturate. As its cost grows with the square of the dimensions, codes of more than
-128 are bounded by counts of each dimension.
+It is counted if possible (`quadrate.bottlenecks.counted_entropy`), and otherwise bounded by a small
+model: `autoregressive-upper-bound` is the model's cross-entropy on held-out latents, which is an
+upper bound in expectation and cannot saturate. As its cost grows with the square of the dimensions,
+codes of more than 128 are bounded by counts of each dimension.
 """
 
 from __future__ import annotations
@@ -41,21 +41,19 @@ def conditional_entropy_bits(
     seed: int = 0,
     steps: int = 2000,
 ) -> EntropyEstimate:
-    """Estimates H(Z|U), the bits a sample that an ideal coder spends on symbols quantized with a
-    shared uniform dither.
+    """Estimate H(Z|U), the bits of an ideal coder for a sample quantized with a shared dither.
 
-    Counted where the joint alphabet has at most 4096 cells and the training latents at least four
-    samples for each; bounded otherwise, by a learned model up to 128 dimensions and by each
+    It is counted if the joint alphabet has at most 4096 cells and there are at least four training
+    latents for each; otherwise it is bounded, by a learned model up to 128 dimensions and by each
     dimension's own frequencies beyond. Random draws come from a local generator, so the result
     depends on the arguments only.
 
     Args:
-        train_latents: Encoder outputs f(x) over the training images in [-1, 1], shape (N, d).
-        held_out_latents: The same over images that trained nothing, shape (M, d). Only the bounds
-            use them.
+        train_latents: Encoder outputs f(x) of the training images in [-1, 1], shape (N, d).
+        held_out_latents: The same of held-out images, shape (M, d), for the bounds.
         levels: The number of levels of each latent dimension, each at least 2; (d,).
-        dithers: How many dither vectors the counts of short codes are averaged over, a multiple of
-            8. All training latents share each of them.
+        dithers: The number of dither vectors, a multiple of 8, over which the counts of short codes
+            are averaged. All training latents share each of them.
         seed: Seed of the dithers and of the learned model.
         steps: Training steps of the learned model; more of them tighten the bound. With 0, each
             dimension's own frequencies bound short codes too.
@@ -85,11 +83,9 @@ def conditional_entropy_bits(
 def _learned(
     train: Tensor, held_out: Tensor, levels: tuple[int, ...], steps: int, rng: np.random.Generator
 ) -> EntropyEstimate:
-    """Cross-entropy on held-out latents of a model trained on the training latents, with fresh dithers throughout."""
+    """Cross-entropy on held-out latents of a model of the training latents, with fresh dithers."""
 
-    def fresh_dither(
-        latents: Tensor,
-    ) -> Tensor:  # drawn on the CPU, so that it is the same for every device
+    def fresh_dither(latents: Tensor) -> Tensor:  # drawn on the CPU: the same on every device
         return torch.from_numpy(rng.random(latents.shape, dtype=np.float32)).to(latents.device)
 
     with torch.inference_mode(False):  # whatever mode the caller is in
@@ -108,30 +104,24 @@ def _learned(
     )
     descend(optimizer, loss, steps)
     with torch.no_grad():
-        chunks = held_out.split(SCORING_CHUNK)
-        scores = [
-            torch.stack(
-                [model.bits(chunk, fresh_dither(chunk)) for _ in range(SCORING_DITHERS)]
-            ).mean(0)
-            for chunk in chunks
-        ]
+        scores = []
+        for chunk in held_out.split(SCORING_CHUNK):
+            each = [model.bits(chunk, fresh_dither(chunk)) for _ in range(SCORING_DITHERS)]
+            scores.append(torch.stack(each).mean(0))
     sample_bits = torch.cat(scores).double()  # (M,)
-    # log2 L a symbol is an upper bound that needs no model, and the better one where the model
-    # overfits.
+    # log2 L for each symbol bounds it without a model, and better if the model overfits.
     bits = min(sample_bits.mean().item(), sum(math.log2(count) for count in levels))
-    return EntropyEstimate(
-        bits, sample_bits.std().item() / math.sqrt(len(held_out)), "autoregressive-upper-bound"
-    )
+    stderr = sample_bits.std().item() / math.sqrt(len(held_out))
+    return EntropyEstimate(bits, stderr, "autoregressive-upper-bound")
 
 
 class _SymbolModel:
-    """Distributions p(z_i | u_i, y_<i) of the symbols in turn.
+    """Distributions p(z_i | u_i, y_<i) of the symbols in turn: a small network for each dimension.
 
-    A small network a dimension, all run as one batched product.
-
-    y is what the decoder receives, the level of z less u. All that z_j and u_j say about f_j is
-    that it lies within half a step of y_j, and f does not depend on the dither; so this
-    conditioning loses nothing against (u, z_<i), and the sum over i is the chain rule of H(Z|U).
+    All networks run as one batched product. y is the dequantized latent, the level of z minus u.
+    z_j and u_j tell about f_j only that it is within half a step of y_j, and f does not depend on
+    the dither; so y_<i is as informative as (u, z_<i), and the sum over i is the chain rule of
+    H(Z|U).
     """
 
     def __init__(
@@ -139,39 +129,31 @@ class _SymbolModel:
     ) -> None:
         dims, widest = len(levels), max(levels)
         self.top = torch.tensor(levels, device=device) - 1  # (d,) the highest symbol
-        self.missing = (
-            torch.arange(widest, device=device) > self.top[:, None, None]
-        )  # (d, 1, L) levels that a dimension does not have
-        self.earlier = torch.ones(dims, dims, device=device).tril(-1)[
-            :, None
-        ]  # (d, 1, d) which coordinates precede a dimension's own
+        # (d, 1, L): levels that a dimension does not have; (d, 1, d): coordinates before its own.
+        self.missing = torch.arange(widest, device=device) > self.top[:, None, None]
+        self.earlier = torch.ones(dims, dims, device=device).tril(-1)[:, None]
         self.parameters: list[Tensor] = []
-        for fan_in, fan_out, scale in (
-            (dims + 1, HIDDEN, 2.0),
-            (HIDDEN, HIDDEN, 2.0),
-            (HIDDEN, widest, 0.0),
-        ):  # last 0: starts from uniform symbols
-            weight = rng.standard_normal((dims, fan_in, fan_out), dtype=np.float32) * math.sqrt(
-                scale / fan_in
-            )
+        # The last scale is 0, to start from uniform symbols.
+        layers = (dims + 1, HIDDEN, 2.0), (HIDDEN, HIDDEN, 2.0), (HIDDEN, widest, 0.0)
+        for fan_in, fan_out, scale in layers:
+            weight = rng.standard_normal((dims, fan_in, fan_out), dtype=np.float32)
+            weight = weight * math.sqrt(scale / fan_in)
             bias = np.zeros((dims, 1, fan_out), dtype=np.float32)
-            self.parameters += [
-                torch.from_numpy(array).to(device).requires_grad_() for array in (weight, bias)
-            ]
+            for array in (weight, bias):
+                self.parameters.append(torch.from_numpy(array).to(device).requires_grad_())
 
     def bits(self, latents: Tensor, fraction: Tensor) -> Tensor:
-        """Code lengths -log2 p(z | u), (B,), of latents (B, d), each under its own dither, given as a fraction of the cell (B, d)."""
-        symbols = torch.minimum(
-            ((latents + 1) / 2 * self.top + fraction).long(), self.top
-        )  # (B, d)
+        """Code lengths -log2 p(z | u), (B,), of latents (B, d).
+
+        Each has its own dither, given as a fraction of the cell, (B, d).
+        """
+        places = (latents + 1) / 2 * self.top + fraction
+        symbols = torch.minimum(places.long(), self.top)  # (B, d)
         received = (symbols + 0.5 - fraction) / self.top * 2 - 1  # (B, d)
         w1, b1, w2, b2, w3, b3 = self.parameters
-        h = torch.cat(
-            [received * self.earlier, 2 * fraction.T[:, :, None] - 1], dim=2
-        )  # (d, B, d + 1)
+        h = torch.cat([received * self.earlier, 2 * fraction.T[:, :, None] - 1], 2)  # (d, B, d + 1)
         h = F.silu(torch.baddbmm(b1, h, w1))  # (d, B, H)
         h = F.silu(torch.baddbmm(b2, h, w2))  # (d, B, H)
         logits = torch.baddbmm(b3, h, w3).masked_fill(self.missing, -math.inf)  # (d, B, L)
-        return F.cross_entropy(logits.permute(1, 2, 0), symbols, reduction="none").sum(
-            1
-        ) / math.log(2)
+        nats = F.cross_entropy(logits.permute(1, 2, 0), symbols, reduction="none")  # (B, d)
+        return nats.sum(1) / math.log(2)

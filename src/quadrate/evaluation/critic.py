@@ -1,6 +1,6 @@
-"""Wasserstein-1 by a critic: one trained afresh under fixed terms, scored on images it never saw.
+"""Wasserstein-1 by a critic: a fresh one, scored on held-out images, and the run's own one.
 
-And the papers' figure, by the run's own critic.
+The latter gives the figure of the papers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ _SLOPE = 0.01
 
 
 class CriticGap(NamedTuple):
-    """What a critic saw.
-
-    The gap and its standard error, both already divided by `gradient_norm` where that exceeds 1.
-    """
+    """A critic's gap and its standard error, divided by `gradient_norm` if that exceeds 1."""
 
     value: float
     stderr: float
@@ -41,14 +38,14 @@ def fresh_critic_w1(
     widths: Sequence[int],
     seed: int,
 ) -> CriticGap:
-    """A lower-bound estimate of W1 between pictures and reconstructions, in units of the Euclidean
-    norm of an image in [0, 1]^CHW.
+    """A lower-bound estimate of W1 between pictures and reconstructions.
 
-    By Kantorovich and Rubinstein, W1 is the largest gap E D(x) - E D(x̂) over 1-Lipschitz D. A
-    fully connected critic is trained on training images (WGAN-GP, Gulrajani et al. 2017), and its
-    gap is measured on test images: on average no more than W1 times the critic's Lipschitz
-    constant. The penalty holds gradients near norm 1, not below it, so the gap is divided by the
-    largest norm seen between test images and reconstructions if that exceeds 1.
+    In units of the Euclidean norm of an image in [0, 1]^CHW. By Kantorovich and Rubinstein, W1 is
+    the largest gap E D(x) - E D(x̂) over 1-Lipschitz D. A fully connected critic is trained on
+    training images (WGAN-GP, Gulrajani et al. 2017), and its gap is measured on test images: on
+    average no more than W1 times the critic's Lipschitz constant. The penalty keeps gradients near
+    norm 1, not below it, so the gap is divided by the largest norm found between test images and
+    reconstructions if that exceeds 1.
 
     Args:
         train: Pictures and reconstructions to learn from, uint8 or float32, (N, C, H, W) each; the
@@ -56,11 +53,11 @@ def fresh_critic_w1(
         test: Pictures and reconstructions to score, N of each; row i of one may belong to row i of
             the other, which the standard error respects.
         steps: Training steps.
-        batch: Pictures a step, and as many reconstructions.
-        learning_rate: Of the first step; it falls linearly to 0.
+        batch: Pictures in a step, and as many reconstructions.
+        learning_rate: Learning rate of the first step; it falls linearly to 0.
         penalty: Weight of the gradient penalty.
         widths: Hidden widths.
-        seed: Keys all that is drawn.
+        seed: Key of all draws.
     """
     real, fake = train
     device, dims = real.device, real[0].numel()
@@ -71,28 +68,24 @@ def fresh_critic_w1(
     share = draws.uniform(*key, "share", shape=(steps, batch, 1)).to(device)
 
     def loss(step: int) -> Tensor:
-        x, y = (
-            as_pixels(real[chosen_real[step]]).flatten(1),
-            as_pixels(fake[chosen_fake[step]]).flatten(1),
-        )  # (B, CHW)
+        x = as_pixels(real[chosen_real[step]]).flatten(1)  # (B, CHW)
+        y = as_pixels(fake[chosen_fake[step]]).flatten(1)  # (B, CHW)
         scores = critic(torch.cat([x, y])).squeeze(1)  # (2B,)
         norms = _gradient_norms(critic, torch.lerp(y, x, share[step]), create_graph=True)
         return scores[batch:].mean() - scores[:batch].mean() + penalty * (norms - 1).square().mean()
 
     minimize(critic, loss, steps, learning_rate, _BETAS)
-    return _measure(
-        critic,
-        *test,
-        draws.permutation(*key, "test", n=len(test[0])),
-        draws.uniform(*key, "test share", shape=(len(test[0]), 1)),
-    )
+    partner = draws.permutation(*key, "test", n=len(test[0])).to(device)
+    share = draws.uniform(*key, "test share", shape=(len(test[0]), 1)).to(device)
+    return _measure(critic, *test, partner, share)
 
 
 def legacy_w1(
     critic: Callable[[Tensor], Tensor], images: Tensor, reconstructions: Tensor, batch: int = 1000
 ) -> float:
-    """The papers' perception figure, mean D(x) - mean D(x̂) on test images with the critic that
-    trained the codec, which may be fooled by it.
+    """The papers' perception figure: mean D(x) - mean D(x̂) with the critic that trained the codec.
+
+    The codec may have learned to deceive this critic.
 
     Args:
         critic: Images (N, C, H, W) in [0, 1] to N scores.
@@ -106,18 +99,17 @@ def legacy_w1(
 def _measure(
     critic: nn.Module, real: Tensor, fake: Tensor, partner: Tensor, share: Tensor, batch: int = 1000
 ) -> CriticGap:
-    """The gap on held-out images, and the largest gradient norm on segments from each picture to the reconstruction of another one."""
+    """The gap on held-out images, and the largest gradient norm between real and fake images.
+
+    It is taken on segments from each picture to the reconstruction of another one.
+    """
     gap = mean_estimate(_gaps(critic, real, fake, batch))
-    rows = zip(
-        real.split(batch),
-        partner.to(real.device).split(batch),
-        share.to(real.device).split(batch),
-        strict=True,
-    )
-    segments = (
-        torch.lerp(as_pixels(fake[j]).flatten(1), as_pixels(x).flatten(1), a) for x, j, a in rows
-    )
-    largest = max(_gradient_norms(critic, points).max().item() for points in segments)
+    largest = 0.0
+    rows = zip(real.split(batch), partner.split(batch), share.split(batch), strict=True)
+    for x, other, part in rows:
+        ends = as_pixels(fake[other]).flatten(1), as_pixels(x).flatten(1)
+        norms = _gradient_norms(critic, torch.lerp(*ends, part))
+        largest = max(largest, norms.max().item())
     scale = max(1.0, largest)
     return CriticGap(gap.value / scale, gap.stderr / scale, largest)
 

@@ -1,4 +1,4 @@
-"""A number from a sample, and how far chance may have moved it."""
+"""Estimates from samples, with their standard errors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Summaries over seeds and points.
-
-Confidence intervals, and a front interpolated at given accuracies.
-"""
+"""Summaries over seeds and points: confidence intervals, and interpolated fronts."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ from quadrate.errors import QuadrateError
 def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """The mean over seeds and Student's t interval around it: (mean, low, high).
 
-    One value has no spread: its interval is NaN.
+    The interval of a single value is NaN.
 
     Args:
-        values: One number a seed, independent and about normal.
-        level: Chance that the interval covers the expectation.
+        values: One number for each seed, independent and about normal.
+        level: The probability that the interval covers the expectation.
 
     Raises:
         QuadrateError: If there are no values, or the level is not between 0 and 1.
@@ -36,14 +33,13 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> tuple[float, 
         return mean, math.nan, math.nan
     from scipy.stats import t
 
-    reach = float(
-        t.ppf((1 + level) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    )
+    quantile = t.ppf((1 + level) / 2, len(values) - 1)
+    reach = float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
     return mean, mean - reach, mean + reach
 
 
 def pareto_set(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The (mse, accuracy) points that no other one beats or equals in both, by rising MSE and so by rising accuracy."""
+    """The (mse, accuracy) points that no other point beats or equals in both, sorted by MSE."""
     front: list[tuple[float, float]] = []
     for mse, accuracy in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or accuracy > front[-1][1]:
@@ -54,17 +50,14 @@ def pareto_set(points: Iterable[tuple[float, float]]) -> list[tuple[float, float
 def interpolate_front(
     points: Sequence[tuple[float, float]], at: Sequence[float]
 ) -> NDArray[np.float64]:
-    """The MSE at which a front reaches given accuracies, by linear interpolation between its
-    neighbouring points.
-
-    The front is the Pareto set (`pareto_set`).
+    """The MSE at which the Pareto set of points reaches given accuracies, by linear interpolation.
 
     Args:
         points: (mse, accuracy) pairs, in any order.
-        at: accuracies.
+        at: The accuracies.
 
     Returns:
-        One MSE an accuracy, float64; NaN outside the front's range of accuracies.
+        One MSE for each accuracy, float64; NaN outside the front's range of accuracies.
 
     Raises:
         QuadrateError: If there are no points.
@@ -72,6 +65,5 @@ def interpolate_front(
     if len(points) == 0:
         raise QuadrateError("a front takes at least one (mse, accuracy) point; got none")
     mses, accuracies = zip(*pareto_set(points), strict=True)
-    return np.interp(
-        np.asarray(at, dtype=np.float64), accuracies, mses, left=math.nan, right=math.nan
-    )
+    wanted = np.asarray(at, dtype=np.float64)
+    return np.interp(wanted, accuracies, mses, left=math.nan, right=math.nan)

@@ -1,6 +1,7 @@
-"""What invariant codecs keep and cost.
+"""Scores of invariant codecs: bits on disk, and the information that they keep.
 
-Bits on disk of a .quad file of test members, and what receivers make of it.
+The file holds a random member of the orbit of each test sample. Probes, small classifiers, learn to
+predict labels from the decoded file.
 """
 
 from __future__ import annotations
@@ -28,48 +29,44 @@ if TYPE_CHECKING:
 
 TEST_SAMPLES = 100_000  # of a population, in one file
 CANDIDATES = 4096  # of the InfoNCE bound
-_EPOCHS, _BATCH, _LEARNING_RATE, _WEIGHT_DECAY = 6, 256, 2e-3, 1e-3  # of predictors
+_EPOCHS, _BATCH, _LEARNING_RATE, _WEIGHT_DECAY = 6, 256, 2e-3, 1e-3  # of probes
 Row = dict[str, Any]
 
 
 def score_population(codec: InvariantCodec, source: Population) -> Row:
-    """Scores a codec of the banana or of patterns on fresh samples.
+    """Score a codec of the banana or of patterns on fresh samples.
 
     Returns:
-        `disk_bits` (everything in the file of 100,000 members), `factorized_disk_bits` (with a
-        table a dimension instead of joint ones), the codec file's content, and: of the banana
-        `distortion` (MSE averaged over the two coordinates) and `objective_disk`, distortion + beta
-        · nats on disk; of patterns the exact entropies, `prediction_error` (how often the worst
-        invariant task, M itself, is guessed wrong from the code alone), `information_bits`, the
-        plug-in I(Z;M), and for a contrast the InfoNCE bound on it with its standard error.
+        `disk_bits` (everything in the file of 100,000 samples) and `factorized_disk_bits` (with a
+        table for each dimension instead of joint ones). For the banana also `distortion` (MSE
+        averaged over the two coordinates) and `objective_disk`, distortion + beta · nats on disk.
+        For patterns also the exact entropies, `prediction_error` (the error of the worst invariant
+        task, M itself, from the code alone), `information_bits`, the plug-in I(Z;M), and for a
+        contrast the InfoNCE bound on it with its standard error.
     """
-    fit, test = (
-        source.sample(TEST_SAMPLES, name, codec.config.seed).float() for name in ("fit", "test")
-    )
+    names, seed = ("fit", "test"), codec.config.seed
+    fit, test = (source.sample(TEST_SAMPLES, name, seed).float() for name in names)
     generator = draws.generator("invariant members", codec.config.seed)
-    fit_members, members, others = (source.member(x, generator) for x in (fit, test, test))
+    fit_members, members, others = (source.sample_orbit(x, generator) for x in (fit, test, test))
     data = codec.compress(members, chunk=TEST_SAMPLES)
     assert data is not None
     row: Row = {"disk_bits": 8 * len(data) / TEST_SAMPLES, **_factorized(codec, members)}
     target = source.representative(test) if codec.config.objective == "vic" else members
     if isinstance(source, Banana):
         distortion = float((torch.from_numpy(codec.decompress(data)) - target).square().mean())
-        return row | {
-            "distortion": distortion,
-            "objective_disk": distortion + codec.config.beta * row["disk_bits"] * math.log(2),
-        }
+        objective = distortion + codec.config.beta * row["disk_bits"] * math.log(2)
+        return row | {"distortion": distortion, "objective_disk": objective}
     assert isinstance(source, PermutedPatterns)
     exact = source.entropies()
     fit_codes, codes = codec.encode(fit_members).numpy(), codec.encode(members).numpy()
-    fit_orbits, orbits = (
-        source.invariant(x).numpy().reshape(len(x), -1) for x in (fit_members, members)
-    )
-    row |= {"entropy_source_bits": exact.source, "entropy_invariant_bits": exact.invariant}
-    row |= {"prediction_error": _prediction_error(fit_codes, fit_orbits, codes, orbits)}
+    samples = fit_members, members
+    fit_orbits, orbits = (source.invariant(x).numpy().reshape(len(x), -1) for x in samples)
+    joint = _entropy(np.concatenate([codes, orbits], axis=1))
     row |= {
-        "information_bits": (
-            _entropy(codes) + _entropy(orbits) - _entropy(np.concatenate([codes, orbits], axis=1))
-        )
+        "entropy_source_bits": exact.source,
+        "entropy_invariant_bits": exact.invariant,
+        "prediction_error": _prediction_error(fit_codes, fit_orbits, codes, orbits),
+        "information_bits": _entropy(codes) + _entropy(orbits) - joint,
     }
     if codec.config.objective != "bince":
         wrong = (torch.from_numpy(codec.decompress(data)) > 0.5) != (target > 0.5)
@@ -78,7 +75,7 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
 
 
 def _factorized(codec: InvariantCodec, samples: Tensor) -> Row:
-    """What the file would be with a table a dimension, as the learned density has them."""
+    """The bits on disk with a table for each dimension, those of the learned density."""
     model = codec.models[0]
     if not isinstance(model, JointModel):
         return {}
@@ -101,7 +98,7 @@ def _bound(codec: InvariantCodec, received: Tensor, others: Tensor) -> Row:
 
 
 def _entropy(rows: np.ndarray) -> float:
-    """The entropy of rows as they are distributed here, bits."""
+    """The empirical entropy of rows, bits."""
     _, counts = np.unique(rows, axis=0, return_counts=True)
     shares = counts / counts.sum()
     return float(-(shares * np.log2(shares)).sum())
@@ -110,14 +107,13 @@ def _entropy(rows: np.ndarray) -> float:
 def _prediction_error(
     fit_codes: np.ndarray, fit_orbits: np.ndarray, codes: np.ndarray, orbits: np.ndarray
 ) -> float:
-    """How often the orbit that a code had most often in training is not the test sample's.
+    """The error rate of predicting a test sample's orbit by the most frequent one of its code.
 
-    The worst invariant task, from codes alone.
+    That is the worst invariant task, from codes alone.
     """
     votes: dict[bytes, dict[int, int]] = {}
-    for code, orbit in zip(
-        np.ascontiguousarray(fit_codes), fit_orbits.ravel().tolist(), strict=True
-    ):
+    pairs = zip(np.ascontiguousarray(fit_codes), fit_orbits.ravel().tolist(), strict=True)
+    for code, orbit in pairs:
         own = votes.setdefault(code.tobytes(), {})
         own[orbit] = own.get(orbit, 0) + 1
     best = {code: max(own, key=lambda orbit: own[orbit]) for code, own in votes.items()}
@@ -126,77 +122,69 @@ def _prediction_error(
 
 
 def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> Row:
-    """Scores a codec of augmented, labelled images.
+    """Score a codec of augmented, labelled images.
 
-    One member of each test image goes into the file.
-
-    Predictors learn, on members of the training images that were coded and decoded, to tell the
-    labels: a `ConvClassifier` on reconstructions, where there is a decoder, and a perceptron of two
-    hidden layers on what is received. Neither saw a test image, and nothing was chosen on them;
-    validation accuracy is given beside.
+    Probes learn to predict labels from augmented training images that were coded and decoded: a
+    `ConvClassifier` on reconstructions, if there is a decoder, and a perceptron of two hidden
+    layers on dequantized latents. Test images are only used for the final accuracy; validation
+    accuracy is reported too.
 
     Args:
         codec: The codec.
-        splits: Images with labels; their group is the predictors', which need not be the one that
-            the codec was trained with.
-        name: Of the predictors' group, for the row.
+        splits: Images with labels; their group augments the probes' images, and may differ from the
+            one that the codec was trained with.
+        name: The name of this group, for the row.
     """
-    seed, predictors = codec.config.seed, _predictors(codec, splits.train)
+    seed, probes = codec.config.seed, _probes(codec, splits.train)
     everything = torch.arange(len(splits.test))
-    members = splits.test.members(everything, draws.generator("invariant test members", seed))
+    members = splits.test.sample_orbit(everything, draws.generator("invariant test members", seed))
     data = codec.compress(members, chunk=len(members))
-    assert (
-        data is not None and splits.test.labels is not None and splits.validation.labels is not None
-    )
+    assert data is not None
+    assert splits.test.labels is not None and splits.validation.labels is not None
     received = codec.decompress_latents(data)
     row: Row = {
         "predictor_augmentation": name,
         "disk_bits": 8 * len(data) / len(members),
         **_factorized(codec, members),
     }
-    held_out = splits.validation.members(
+    held_out = splits.validation.sample_orbit(
         torch.arange(len(splits.validation)), draws.generator("invariant validation members", seed)
     )
     held_out_received = codec.dequantize(codec.encode(held_out))
-    for kind, predict in predictors.items():
+    for kind, predict in probes.items():
         correct = predict(received) == splits.test.labels
         accuracy = accuracy_interval(correct.numpy())
+        validated = predict(held_out_received) == splits.validation.labels
         row |= {
             f"accuracy_{kind}": accuracy.estimate,
             f"accuracy_{kind}_low": accuracy.low,
             f"accuracy_{kind}_high": accuracy.high,
-        }
-        row |= {
-            f"validation_accuracy_{kind}": float(
-                (predict(held_out_received) == splits.validation.labels).float().mean()
-            )
+            f"validation_accuracy_{kind}": float(validated.float().mean()),
         }
     if codec.decoders:
-        target = (
-            splits.test.representatives(everything) if codec.config.objective == "vic" else members
-        )
-        row["distortion_mse"] = float(
-            (torch.from_numpy(codec.decompress(data)) - target).square().mean()
-        )
+        representative = codec.config.objective == "vic"
+        target = splits.test.representatives(everything) if representative else members
+        errors = torch.from_numpy(codec.decompress(data)) - target
+        row["distortion_mse"] = float(errors.square().mean())
     else:
-        others = splits.test.members(everything, draws.generator("invariant other members", seed))
+        others = splits.test.sample_orbit(
+            everything, draws.generator("invariant other members", seed)
+        )
         row |= _bound(codec, received, others)
     return row
 
 
-def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Predictors of labels from what is received, trained side by side on the same members, by what they read."""
+def _probes(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Predictors of labels by their input, trained together on the same decoded samples."""
     assert train.labels is not None
     classes = int(train.labels.max()) + 1
 
     def build() -> dict[str, nn.Module]:
-        modules: dict[str, nn.Module] = {
-            "latents": _perceptron(codec.config.dims, classes, codec.config.seed)
-        }
+        perceptron = _perceptron(codec.config.dims, classes, codec.config.seed)
+        modules: dict[str, nn.Module] = {"latents": perceptron}
         if codec.decoders:
-            modules["reconstructions"] = ConvClassifier(
-                (codec.shape[0], codec.shape[1], codec.shape[2]), classes
-            )
+            channels, height, width = codec.shape
+            modules["reconstructions"] = ConvClassifier((channels, height, width), classes)
         return modules
 
     modules = draws.build_with_seed(build, draws.key("invariant predictors", codec.config.seed))
@@ -221,7 +209,7 @@ def _predictors(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[T
         order = draws.permutation("invariant predictor order", *key, n=len(train))
         in_epoch = len(train) // _BATCH
         for step, chosen in enumerate(order.split(_BATCH)[:in_epoch], epoch * in_epoch):
-            received = codec.dequantize(codec.encode(train.members(chosen, generator)))  # (B, d)
+            received = codec.dequantize(codec.encode(train.sample_orbit(chosen, generator)))  # (B, d)
             for name, module in modules.items():
                 with autocast(device, bfloat16 and name == "reconstructions"):
                     logits = module(reads[name](received))  # (B, classes)
@@ -240,18 +228,16 @@ def _labels_by(module: nn.Module, read: Callable[[Tensor], Tensor]) -> Callable[
 
 
 class _Dropout(nn.Module):
-    """Dropout of a tenth, drawn from a generator of its own, where PyTorch's draws from its global one."""
+    """Dropout of a tenth, with its own generator; PyTorch's uses the global one."""
 
     def __init__(self, *key: object) -> None:
         super().__init__()
         self._generator = draws.generator("invariant predictor dropout", *key)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (
-            x * (torch.rand(x.shape, generator=self._generator) >= 0.1) / 0.9
-            if self.training
-            else x
-        )
+        if not self.training:
+            return x
+        return x * (torch.rand(x.shape, generator=self._generator) >= 0.1) / 0.9
 
 
 def _perceptron(fan_in: int, classes: int, seed: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The protocol: every constant of the evaluation, and each measure on these terms."""
+"""The protocol: every constant of the evaluation, and each measure with these constants."""
 
 from __future__ import annotations
 
@@ -30,41 +30,37 @@ if TYPE_CHECKING:
 
 
 VERSION = 1
-"""Of the code that measures.
-
-It rises when the same terms give other numbers, and what was scored before is then scored anew.
-"""
+"""The version of the measures: a new one, where the same terms give other numbers, voids scores."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """The terms of a comparison.
+    """The terms of a comparison; scores on different terms do not compare.
 
-    Two scores compare only if these are equal; the defaults are the protocol of docs/evaluation.md.
+    The defaults are the protocol of docs/evaluation.md.
 
     Attributes:
-        seed: Keys everything drawn: which images, directions, initial weights, batches, and the
-            codec's dither and noise.
-        batch: Images at a time through codec, judges and critics.
-        training_images: Training images, at most, that are reconstructed for the fresh critic and
-            the retrained judge.
+        seed: Key of all random draws: images, directions, initial weights, batches, and the codec's
+            dither and noise.
+        batch: Images at a time in codec, judges and critics.
+        training_images: The most training images to reconstruct, for the fresh critic and the
+            retrained judge.
         directions: Directions of sliced W2².
         kid_blocks: Blocks of the kernel distance.
-        critic_steps: Steps of the fresh critic; on MNIST they reach 90 to 95 % of what five times
-            as many reach.
-        critic_batch: Pictures a step, and as many reconstructions.
-        critic_learning_rate: Of its first step; it falls linearly to 0.
+        critic_steps: Steps of the fresh critic; on MNIST the gap is 90 to 95 % of that after five
+            times as many.
+        critic_batch: Pictures in a step, and as many reconstructions.
+        critic_learning_rate: Learning rate of the critic's first step; it falls linearly to 0.
         critic_penalty: Weight of the gradient penalty, as in WGAN-GP.
         critic_widths: Hidden widths of the fresh critic.
-        axes_images: Reconstructions that the axes of the certified W1 are taken from.
-        axes: Numbers of axes that it chooses among.
+        axes_images: Reconstructions that give the axes of the certified W1.
+        axes: Numbers of axes to choose among.
         judge_steps: Steps of the retrained judge.
-        judge_batch: Images a step.
-        judge_learning_rate: Of its first step; it falls linearly to 0.
+        judge_batch: Images in a step.
+        judge_learning_rate: Learning rate of the judge's first step; it falls linearly to 0.
         judge_widths: Hidden widths of the retrained judge.
-        test_images: Test images, at most, that are scored; None for all.
-        entropy_steps: Steps of the learned model of a code's entropy
-            (`quadrate.evaluation.conditional_entropy_bits`).
+        test_images: The most test images to score; None for all.
+        entropy_steps: Steps of the learned model of a code's entropy (`conditional_entropy_bits`).
     """
 
     seed: int = 0
@@ -91,10 +87,7 @@ class Protocol:
 
     @classmethod
     def quick(cls) -> Protocol:
-        """Terms for a first look, at about a sixth of the cost: fewer images and steps.
-
-        Their scores are rough, and compare with no others.
-        """
+        """Terms for a first look, at about a sixth of the cost: fewer images and steps."""
         return cls(
             training_images=2000,
             test_images=1000,
@@ -111,9 +104,7 @@ class Protocol:
         return _shuffled(source.train, self.seed, "train", count)
 
     def test_sample(self, source: Source) -> Split:
-        """Test images in the protocol's random order.
-
-        Their own order may mean something (MNIST's first half is the cleaner one).
+        """Test images in the protocol's random order, as in MNIST the first half is cleaner.
 
         Raises:
             QuadrateError: If there are too few to fill the blocks of the kernel distance.
@@ -123,12 +114,7 @@ class Protocol:
                 f"{source.name}: evaluation takes at least {4 * self.kid_blocks} test images; got"
                 f" {len(source.test)}"
             )
-        return _shuffled(
-            source.test,
-            self.seed,
-            "test",
-            len(source.test) if self.test_images is None else self.test_images,
-        )
+        return _shuffled(source.test, self.seed, "test", self.test_images)
 
     def fresh_critic_w1(
         self, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
@@ -150,32 +136,26 @@ class Protocol:
         return certified_w1(train, test, axes_images=self.axes_images, ladder=self.axes)
 
     def sliced_w2sq(self, images: Tensor, reconstructions: Tensor) -> Estimate:
-        """Crossed sliced W2² between images (N, C, H, W) in the protocol's order and their reconstructions."""
+        """Crossed sliced W2² between images (N, C, H, W), in the protocol's order, and codec's."""
         real, fake = as_pixels(images).flatten(1), as_pixels(reconstructions).flatten(1)
-        generator = draws.generator(
-            "evaluation", self.seed, "directions"
-        )  # on the CPU: the same directions on every device
-        return crossed_sliced_w2sq(
-            real, fake, random_directions(self.directions, real.shape[1], generator).to(real.device)
-        )
+        # On the CPU: the same directions on every device.
+        generator = draws.generator("evaluation", self.seed, "directions")
+        directions = random_directions(self.directions, real.shape[1], generator)
+        return crossed_sliced_w2sq(real, fake, directions.to(real.device))
 
     def kid(self, judge: Judge, images: Tensor, reconstructions: Tensor) -> Estimate:
-        """Crossed kernel distance in a judge's features between images (N, C, H, W) in the protocol's order and their reconstructions."""
-        real, fake = (
-            torch.cat(
-                [judge.features(as_pixels(chunk)).flatten(1) for chunk in stack.split(self.batch)]
-            )
-            for stack in (images, reconstructions)
-        )
-        return crossed_kid(real, fake, self.kid_blocks)
+        """Crossed kernel distance of a judge's features of images, in the protocol's order."""
+
+        def features(images: Tensor) -> Tensor:
+            chunks = images.split(self.batch)
+            return torch.cat([judge.features(as_pixels(chunk)).flatten(1) for chunk in chunks])
+
+        return crossed_kid(features(images), features(reconstructions), self.kid_blocks)
 
     def retrained(
         self, train: Split, test: Split, train_images: Tensor, test_images: Tensor, classes: int
     ) -> Recognition:
-        """How well a judge trained on `train_images` reads `test_images`.
-
-        The labels are those of the splits.
-        """
+        """The scores on `test_images` of a judge trained on `train_images`, with splits' labels."""
         judge = retrain_judge(
             train_images,
             train.labels,
@@ -191,23 +171,16 @@ class Protocol:
 
 @contextlib.contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Single precision and repeatable kernels, whatever the caller has switched on.
-
-    Gradients only where they are asked for.
-    """
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.autocast(device.type, enabled=False),
-        torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ),
-    ):
+    """Single precision, repeatable kernels and no gradients, whatever the caller's settings."""
+    repeatable = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    autocast = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.no_grad(), autocast, repeatable:
         yield
 
 
-def _shuffled(split: Split, seed: int, name: str, count: int) -> Split:
-    order = draws.permutation("evaluation", seed, name, n=len(split))[:count].to(
-        split.images.device
-    )
+def _shuffled(split: Split, seed: int, name: str, count: int | None) -> Split:
+    order = draws.permutation("evaluation", seed, name, n=len(split))[:count]
+    order = order.to(split.images.device)
     return Split(split.images[order], split.labels[order])

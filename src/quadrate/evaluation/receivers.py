@@ -1,9 +1,8 @@
-"""Receivers: the models that read features, and so the measure of what a compressor of features has
-kept.
+"""Receivers: models that read features, and so measure what a compressor of features keeps.
 
 Each has one hyper-parameter, its regularization, which is chosen on a validation set and never on
-the test set. All see features centred and scaled by their training set's mean and standard
-deviation, so that a grid suits features of any scale.
+the test set. Features are centred and scaled by the mean and the standard deviation of the training
+set, so that a grid suits features of any scale.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ Labelled = tuple[Features, Labels]
 _Predict = Callable[[Features], Labels]
 
 _MLP_WIDTH, _MLP_BATCH, _MLP_EPOCHS, _MLP_LEARNING_RATE = 512, 256, 20, 1e-3
-# By rising complexity: the inverse of the penalty for the linear ones, the penalty for the MLP.
-# Ties go to the simpler one.
+# By rising complexity: the inverse of the penalty for the linear ones, the penalty for the MLP. In
+# a tie the simpler one is chosen.
 GRIDS: dict[ReceiverName, tuple[float, ...]] = {
     "linear": (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1),
     "svm": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
@@ -51,10 +50,10 @@ class Receiver:
 
     Attributes:
         name: "linear", "svm" or "mlp".
-        hyperparameter: what validation chose of the grid.
-        at_the_edge: whether it is the grid's first or last, so that a wider grid might do better.
-        validation_accuracy: there; higher than it deserves, for it was the best of the grid.
-        predict: features (N, d) to classes (N,), int64.
+        hyperparameter: The chosen value of the grid.
+        at_the_edge: Whether it is the grid's first or last, so that a wider grid might do better.
+        validation_accuracy: Accuracy on the validation set; biased upwards by the choice.
+        predict: From features (N, d) to classes (N,), int64.
     """
 
     name: ReceiverName
@@ -64,7 +63,7 @@ class Receiver:
     predict: _Predict
 
     def correct(self, features: Features, labels: Labels) -> NDArray[np.bool_]:
-        """Which of the samples it gets right: features (N, d) and labels (N,) to bool (N,)."""
+        """Whether each class is predicted correctly: features (N, d), labels (N,) to bool (N,)."""
         return self.predict(features) == labels
 
 
@@ -76,21 +75,20 @@ def train_receiver(
     grid: Sequence[float] | None = None,
     seed: int = 0,
 ) -> Receiver:
-    """Fits a receiver on `train` for each value of its grid, and keeps the one that does best on
-    `validation`.
+    """Fit a receiver on `train` for each value of its grid, and keep the best on `validation`.
 
     Args:
         name: "linear" (multinomial logistic regression), "svm" (linear, one class against the
             rest), or "mlp" (one hidden layer of 512 ReLUs, Adam, 20 epochs).
-        train: features (N, d), finite, and int labels (N,) from 0; at least two classes.
-        validation: likewise.
-        grid: values to choose from: 1 / penalty of the linear ones (scikit-learn's C), weight of
+        train: Features (N, d), finite, and int labels (N,) from 0; at least two classes.
+        validation: Features and labels of the validation set.
+        grid: Values to choose from: 1 / penalty of the linear ones (scikit-learn's C), weight of
             the squared weights of the MLP. `GRIDS` by default.
-        seed: keys what the MLP draws; the linear ones draw nothing that matters.
+        seed: Key of the MLP's draws; the linear ones do not depend on it.
 
     Raises:
-        QuadrateError: for an unknown name, an empty grid, or features and labels that do not fit
-            together.
+        QuadrateError: If the name is unknown, the grid is empty, or features and labels do not
+            match.
     """
     fits: dict[str, Callable[..., _Predict]] = {"linear": _logistic, "svm": _svm, "mlp": _mlp}
     if name not in fits:
@@ -112,11 +110,9 @@ def train_receiver(
             " same"
         )
     mean, scale = train[0].mean(0, dtype=np.float64), train[0].std(0, dtype=np.float64)
-    # Dimensions that the compressor left without content stay at 0 instead of blowing up their
-    # rounding noise.
-    inverse = np.divide(
-        1, scale, out=np.zeros_like(scale), where=scale > 1e-6 * (1e-30 + np.abs(mean))
-    )
+    # Dimensions without content stay at 0, rather than amplify their rounding noise.
+    spread = scale > 1e-6 * (1e-30 + np.abs(mean))
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=spread)
 
     def standardized(features: Features) -> Features:
         return ((features - mean) * inverse).astype(np.float32)
@@ -130,25 +126,19 @@ def train_receiver(
             best = accuracy, value, predict
     assert best is not None
     accuracy, value, chosen = best
-    return Receiver(
-        name,
-        value,
-        len(grid) > 1 and value in (grid[0], grid[-1]),
-        accuracy,
-        lambda features: chosen(standardized(features)),
-    )
+    at_the_edge = len(grid) > 1 and value in (grid[0], grid[-1])
+    return Receiver(name, value, at_the_edge, accuracy, lambda x: chosen(standardized(x)))
 
 
 def accuracy_interval(correct: NDArray[np.bool_], level: float = 0.95) -> Interval:
-    """Accuracy with Wilson's score interval (1927), which stays within [0, 1] and holds near its
-    ends.
+    """Accuracy with Wilson's score interval (1927), which is valid near 0 and 1 too.
 
     Args:
         correct: bool (N,), N at least 1.
-        level: chance that the interval covers the expectation over test sets.
+        level: The probability that the interval covers the expectation over test sets.
 
     Raises:
-        QuadrateError: when there are no samples or the level is not between 0 and 1.
+        QuadrateError: If there are no samples or the level is not between 0 and 1.
     """
     n, z = _size_and_quantile(correct, level)
     share = float(np.mean(correct))
@@ -160,21 +150,19 @@ def accuracy_interval(correct: NDArray[np.bool_], level: float = 0.95) -> Interv
 def accuracy_lost(
     before: NDArray[np.bool_], after: NDArray[np.bool_], level: float = 0.95
 ) -> Interval:
-    """Accuracy before less accuracy after, of two receivers on the same test samples, with an
-    interval that uses the pairing.
+    """The loss of accuracy between two receivers on the same test samples, with an interval.
 
-    Bonett and Price's adjusted Wald interval for paired proportions (2012): only the samples on
-    which the two disagree count. It covers what test sampling adds; the receivers are taken as they
-    are.
+    Bonett and Price's adjusted Wald interval for paired proportions (2012): only samples on which
+    the receivers disagree count. It covers the sampling of the test set, for fixed receivers.
 
     Args:
-        before: bool (N,), which samples the first receiver gets right.
-        after: likewise for the second, sample by sample.
-        level: chance that the interval covers.
+        before: bool (N,), whether the first receiver is correct on each sample.
+        after: The same for the second receiver.
+        level: The probability that the interval covers the expectation.
 
     Raises:
-        QuadrateError: when the two differ in length, there are no samples or the level is not
-            between 0 and 1.
+        QuadrateError: If the two differ in length, there are no samples or the level is not between
+            0 and 1.
     """
     if before.shape != after.shape:
         raise QuadrateError(
@@ -227,20 +215,18 @@ def _logistic(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
 def _svm(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
     from sklearn.svm import LinearSVC
 
-    # Dual, for 10,000 samples of 1,280 dimensions take 3 s so and 14 s in the primal; a finer
-    # tolerance changes no prediction there.
-    return _fitted(
-        LinearSVC(C=value, dual=True, max_iter=300, tol=1e-2, random_state=seed), x, labels
-    )
+    # 10,000 samples of 1,280 dimensions take 3 s in the dual and 14 s in the primal; a finer
+    # tolerance does not change predictions.
+    model = LinearSVC(C=value, dual=True, max_iter=300, tol=1e-2, random_state=seed)
+    return _fitted(model, x, labels)
 
 
 def _fitted(model: Any, x: Features, labels: Labels) -> _Predict:
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # stopping early only regularizes, and validation judges that too
+        # Stopping early regularizes, which validation takes into account.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x, labels)
     return lambda features: model.predict(features).astype(np.int64)
 
@@ -257,9 +243,8 @@ def _mlp(x: Features, labels: Labels, value: float, seed: int) -> _Predict:
 
     def loss(step: int) -> torch.Tensor:
         penalty = torch.stack([weight.square().sum() for weight in weights]).sum()
-        return (
-            F.cross_entropy(network(inputs[chosen[step]]), targets[chosen[step]]) + value * penalty
-        )
+        logits = network(inputs[chosen[step]])  # (B, classes)
+        return F.cross_entropy(logits, targets[chosen[step]]) + value * penalty
 
     minimize(network, loss, steps, _MLP_LEARNING_RATE, (0.9, 0.999))
 

@@ -1,7 +1,4 @@
-"""What a score is held against, and what no codec changes.
-
-Real-against-real floors, and the retrained judge's score on clean images.
-"""
+"""References that do not depend on a codec: real-against-real floors, scores on clean images."""
 
 from __future__ import annotations
 
@@ -39,20 +36,19 @@ def prepare(
     protocol: Protocol | None = None,
     cache_dir: Path | None = None,
 ) -> dict[str, float]:
-    """Computes floors and clean references once a process, source, protocol and judge, or reads
-    them from `cache_dir`, where it also writes them.
+    """Compute floors and clean references, or read them from `cache_dir`.
 
-    `evaluate` calls this itself. Calling it first pays for the references before many processes
-    need them at once.
+    They are computed once for each process, source, protocol and judge, and written to `cache_dir`.
+    `evaluate` calls this; call it before many processes need the references at once.
 
     Args:
         source: The images.
         judges: As for `evaluate`.
         protocol: The terms; by default those of docs/evaluation.md.
-        cache_dir: A folder; without one the references live as long as the process.
+        cache_dir: A folder, or None to keep the references in memory only.
 
     Returns:
-        `w1_fresh_floor`, `w1_certified_floor`, `sliced_w2sq_floor`, and where there are labels
+        `w1_fresh_floor`, `w1_certified_floor`, `sliced_w2sq_floor`, and for labelled images
         `kid_floor`, `accuracy_retrained_clean` and `cross_entropy_retrained_clean_nats`.
 
     Raises:
@@ -66,10 +62,10 @@ def prepare(
         "version": VERSION,
         "source": source.fingerprint,
         "classes": source.classes,
+        "protocol": asdict(protocol),
+        "judge": about_judge,
     }
-    terms = json.dumps(
-        {**made_with, "protocol": asdict(protocol), "judge": about_judge}, sort_keys=True
-    )
+    terms = json.dumps(made_with, sort_keys=True)
     path = cache_dir / f"references-{draws.key(terms):016x}.json" if cache_dir else None
     if terms not in _computed:
         _computed[terms] = _read(path, terms) or _compute(source, judge, protocol)
@@ -79,10 +75,10 @@ def prepare(
 
 
 def independent_judge(source: Source, judges: Mapping[str, Judge | None]) -> Judge | None:
-    """The judge that the codec never met; None where the source has no labels to judge by.
+    """The judge that the codec was not trained with; None if a source has no labels or judges.
 
     Raises:
-        QuadrateError: If there is none, or a judge has a role that the protocol does not know.
+        QuadrateError: If there is no such judge, or a judge has an unknown role.
     """
     independent = judges.get("independent")
     if not source.is_labelled and not any(judges.values()):
@@ -97,7 +93,7 @@ def independent_judge(source: Source, judges: Mapping[str, Judge | None]) -> Jud
 
 def _compute(source: Source, judge: Judge | None, protocol: Protocol) -> dict[str, float]:
     with exact_arithmetic(source.test.images.device):
-        # Two disjoint samples of pictures, as large as the ones that a codec is scored on where the
+        # Two disjoint samples of pictures, as large as those that a codec is scored on if the
         # source has enough.
         half_train = min(protocol.training_images, len(source.train) // 2)
         pictures = protocol.training_sample(source, 2 * half_train).images
@@ -105,17 +101,11 @@ def _compute(source: Source, judge: Judge | None, protocol: Protocol) -> dict[st
         test = protocol.test_sample(source)
         half_test = len(test) // 2
         halves = test.images[:half_test], test.images[half_test : 2 * half_test]
+        samples = pictures[:half_train], pictures[half_train:]
         references = {
-            "w1_certified_floor": (
-                protocol.certified_w1((pictures[:half_train], pictures[half_train:]), halves).value
-            ),
-            "w1_fresh_floor": (
-                protocol.fresh_critic_w1(
-                    (pictures[:half_train], pictures[half_train:]), halves
-                ).value
-            ),
-            # Crossed distances hold one half against the other already: a codec that changes
-            # nothing scores the floor.
+            "w1_certified_floor": protocol.certified_w1(samples, halves).value,
+            "w1_fresh_floor": protocol.fresh_critic_w1(samples, halves).value,
+            # Crossed distances compare one half with the other: a perfect codec scores the floor.
             "sliced_w2sq_floor": protocol.sliced_w2sq(test.images, test.images).value,
         }
         if judge is not None:
@@ -129,22 +119,13 @@ def _compute(source: Source, judge: Judge | None, protocol: Protocol) -> dict[st
 
 
 def _read(path: Path | None, terms: str) -> dict[str, float] | None:
-    """What an earlier process wrote for the same terms.
-
-    None where there is no such file, or it is damaged and better written anew.
-    """
+    """The values in a file for the same terms, or None if it is missing or damaged."""
     try:
         stored = read_json(path) if path else None
-        values = (
-            {name: stored["values"][name] for name in _VALUES}
-            if stored and stored["terms"] == terms
-            else None
-        )
+        if not stored or stored["terms"] != terms:
+            return None
+        values = {name: stored["values"][name] for name in _VALUES}
     except (QuadrateError, KeyError, TypeError):
         return None
-    return (
-        values
-        if values
-        and all(type(value) is float and math.isfinite(value) for value in values.values())
-        else None
-    )
+    valid = all(type(value) is float and math.isfinite(value) for value in values.values())
+    return values if valid else None

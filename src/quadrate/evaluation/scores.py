@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,41 +13,218 @@ from torch import Tensor
 
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
-from quadrate.evaluation.classification_scores import Recognition, recognition
+from quadrate.evaluation.classification_scores import recognition
 from quadrate.evaluation.critic import legacy_w1
 from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
 from quadrate.evaluation.estimate import Estimate
 from quadrate.evaluation.protocol import Protocol, exact_arithmetic
-from quadrate.evaluation.references import independent_judge, prepare
-from quadrate.sources.source import Source
+from quadrate.evaluation.references import prepare
+from quadrate.evaluation.score import SCORES, Score
+from quadrate.sources.source import Source, Split
 
 if TYPE_CHECKING:
     from quadrate.training.judges import Judge
 
 Reconstruct = Callable[[Tensor, int], Tensor]
-"""The whole codec: images, uint8 (N, C, H, W), and a seed to reconstructions, float32 (N, C, H, W)."""
+"""A codec: images, uint8 (N, C, H, W), and a seed to reconstructions, float32 (N, C, H, W)."""
 
 
-COLUMNS = tuple(
-    f"{name}{end}"
-    for name in ("w1_fresh", "w1_certified", "sliced_w2sq", "kid")
-    for end in ("", "_stderr", "_floor")
-) + (
-    "distortion_mse",
-    "accuracy_independent",
-    "accuracy_retrained",
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One codec and all that its measures use.
+
+    Attributes:
+        reconstruct: The codec.
+        source: The images.
+        judges: "training" and "independent", each may be None.
+        protocol: The terms.
+        references: Floors and clean scores, from `prepare`.
+        legacy_critic: The critic that trained the codec, if any.
+    """
+
+    reconstruct: Reconstruct
+    source: Source
+    judges: Mapping[str, Judge | None]
+    protocol: Protocol
+    references: Mapping[str, float]
+    legacy_critic: Callable[[Tensor], Tensor] | None
+
+    @cached_property
+    def train(self) -> Split:
+        """Training images, for the fresh critic and the retrained judge."""
+        return self.protocol.training_sample(self.source, self.protocol.training_images)
+
+    @cached_property
+    def test(self) -> Split:
+        """The test images that are scored."""
+        return self.protocol.test_sample(self.source)
+
+    @cached_property
+    def train_hat(self) -> Tensor:
+        """Reconstructions of the training images, float32 (N, C, H, W)."""
+        return self._reconstructions(self.train.images, "train")
+
+    @cached_property
+    def test_hat(self) -> Tensor:
+        """Reconstructions of the test images, float32 (N, C, H, W)."""
+        return self._reconstructions(self.test.images, "test")
+
+    @property
+    def pairs(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Images and reconstructions of the training sample, and of the test sample."""
+        return (self.train.images, self.train_hat), (self.test.images, self.test_hat)
+
+    def _reconstructions(self, images: Tensor, split: str) -> Tensor:
+        chunks = []
+        for number, chunk in enumerate(images.split(self.protocol.batch)):
+            key = draws.key("evaluation", self.protocol.seed, "codec", split, number)
+            result = self.reconstruct(chunk, key >> 33)  # 31 bits fit every random generator
+            if result.shape != chunk.shape or result.dtype != torch.float32:
+                got = f"{str(result.dtype).removeprefix('torch.')} {tuple(result.shape)}"
+                raise QuadrateError(
+                    f"the codec must return float32 {tuple(chunk.shape)} for images of that shape;"
+                    f" got {got}"
+                )
+            if not result.isfinite().all():
+                raise QuadrateError(
+                    f"the codec returned numbers that are not finite for {split} images;"
+                    " reconstructions must lie in [0, 1]"
+                )
+            chunks.append(result)
+        return torch.cat(chunks)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a codec, as columns of a row.
+
+    Attributes:
+        columns: The names of its columns; the first is the measure's own name.
+        compute: Their values, in this order.
+        needs: What it needs: "training" or "independent" for these judges, "legacy" for the critic
+            that trained the codec, "" for nothing.
+        needed: How many of the columns, from the first on, a complete row must have; 0 if codecs
+            without this score are complete too.
+    """
+
+    columns: tuple[str, ...]
+    compute: Callable[[Evaluation], tuple[float, ...]]
+    needs: str = ""
+    needed: int = 1
+
+    def applies(self, evaluation: Evaluation) -> bool:
+        """Whether the evaluation has what the measure needs."""
+        if self.needs == "legacy":
+            return evaluation.legacy_critic is not None
+        return not self.needs or evaluation.judges.get(self.needs) is not None
+
+
+def _distortion(evaluation: Evaluation) -> tuple[float, ...]:
+    mse = distortion_mse(evaluation.test.images, evaluation.test_hat, evaluation.protocol.batch)
+    return mse.value, mse.stderr, psnr_db(mse.value)
+
+
+def _recognition(role: str, evaluation: Evaluation) -> tuple[float, ...]:
+    judge, test = evaluation.judges[role], evaluation.test
+    assert judge is not None, "the measure applies"
+    seen = recognition(judge.module, evaluation.test_hat, test.labels, evaluation.protocol.batch)
+    return seen.accuracy, judge.accuracy, seen.cross_entropy_nats, judge.cross_entropy_nats
+
+
+def _retrained(evaluation: Evaluation) -> tuple[float, ...]:
+    train, test, classes = evaluation.train, evaluation.test, evaluation.source.classes
+    images = evaluation.train_hat, evaluation.test_hat
+    seen = evaluation.protocol.retrained(train, test, *images, classes)
+    clean = evaluation.references
+    return (
+        seen.accuracy,
+        clean["accuracy_retrained_clean"],
+        seen.cross_entropy_nats,
+        clean["cross_entropy_retrained_clean_nats"],
+    )
+
+
+def _fresh_critic(evaluation: Evaluation) -> tuple[float, ...]:
+    gap = evaluation.protocol.fresh_critic_w1(*evaluation.pairs)
+    return gap.value, gap.stderr, evaluation.references["w1_fresh_floor"], gap.gradient_norm
+
+
+def _certified(evaluation: Evaluation) -> Estimate:
+    return evaluation.protocol.certified_w1(*evaluation.pairs)
+
+
+def _sliced(evaluation: Evaluation) -> Estimate:
+    return evaluation.protocol.sliced_w2sq(evaluation.test.images, evaluation.test_hat)
+
+
+def _kernel(evaluation: Evaluation) -> Estimate:
+    judge = evaluation.judges["independent"]
+    assert judge is not None, "the measure applies"
+    return evaluation.protocol.kid(judge, evaluation.test.images, evaluation.test_hat)
+
+
+def _legacy(evaluation: Evaluation) -> tuple[float, ...]:
+    critic, protocol = evaluation.legacy_critic, evaluation.protocol
+    assert critic is not None, "the measure applies"
+    return (legacy_w1(critic, evaluation.test.images, evaluation.test_hat, protocol.batch),)
+
+
+def _accuracy(
+    role: str, compute: Callable[[Evaluation], tuple[float, ...]], needs: str, needed: int = 1
+) -> Measure:
+    """A classifier's scores on reconstructions and on clean images."""
+    nats = f"cross_entropy_{role}_nats", f"cross_entropy_{role}_clean_nats"
+    columns = f"accuracy_{role}", f"accuracy_{role}_clean", *nats
+    return Measure(columns, compute, needs, needed)
+
+
+def _distance(name: str, compute: Callable[[Evaluation], Estimate], needs: str = "") -> Measure:
+    """A distance with its standard error and its real-against-real floor."""
+
+    def values(evaluation: Evaluation) -> tuple[float, ...]:
+        return *compute(evaluation), evaluation.references[f"{name}_floor"]
+
+    return Measure((name, f"{name}_stderr", f"{name}_floor"), values, needs, needed=3)
+
+
+_W1 = ("w1_fresh", "w1_fresh_stderr", "w1_fresh_floor", "w1_fresh_gradient_norm")
+MEASURES = (
+    Measure(("distortion_mse", "distortion_mse_stderr", "psnr_db"), _distortion),
+    _accuracy("training", partial(_recognition, "training"), "training", needed=0),
+    _accuracy("independent", partial(_recognition, "independent"), "independent"),
+    _accuracy("retrained", _retrained, "independent"),
+    Measure(_W1, _fresh_critic, needed=3),
+    _distance("w1_certified", _certified),
+    _distance("sliced_w2sq", _sliced),
+    _distance("kid", _kernel, needs="independent"),
+    Measure(("w1_legacy",), _legacy, needs="legacy", needed=0),
 )
-"""Columns that tell whether a row has all that is measured of every codec on labelled images."""
+"""The measures of the protocol; `register_score` adds your own."""
+
+
+def _measures() -> tuple[Measure, ...]:
+    return MEASURES + tuple(_registered(score) for score in SCORES.values() if score.measure)
+
+
+def _registered(score: Score) -> Measure:
+    def compute(evaluation: Evaluation) -> tuple[float, ...]:
+        assert score.measure is not None, "only such scores are measured here"
+        return (float(score.measure(evaluation.test.images, evaluation.test_hat)),)
+
+    return Measure((score.name,), compute)
 
 
 def columns_of(source: Source) -> tuple[str, ...]:
-    """The same on a source's images.
+    """The columns of a complete row of scores on a source.
 
-    Without labels there is no judge, so no accuracies and, as it takes a judge's features, no
-    kernel distance.
+    Without labels there is no judge, and so no accuracies and no kernel distance, which uses a
+    judge's features.
     """
     return tuple(
-        name for name in COLUMNS if source.is_labelled or not name.startswith(("accuracy", "kid"))
+        column
+        for measure in _measures()
+        if source.is_labelled or not measure.needs
+        for column in measure.columns[: measure.needed]
     )
 
 
@@ -59,173 +237,43 @@ def evaluate(
     cache_dir: Path | None = None,
     known: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-    """Scores a codec on a source's test images.
+    """Score a codec on a source's test images.
 
     The same arguments give the same numbers, bit for bit on one kind of device and thread count.
 
     Args:
-        reconstruct: The whole codec, with whatever noise and dither it has, drawn from the seed it
-            is given. It is called with at most `protocol.batch` images at a time, each time with
+        reconstruct: The codec, with all of its noise and dither drawn from the seed that it is
+            given. It is called with at most `protocol.batch` images at a time, each time with
             another seed. The targets are the clean images.
-        source: Images on the device where everything shall run.
+        source: Images on the device to run on.
         judges: "training", the classifier in the codec's loss, or None; "independent", one of
-            another architecture and seed, or None where the source has no labels.
+            another architecture and seed, or None for a source without labels.
         protocol: The terms; by default those of docs/evaluation.md.
         legacy_critic: The critic that trained the codec, images (N, C, H, W) to N scores, for the
             figure that the papers report.
-        cache_dir: Where what does not depend on the codec (`prepare`) is kept from one process to
-            the next.
-        known: Scores of the same codec on the same terms, which are taken over, and only the others
-            measured.
+        cache_dir: A folder that keeps the references (`prepare`) for other processes.
+        known: Scores of the same codec on the same terms, which are not measured again.
 
     Returns:
         `distortion_mse`, `psnr_db`; for each judge (training, independent, retrained) `accuracy_…`,
         `accuracy_…_clean`, `cross_entropy_…_nats` and `cross_entropy_…_clean_nats`; `w1_fresh` and
         `w1_fresh_gradient_norm`, `w1_certified`, `sliced_w2sq`, `kid`, each with `…_stderr` and
-        `…_floor`; `w1_legacy`. What was not asked for (a training judge, a legacy critic) has no
-        keys, and nor have accuracies and `kid` where the source has no labels.
+        `…_floor`; `w1_legacy`; registered scores. Scores of an absent judge or critic have no keys.
 
     Raises:
-        QuadrateError: If there is no independent judge, the source is too small, or the codec
-            returns anything but finite float32 images.
+        QuadrateError: If there is no independent judge for labelled images, the source is too
+            small, or the codec does not return finite float32 images.
     """
     protocol, known = protocol or Protocol(), known or {}
-    reference = prepare(source, judges, protocol, cache_dir)
-    train = protocol.training_sample(source, protocol.training_images)
-    test = protocol.test_sample(source)
-
-    @cache
-    def train_hat() -> Tensor:
-        return _reconstructions(reconstruct, train.images, protocol, "train")
-
-    @cache
-    def test_hat() -> Tensor:
-        return _reconstructions(reconstruct, test.images, protocol, "test")
-
-    def recognized(role: str, judge: Judge) -> dict[str, float]:
-        seen = recognition(judge.module, test_hat(), test.labels, protocol.batch)
-        return _recognition_columns(
-            role, seen, Recognition(judge.accuracy, judge.cross_entropy_nats)
-        )
-
-    def retrained() -> dict[str, float]:
-        seen = protocol.retrained(train, test, train_hat(), test_hat(), source.classes)
-        return _recognition_columns(
-            "retrained",
-            seen,
-            Recognition(
-                reference["accuracy_retrained_clean"],
-                reference["cross_entropy_retrained_clean_nats"],
-            ),
-        )
-
-    def with_floor(name: str, estimate: Estimate) -> dict[str, float]:
-        return {
-            name: estimate.value,
-            f"{name}_stderr": estimate.stderr,
-            f"{name}_floor": reference[f"{name}_floor"],
-        }
-
-    def fresh_critic() -> dict[str, float]:
-        gap = protocol.fresh_critic_w1((train.images, train_hat()), (test.images, test_hat()))
-        return with_floor("w1_fresh", Estimate(gap.value, gap.stderr)) | {
-            "w1_fresh_gradient_norm": gap.gradient_norm
-        }
-
-    def distorted() -> dict[str, float]:
-        mse = distortion_mse(test.images, test_hat(), protocol.batch)
-        return {
-            "distortion_mse": mse.value,
-            "distortion_mse_stderr": mse.stderr,
-            "psnr_db": psnr_db(mse.value),
-        }
-
-    independent = independent_judge(source, judges)
-    measures: list[tuple[str, Callable[[], dict[str, float]]]] = [
-        ("distortion_mse", distorted),
-        *(
-            (f"accuracy_{role}", partial(recognized, role, judge))
-            for role, judge in judges.items()
-            if judge is not None
-        ),
-        *([("accuracy_retrained", retrained)] if independent else []),
-        ("w1_fresh", fresh_critic),
-        (
-            "w1_certified",
-            lambda: with_floor(
-                "w1_certified",
-                protocol.certified_w1((train.images, train_hat()), (test.images, test_hat())),
-            ),
-        ),
-        (
-            "sliced_w2sq",
-            lambda: with_floor("sliced_w2sq", protocol.sliced_w2sq(test.images, test_hat())),
-        ),
-    ]
-    if independent is not None:
-        measures.append(
-            ("kid", lambda: with_floor("kid", protocol.kid(independent, test.images, test_hat())))
-        )
-    if legacy_critic is not None:
-        measures.append(
-            (
-                "w1_legacy",
-                lambda: {
-                    "w1_legacy": legacy_w1(legacy_critic, test.images, test_hat(), protocol.batch)
-                },
-            )
-        )
-    scores: dict[str, float] = {}
+    references = prepare(source, judges, protocol, cache_dir)
+    evaluation = Evaluation(reconstruct, source, judges, protocol, references, legacy_critic)
+    row: dict[str, float] = {}
     with exact_arithmetic(source.test.images.device):
-        for name, measure in measures:
-            columns = _columns_of(name)
-            scores |= (
-                {column: known[column] for column in columns}
-                if set(columns) <= known.keys()
-                else measure()
-            )
-    return scores
-
-
-def _columns_of(name: str) -> tuple[str, ...]:
-    """The columns that are measured with one."""
-    if name.startswith("accuracy_"):
-        entropy = f"cross_entropy_{name.removeprefix('accuracy_')}"
-        return name, f"{name}_clean", f"{entropy}_nats", f"{entropy}_clean_nats"
-    others = {"distortion_mse": ("_stderr",), "w1_legacy": ()}.get(name, ("_stderr", "_floor"))
-    more = {"distortion_mse": ("psnr_db",), "w1_fresh": ("w1_fresh_gradient_norm",)}.get(name, ())
-    return name, *(f"{name}{end}" for end in others), *more
-
-
-def _recognition_columns(role: str, seen: Recognition, clean: Recognition) -> dict[str, float]:
-    return {
-        f"accuracy_{role}": seen.accuracy,
-        f"accuracy_{role}_clean": clean.accuracy,
-        f"cross_entropy_{role}_nats": seen.cross_entropy_nats,
-        f"cross_entropy_{role}_clean_nats": clean.cross_entropy_nats,
-    }
-
-
-def _reconstructions(
-    reconstruct: Reconstruct, images: Tensor, protocol: Protocol, split: str
-) -> Tensor:
-    """Reconstructions of all images, float32 (N, C, H, W), checked."""
-    chunks = []
-    for number, chunk in enumerate(images.split(protocol.batch)):
-        seed = (
-            draws.key("evaluation", protocol.seed, "codec", split, number) >> 33
-        )  # 31 bits, which every random generator takes
-        result = reconstruct(chunk, seed)
-        if result.shape != chunk.shape or result.dtype != torch.float32:
-            got = f"{str(result.dtype).removeprefix('torch.')} {tuple(result.shape)}"
-            raise QuadrateError(
-                f"the codec must return float32 {tuple(chunk.shape)} for images of that shape; got"
-                f" {got}"
-            )
-        if not result.isfinite().all():
-            raise QuadrateError(
-                f"the codec returned numbers that are not finite for {split} images;"
-                " reconstructions must lie in [0, 1]"
-            )
-        chunks.append(result)
-    return torch.cat(chunks)
+        for measure in _measures():
+            if not measure.applies(evaluation):
+                continue
+            if set(measure.columns) <= known.keys():
+                row |= {column: known[column] for column in measure.columns}
+            else:
+                row |= zip(measure.columns, measure.compute(evaluation), strict=True)
+    return row

@@ -1,7 +1,7 @@
-"""The small networks that scoring trains, and how it trains them.
+"""The small networks that scoring trains, and their training.
 
-They are kept apart from `quadrate.networks` and from the trainer on purpose: a better codec network
-or optimizer must not move the yardstick.
+They are separate from `quadrate.networks` and the codecs' trainer: a better codec network or
+optimizer must not change the scores.
 """
 
 from __future__ import annotations
@@ -26,17 +26,16 @@ def fully_connected(
 
     Args:
         widths: Inputs, hidden widths and outputs.
-        slope: LeakyReLU's slope below 0; 0 makes it a ReLU.
-        key: What keys the draw; see `quadrate.core.draws`.
-        device: Where the network lives.
+        slope: LeakyReLU's slope below 0; 0 for a ReLU.
+        key: Key of the draw; see `quadrate.core.draws`.
+        device: Device of the network.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
         if number:
             layers.append(nn.LeakyReLU(slope))
-        linear = nn.Linear(inputs, outputs, device="meta").to_empty(
-            device=device
-        )  # empty: the usual constructor draws from the global generator
+        # On "meta" first, since the usual constructor draws from the global generator.
+        linear = nn.Linear(inputs, outputs, device="meta").to_empty(device=device)
         with torch.no_grad():
             for name, parameter in linear.named_parameters():
                 u = draws.uniform(*key, number, name, shape=tuple(parameter.shape))
@@ -74,10 +73,9 @@ def descend(optimizer: torch.optim.Optimizer, loss: Callable[[int], Tensor], ste
 
 
 def batches(count: int, steps: int, batch: int, *key: object, device: torch.device) -> Tensor:
-    """Which of `count` images each step takes, drawn with replacement: int64 (steps, batch)."""
-    words = draws.uniform(
-        *key, shape=(steps, batch)
-    ).double()  # double, because count·u must not be rounded up to count
+    """Indices of the images of each step, drawn with replacement: int64 (steps, batch)."""
+    # In double precision, because count·u must not be rounded up to count.
+    words = draws.uniform(*key, shape=(steps, batch)).double()
     return (words * count).long().to(device)
 
 

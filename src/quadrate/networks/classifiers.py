@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
+from quadrate.networks.layers import convolution, dense, perceptron
 
 
 class Classifier(nn.Module):
@@ -44,110 +45,80 @@ class ConvClassifier(Classifier):
     differ from run to run.
 
     Raises:
-        QuadrateError: The images are smaller than 8×8.
+        QuadrateError: If the images are smaller than 8×8.
     """
 
     def __init__(self, shape: Shape, classes: int) -> None:
-        channels, height, width = shape
-        if min(height, width) < 8:
-            raise QuadrateError(
-                f"the conv classifier needs images of at least 8x8 pixels, not {height}x{width};"
-                " the dense one takes any shape"
-            )
-        layers: list[nn.Module] = []
-        for fan_in, fan_out, kernel, stride in [
-            (channels, 16, 5, 2),
-            (16, 32, 3, 2),
-            (32, 64, 3, 1),
-        ]:
-            layers += [
-                nn.Conv2d(fan_in, fan_out, kernel, stride, kernel // 2, bias=False),
-                nn.BatchNorm2d(fan_out),
-                nn.ReLU(),
-            ]
+        channels, height, width = _checked(shape, "conv")
         cells = math.ceil(height / 4) * math.ceil(width / 4)
-        layers += [
+        body = nn.Sequential(
+            *convolution(channels, 16, 5, 2),
+            *convolution(16, 32, 3, 2),
+            *convolution(32, 64, 3),
             nn.Flatten(),
-            nn.Linear(64 * cells, 128, bias=False),
-            nn.BatchNorm1d(128),
-            nn.ReLU(),
-        ]
-        super().__init__(nn.Sequential(*layers), nn.Linear(128, classes))
+            *dense(64 * cells, 128),
+        )
+        super().__init__(body, nn.Linear(128, classes))
 
 
 class DenseClassifier(Classifier):
-    """Fully connected with ReLU and no normalisation.
+    """Fully connected with ReLU and without normalization.
 
     With widths (128, 64) on 28×28 it is the MNIST classifier of RDPC (Wang et al. 2025).
     """
 
     def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...] = (512, 256)) -> None:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in zip((math.prod(shape), *widths[:-1]), widths, strict=True):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-        super().__init__(nn.Sequential(*layers), nn.Linear(widths[-1], classes))
+        body = nn.Sequential(nn.Flatten(), *perceptron((math.prod(shape), *widths)))
+        super().__init__(body, nn.Linear(widths[-1], classes))
 
 
 class ResidualClassifier(Classifier):
-    """A strided convolution and three residual blocks of two convolutions (He et al. 2016),
-    averaged over the image; for colour images.
+    """A strided convolution and three residual blocks (He et al. 2016), for colour images.
 
     On CIFAR-10 six epochs take 163 s of one core and reach 77.6 %, where the conv classifier
     reaches 73.1 % in 40 s.
 
     Raises:
-        QuadrateError: The images are smaller than 8×8.
+        QuadrateError: If the images are smaller than 8×8.
     """
 
     def __init__(self, shape: Shape, classes: int) -> None:
-        channels, height, width = shape
-        if min(height, width) < 8:
-            raise QuadrateError(
-                "the residual classifier needs images of at least 8x8 pixels, not"
-                f" {height}x{width}; the dense one takes any shape"
-            )
-        layers: list[nn.Module] = [
-            nn.Conv2d(channels, 32, 5, 2, 2, bias=False),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-        ]
-        layers += [_Residual(32, 64, 2), _Residual(64, 128, 2), _Residual(128, 128, 1)]
-        super().__init__(nn.Sequential(*layers, _Mean()), nn.Linear(128, classes))
+        body = nn.Sequential(
+            *convolution(_checked(shape, "residual")[0], 32, 5, 2),
+            _Residual(32, 64, 2),
+            _Residual(64, 128, 2),
+            _Residual(128, 128, 1),
+            _Mean(),
+        )
+        super().__init__(body, nn.Linear(128, classes))
+
+
+def _checked(shape: Shape, name: str) -> Shape:
+    if min(shape[1:]) < 8:
+        raise QuadrateError(
+            f"the {name} classifier needs images of at least 8x8 pixels, not"
+            f" {shape[1]}x{shape[2]}; the dense one takes any shape"
+        )
+    return shape
 
 
 class _Mean(nn.Module):
-    """(N, C, H, W) to its means over the pixels (N, C).
-
-    Unlike adaptive pooling it has no scattered additions.
-    """
+    """(N, C, H, W) to means over the pixels (N, C); adaptive pooling would scatter its sums."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
 class _Residual(nn.Module):
-    """relu(x + f(x)), f two convolutions.
-
-    With x through a 1×1 convolution where its shape changes.
-    """
+    """relu(x + f(x)), f two convolutions; x goes through a 1×1 convolution where shapes change."""
 
     def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(fan_out),
-            nn.ReLU(),
-            nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(fan_out),
-        )
-        same = fan_in == fan_out and stride == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(
-                nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out)
-            )
-        )
+        both = convolution(fan_in, fan_out, 3, stride) + convolution(fan_out, fan_out, 3)
+        self.body = nn.Sequential(*both[:-1])
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or fan_in != fan_out:
+            self.shortcut = nn.Sequential(*convolution(fan_in, fan_out, 1, stride)[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, fan_out, H / stride, W / stride)."""

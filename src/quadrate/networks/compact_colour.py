@@ -1,9 +1,7 @@
-"""Our family for small colour images.
+"""Our family for small colour images: a convolutional encoder, and decoder and critic of `compact`.
 
-A convolutional encoder before the fully connected decoder and critic.
-
-On CIFAR-10 at 60 bits, after 124 seconds of one core: validation MSE .01759 (13 epochs), where
-`compact` has .01982 (30 epochs).
+On CIFAR-10 at 60 bits, after 124 seconds of one core, its validation MSE is .01759 (13 epochs);
+that of `compact` is .01982 (30 epochs).
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from torch import nn
 from quadrate.errors import QuadrateError
 from quadrate.networks import compact
 from quadrate.networks.compact import Shape
+from quadrate.networks.layers import convolution, dense
 
 decoder = compact.decoder
 critic = compact.critic
@@ -26,7 +25,7 @@ def encoder(shape: Shape, dim: int) -> nn.Module:
     """Images (N, C, H, W) in [0, 1] to latents (N, dim) in [-1, 1].
 
     Raises:
-        QuadrateError: Height and width are not even, or below 8.
+        QuadrateError: If height and width are not even, or are below 8.
     """
     channels, height, width = shape
     if height % 2 or width % 2 or min(height, width) < 8:
@@ -34,22 +33,13 @@ def encoder(shape: Shape, dim: int) -> nn.Module:
             "the family `compact-colour` takes images of even sizes from 8x8 on, not of"
             f" {height}x{width}; `compact` takes any shape"
         )
-    layers: list[nn.Module] = [nn.PixelUnshuffle(2)]
-    for fan_in, fan_out, stride in (
-        (4 * channels, _WIDTHS[0], 1),
-        (_WIDTHS[0], _WIDTHS[1], 2),
-        (_WIDTHS[1], _WIDTHS[2], 2),
-    ):
-        layers += [
-            nn.Conv2d(fan_in, fan_out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(fan_out),
-            nn.LeakyReLU(),
-        ]
     cells = math.ceil(height / 8) * math.ceil(width / 8)
-    layers += [
+    return nn.Sequential(
+        nn.PixelUnshuffle(2),
+        *convolution(4 * channels, _WIDTHS[0], 3, 1, nn.LeakyReLU),
+        *convolution(_WIDTHS[0], _WIDTHS[1], 3, 2, nn.LeakyReLU),
+        *convolution(_WIDTHS[1], _WIDTHS[2], 3, 2, nn.LeakyReLU),
         nn.Flatten(),
-        nn.Linear(_WIDTHS[2] * cells, 256, bias=False),
-        nn.BatchNorm1d(256),
-        nn.LeakyReLU(),
-    ]
-    return nn.Sequential(*layers, nn.Linear(256, dim, bias=False), nn.BatchNorm1d(dim), nn.Tanh())
+        *dense(_WIDTHS[2] * cells, 256, nn.LeakyReLU),
+        *dense(256, dim, nn.Tanh),
+    )

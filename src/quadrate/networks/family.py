@@ -24,8 +24,8 @@ class Family:
         decoder: From the same to a network from received latents (N, dim) to images.
         critic: From the shape to a network from images to scores (N,); no batch norm, as the
             gradient penalty holds for each sample.
-        version: What stands for the code of a family of one's own in the name of a run's folder;
-            without it, the code itself.
+        version: What stands for the code of your own family in the name of a run's folder; without
+            it, the code itself.
     """
 
     name: str
@@ -53,32 +53,33 @@ CLASSIFIERS: Registry[Callable[[Shape, int], nn.Module]] = Registry(
 
 
 def register_family(family: Family) -> None:
-    """Makes networks of one's own known by their name, so that recipes and codec files find them.
+    """Register your own networks by their name, so that recipes and codec files find them.
 
     Raises:
-        QuadrateError: If the name is taken, or cannot be that of a file.
+        QuadrateError: If the name is taken, or is not fit for a file.
     """
     FAMILIES.register(family.name, family)
 
 
 def register_classifier(name: str, build: Callable[[Shape, int], nn.Module]) -> None:
-    """Makes a classifier of one's own known by a name, so that judges of this architecture are
-    trained, saved and read.
+    """Register your own classifier by a name.
+
+    Judges of this architecture are then trained, saved and read.
 
     Args:
         name: The name.
         build: From the shape (C, H, W) and the number of classes K to a network from images (N, C,
-            H, W) in [0, 1] to logits (N, K). If it is to be an independent judge, it has a method
-            `features`, too, (N, C, H, W) to (N, F).
+            H, W) in [0, 1] to logits (N, K). An independent judge also needs a method `features`,
+            (N, C, H, W) to (N, F).
 
     Raises:
-        QuadrateError: If the name is taken, or cannot be that of a file.
+        QuadrateError: If the name is taken, or is not fit for a file.
     """
     CLASSIFIERS.register(name, build)
 
 
 def find_family(family: Family | str) -> Family:
-    """A family by its name, or as it is.
+    """Find a family by its name; a family is returned as it is.
 
     Raises:
         QuadrateError: If no family has that name.

@@ -1,6 +1,6 @@
 """Networks with weights from elsewhere.
 
-Nothing is built before the weights are known to fit, and nothing is drawn that others would miss.
+Nothing is built before the weights are known to fit, and no global random number is drawn.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from quadrate.errors import QuadrateError
 
 
 def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Module:
-    """The network that `build` makes, with copies of a state for its weights, on the CPU, in
-    evaluation mode and without gradients.
+    """Build a network and give it copies of a state's weights.
+
+    Returns:
+        The network on the CPU, in evaluation mode and without gradients.
 
     Raises:
-        QuadrateError: If it cannot be built, or names, shapes or types of its weights are not those
-            of the state.
+        QuadrateError: If it cannot be built, or if names, shapes or types of its weights do not
+            match the state.
     """
     outline = draws.build_with_seed(lambda: _outline(build), 0)
     if outline is not None:
@@ -29,7 +31,7 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
         network = draws.build_with_seed(build, 0)
     except QuadrateError:
         raise
-    except Exception as error:  # whatever a family does with a shape that it was not made for
+    except Exception as error:  # a family may raise anything for a shape it was not made for
         raise QuadrateError(
             f"it cannot be built: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
@@ -43,7 +45,7 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
 def _outline(build: Callable[[], nn.Module]) -> nn.Module | None:
     """The network without memory, so that a file cannot make us allocate more than it holds.
 
-    None for a network that cannot be built without.
+    None for a network that cannot be built that way.
     """
     try:
         with torch.device("meta"):
@@ -70,5 +72,5 @@ def _check(network: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 
 def _kind(dtype: torch.dtype) -> torch.dtype:
-    """Weights without a type of their own are float32, whatever PyTorch's default is at the moment."""
+    """Weights without an explicit type are float32, whatever PyTorch's default is at present."""
     return torch.float32 if dtype == torch.get_default_dtype() else dtype

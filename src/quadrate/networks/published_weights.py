@@ -1,9 +1,8 @@
-"""Reading the checkpoints that uRDP (Zhang et al. 2021) and RDPC (Wang et al. 2025) publish into
-our own `paper` networks.
+"""Published checkpoints of uRDP (Zhang et al. 2021) and RDPC (Wang et al. 2025), read into `paper`.
 
-The originals name their layers otherwise but register them in the order in which they are applied,
-as we do. So tensors are matched by order, and every pair must agree in kind (weight, bias, running
-mean or variance) and in shape.
+The originals have other names for their layers, but register them in the order in which they are
+applied, as we do. So tensors are matched by order, and every pair must agree in kind (weight, bias,
+running mean or variance) and in shape.
 """
 
 from __future__ import annotations
@@ -29,21 +28,19 @@ _LARGEST_BYTES = 2**28  # the largest published checkpoint, SVHN's classifier, h
 
 
 def load_published_classifier(path: Path | str) -> Classifier:
-    """Reads a classifier of RDPC's, for MNIST (`q-mnist.ckpt`) or SVHN.
-
-    Which of the two, the file tells.
+    """Read a classifier of RDPC for MNIST (`q-mnist.ckpt`) or SVHN; the file tells which.
 
     Returns:
         The network in evaluation mode: images (N, C, H, W) in [0, 1] to logits (N, classes).
 
     Raises:
-        QuadrateError: If the file is missing, damaged or holds anything but tensors, or a tensor
-            does not fit; it names the file, the tensor and both shapes.
+        QuadrateError: If the file is missing or damaged, holds anything but tensors, or has a
+            tensor that does not fit; the message names the file, the tensor and both shapes.
     """
     tensors = _read(path)
     shape = paper.SVHN if _first(tensors).ndim == 4 else paper.MNIST
     classes = _last(tensors).numel()
-    network = _fill(lambda: paper.classifier(shape, classes), tensors, path)
+    network = fill_in_order(lambda: paper.classifier(shape, classes), tensors, path)
     assert isinstance(network, Classifier)
     return network
 
@@ -51,30 +48,30 @@ def load_published_classifier(path: Path | str) -> Classifier:
 def load_published_codec(
     encoder_path: Path | str, decoder_path: Path | str, shape: Shape
 ) -> tuple[nn.Module, nn.Module]:
-    """Reads an encoder and a decoder of uRDP's or RDPC's (`encoder1.ckpt` and `decoder1.ckpt`, or
-    `decoder0.ckpt` for a universal one).
+    """Read an encoder and a decoder of uRDP or RDPC.
 
     Args:
-        encoder_path: The encoder's checkpoint; the latent dimension is read off its last layer.
-        decoder_path: The decoder's.
+        encoder_path: The encoder's checkpoint (`encoder1.ckpt`); its last layer tells the latent
+            dimension.
+        decoder_path: The decoder's (`decoder1.ckpt`, or `decoder0.ckpt` for a universal one).
         shape: (1, 28, 28) for MNIST and Fashion-MNIST, (3, 32, 32) for SVHN.
 
     Returns:
         Encoder and decoder as of `quadrate.networks.paper`, in evaluation mode.
 
     Raises:
-        QuadrateError: If there is no published network for the shape, a file is missing, damaged or
-            holds anything but tensors, or a tensor does not fit; it names the file, the tensor and
-            both shapes.
+        QuadrateError: If there is no published network for the shape, or for a file as
+            `load_published_classifier`.
     """
     tensors = _read(encoder_path)
     dim = _last(tensors).numel()
-    encoder = _fill(lambda: paper.encoder(shape, dim), tensors, encoder_path)
-    return encoder, _fill(lambda: paper.decoder(shape, dim), _read(decoder_path), decoder_path)
+    encoder = fill_in_order(lambda: paper.encoder(shape, dim), tensors, encoder_path)
+    received = _read(decoder_path)
+    return encoder, fill_in_order(lambda: paper.decoder(shape, dim), received, decoder_path)
 
 
 def _read(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a state dict that belong to its layers, in order; at least one."""
+    """Read the tensors of a state dict that belong to its layers, in order; at least one."""
     try:
         state = read_saved(path, _LARGEST_BYTES)
     except QuadrateError:
@@ -99,24 +96,26 @@ def _read(path: Path | str) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         check_text(f"{path}: the name of a tensor", name)
         if not tensor.is_floating_point() or tensor.numel() == 0:
-            raise QuadrateError(
-                f"{path}: {name} is no dense floating-point tensor with something in it"
-            )
+            raise QuadrateError(f"{path}: {name} is not a dense floating-point tensor, or is empty")
         if not bool(tensor.isfinite().all()):
             raise QuadrateError(f"{path}: {name} has numbers that are not finite")
     return tensors
 
 
-def _fill(
+def fill_in_order(
     build: Callable[[], nn.Module], tensors: dict[str, Tensor], path: Path | str
 ) -> nn.Module:
-    """The network that `build` makes, with the tensors for its weights, in evaluation mode."""
+    """Build a network and give it tensors by their order, in evaluation mode.
+
+    Raises:
+        QuadrateError: If the tensors do not fit.
+    """
     # On "meta" the network has shapes but no memory, so a file cannot make us allocate more than it
     # holds.
     with torch.device("meta"):
         network = build()
     wanted = {name: slot for name, slot in network.state_dict().items() if _kind(name) in _KINDS}
-    filled: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
     for slot, given in itertools.zip_longest(wanted, tensors):
         if slot is None:
             raise QuadrateError(
@@ -133,13 +132,13 @@ def _fill(
             raise QuadrateError(
                 f"{path}: {given} {shape} stands where the published network has {slot} {right}"
             )
-        filled[slot] = tensors[given].detach().to(torch.float32, copy=True)
+        state[slot] = tensors[given].detach().to(torch.float32, copy=True)
     counters = {
         name: torch.zeros((), dtype=torch.int64)
         for name in network.state_dict()
         if name not in wanted
     }
-    network.load_state_dict(filled | counters, assign=True)
+    network.load_state_dict(state | counters, assign=True)
     return network.eval()
 
 

@@ -1,17 +1,15 @@
-"""Where samples come from: data sets known by name, folders of images, PyTorch data sets, arrays.
+"""Sources of samples: data sets known by name, folders of images, PyTorch data sets, arrays.
 
-All in memory, as uint8.
+All are in memory, as uint8.
 """
 
-from quadrate.sources.catalog import ALIASES, SOURCE_NAMES
+from quadrate.sources.catalog import SOURCES, load_source, register_source, source_name
 from quadrate.sources.dataset import from_dataset
 from quadrate.sources.image_folder import from_folder
-from quadrate.sources.load import load_source, register_source
 from quadrate.sources.source import Source, Split, from_arrays, pixels
 
 __all__ = [
-    "ALIASES",
-    "SOURCE_NAMES",
+    "SOURCES",
     "Source",
     "Split",
     "from_arrays",
@@ -20,4 +18,5 @@ __all__ = [
     "load_source",
     "pixels",
     "register_source",
+    "source_name",
 ]

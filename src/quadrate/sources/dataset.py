@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import image_to_array
-from quadrate.sources.source import MAX_BYTES, Arrays, Source, assembled, check_labels
+from quadrate.sources.source import MAX_BYTES, Arrays, Source, assemble, check_labels
 
 
 def from_dataset(
@@ -24,31 +24,27 @@ def from_dataset(
 ) -> Source:
     """A source from data sets that yield (image, label).
 
-    Each is read once, into memory, of which all together may take 4 GiB.
+    Each is read once, into memory; all together may take 4 GiB.
 
     Args:
-        name: the source's name.
-        train: the training set. Images are PIL images, tensors or arrays, all of one shape, gray or
+        name: The source's name.
+        train: The training set. Images are PIL images, tensors or arrays, all of one shape, gray or
             RGB (see `image_to_array`; `from_arrays` takes any number of channels); labels are class
             numbers from 0, or None for all samples, for a source without labels. Random
-            augmentation is frozen at this one reading, so leave it out.
-        test: the test set.
-        validation: the validation set; split off the training set as in `from_arrays` if it is left
-            out.
-        classes: the number of classes; one more than the largest label if it is left out.
+            augmentation would be frozen at this one reading, so leave it out.
+        test: The test set.
+        validation: The validation set; by default split off the training set as in `from_arrays`.
+        classes: The number of classes; by default one more than the largest label.
 
     Raises:
-        QuadrateError: naming the first sample that is not an image with a class number, or whose
-            shape differs from the first one's.
+        QuadrateError: If a sample is not an image with a class number, or its shape differs from
+            the first one's.
     """
-    given = {"train": train, "test": test} | (
-        {} if validation is None else {"validation": validation}
-    )
-    return assembled(
-        name,
-        {split: _read(dataset, f"{name}, {split}") for split, dataset in given.items()},
-        classes,
-    )
+    given = {"train": train, "test": test}
+    if validation is not None:
+        given["validation"] = validation
+    arrays = {split: _read(each, f"{name}, {split}") for split, each in given.items()}
+    return assemble(name, arrays, classes)
 
 
 def _read(dataset: Dataset[Any], where: str) -> Arrays:
@@ -66,16 +62,16 @@ def _read(dataset: Dataset[Any], where: str) -> Arrays:
             ) from None
         if (labels[-1] is None) != (labels[0] is None):
             raise QuadrateError(
-                f"{here}: either all samples have labels, or none; this one has {labels[-1]}, the"
-                f" first {labels[0]}"
+                f"{here}: either all samples have labels, or no sample; this one has {labels[-1]},"
+                f" the first {labels[0]}"
             )
         if labels[-1] is not None:
             check_labels(here, labels[-1], labels[-1])
         images.append(image_to_array(image, here, images[0].shape if images else None))
         if len(images) * images[0].nbytes > MAX_BYTES:
             raise QuadrateError(
-                f"{here}: the data set takes more than {MAX_BYTES} bytes, which is the most that is"
-                " read into memory"
+                f"{here}: the data set takes more than {MAX_BYTES} bytes, the limit of what is read"
+                " into memory"
             )
     if not images:
         raise QuadrateError(f"{where}: the data set is empty")
@@ -85,8 +81,7 @@ def _read(dataset: Dataset[Any], where: str) -> Arrays:
 def _samples(dataset: Any) -> Iterable[Any]:
     if isinstance(dataset, IterableDataset):
         return dataset
-    # Not `for sample in dataset`: that ends at the first IndexError, which many data sets never
-    # raise.
+    # `for sample in dataset` would end at the first IndexError, which many data sets never raise.
     return (dataset[index] for index in range(len(dataset)))
 
 

@@ -17,7 +17,7 @@ from quadrate.sources.source import (
     SPLIT_NAMES,
     Arrays,
     Source,
-    assembled,
+    assemble,
     fixed_permutation,
 )
 from quadrate.sources.tree import Survey, folders_in, survey, walk
@@ -32,25 +32,23 @@ Sample = tuple[Path, int | None]
 
 
 def from_folder(root: Path | str) -> Source:
-    """A source from a folder of images.
-
-    Docs/data.md says what counts as an image, and what becomes of it.
+    """A source from a folder of images; docs/data.md describes the images.
 
     Two layouts are read:
 
     - `<root>/<class>/<image>`: split 80/10/10 into train, validation and test by a fixed
       permutation of the files in sorted order;
     - `<root>/train/<class>/<image>` and `<root>/test/<class>/<image>`, with or without
-      `<root>/validation` (or val, valid, dev, in capitals or not): split as it stands; a missing
-      validation set is split off the training set as in `from_arrays`.
+      `<root>/validation` (or val, valid, dev, in any case): these splits; a missing validation set
+      is split off the training set as in `from_arrays`.
 
-    Class k is the k-th class folder in sorted order (of `train`); an image may lie deeper in it.
-    Where images lie in no class folder, or there is one class only, the source has no labels.
+    Class k is the k-th class folder in sorted order (of `train`); an image may lie deeper in it. If
+    images lie outside class folders, or there is only one class, the source has no labels.
 
     Raises:
-        QuadrateError: when no or too few images are found, they take more than 4 GiB, one cannot be
-            read or differs from the first one in shape, the folders of splits are not all known, or
-            `test` or `validation` has a class that `train` lacks.
+        QuadrateError: If there are no or too few images, they take more than 4 GiB, one cannot be
+            read or differs from the first one in shape, a folder of splits is unknown, or `test` or
+            `validation` has a class that `train` lacks.
     """
     root = Path(os.path.expanduser(root))
     if not (exists(root) and root.is_dir()):
@@ -71,22 +69,16 @@ def from_folder(root: Path | str) -> Source:
                 f"{root}: a split into train, validation and test takes at least 10 images; found"
                 f" {len(samples)}"
             )
-        cuts = np.split(
-            fixed_permutation(len(samples)), [len(samples) - 2 * held_out, len(samples) - held_out]
-        )
-        parts = {
-            split: [samples[i] for i in part] for split, part in zip(SPLIT_NAMES, cuts, strict=True)
-        }
+        ends = [len(samples) - 2 * held_out, len(samples) - held_out]
+        cuts = zip(SPLIT_NAMES, np.split(fixed_permutation(len(samples)), ends), strict=True)
+        parts = {split: [samples[i] for i in part] for split, part in cuts}
     shape = _shape(first, sum(map(len, parts.values())))
-    return assembled(
-        name,
-        {split: _read(part, shape) for split, part in parts.items()},
-        len(classes) if classes else 1,
-    )
+    arrays = {split: _read(part, shape) for split, part in parts.items()}
+    return assemble(name, arrays, len(classes) if classes else 1)
 
 
 def _split_folders(root: Path) -> dict[str, Path] | None:
-    """The folders of the splits; None where there are none, so that the folders are classes."""
+    """The folders of the splits, or None if the folders are classes."""
     folders = folders_in(root)
     named = {name: split for name in folders if (split := _SPLIT_OF.get(name.casefold()))}
     if not named or (len(named) < len(folders) and not {"train", "test"} <= set(named.values())):
@@ -104,21 +96,21 @@ def _split_folders(root: Path) -> dict[str, Path] | None:
         )
     if unknown := [name for name in folders if name not in named]:
         raise QuadrateError(
-            f"{root / unknown[0]}: beside train and test, a folder that is no known split; expected"
-            " validation (or val, valid, dev), or move it away"
+            f"{root / unknown[0]}: a folder next to train and test that is not a known split;"
+            " expected validation (or val, valid, dev), or move it away"
         )
     return splits
 
 
 def _classes(found: Survey) -> dict[str, int] | None:
-    """The numbers of the class folders; None where images have no classes."""
+    """The numbers of the class folders, or None if images have no classes."""
     if found.stray is None:
         return found.class_numbers()
     if len(found.classes):
         stray = found.root / found.stray
         warnings.warn(
-            f"{stray} lies in no class folder, so the images of {found.root} have no labels; in"
-            " <class>/<image> all would have",
+            f"{stray} is not in a class folder, so the images of {found.root} have no labels; as"
+            " <class>/<image> they all would",
             QuadrateWarning,
             stacklevel=4,
         )
@@ -126,7 +118,7 @@ def _classes(found: Survey) -> dict[str, int] | None:
 
 
 def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
-    """The same for splits, which all have the classes of the training set, or none."""
+    """The same for splits, which must all have the classes of the training set, or no classes."""
     classes = _classes(found["train"])
     for each in found.values():
         if classes is None and each.stray is None:
@@ -146,17 +138,15 @@ def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
 
 def _samples(folder: Path, classes: dict[str, int] | None) -> list[Sample]:
     """Every image of a folder with its class number, in sorted order."""
-    return [
-        (folder / name, classes[name.partition("/")[0]] if classes else None)
-        for name in walk(folder)
-    ]
+    names = walk(folder)
+    return [(folder / name, classes[name.split("/")[0]] if classes else None) for name in names]
 
 
 def _shape(path: Path, count: int) -> tuple[int, int, int]:
     """The shape (C, H, W) of the first image, which all others must share.
 
     Raises:
-        QuadrateError: If as many take more memory than a source may.
+        QuadrateError: If `count` such images take more memory than a source may.
     """
     channels, height, width = read_image(path).shape
     if (total := count * channels * height * width) > MAX_BYTES:

@@ -1,8 +1,6 @@
-"""One reader of images for folders, data sets and the command line.
+"""The reader of images for folders, data sets and the command line: any image as uint8 (C, H, W).
 
-An image in whatever form it comes, as uint8 (C, H, W).
-
-The policy is written for users in docs/data.md.
+docs/data.md describes the rules for users.
 """
 
 from __future__ import annotations
@@ -19,29 +17,24 @@ from numpy.typing import NDArray
 
 from quadrate.core.files import open_regular
 from quadrate.errors import QuadrateError
-from quadrate.sources.source import eight_bits, to_uint8
+from quadrate.sources.source import to_eight_bits, to_uint8
 
 Shape = tuple[int, int, int]
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-# Pillow goes by contents, not by names; of its other formats some start a program (EPS:
+SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .pgm .ppm .tif .tiff .webp".split())
+# Pillow goes by contents, not by names; some of its other formats start a program (EPS:
 # Ghostscript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 1 << 26  # of one image: 8192 x 8192
-BACKGROUND = 255  # what shows through transparent pixels: white, as on a page
+BACKGROUND = 255  # shows through transparent pixels: white, as on a page
 
 _GRAY_8 = ("1", "L")
 _GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GRAY = (*_GRAY_8, *_GRAY_16, "LA", "La", "F")
 _WITH_ALPHA = ("P", "PA", "RGBA", "RGBa")  # a palette may be transparent too
 _COLOUR = ("RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-_FEWER_BITS = {
-    "L;2": 85,
-    "L;4": 17,
-    "RGB;16B": 1 / 256,
-}  # from the units of a PNG's transparent colour to those of 8 bits
+# From the units of a PNG's transparent colour to those of 8 bits.
+_FEWER_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
 # EXIF's orientations other than upright, as turns of (C, H, W).
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
@@ -58,25 +51,22 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 def read_image(
     path: Path, shape: Shape | None = None, wanted: str = "wanted is"
 ) -> NDArray[np.uint8]:
-    """The image in a file, of one of the listed formats by its contents.
+    """The image in a file, whose contents must be of a format in `FORMATS`.
 
     Args:
         path: The file.
-        shape: The shape (C, H, W) that it must have; an image of another size is not decoded.
-        wanted: How an error introduces that shape.
+        shape: The required shape (C, H, W); an image of another size is not decoded.
+        wanted: The words that introduce that shape in an error.
 
     Raises:
-        QuadrateError: If it is missing, not a regular file, not a whole image of a listed format,
-            or not as `image_to_array` takes it.
+        QuadrateError: If the file is missing, not a regular file, or not a whole image of a known
+            format, or `image_to_array` refuses the image.
     """
     from PIL import Image
 
-    with (
-        open_regular(path) as file,
-        _readable(str(path)),
-        Image.open(file, formats=FORMATS) as image,
-    ):
-        return _from_pil(image, str(path), shape, wanted)
+    where = str(path)
+    with open_regular(path) as file, _readable(where), Image.open(file, formats=FORMATS) as image:
+        return _from_pil(image, where, shape, wanted)
 
 
 def image_to_array(
@@ -84,22 +74,20 @@ def image_to_array(
 ) -> NDArray[np.uint8]:
     """A PIL image, a tensor or an array as uint8 (C, H, W).
 
-    A PIL image becomes gray if it is gray, otherwise RGB; it is turned upright, transparent pixels
-    show white, and 16 bits become 8. Tensors and arrays are uint8, uint16 or floating point in [0,
-    1], and (H, W), (C, H, W) or (H, W, C) with C 1 or 3. Where both ends could be channels, a
-    tensor is read as (C, H, W) and an array as (H, W, C), as is the custom of each.
+    A gray PIL image becomes gray, any other RGB; it is turned upright, transparent pixels show
+    white, and 16 bits become 8. Tensors and arrays are uint8, uint16 or floating point in [0, 1],
+    and (H, W), (C, H, W) or (H, W, C) with C 1 or 3. Where both ends could be channels, a tensor is
+    read as (C, H, W) and an array as (H, W, C), the conventions of each.
 
     Args:
         image: The image.
-        where: What an error calls it.
-        shape: The shape (C, H, W) of the images before it, which it must have too.
+        where: The name of the image in an error.
+        shape: The required shape (C, H, W), that of the images before.
 
     Raises:
-        QuadrateError: If it is anything else, has more than `MAX_PIXELS` pixels, or another shape.
+        QuadrateError: If it is not an image, has more than `MAX_PIXELS` pixels, or another shape.
     """
-    if hasattr(
-        image, "convert"
-    ):  # a PIL image, told by its method so that PIL need not be imported
+    if hasattr(image, "convert"):  # a PIL image, recognized without importing PIL
         with _readable(where):
             return _from_pil(image, where, shape, "the first has")
     if not isinstance(image, np.ndarray | torch.Tensor):
@@ -108,14 +96,12 @@ def image_to_array(
             f" {type(image).__name__}"
         )
     dims = tuple(image.shape)
-    channels_first, channels_last = dims[:1] in ((1,), (3,)), dims[-1:] in ((1,), (3,))
+    first, last = (len(dims) == 3 and dims[end] in (1, 3) for end in (0, -1))
     if len(dims) == 2:
         size, order = dims, None
-    elif (
-        len(dims) == 3 and channels_first and (isinstance(image, torch.Tensor) or not channels_last)
-    ):
+    elif first and (isinstance(image, torch.Tensor) or not last):
         size, order = dims[1:], (0, 1, 2)
-    elif len(dims) == 3 and channels_last:
+    elif last:
         size, order = dims[:2], (2, 0, 1)
     else:
         raise QuadrateError(
@@ -133,19 +119,16 @@ def image_to_array(
 def _from_pil(
     image: Any, where: str, shape: tuple[int, ...] | None, wanted: str
 ) -> NDArray[np.uint8]:
-    _check_size(where, image.height, image.width)
-    if shape is not None and sorted((image.height, image.width)) != sorted(
-        shape[1:]
-    ):  # it may lie on its side
-        _check_shape(
-            where, (1 if image.mode in _GRAY else 3, image.height, image.width), shape, wanted
-        )
+    size = image.height, image.width
+    _check_size(where, *size)
+    if shape is not None and sorted(size) != sorted(shape[1:]):  # it may be turned by 90 degrees
+        _check_shape(where, (1 if image.mode in _GRAY else 3, *size), shape, wanted)
     raw = _raw_mode(image)
     _load(image)
     array = _composited(*_channels(image, raw, where)).transpose(2, 0, 1)
-    array = _UPRIGHT.get(_orientation(image), lambda upright: upright)(
-        array
-    )  # once loaded, a PNG has its EXIF, and a TIFF has turned itself
+    # Only a loaded PNG has its EXIF data, and a loaded TIFF is already upright.
+    if turn := _UPRIGHT.get(_orientation(image)):
+        array = turn(array)
     if shape is not None:
         _check_shape(where, array.shape, shape, wanted)
     return array
@@ -154,12 +137,9 @@ def _from_pil(
 def _channels(
     image: Any, raw: str, where: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Gray or colour (H, W, 1 or 3), and the opacity (H, W), 255 where it is whole.
-
-    None for all whole.
-    """
+    """Gray or colour (H, W, 1 or 3), and the opacity (H, W), 255 if opaque; None if all are."""
     mode, key = image.mode, image.info.get("transparency")
-    if raw == "LA;16B":  # which Pillow makes RGBA
+    if raw == "LA;16B":  # Pillow loads it as RGBA
         values = np.asarray(image)
         return values[:, :, :1], values[:, :, 3]
     if mode in _GRAY_8:
@@ -167,7 +147,7 @@ def _channels(
         return gray, _opacity(gray, key, raw)
     if mode in _GRAY_16:
         deep = _sixteen_bits(image, raw, where)[:, :, np.newaxis]
-        return eight_bits(deep), _opacity(deep, key, raw)
+        return to_eight_bits(deep), _opacity(deep, key, raw)
     if mode in ("LA", "La"):
         values = np.asarray(image.convert("LA"))
         return values[:, :, :1], values[:, :, 1]
@@ -177,12 +157,10 @@ def _channels(
     if mode in _COLOUR:
         colour = np.asarray(image.convert("RGB"))
         return colour, _opacity(colour, key, raw) if mode == "RGB" else None
-    what = (
-        "floating-point pixels, which have no agreed range" if mode == "F" else f"PIL mode {mode}"
-    )
+    found = "floating-point pixels, whose range is not defined" if mode == "F" else f"mode {mode}"
     raise QuadrateError(
         f"{where}: an image must be gray or colour with 8 bits a channel, or gray with 16; it has"
-        f" {what}"
+        f" {found}"
     )
 
 
@@ -190,9 +168,8 @@ def _sixteen_bits(image: Any, raw: str, where: str) -> NDArray[np.int32]:
     """The pixels of a gray image of more than 8 bits, (H, W), in 0..65535."""
     values = np.asarray(image.convert("I"))
     low, high = int(values.min()), int(values.max())
-    other_bits = (
-        image.format == "TIFF" and bool(raw) and (not raw.startswith("I;16") or raw.endswith("S"))
-    )
+    signed_or_deeper = bool(raw) and (not raw.startswith("I;16") or raw.endswith("S"))
+    other_bits = image.format == "TIFF" and signed_or_deeper
     if other_bits or low < 0 or high > 65535:
         kind = f"pixels of the kind {raw}" if other_bits else f"pixels from {low} to {high}"
         raise QuadrateError(
@@ -203,7 +180,7 @@ def _sixteen_bits(image: Any, raw: str, where: str) -> NDArray[np.int32]:
 
 
 def _opacity(values: NDArray[Any], key: Any, raw: str) -> NDArray[np.uint8] | None:
-    """0 where a PNG's or GIF's transparent colour stands; values are (H, W, 1 or 3)."""
+    """0 at pixels of a PNG's or GIF's transparent colour; values are (H, W, 1 or 3)."""
     if key is None:
         return None
     colour = np.array(key) if isinstance(key, int) else np.array(tuple(key))
@@ -222,11 +199,11 @@ def _composited(
 
 
 def _load(image: Any) -> None:
-    """Decodes an image."""
+    """Decode an image."""
     name = getattr(image, "filename", "")
     if image.format == "TIFF" and name:
-        # else Pillow maps the file into memory, and mixes up the rows of one that lies on its side
-        # (13.0)
+        # With a file name, Pillow maps the file into memory, and mixes up the rows of a turned one
+        # (13.0).
         image.filename = ""
     image.load()
     if name:
@@ -234,7 +211,7 @@ def _load(image: Any) -> None:
 
 
 def _raw_mode(image: Any) -> str:
-    """How the pixels stand in the file that an image is still to be decoded from, in Pillow's words."""
+    """Pillow's name for the storage of the pixels in the file of an image not yet decoded."""
     try:
         arguments = image.tile[0][3]
         return str(arguments if isinstance(arguments, str) else arguments[0])
@@ -245,7 +222,7 @@ def _raw_mode(image: Any) -> str:
 def _orientation(image: Any) -> int:
     try:
         return int(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged EXIF data, of which there are many, say nothing
+    except Exception:  # damaged EXIF data are common, and ignored
         return 1
 
 
@@ -267,7 +244,7 @@ def _check_shape(where: str, found: tuple[int, ...], shape: tuple[int, ...], wan
 
 @contextmanager
 def _readable(where: str) -> Iterator[None]:
-    """Says in one line what Pillow says in a dozen kinds of exception."""
+    """Turn Pillow's many kinds of exceptions into a `QuadrateError` of one line."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -283,7 +260,7 @@ def _readable(where: str) -> Iterator[None]:
         ) from None
     except UnidentifiedImageError:
         raise QuadrateError(
-            f"{where}: not a readable image: its contents are none of {', '.join(FORMATS)}"
+            f"{where}: not a readable image: its contents are not one of {', '.join(FORMATS)}"
         ) from None
     except Exception as error:
         raise QuadrateError(

@@ -1,8 +1,7 @@
 """Numeric arrays from MATLAB's level 5 MAT-files, the format that `save` writes with -v6 and -v7.
 
-Not by `scipy.io.loadmat`: a file with a few bytes changed makes it read outside its memory and
-takes the whole process down (scipy 1.17), so it is not fit for files from elsewhere. What a plain
-array needs of the format is little.
+`scipy.io.loadmat` reads outside its memory if a few bytes of a file are changed, and crashes the
+process (scipy 1.17), so it must not read untrusted files. A plain array needs little of the format.
 """
 
 from __future__ import annotations
@@ -16,20 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 # "MAT-File Format", The MathWorks: table 1-1 (data types), table 1-3 (array types).
-NUMERIC = {
-    1: "<i1",
-    2: "<u1",
-    3: "<i2",
-    4: "<u2",
-    5: "<i4",
-    6: "<u4",
-    7: "<f4",
-    9: "<f8",
-    12: "<i8",
-    13: "<u8",
-}
+_TYPES = "1 <i1, 2 <u1, 3 <i2, 4 <u2, 5 <i4, 6 <u4, 7 <f4, 9 <f8, 12 <i8, 13 <u8"
+NUMERIC = {int(number): name for number, name in map(str.split, _TYPES.split(", "))}
 MATRIX, COMPRESSED = 14, 15
-MAX_ARRAYS = 1000  # in one file, so that reading ends soon whatever the file holds
+MAX_ARRAYS = 1000  # in one file, so that reading ends soon
 HEADER_BYTES = 128
 SIGNATURE = b"\x00\x01IM"  # ends the header: version 1.0, written on a little-endian machine
 
@@ -39,15 +28,15 @@ def matlab_arrays(
 ) -> dict[str, NDArray[np.generic]]:
     """The numeric arrays called `names` in a MAT-file.
 
-    Those that are absent, or no plain numeric arrays, are left out.
+    Absent ones, and those that are not plain numeric arrays, are left out.
 
     Args:
-        data: the file's contents.
-        names: the arrays to read; others are passed over.
-        max_bytes: the most that all arrays together may take when they are unpacked.
+        data: The file's contents.
+        names: The arrays to read; others are skipped.
+        max_bytes: The most bytes of all unpacked arrays together.
 
     Raises:
-        ValueError: when the contents are not what the format prescribes.
+        ValueError: If the contents do not follow the format.
     """
     if data[HEADER_BYTES - 4 : HEADER_BYTES] != SIGNATURE:
         raise ValueError("its header is not that of a little-endian level 5 MAT-file")
@@ -72,14 +61,10 @@ def _elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
             raise ValueError("truncated")
         kind, size = struct.unpack_from("<II", data, position)
         start = position + 8
-        end = (
-            start + size + (0 if kind == COMPRESSED else -size % 8)
-        )  # all but compressed contents are padded to 8 bytes
-        if (
-            kind >> 16
-            # a small element: size and type share the first word, and at most 4 bytes of contents
-            # stand in the second
-        ):
+        # All contents are padded to 8 bytes, unless they are compressed.
+        end = start + size + (0 if kind == COMPRESSED else -size % 8)
+        # A small element has its size and type in the first word, and its contents in the second.
+        if kind >> 16:
             kind, size, start, end = kind & 0xFFFF, min(kind >> 16, 4), position + 4, position + 8
         if start + size > len(data):
             raise ValueError(
@@ -95,14 +80,14 @@ def _inflated(contents: memoryview, max_bytes: int) -> memoryview:
     except zlib.error as error:
         raise ValueError(f"a compressed array is damaged ({error})") from error
     if len(unpacked) > max_bytes:
-        raise ValueError("its arrays take more bytes than any data set known here")
+        raise ValueError("its arrays take more bytes than any known data set")
     return memoryview(unpacked)
 
 
 def _matrix(contents: memoryview) -> tuple[str, NDArray[np.generic] | None]:
-    """The name and values of an array, which stands as flags, dimensions, name and values.
+    """The name of an array, and its values if they are plain numbers.
 
-    No values if they are no plain numbers.
+    An array is stored as flags, dimensions, name and values.
     """
     parts = list(islice(_elements(contents), 4))
     if len(parts) < 4:

@@ -1,4 +1,4 @@
-"""A source: labelled images in memory, in three fixed splits, and what an encoder gets to see of them."""
+"""A source: labelled images in memory, in three fixed splits, with optional source noise."""
 
 from __future__ import annotations
 
@@ -21,14 +21,10 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 SPLIT_KEY = 1948
 SPLIT_NAMES = ("train", "validation", "test")
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64] | None]  # images (N, C, H, W) and labels (N,)
-MAX_BYTES = (
-    1 << 32
-    # of a folder's or a data set's pixels: a source lives in memory, and splitting takes as much
-    # again
-)
-MAX_CLASSES = (
-    1 << 16
-)  # a judge has an output for each, so a label that is no class number would take all memory
+# Limits: of the bytes of a source, which is in memory, twice while it is split; and of its classes,
+# as a judge has an output for each.
+MAX_BYTES = 1 << 32
+MAX_CLASSES = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +36,7 @@ class Split:
         labels: int64, (N,), class indices from 0.
 
     Raises:
-        QuadrateError: for any other shape or dtype.
+        QuadrateError: If the shape or dtype is another.
     """
 
     images: torch.Tensor
@@ -49,7 +45,7 @@ class Split:
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.numel() == 0:
             raise QuadrateError(
-                "the images of a split must be uint8 (N, C, H, W), none of them 0; got"
+                "the images of a split must be uint8 (N, C, H, W), and not empty; got"
                 f" {_describe(self.images)}"
             )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
@@ -62,34 +58,32 @@ class Split:
         return len(self.images)
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`; a name is one of those that `find_device` knows."""
+        """The same split on `device`, a device or a name for `find_device`."""
         device = find_device(device) if isinstance(device, str) else device
         return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where samples come from.
+    """Three disjoint splits, and the noise between a sample and the encoder.
 
-    Three disjoint splits, and the noise between a sample and the encoder.
-
-    Where samples have no labels, all are 0 and there is one class: labels that tell nothing apart
-    are none. Codecs whose points have lambda_c = 0 train on such a source; whatever needs labels
-    (judges, accuracies, points with lambda_c > 0) asks `is_labelled`.
+    Without labels, all labels are 0 and there is one class. Codecs whose points have lambda_c = 0
+    train on such a source; code that needs labels (judges, accuracies, points with lambda_c > 0)
+    checks `is_labelled`.
 
     Attributes:
-        name: the data set's name, for tables and figures.
-        train: what codecs, critics and judges are fitted to.
-        validation: what choices are made on.
-        test: only for final evaluation.
-        classes: the number of classes K, at most 65,536; labels lie in 0..K-1, and not every class
-            need occur. 1 where there are no labels.
-        fingerprint: sha256 (hex) of the three splits' contents; see `fingerprint_of`.
-        noise_std: standard deviation of the noise that `observe` adds, on the scale where pixels
-            lie in [0, 1].
+        name: The data set's name, for tables and figures.
+        train: The split to fit codecs, critics and judges to.
+        validation: The split for choices.
+        test: The split for final evaluation only.
+        classes: The number of classes K, at most 65,536; labels lie in 0..K-1, and not every class
+            need occur. 1 without labels.
+        fingerprint: Sha256 (hex) of the three splits' contents; see `fingerprint_of`.
+        noise_std: Standard deviation of the noise that `observe` adds, on the scale of pixels in
+            [0, 1].
 
     Raises:
-        QuadrateError: when the splits differ in image shape or a label, the class count or
+        QuadrateError: If the splits differ in image shape, or a label, the class count or
             `noise_std` is out of range.
     """
 
@@ -123,7 +117,7 @@ class Source:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether there are classes to tell apart."""
+        """Whether there is more than one class."""
         return self.classes > 1
 
     @property
@@ -134,34 +128,27 @@ class Source:
 
     def to(self, device: torch.device | str) -> Source:
         """The same source on `device`."""
-        return dataclasses.replace(
-            self,
-            train=self.train.to(device),
-            validation=self.validation.to(device),
-            test=self.test.to(device),
-        )
+        splits: dict[str, Any] = {name: getattr(self, name).to(device) for name in SPLIT_NAMES}
+        return dataclasses.replace(self, **splits)
 
     def observe(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """What the encoder sees of `x`.
-
-        Y = X + noise_std·N(0, 1), or `x` itself for a noise-free source.
+        """The encoder's input Y = X + noise_std·N(0, 1), or `x` itself for a source without noise.
 
         The target of compression stays clean; the noise makes it a restoration, the setting in
         which RDPC finds a trade-off between classification and perception ("source noise plays a
-        decisive role"). The result is not clipped to [0, 1]: clipping would turn the Gaussian
-        channel of the theory into another one, biased where pixels are black or white, which on
-        MNIST is nearly everywhere.
+        decisive role"). The result is not clipped to [0, 1]: clipping would change the Gaussian
+        channel of the theory where pixels are black or white, which on MNIST is nearly everywhere.
 
         Args:
-            x: floating point, (..., C, H, W), in [0, 1].
-            generator: source of the noise. It may live on another device; the noise is drawn there,
-                so its seed alone decides what is drawn.
+            x: Floating point, (..., C, H, W), in [0, 1].
+            generator: Generator of the noise. It may be on another device: the noise is drawn
+                there, and depends on its seed only.
 
         Returns:
             A tensor of the shape, dtype and device of `x`.
 
         Raises:
-            QuadrateError: when `x` is not floating point; see `pixels`.
+            QuadrateError: If `x` is not floating point; see `pixels`.
         """
         if not x.is_floating_point():
             raise QuadrateError(
@@ -178,7 +165,7 @@ def pixels(images: torch.Tensor) -> torch.Tensor:
     """uint8 images of any shape as float32 in [0, 1].
 
     Raises:
-        QuadrateError: when `images` is not uint8, so that nothing is scaled twice.
+        QuadrateError: If `images` is not uint8, so that pixels are never scaled twice.
     """
     if images.dtype != torch.uint8:
         raise QuadrateError(f"pixels takes uint8 images; got {images.dtype}")
@@ -195,45 +182,38 @@ def from_arrays(
     """A source from arrays or tensors, which are copied.
 
     Args:
-        name: the source's name.
-        train: images and labels. Images are (N, C, H, W) of any number of channels, or (N, H, W);
-            uint8, uint16 (made 8 bits), or floating point in [0, 1] (rounded to 256 levels). Labels
-            are class numbers from 0, (N,); or None in every split, for a source without labels.
-        test: the same for the test set.
-        validation: the same for the validation set. If it is left out, the last n/12 (rounded down)
-            of the n training samples after a fixed permutation become the validation set: 5,000 of
-            MNIST's 60,000.
-        classes: the number of classes; one more than the largest label if it is left out.
+        name: The source's name.
+        train: Images and labels. Images are (N, C, H, W) of any number of channels, or (N, H, W);
+            uint8, uint16 (scaled to 8 bits), or floating point in [0, 1] (rounded to 256 levels).
+            Labels are class numbers from 0, (N,); or None in every split, for a source without
+            labels.
+        test: The same for the test set.
+        validation: The same for the validation set. By default, the last n/12 (rounded down) of the
+            n training samples after a fixed permutation: 5,000 of MNIST's 60,000.
+        classes: The number of classes; by default one more than the largest label.
 
     Raises:
-        QuadrateError: when images or labels have another shape, dtype or range, only some splits
-            have labels, or there are too few to split.
+        QuadrateError: If images or labels have another shape, dtype or range, only some splits have
+            labels, or there are too few samples to split.
     """
-    given = {"train": train, "test": test} | (
-        {} if validation is None else {"validation": validation}
-    )
-    checked = {split: _checked(name, split, pair) for split, pair in given.items()}
-    # Copies, because later writes to the caller's arrays would make the fingerprint a lie;
-    # splitting copies by itself.
-    uncopied = ["train"] if validation is None else []
-    return assembled(
-        name,
-        {split: pair if split in uncopied else _copied(*pair) for split, pair in checked.items()},
-        classes,
-    )
+    given = {"train": train, "test": test}
+    if validation is not None:
+        given["validation"] = validation
+    arrays = {split: _checked(name, split, pair) for split, pair in given.items()}
+    # Later writes to the caller's arrays must not change the source; splitting copies anyway.
+    for split in arrays if validation is not None else ("test",):
+        images, labels = arrays[split]
+        arrays[split] = np.array(images, order="C"), None if labels is None else np.array(labels)
+    return assemble(name, arrays, classes)
 
 
-def assembled(name: str, arrays: dict[str, Arrays], classes: int | None = None) -> Source:
-    """A source of checked arrays that nobody writes to later.
-
-    Arguments and errors as in `from_arrays`.
-    """
-    if len(
-        unlabelled := [split for split, (_, labels) in arrays.items() if labels is None]
-    ) not in (0, len(arrays)):
+def assemble(name: str, arrays: dict[str, Arrays], classes: int | None = None) -> Source:
+    """Make a source of checked arrays, which it keeps; arguments and errors as in `from_arrays`."""
+    unlabelled = [split for split, (_, labels) in arrays.items() if labels is None]
+    if len(unlabelled) not in (0, len(arrays)):
         raise QuadrateError(
-            f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all have"
-            " labels, or none"
+            f"{name}: {unlabelled[0]} has no labels, but other splits have some; either all splits"
+            " have labels, or no split"
         )
     if "validation" not in arrays:
         images, labels = arrays["train"]
@@ -244,28 +224,19 @@ def assembled(name: str, arrays: dict[str, Arrays], classes: int | None = None) 
                 f" {len(images)}"
             )
         order = fixed_permutation(len(images))
-        train, validation = [
-            (images[part], None if labels is None else labels[part])
-            for part in (order[:-held_out], order[-held_out:])
-        ]
-        arrays = {**arrays, "train": train, "validation": validation}
-    splits = {
-        split: Split(
-            torch.from_numpy(np.ascontiguousarray(images)),
-            torch.from_numpy(np.zeros(len(images), np.int64) if labels is None else labels),
-        )
-        for split, (images, labels) in arrays.items()
-    }
+        parts = {"train": order[:-held_out], "validation": order[-held_out:]}
+        arrays = arrays | {
+            split: (images[part], None if labels is None else labels[part])
+            for split, part in parts.items()
+        }
+    splits: dict[str, Any] = {}
+    for split, (images, labels) in arrays.items():
+        numbers = np.zeros(len(images), np.int64) if labels is None else labels
+        pair = torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(numbers)
+        splits[split] = Split(*pair)
     if classes is None:
         classes = 1 + max(int(split.labels.max()) for split in splits.values())
-    return Source(
-        name,
-        splits["train"],
-        splits["validation"],
-        splits["test"],
-        classes,
-        fingerprint_of(**splits),
-    )
+    return Source(name, classes=classes, fingerprint=fingerprint_of(**splits), **splits)
 
 
 def fixed_permutation(n: int) -> NDArray[np.int64]:
@@ -278,7 +249,10 @@ def fixed_permutation(n: int) -> NDArray[np.int64]:
 
 
 def fingerprint_of(train: Split, validation: Split, test: Split) -> str:
-    """Sha256 (hex) over each split's name, its shape, and the bytes of its images and labels (labels as little-endian 64-bit integers)."""
+    """Sha256 (hex) over each split's name, shape, images and labels.
+
+    Labels are hashed as little-endian 64-bit integers.
+    """
     digest = hashlib.sha256()
     for name, split in zip(SPLIT_NAMES, (train, validation, test), strict=True):
         digest.update(f"{name} {tuple(split.images.shape)}\n".encode())
@@ -287,19 +261,17 @@ def fingerprint_of(train: Split, validation: Split, test: Split) -> str:
     return digest.hexdigest()
 
 
-def as_it_is(source: Source) -> Source:
-    """A user's source under the fingerprint of what it holds, whatever it says."""
+def with_true_fingerprint(source: Source) -> Source:
+    """A user's source with the fingerprint computed from its contents."""
     held = fingerprint_of(source.train, source.validation, source.test)
     return source if source.fingerprint == held else dataclasses.replace(source, fingerprint=held)
 
 
 def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
-    """uint8 pixels as they are.
-
-    Uint16 scaled by 1/257, and floating point in [0, 1] by 255, both rounded to the nearest.
+    """Pixels as uint8: uint16 scaled by 1/257, floating point in [0, 1] by 255, both rounded.
 
     Raises:
-        QuadrateError: for any other dtype, and for values outside [0, 1].
+        QuadrateError: If the dtype is another, or values are outside [0, 1].
     """
     images = _numpy(images, f"{where}: pixels")
     if images.dtype == np.uint8:
@@ -307,11 +279,11 @@ def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
     if images.dtype.kind == "u" and images.dtype.itemsize == 2:
         if 0 < images.max(initial=0) <= 255:
             text = (
-                f"{where}: uint16 pixels span 0..65535, and these reach {images.max()} only: make"
+                f"{where}: uint16 pixels span 0..65535, and these only reach {images.max()}: make"
                 " them uint8 if they are 8 bits"
             )
             warnings.warn(text, QuadrateWarning, stacklevel=2)
-        return eight_bits(images)
+        return to_eight_bits(images)
     if images.dtype.kind != "f":
         raise QuadrateError(
             f"{where}: pixels must be uint8, uint16, or floating point in [0, 1]; got"
@@ -319,13 +291,13 @@ def to_uint8(images: Any, where: str) -> NDArray[np.uint8]:
         )
     if not (images.min(initial=0.0) >= 0 and images.max(initial=1.0) <= 1):
         raise QuadrateError(
-            f"{where}: floating-point pixels must lie in [0, 1], not normalized; got"
+            f"{where}: floating-point pixels must lie in [0, 1], not be normalized; got"
             f" {images.min():g} to {images.max():g}"
         )
     return np.rint(images * 255).astype(np.uint8)
 
 
-def eight_bits(images: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+def to_eight_bits(images: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
     """Pixels in 0..65535 as the nearest of 256 levels; 65535 = 257 · 255."""
     return ((images.astype(np.int32) + 128) // 257).astype(np.uint8)
 
@@ -335,7 +307,7 @@ def _class_count(name: str, classes: Any) -> int:
         count = operator.index(classes)
     except TypeError:
         raise QuadrateError(
-            f"{name}: the number of classes is a whole number; got {classes!r}"
+            f"{name}: the number of classes must be a whole number; got {classes!r}"
         ) from None
     if not 1 <= count <= MAX_CLASSES:
         raise QuadrateError(
@@ -346,10 +318,10 @@ def _class_count(name: str, classes: Any) -> int:
 
 
 def check_labels(where: str, low: int, high: int) -> None:
-    """Refuses labels that are no class numbers, by the lowest and the highest of them.
+    """Check that labels from `low` to `high` are class numbers.
 
     Raises:
-        QuadrateError: when one is not in 0..65535.
+        QuadrateError: If one is not in 0..65535.
     """
     if low < 0 or high >= MAX_CLASSES:
         raise QuadrateError(
@@ -373,7 +345,7 @@ def _checked(name: str, split: str, pair: Any) -> Arrays:
         images = images[:, np.newaxis]
     if images.ndim != 4 or images.size == 0:
         raise QuadrateError(
-            f"{where}: images must be (N, C, H, W) or (N, H, W), none of them 0; got {images.shape}"
+            f"{where}: images must be (N, C, H, W) or (N, H, W), and not empty; got {images.shape}"
         )
     if labels is None:
         return images, None
@@ -393,10 +365,6 @@ def _numpy(array: Any, what: str) -> NDArray[Any]:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise QuadrateError(f"{what} are not an array: {' '.join(str(error).split())}") from None
-
-
-def _copied(images: NDArray[np.uint8], labels: NDArray[np.int64] | None) -> Arrays:
-    return np.array(images, order="C"), None if labels is None else np.array(labels)
 
 
 def _describe(tensor: torch.Tensor) -> str:

@@ -1,4 +1,4 @@
-"""What counts as an image in a folder, for `from_folder` and `quadrate compress` alike, and which class it has."""
+"""The images in a folder and their classes, for `from_folder` and `quadrate compress`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,21 @@ from pathlib import Path
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import SUFFIXES
 
-# What systems leave behind, beside hidden names: archives of macOS, thumbnails of Synology, and
-# folders of Windows and of Linux's file systems.
+# Names that systems leave behind and do not hide: macOS, Synology, Windows, Linux file systems.
 _DROPPINGS = frozenset(
     {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 )
 
 
 def walk(root: Path) -> Iterator[str]:
-    """The images under a folder and its sub-folders, relative to it, with slashes, in the same
-    order everywhere.
+    """The images under a folder, relative to it, with slashes, in the same order on all systems.
 
-    An image is a file that ends like one. Hidden names and what systems leave behind are passed
-    over; links are followed.
+    An image is a file with an image's ending. Hidden names and those that systems leave behind are
+    skipped; links are followed.
 
     Raises:
-        QuadrateError: If a folder cannot be read or is met twice, as links make it, or what ends
-            like an image is not a regular file.
+        QuadrateError: If a folder cannot be read, or is found twice because of links, or a name
+            with an image's ending is not a regular file.
     """
     met: dict[tuple[int, int], Path] = {}
     places = [""]
@@ -34,7 +32,7 @@ def walk(root: Path) -> Iterator[str]:
         place = places.pop()
         folder = root / place
         entries = _entries(folder)
-        # Met twice, a folder would be read twice or, where a link leads back up, for ever.
+        # A folder found twice would be read twice or, where a link leads back up, forever.
         stat = os.stat(folder)
         if (first := met.setdefault((stat.st_dev, stat.st_ino), folder)) is not folder:
             raise QuadrateError(
@@ -47,8 +45,8 @@ def walk(root: Path) -> Iterator[str]:
             elif is_image_name(name):
                 if not is_file:
                     raise QuadrateError(
-                        f"{folder / name}: neither a file nor a link to one, though it ends like an"
-                        " image; remove it"
+                        f"{folder / name}: neither a file nor a link to a file, though its name"
+                        " ends like an image's; remove it"
                     )
                 yield place + name
         places.extend(reversed(folders))
@@ -60,40 +58,37 @@ def is_image_name(name: str) -> bool:
 
 
 def folders_in(root: Path) -> list[str]:
-    """The names of the folders in a folder, in sorted order, without those that `walk` passes over.
+    """The names of the folders in a folder, in sorted order, without those that `walk` skips.
 
-    Errors as `walk`.
+    Raises:
+        QuadrateError: If the folder cannot be read.
     """
     return [name for name, is_folder, _ in _entries(root) if is_folder]
 
 
 def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
-    """The entries of a folder in the order of their names.
-
-    The name, whether it leads to a folder, and whether to a regular file.
-    """
+    """The sorted names in a folder, whether each is a folder, and whether it is a regular file."""
     try:
         with os.scandir(folder) as entries:
-            kept = [
-                entry
+            return sorted(
+                (entry.name, entry.is_dir(), entry.is_file())
                 for entry in entries
                 if not (entry.name.startswith(".") or entry.name.lower() in _DROPPINGS)
-            ]
-            return sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in kept)
+            )
     except OSError as error:
         raise QuadrateError(f"cannot read {error.filename or folder}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is under a folder.
+    """The images under a folder.
 
     Attributes:
         root: The folder.
-        count: How many images.
+        count: The number of images.
         classes: The names of the folders in it, in sorted order: class k is the k-th.
-        stray: The first image that lies in none of them, if any.
-        empty: The first folder without an image, if any.
+        stray: The first image outside these folders, if any.
+        empty: The first of these folders without an image, if any.
     """
 
     root: Path
@@ -106,12 +101,12 @@ class Survey:
         """The number of each class folder.
 
         Raises:
-            QuadrateError: If an image lies in no class folder, so that it has no label, or a class
-                has no images.
+            QuadrateError: If an image is not in a class folder, and so has no label, or a class has
+                no images.
         """
         if self.stray is not None:
             raise QuadrateError(
-                f"{self.root / self.stray}: it lies in no class folder, so it has no label;"
+                f"{self.root / self.stray}: it is not in a class folder, so it has no label;"
                 f" expected {self.root}/<class>/<image>"
             )
         if self.empty is not None:
@@ -123,10 +118,10 @@ _EXPECTED = f"expected files that end in {', '.join(sorted(SUFFIXES))}"
 
 
 def survey(root: Path) -> Survey:
-    """Looks through a folder.
+    """Search a folder for images.
 
     Raises:
-        QuadrateError: If there are no images, or as `walk`.
+        QuadrateError: If there are no images; as `walk`.
     """
     count, stray, filled = 0, None, set()
     for name in walk(root):
@@ -139,6 +134,5 @@ def survey(root: Path) -> Survey:
     if not count:
         raise QuadrateError(f"{root}: no images; {_EXPECTED}")
     folders = tuple(folders_in(root))
-    return Survey(
-        root, count, folders, stray, next((name for name in folders if name not in filled), None)
-    )
+    empty = next((name for name in folders if name not in filled), None)
+    return Survey(root, count, folders, stray, empty)

@@ -1,7 +1,6 @@
-"""What is possible.
+"""Rate functions of distortion, perception and classification: the limits of any codec.
 
-Rate functions of distortion, perception and classification, in closed form and by solvers. Needs
-numpy and scipy only.
+In closed form and by solvers, with numpy and scipy only.
 """
 
 from quadrate.theory.any_source import Source

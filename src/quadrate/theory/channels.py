@@ -1,7 +1,4 @@
-"""Test channels p(x̂|y).
-
-What an optimal codec does to its input, in a form that `measure` can check.
-"""
+"""Test channels p(x̂|y): what an optimal codec does to its input, for `measure` to check."""
 
 from __future__ import annotations
 
@@ -15,12 +12,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class GaussianChannel:
-    """X̂ = gain · Y + N(0, noise), with Y what the encoder sees (X itself, unless the source is
-    noisy).
+    """X̂ = gain · Y + N(0, noise), Y being what the encoder sees (X unless the source is noisy).
 
     Attributes:
         gain: (...) for a scalar source, (..., n, n) for a vector.
-        noise: variance (...), or covariance (..., n, n), of the added noise.
+        noise: Variance (...), or covariance (..., n, n), of the added noise.
     """
 
     gain: FloatArray
@@ -32,7 +28,7 @@ class DiscreteChannel:
     """A transition matrix.
 
     Attributes:
-        matrix: (..., n, m) probabilities p(x̂|y): a row an input letter, each summing to one.
+        matrix: (..., n, m) probabilities p(x̂|y): one row for each input letter, summing to one.
     """
 
     matrix: FloatArray
@@ -56,9 +52,7 @@ Channel = GaussianChannel | DiscreteChannel | MixedChannel
 
 @dataclass(frozen=True)
 class Point:
-    """Where a codec stands.
-
-    The four quantities, each a number or an array of the channel's leading shape.
+    """The four quantities of a codec, each a number or an array of the channel's leading shape.
 
     Attributes:
         rate: I(Y;X̂), or I(Y;X̂|U) for a mixed channel.

@@ -1,4 +1,4 @@
-"""Checks of arguments, each failing with a ValueError that names the argument and says what would be right."""
+"""Checks of arguments: a ValueError names the argument and says what would be right."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from quadrate.theory.channels import FloatArray
 
-# How far from one a distribution may sum before it is refused: beyond the rounding of float32.
+# The sum of a distribution may differ from one by this much, more than the rounding of float32.
 _SUM_TOLERANCE = 1e-6
 
 
@@ -21,52 +21,44 @@ def number(
     """A finite real number within [low, high], or (low, high] if `open_low`.
 
     Raises:
-        ValueError: Otherwise.
+        ValueError: If the value is not one.
     """
     try:
         checked = float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a number; got {value!r}") from None
-    if (
-        not math.isfinite(checked)
-        or checked < low
-        or checked > high
-        or (open_low and checked == low)
-    ):
-        bounds = [f"{'>' if open_low else '>='} {low:g}"] * (low > -math.inf) + [f"<= {high:g}"] * (
-            high < math.inf
-        )
-        raise ValueError(
-            f"{name} must be a finite number{' ' if bounds else ''}{' and '.join(bounds)}; got"
-            f" {value!r}"
-        )
+    above = low < checked if open_low else low <= checked
+    if not (math.isfinite(checked) and above and checked <= high):
+        bounds = [f" {'>' if open_low else '>='} {low:g}"] * (low > -math.inf)
+        bounds += [f" <= {high:g}"] * (high < math.inf)
+        raise ValueError(f"{name} must be a finite number{' and'.join(bounds)}; got {value!r}")
     return checked
 
 
 def array(
-    name: str,
-    value: ArrayLike,
-    dimensions: tuple[int, ...] | None = None,
-    *,
-    infinite: bool = False,
+    name: str, value: ArrayLike, dimensions: tuple[int, ...] = (), *, infinite: bool = False
 ) -> FloatArray:
-    """A float64 array of finite numbers, or with `infinite` also inf, with one of the given numbers
-    of dimensions.
+    """A float64 array of finite numbers, with one of the given numbers of dimensions.
+
+    Args:
+        name: The argument's name in the message.
+        value: The argument.
+        dimensions: The allowed numbers of dimensions; empty for any.
+        infinite: Also allow inf.
 
     Raises:
-        ValueError: Otherwise.
+        ValueError: If the value is not such an array.
     """
     try:
-        if (
-            np.asarray(value).dtype.kind not in "biufO"
-        ):  # complex numbers and dates would become other numbers, and texts are none
+        # Complex numbers, dates and strings must not become other numbers.
+        if np.asarray(value).dtype.kind not in "biufO":
             raise TypeError
         checked = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(
             f"{name} must be an array of numbers of one shape; got {_shown(value)}"
         ) from None
-    if dimensions is not None and checked.ndim not in dimensions:
+    if dimensions and checked.ndim not in dimensions:
         wanted = " or ".join(str(count) for count in dimensions)
         raise ValueError(f"{name} must have {wanted} dimension(s); got shape {checked.shape}")
     if checked.size == 0 or not (np.isfinite(checked) | (infinite & np.isposinf(checked))).all():
@@ -86,7 +78,7 @@ def distributions(name: str, value: ArrayLike, shape: tuple[int | None, ...]) ->
         shape: Lengths of the axes, None for any.
 
     Raises:
-        ValueError: Otherwise.
+        ValueError: If the value is not such an array.
     """
     checked = array(name, value)
     if checked.ndim != len(shape) or any(
@@ -108,7 +100,7 @@ def count(name: str, value: Any) -> int:
     """An integer of at least 1.
 
     Raises:
-        ValueError: Otherwise.
+        ValueError: If the value is not one.
     """
     try:
         checked = operator.index(value)
@@ -122,12 +114,12 @@ def count(name: str, value: Any) -> int:
 def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     """Arrays of numbers as float64 arrays of their common shape; infinities allowed.
 
-    What cannot be negative (anything but a classification, which may be a differential entropy) is
-    refused where it is: a mistake, while a bound that no codec meets is a question with an answer.
+    A negative bound is a mistake, unless it is on the classification, which may be a differential
+    entropy. A bound that no codec meets is a question with an answer.
 
     Raises:
-        ValueError: If one is no array of numbers, holds a NaN or a negative number, or the shapes
-            do not broadcast.
+        ValueError: If an argument is not an array of numbers, holds a NaN or a negative number, or
+            the shapes do not broadcast.
     """
     arrays = []
     for name, value in arguments.items():
@@ -145,10 +137,10 @@ def broadcast(**arguments: ArrayLike) -> tuple[FloatArray, ...]:
     try:
         return tuple(np.array(values) for values in np.broadcast_arrays(*arrays))
     except ValueError:
-        shapes = ", ".join(
-            f"{name} {values.shape}" for name, values in zip(arguments, arrays, strict=True)
-        )
-        raise ValueError(f"constraints must broadcast to one shape; got {shapes}") from None
+        shapes = [f"{name} {each.shape}" for name, each in zip(arguments, arrays, strict=True)]
+        raise ValueError(
+            f"constraints must broadcast to one shape; got {', '.join(shapes)}"
+        ) from None
 
 
 def plain(values: FloatArray) -> float | FloatArray:

@@ -1,17 +1,14 @@
-"""What solvers say of results that are less exact than was asked for."""
+"""Warnings of solvers about results that are less exact than requested."""
 
 from __future__ import annotations
 
 
 class ConvergenceWarning(UserWarning):
-    """A solver used up its iterations, or came to a halt, before it reached its tolerance.
-
-    What it returns is less exact than was asked for.
-    """
+    """A solver stopped before it reached its tolerance: its result is less exact than requested."""
 
 
 class LocalOptimumWarning(ConvergenceWarning):
-    """The problem is not convex and was solved by a local method.
+    """The problem is not convex and was solved by a local method: the result may not be the least.
 
-    What it returns can be reached, but may not be the least.
+    It can be reached, and so is an upper bound.
     """

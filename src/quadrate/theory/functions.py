@@ -1,4 +1,4 @@
-"""One vocabulary for all sources: the rate a purpose needs, and what a given rate can reach."""
+"""The same functions for all sources: the rate a purpose needs, and what a given rate can reach."""
 
 from __future__ import annotations
 
@@ -57,49 +57,41 @@ def rate(
     R(D, P, C) = min I(Y;X̂) (Blau & Michaeli 2019; Wang et al. 2025, eq. 1-4).
 
     Args:
-        source: What is coded. Y is what its encoder sees: X, or X with noise.
-        distortion: The largest E Δ(X,X̂): MSE for Gaussian sources, Hamming for binary ones, the
-            source's own matrix for discrete ones; inf: any.
-        perception: The largest d(p_X̂, p_X); inf: any.
+        source: The source X; its encoder sees Y, which is X, or X with noise.
+        distortion: The largest E Δ(X,X̂), inf for any: MSE for Gaussian sources, Hamming for binary
+            ones, the source's own matrix for discrete ones.
+        perception: The largest d(p_X̂, p_X), inf for any.
         classification: The largest H(S|X̂), in `unit` (differential, and so maybe negative, for
-            Gaussian labels); inf: any.
+            Gaussian labels), inf for any.
         divergence: "w2" (squared 2-Wasserstein distance), "tv" (total variation, in [0, 1]), "kl"
-            (KL(p_X̂ ‖ p_X), in `unit`), "chi2" (χ²) or "hellinger" (squared Hellinger distance), as
-            far as the source has them: its `divergences`.
-        unit: "bits" or "nats": of the rate, the classification, the common randomness and a KL
-            perception alike.
-        common_randomness: Rate of the randomness that encoder and decoder share, in `unit`; inf:
+            (KL(p_X̂ ‖ p_X), in `unit`), "chi2" (χ²) or "hellinger" (squared Hellinger distance), if
+            it is one of the source's `divergences`.
+        unit: "bits" or "nats": the unit of the rate, the classification, the common randomness and
+            a KL perception.
+        common_randomness: Rate of the randomness that encoder and decoder share, in `unit`, inf for
             enough. Finite only for scalar Gaussian sources.
-        classifier_sees_randomness: Whether the classifier is given the common randomness as well:
+        classifier_sees_randomness: Whether the classifier is also given the common randomness:
             H(S|X̂,U). Only for binary sources.
         return_channel: Also return an optimal test channel, which `measure` can check.
 
     Returns:
         The rate, `inf` where no codec meets the constraints: a float if all constraints are
-        numbers, else an array of their broadcast shape; with `return_channel` a pair of it and the
-        channel (NaN where the rate is inf, and for finite common randomness, which no such channel
-        shows).
+        numbers, otherwise an array of their broadcast shape. With `return_channel`, a pair of it
+        and the channel, which is NaN where the rate is inf or the common randomness finite.
 
     Raises:
         ValueError: If an argument has the wrong type or name, is NaN, or shapes do not broadcast;
-            if a distortion or perception is negative, which is no constraint but a mistake. (A
-            classification below what any codec reaches, negative or not, is infeasible: inf.)
+            if a distortion or perception is negative. (A classification below what any codec
+            reaches, negative or not, is infeasible: The rate is inf.)
 
     Warns:
         ConvergenceWarning: If a solver is less exact than it should be.
-        LocalOptimumWarning: If H(S|X̂) of a Discrete source's ideal classifier binds: then the rate
-            is an upper bound, from a local method.
+        LocalOptimumWarning: If the bound on H(S|X̂) of a Discrete source without a frozen classifier
+            binds: Then the rate is an upper bound, from a local method.
     """
-    constraints = make_constraints(
-        source,
-        distortion,
-        perception,
-        classification,
-        divergence,
-        unit,
-        common_randomness,
-        classifier_sees_randomness,
-    )
+    bounds = distortion, perception, classification
+    randomness = common_randomness, classifier_sees_randomness
+    constraints = make_constraints(source, bounds, divergence, unit, randomness)
     nats, channel = source.solve(constraints)
     result = checks.plain(nats / nats_per(unit))
     return (result, channel) if return_channel else result
@@ -116,9 +108,7 @@ def distortion(
     common_randomness: float = math.inf,
     classifier_sees_randomness: bool = False,
 ) -> float | FloatArray:
-    """The least distortion of any codec at a rate: the inverse of `rate` in its distortion.
-
-    Arguments as there.
+    """The least distortion of any codec at a rate: the inverse of `rate`, with its arguments.
 
     Returns:
         The distortion, `inf` where no codec of that rate meets the other constraints; a float or an
@@ -134,16 +124,9 @@ def distortion(
     rates, perceptions, classifications = checks.broadcast(
         rate=rate, perception=perception, classification=classification
     )
-    constraints = make_constraints(
-        source,
-        np.inf * np.ones(rates.shape),
-        perceptions,
-        classifications,
-        divergence,
-        unit,
-        common_randomness,
-        classifier_sees_randomness,
-    )
+    bounds = np.full(rates.shape, np.inf), perceptions, classifications
+    randomness = common_randomness, classifier_sees_randomness
+    constraints = make_constraints(source, bounds, divergence, unit, randomness)
     return checks.plain(source.solve_distortion(rates * nats_per(unit), constraints))
 
 
@@ -158,13 +141,11 @@ def classification(
     common_randomness: float = math.inf,
     classifier_sees_randomness: bool = False,
 ) -> float | FloatArray:
-    """The least H(S|X̂) of any codec at a rate, in `unit`.
-
-    The inverse of `rate` in its classification; arguments as there.
+    """The least H(S|X̂) of any codec at a rate: the inverse of `rate`, with its arguments.
 
     Returns:
-        The conditional entropy, `inf` where no codec of that rate meets the other constraints; a
-        float or an array of the broadcast shape.
+        The conditional entropy in `unit`, `inf` where no codec of that rate meets the other
+        constraints; a float or an array of the broadcast shape.
 
     Raises:
         ValueError: As `rate`; if a rate is negative; if the source has no label.
@@ -176,31 +157,21 @@ def classification(
     rates, distortions, perceptions = checks.broadcast(
         rate=rate, distortion=distortion, perception=perception
     )
-    constraints = make_constraints(
-        source,
-        distortions,
-        perceptions,
-        np.inf * np.ones(rates.shape),
-        divergence,
-        unit,
-        common_randomness,
-        classifier_sees_randomness,
-    )
+    bounds = distortions, perceptions, np.full(rates.shape, np.inf)
+    randomness = common_randomness, classifier_sees_randomness
+    constraints = make_constraints(source, bounds, divergence, unit, randomness)
     _need_label(source)
-    return checks.plain(
-        source.solve_classification(rates * nats_per(unit), constraints) / nats_per(unit)
-    )
+    nats = source.solve_classification(rates * nats_per(unit), constraints)
+    return checks.plain(nats / nats_per(unit))
 
 
 def measure(
     source: Source, channel: Channel, *, divergence: str = "w2", unit: Unit = "bits"
 ) -> Point:
-    """Where a test channel stands, computed from the definitions.
-
-    I(Y;X̂), E Δ(X,X̂), d(p_X̂, p_X) and H(S|X̂).
+    """I(Y;X̂), E Δ(X,X̂), d(p_X̂, p_X) and H(S|X̂) of a test channel, from their definitions.
 
     Args:
-        source: What is coded.
+        source: The source.
         channel: p(x̂|y), such as `rate(..., return_channel=True)` gives.
         divergence: As in `rate`.
         unit: As in `rate`.
@@ -217,39 +188,37 @@ def measure(
 
 def make_constraints(
     source: Source,
-    distortion: ArrayLike,
-    perception: ArrayLike,
-    classification: ArrayLike,
+    bounds: tuple[ArrayLike, ArrayLike, ArrayLike],
     divergence: str,
     unit: Unit,
-    common_randomness: float,
-    classifier_sees_randomness: bool,
+    randomness: tuple[float, bool] = (math.inf, False),
 ) -> Constraints:
-    """The arguments of `rate`, checked, broadcast and in nats."""
+    """The arguments of `rate`, checked, broadcast and in nats.
+
+    Args:
+        source: The source.
+        bounds: Distortion, perception and classification.
+        divergence: As in `rate`.
+        unit: As in `rate`.
+        randomness: The common randomness, and whether the classifier sees it.
+    """
     check_names(source, divergence, unit)
     distortions, perceptions, classifications = checks.broadcast(
-        distortion=distortion, perception=perception, classification=classification
+        distortion=bounds[0], perception=bounds[1], classification=bounds[2]
     )
     if (classifications < np.inf).any():
         _need_label(source)
+    common, seen = randomness
+    if np.ndim(common) or not common >= 0:
+        raise ValueError(f"common_randomness must be one number >= 0, or inf; got {common!r}")
     scale = nats_per(unit)
-    if np.ndim(common_randomness) or not common_randomness >= 0:
-        raise ValueError(
-            "common_randomness must be one number >= 0 (inf: enough of it); got"
-            f" {common_randomness!r}"
-        )
-    return Constraints(
-        distortions,
-        perceptions * nats_per_perception(divergence, unit),
-        classifications * scale,
-        divergence,
-        float(common_randomness) * scale,
-        classifier_sees_randomness,
-    )
+    perceptions = perceptions * nats_per_perception(divergence, unit)
+    common = float(common) * scale
+    return Constraints(distortions, perceptions, classifications * scale, divergence, common, seen)
 
 
 def check_names(source: Source, divergence: str, unit: Unit) -> None:
-    """Raises a ValueError if the source is none, has no such divergence, or the unit is unknown."""
+    """Raise a ValueError if the source, its divergence or the unit is unknown."""
     if not isinstance(source, Source):
         raise ValueError(
             "source must be one of quadrate.theory's sources, such as"

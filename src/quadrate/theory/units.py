@@ -6,9 +6,9 @@ import math
 from typing import Literal
 
 Unit = Literal["bits", "nats"]
-# The measures of perception; which of them a source has, its `divergences` say.
+# The measures of perception; a source's `divergences` are those it has a rate function for.
 Divergence = Literal["w2", "tv", "kl", "chi2", "hellinger"]
-# What each of them is, for figures and help.
+# Their names in figures and help.
 DIVERGENCE_TITLES: dict[str, str] = {
     "w2": "squared 2-Wasserstein",
     "tv": "total variation",
@@ -20,7 +20,7 @@ _NATS = {"bits": math.log(2), "nats": 1.0}
 
 
 def nats_per(unit: Unit) -> float:
-    """What one unit is in nats.
+    """The nats in one unit.
 
     Raises:
         ValueError: If the unit is unknown.
@@ -31,8 +31,8 @@ def nats_per(unit: Unit) -> float:
 
 
 def nats_per_perception(divergence: str, unit: Unit) -> float:
-    """What one unit of a perception constraint is inside: nats for "kl", which is an entropy.
+    """The factor from a perception constraint to its internal value: a "kl" is in nats.
 
-    All others have no unit of information.
+    No other divergence has a unit of information.
     """
     return nats_per(unit) if divergence == "kl" else 1.0

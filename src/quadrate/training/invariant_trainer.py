@@ -6,7 +6,6 @@ import copy
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -275,17 +274,17 @@ class _Training:
         """
         data, config = self.data, self.config
         generator = draws.generator("invariant", config.seed, step)
-        member: Callable[[Tensor, torch.Generator], Tensor]
         if isinstance(data, Population):
             x = data.sample(config.batch, "train", config.seed, step)
-            member, representative = data.member, data.representative
         else:
             x = _indices(len(data), config, step).to(data.points.device)
-            member, representative = data.members, data.representatives  # type: ignore[assignment]
-        first = member(x, generator)
+        first = data.sample_orbit(x, generator)
         if config.objective == "vc":
             return first, first
-        return first, representative(x) if config.objective == "vic" else member(x, generator)
+        if config.objective == "bince":
+            return first, data.sample_orbit(x, generator)
+        representative = data.representative if isinstance(data, Population) else data.representatives
+        return first, representative(x)
 
     def state(self) -> dict[str, Tensor]:
         """All that is needed to go on."""

@@ -5,7 +5,7 @@ from quadrate.experiments.claims.verdicts import (
     CHECKS,
     decide,
     decide_run,
-    verdicts_markdown,
+    verdicts_table,
     write_verdicts,
 )
 
@@ -17,6 +17,6 @@ __all__ = [
     "Verdict",
     "decide",
     "decide_run",
-    "verdicts_markdown",
+    "verdicts_table",
     "write_verdicts",
 ]

@@ -1,4 +1,4 @@
-"""What a claim and a verdict are, and the rules by which an interval decides."""
+"""Claims, verdicts, and the rules that let an interval decide."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from quadrate.core.table import number
 from quadrate.evaluation.intervals import mean_interval
-from quadrate.experiments.reports.result_tables import number
 from quadrate.experiments.reports.summary import Row
 
 Answer = Literal["yes", "no", "undecided"]
@@ -17,15 +17,15 @@ _WORDS: dict[Answer, str] = {"yes": "holds", "no": "does not hold", "undecided":
 
 @dataclass(frozen=True)
 class Claim:
-    """What a paper says, in a form that numbers can decide.
+    """A statement of a paper, in a form that numbers can decide.
 
     Attributes:
         paper: The paper's short name: uRDP, URDC, RDPC, lossyless.
         text: The claim, in a line.
-        published: What the paper measured or proved, as it reads after "published".
-        rule: When it holds; what is neither that nor surely its opposite is undecided.
-        of_published_data: Whether it is held against published numbers, which speak of no other
-            data than the paper's.
+        published: The paper's measurement or proof, in words that follow "published".
+        rule: When the claim holds; it is undecided if neither this nor its opposite is sure.
+        of_published_data: Whether the claim compares with published numbers, which hold for the
+            paper's data only.
     """
 
     paper: str
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Check:
-    """A claim, and how scored rows decide it: what was measured, in words, and the answer."""
+    """A claim and a function that decides it: rows to the measurement in words and the answer."""
 
     claim: Claim
     decide: Callable[[Sequence[Row]], tuple[str, Answer]]
@@ -50,10 +50,10 @@ class Verdict:
     Attributes:
         claim: The claim.
         measured: The numbers with their 95 % intervals.
-        holds: "undecided" where the interval holds both answers, or one seed gives none.
-        seeds: How many seeds were measured; 0 where nothing is random.
-        command: What measures it again.
-        data: The data measured on, where they are not the paper's.
+        holds: "undecided" if the interval holds both answers, or there is only one seed.
+        seeds: The number of seeds; 0 if nothing is random.
+        command: The command that measures it again.
+        data: The data measured on, if they are not the paper's.
     """
 
     claim: Claim
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def here(self) -> str:
-        """What was measured, over how many seeds if any, and on what."""
+        """The measurement, with the number of seeds and the data."""
         seeds = f"{self.seeds} {'seed' if self.seeds == 1 else 'seeds'}" if self.seeds else ""
         where = ", ".join(filter(None, (seeds, self.data)))
         return f"{self.measured} ({where})" if where else self.measured
@@ -90,16 +90,16 @@ class Spread(NamedTuple):
 
     @classmethod
     def over(cls, values: Iterable[float]) -> Spread:
-        """Of one number a seed."""
+        """The spread of one number for each seed."""
         return cls(*mean_interval(list(values)))
 
     @classmethod
     def of(cls, found: Mapping[str, Any], name: str) -> Spread:
-        """Of a comparison with an interval (`quadrate.experiments.claims.comparisons`)."""
+        """The spread of a comparison (`quadrate.experiments.claims.comparisons`)."""
         return cls(found[name], found[f"{name}_low"], found[f"{name}_high"])
 
     def percent(self) -> Spread:
-        """A ratio as what it is more, in percent."""
+        """A ratio as an excess over 1, in percent."""
         return Spread(*(100 * (value - 1) for value in self))
 
     def below(self, limit: float) -> Answer:

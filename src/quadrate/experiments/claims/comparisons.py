@@ -129,9 +129,10 @@ def refinement(rows: Sequence[Row]) -> list[dict[str, float]]:
     The single encoder has the whole rate.
 
     Returns:
-        One dict for each λp of the refined stage: mean MSE and fresh-critic W1 of the three stages (`first_mse`, `refined_mse`,
-        `single_mse`, `first_w1`, …), `first_bits` and `refined_bits`, and `refined_to_first_mse`,
-        `refined_to_single_mse` and `refined_to_single_w1`, ratios with intervals. The first stage's
+        One dict for each λp of the refined stage: mean MSE and fresh-critic W1 of the three stages
+        (`first_mse`, `refined_mse`, `single_mse`, `first_w1`, …), `first_bits` and `refined_bits`,
+        and `refined_to_first_mse`, `refined_to_single_mse` and `refined_to_single_w1`, ratios with
+        intervals. The first stage's
         scores are those of the base decoded alone.
 
     Raises:

@@ -73,7 +73,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check(
             Claim(
                 "RDPC",
-                "perception is free beside classification for a Gaussian source",
+                "perception is free next to classification for a Gaussian source",
                 "contours of R(P, C) parallel to the P axis",
                 f"C on each contour of R(P, C) is the same for every P, to {_SAME:g} nats",
             ),

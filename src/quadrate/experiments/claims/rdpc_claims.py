@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 
+from quadrate.evaluation.score import JUDGES
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread, all_of
 from quadrate.experiments.claims.comparisons import SAME_RATE_BITS, along_published_front
 from quadrate.experiments.claims.tradeoffs import (
@@ -19,7 +20,7 @@ from quadrate.experiments.claims.tradeoffs import (
     noise_trade_off,
 )
 from quadrate.experiments.reports.published_points import published_figure
-from quadrate.experiments.reports.summary import JUDGES, POINT, Row, mean_over_seeds, require
+from quadrate.experiments.reports.summary import POINT, Row, mean_over_seeds, require
 
 _HARDLY = 2  # percentage points of accuracy
 _LARGE_RATE_MSE = 0.0086  # the lowest of the insets
@@ -29,7 +30,7 @@ _VISIBLE = (
 
 
 def bought_with_mse(judge: str, rows: Sequence[Row]) -> tuple[str, Answer]:
-    """At each rate MSE and accuracy from the smallest λc/λd to the largest, paired by seed.
+    """MSE and accuracy from the smallest λc/λd to the largest at each rate, paired by seed.
 
     Yes if both rise surely at every rate.
     """
@@ -117,7 +118,7 @@ def _best(rows: Sequence[Row]) -> list[Row]:
 
 
 def _ratio(row: Row) -> float:
-    """λc over λd, which is all that counts between the two."""
+    """λc over λd: only their ratio counts."""
     return float(row["lambda_c"] / row["lambda_d"])
 
 
@@ -156,7 +157,7 @@ def _price(given: str, paid: str, rows: Sequence[Row]) -> tuple[str, Answer]:
 
 
 def _hardly_depends(rows: Sequence[Row]) -> tuple[str, Answer]:
-    """Accuracy, MSE and W1 from the smallest λc to the largest, paired by λp and seed, means over λp."""
+    """Accuracy, MSE and W1 from the smallest λc to the largest, paired by λp and seed."""
     require(rows, "accuracy_training", "accuracy_independent", "w1_fresh")
     low, high = (choose(row["lambda_c"] for row in rows) for choose in (min, max))
     base, top = (

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.evaluation.score import JUDGES
 from quadrate.experiments.reports.summary import (
-    JUDGES,
     POINT,
     Row,
     interval,

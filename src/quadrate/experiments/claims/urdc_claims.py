@@ -52,13 +52,13 @@ def _where(mses: _BySeed) -> str:
 
 
 def _percent(mses: _BySeed, other: str) -> dict[int, float]:
-    """By seed, how far the lowest universal decoder lies above another MSE."""
+    """How far the lowest universal MSE lies above another one, by seed, in percent."""
     lowest, base = mses["lowest"], mses[other]
     return {seed: 100 * (lowest[seed] / base[seed] - 1) for seed in shared_seeds(lowest, base)}
 
 
 def _to_middle(mses: _BySeed) -> Spread:
-    """The lowest universal decoder's MSE over the middle between the best end-to-end one and the encoder's own."""
+    """The lowest universal MSE over the middle of the best end-to-end and the encoder's MSE."""
     lowest, best, encoder = (mses[name] for name in ("lowest", "best", "encoder"))
     return Spread.over(
         2 * lowest[seed] / (best[seed] + encoder[seed])

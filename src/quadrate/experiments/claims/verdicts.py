@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from quadrate.core.files import write_text
+from quadrate.core.table import Table, words_table
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import contours_claims as contours
 from quadrate.experiments.claims import lossyless_claims as lossyless
@@ -14,7 +15,6 @@ from quadrate.experiments.claims import urdc_claims as urdc
 from quadrate.experiments.claims import urdp_claims as urdp
 from quadrate.experiments.claims.claim import Answer, Check, Verdict
 from quadrate.experiments.recipes.catalogue import published_name
-from quadrate.experiments.reports.result_tables import markdown
 from quadrate.experiments.reports.summary import Row, quick_note, require
 
 CHECKS: dict[str, tuple[Check, ...]] = (
@@ -67,27 +67,28 @@ def write_verdicts(folder: Path, verdicts: Sequence[Verdict], command: str) -> P
     """Write verdicts.md into a run's folder; returns its path."""
     path = folder / "verdicts.md"
     title = f"# Verdicts of {folder.name}\n\nMade by `{command}`."
-    write_text(path, f"{title}\n\n{verdicts_markdown(verdicts)}\n")
+    rules = "\n".join(f"- {verdict.claim.text}: {verdict.claim.rule}." for verdict in verdicts)
+    table = verdicts_table(verdicts).markdown()
+    write_text(path, f"{title}\n\n{table}\n\nA claim holds if:\n\n{rules}\n")
     return path
 
 
-def verdicts_markdown(verdicts: Sequence[Verdict]) -> str:
-    """Verdicts as a Markdown table, with the rule that decided each below it."""
-    columns = [
-        ("claim", [f"{verdict.claim.paper}: {verdict.claim.text}" for verdict in verdicts]),
-        ("published", [verdict.claim.published for verdict in verdicts]),
-        ("here, with 95 % interval", [verdict.here for verdict in verdicts]),
-        ("verdict", [verdict.word for verdict in verdicts]),
+def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
+    """Verdicts as a table, one a row."""
+    lines = [
+        (
+            f"{verdict.claim.paper}: {verdict.claim.text}",
+            verdict.word,
+            verdict.claim.published,
+            verdict.here,
+        )
+        for verdict in verdicts
     ]
-    table = markdown(
-        [heading for heading, _ in columns], [cells for _, cells in columns], words=True
-    )
-    rules = "\n".join(f"- {verdict.claim.text}: {verdict.claim.rule}." for verdict in verdicts)
-    return f"{table}\n\nA claim holds if:\n\n{rules}"
+    return words_table(("claim", "verdict", "published", "here, with 95 % interval"), lines)
 
 
 def _decided(check: Check, rows: Sequence[Row]) -> tuple[str, Answer]:
-    """What a check finds.
+    """The measurement in words, and the answer.
 
     Rough rows, or rows without a column that the check reads, leave its claim undecided.
     """

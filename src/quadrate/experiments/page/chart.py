@@ -9,17 +9,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from quadrate.core.table import bits_text
+from quadrate.evaluation.score import SCORES
 from quadrate.experiments.page.page_data import (
-    SCORES,
     ReportedRun,
     ScoredPoint,
     varied,
     weights_text,
 )
 from quadrate.experiments.reports.published_points import published_points
-from quadrate.experiments.reports.result_tables import bits_text
 from quadrate.experiments.reports.summary import (
-    JUDGES,
     Row,
     interval,
     is_judged,
@@ -34,7 +33,6 @@ _TAGS = (
     "stage",
     "weight",
 )  # what tells curves apart, in the order of its claim to the colours
-_PERCEPTION = ("w1_fresh", "w1_certified", "sliced_w2sq", "kid")
 _TOGETHER = ("distortion_mse", "accuracy_independent")
 _JUDGED = {"accuracy": "accuracy_training", "cross_entropy_nats": "cross_entropy_training_nats"}
 _Group = list[ScoredPoint]  # the seeds of one point
@@ -48,12 +46,16 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         with; `tags`, what tells curves apart; `intervals`, whether bars are drawn at first (in a
         chart of several runs they would hide it); `curves`; `references`, floors and clean scores,
         and those that make sense `against` some columns only; of a single run `published`, points
-        to lay underneath. An interval that is none is null.
+        to lay underneath. The interval of one seed is null.
     """
-    names = _numbered([run.recipe.name for run in runs])
+    names = _numbered([run.name for run in runs])
     curves = [curve for run, name in zip(runs, names, strict=True) for curve in _curves(run, name)]
     rows = [row for run in runs for row in run.rows]
-    scores = {name: label for name, label in SCORES.items() if all(name in row for row in rows)}
+    scores = {
+        score.name: score.title
+        for score in SCORES.values()
+        if all(score.name in row for row in rows)
+    }
     tags = _telling_tags(curves) or ["stage"]
     for curve in curves:
         curve["label"] = ", ".join(curve["tags"][tag] for tag in tags if curve["tags"][tag])
@@ -72,16 +74,16 @@ def chart(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "intervals": alone,
         "curves": curves,
         "references": _references(rows) + (_realism_bounds(runs[0]) if alone else []),
-        "published": _published(runs[0].recipe.name) if alone else [],
+        "published": _published(runs[0].name) if alone else [],
     }
 
 
 def by_curve(run: ReportedRun) -> Iterator[tuple[list[_Group], bool]]:
-    """The points of each stage, rate and noise level as curves along their weights, each point a
-    list of its seeds; and whether they are joined.
+    """The points of each stage, rate and noise level as curves along their weights.
 
-    If λp and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid
-    nor a path stay single points.
+    Each point is a list of its seeds; the second value says whether the points are joined. If λp
+    and λc form a grid, there is a curve along λc for each λp. Weights that are neither a grid nor a
+    path stay single points.
     """
     groups: dict[tuple[Any, ...], _Group] = {}
     for point in run.points:
@@ -175,33 +177,24 @@ def _first_axes(rows: Sequence[Row]) -> tuple[str, str]:
 
 def _references(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What real images score: the floors of perception, and each judge on clean images."""
-    kinds = {f"{name}_floor": (name, "real against real") for name in _PERCEPTION}
-    for judge in JUDGES:
-        kinds |= {
-            f"accuracy_{judge}_clean": (f"accuracy_{judge}", f"{judge} judge on clean images")
-        }
-        kinds |= {
-            f"cross_entropy_{judge}_clean_nats": (
-                f"cross_entropy_{judge}_nats",
-                f"{judge} judge on clean images",
-            )
-        }
-    references = []
-    for column, (score, label) in kinds.items():
-        values = dict.fromkeys(float(f"{row[column]:.6g}") for row in rows if column in row)
-        references += [{"score": score, "label": label, "value": value} for value in values]
-    return references
+    return [
+        {"score": score.name, "label": score.floor_label, "value": value}
+        for score in SCORES.values()
+        if score.floor
+        for value in dict.fromkeys(
+            float(f"{row[score.floor]:.6g}") for row in rows if score.floor in row
+        )
+    ]
 
 
 def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
-    """Twice the MSE of a decoder.
+    """Twice the MSE of the faithful decoder, if an encoder has several decoders.
 
-    From the same codes perfect realism takes no more (Freirich et al. 2021; docs/theory.md).
-
-    Given where one encoder serves several decoders, of the one trained for MSE alone, whose MSE is
-    at least the least possible from these codes.
+    Perfect realism from the same codes takes no more than twice the least possible MSE (Freirich et
+    al. 2021; docs/theory.md), which is at most the MSE of the decoder trained for MSE alone.
     """
-    universal = {stage.name for stage in run.recipe.stages if stage.mode == "universal"}
+    stages = run.recipe.stages if run.recipe else ()
+    universal = {stage.name for stage in stages if stage.mode == "universal"}
     bounds = []
     for points, _ in by_curve(run):
         row = points[0][0].row
@@ -221,7 +214,7 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
             bounds.append(
                 {
                     "score": "distortion_mse",
-                    "against": list(_PERCEPTION),
+                    "against": [name for name in SCORES if SCORES[name].floor == f"{name}_floor"],
                     "label": label,
                     "value": 2 * math.fsum(mses) / len(mses),
                 }
@@ -232,7 +225,7 @@ def _realism_bounds(run: ReportedRun) -> list[dict[str, Any]]:
 def _published(recipe_name: str) -> list[dict[str, Any]]:
     """Published points by figure and kind, for axes of MSE and a classifier's scores.
 
-    Published W1, by each run's own critic, compares with none.
+    Published W1 is by each run's own critic and compares with nothing.
     """
     sets: dict[tuple[str, str], list[list[Any]]] = {}
     for point in published_points(recipe_name):

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from quadrate.experiments.claims import Verdict
-from quadrate.experiments.page.markdown import table
+from quadrate.experiments.claims import Verdict, verdicts_table
 from quadrate.experiments.recipes import catalogue
 from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.recipes.experiment import CITATIONS
 
 
 def paper(name: str, source: str) -> str:
-    """Whose experiment a recipe is, as a sentence; nothing for one of the user's own or of ours."""
+    """The paper of a recipe, as a sentence; empty for Quadrate's own recipes and yours."""
     known = published_name(name, source)
     for experiment in catalogue():
         if experiment.name == known and experiment.paper in CITATIONS:
@@ -38,21 +37,13 @@ def in_short(found: Sequence[Verdict]) -> str:
 
 
 def claims(found: Sequence[Verdict]) -> str:
-    """The section of claims; nothing where there is none."""
+    """The section of claims; empty if there are no verdicts."""
     if not found:
         return ""
-    lines = [
-        [
-            f"{verdict.claim.paper}: {verdict.claim.text}",
-            verdict.word,
-            verdict.claim.published,
-            verdict.here,
-        ]
-        for verdict in found
-    ]
     rules = "".join(
         f"<li>{escape(verdict.claim.text)}: {escape(verdict.claim.rule)}.</li>" for verdict in found
     )
     return f"""<h3>The paper's claims</h3>
-{table(["claim", "verdict", "published", "here, with 95 % interval"], lines, words=True)}
-<details><summary>when a claim holds</summary><ul>{rules}</ul><p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""
+{verdicts_table(found).html()}
+<details><summary>when a claim holds</summary><ul>{rules}</ul>
+<p>Undecided: the interval holds both answers. More seeds narrow it.</p></details>"""

@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from quadrate.config import Stage
-from quadrate.experiments.page.markdown import table
+from quadrate.config import Recipe, Stage
+from quadrate.core.table import Column, Table
 from quadrate.experiments.page.page_data import ReportedRun, model_hashes
 from quadrate.experiments.recipes import RECIPES, with_seeds
-from quadrate.experiments.reports.summary import Row
 
+_COMMANDS = ("quadrate train ", "quadrate reproduce ")
 _STAGE_COLUMNS = [
     "stage",
     "mode",
@@ -38,14 +36,27 @@ def origin(run: ReportedRun) -> str:
     Raises:
         QuadrateError: If a model file cannot be read.
     """
-    stages = table(_STAGE_COLUMNS, [_stage(stage) for stage in run.recipe.stages])
-    hashes = model_hashes(run)
+    facts = _facts(run, run.recipe) if run.recipe else {"data": run.source}
+    remake = _remake(run, run.recipe) if run.recipe else _remake_points(run)
+    whole = f"<dl>{_listed(facts | _machine(run), run.config, remake)}</dl>"
+    if not run.recipe:
+        return f"{whole}\n{settings(run.config)}"
+    stages = Table(
+        [
+            Column(heading, cells, words=i == 0)
+            for i, (heading, cells) in enumerate(
+                zip(_STAGE_COLUMNS, zip(*map(_stage, run.recipe.stages), strict=True), strict=True)
+            )
+        ]
+    )
+    hashes = model_hashes(run.folder, run.recipe)
     lines = escape("\n".join(f"{digest}  {name}/model.safetensors" for name, digest in hashes))
-    return f"""<dl>{_listed(_facts(run), run.config, _remake(run))}</dl>
-{stages}
+    return f"""{whole}
+{stages.html()}
 {settings(run.config)}
 <details><summary>SHA-256 of the {len(hashes)} model files</summary>
-<p>A file holds its recipe's name and what training took, so equal codecs of two runs differ in their hashes.</p>
+<p>A file holds its recipe's name and what training took, so equal codecs of two runs differ in
+their hashes.</p>
 <pre tabindex="0">{lines}</pre></details>"""
 
 
@@ -63,34 +74,8 @@ def settings(config: dict[str, Any]) -> str:
     )
 
 
-def plain_facts(config: dict[str, Any], folder: Path, rows: Sequence[Row]) -> str:
-    """What is to be said of a run of any kind, as the inside of a list of definitions."""
-    plain = {
-        "data": _text(config["source"]["name"]),
-        "machine": _text(config.get("processor")),
-        "software": _software(config),
-        "made on": _text(config.get("date")),
-        "training took": (
-            f"{seconds:,.0f} CPU-seconds"
-            if (seconds := math.fsum(row.get("train_cpu_seconds", 0) for row in rows))
-            else ""
-        ),
-    }
-    name, command = _text(config["recipe"]["name"]), _text(config.get("command"))
-    if (
-        not command.startswith(("quadrate train ", "quadrate reproduce "))
-        and name in RECIPES.built_in
-    ):
-        command = f"quadrate reproduce {name}"
-    return _listed(
-        plain,
-        config,
-        [_code(command), _code(f"quadrate report runs/{folder.resolve().name} -o report.html")],
-    )
-
-
 def _listed(plain: dict[str, str], config: dict[str, Any], remake: list[str]) -> str:
-    """Names and what stands beside them, plain text first, then what is to be typed or compared, as HTML; what is empty is left out."""
+    """Names and values as HTML: plain text first, then commands and digests; no empty values."""
     facts = {name: escape(text) for name, text in plain.items()}
     facts["fingerprint of the data"] = _code(_text(config["source"].get("fingerprint")))
     facts["made by"] = _code(_text(config.get("command")))
@@ -104,50 +89,60 @@ def _code(text: str) -> str:
     return f"<code>{escape(text)}</code>" if text else ""
 
 
-def _software(config: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config
-    )
-
-
-def _facts(run: ReportedRun) -> dict[str, str]:
-    """Names and what stands beside them."""
-    config, rows = run.config, run.rows
-    source, shape = config["source"], "×".join(map(str, run.shape))
+def _facts(run: ReportedRun, recipe: Recipe) -> dict[str, str]:
+    """The data, networks and judges of a trade-off."""
+    config, shape = run.config, "×".join(map(str, run.shape))
+    terms = "".join(f", own term {_text(term)}" for term in config.get("terms", []))
     return {
-        "data": f"{source['name']}, images of {shape} (channels, height, width)",
-        "networks": (
-            _text(config.get("family"))
-            + "".join(f", own term {_text(term)}" for term in config.get("terms", []))
-        ),
-        "judge in the loss": _judge(config["judge"], run.recipe.judge),
-        "independent judge": _independent(run),
+        "data": f"{run.source}, images of {shape} (channels, height, width)",
+        "networks": _text(config.get("family")) + terms,
+        "judge in the loss": _judge(config["judge"], recipe.judge),
+        "independent judge": _independent(run, recipe.independent_judge),
+    }
+
+
+def _machine(run: ReportedRun) -> dict[str, str]:
+    """Where and when a run was made, and what it cost."""
+    config = run.config
+    seconds = math.fsum(row.get("train_cpu_seconds", 0) for row in run.rows)
+    return {
         "machine": _text(config.get("processor")),
-        "software": _software(config),
-        "trained on": _text(config.get("date")),
+        "software": ", ".join(
+            f"{name} {_text(config[key])}" for key, name in _VERSIONS.items() if key in config
+        ),
+        "made on": _text(config.get("date")),
         "training took": (
-            f"{math.fsum(row.get('train_cpu_seconds', 0) for row in rows):,.0f} CPU-seconds for the"
-            " scored codecs together"
+            f"{seconds:,.0f} CPU-seconds for the scored points together" if seconds else ""
         ),
     }
 
 
-def _remake(run: ReportedRun) -> list[str]:
-    """The commands that make the run anew, as HTML.
+def _remake_points(run: ReportedRun) -> list[str]:
+    command = _text(run.config.get("command"))
+    if not command.startswith(_COMMANDS) and run.name in RECIPES.built_in:
+        command = f"quadrate reproduce {run.name}"
+    return [_code(command), _code(f"quadrate report {_place(run)} -o report.html")]
 
-    A sentence where flags or a program of the user's own decided it.
+
+def _place(run: ReportedRun) -> str:
+    return f"runs/{run.folder.resolve().name}"
+
+
+def _remake(run: ReportedRun, recipe: Recipe) -> list[str]:
+    """The commands that make the run again, as HTML.
+
+    A sentence instead if your own options or program decided it.
     """
-    name, command = run.recipe.name, _text(run.config.get("command"))
-    place = f"runs/{run.folder.resolve().name}"
+    name, command, place = run.name, _text(run.config.get("command")), _place(run)
     after = [_code(f"quadrate evaluate {place}"), _code(f"quadrate report {place} -o report.html")]
     if name in RECIPES.built_in and not run.config.get("terms"):
         known = RECIPES[name]()
-        seeds = len({point.seed for stage in run.recipe.stages for point in stage.points})
-        if known == run.recipe:
+        seeds = len({point.seed for stage in recipe.stages for point in stage.points})
+        if known == recipe:
             return [_code(f"quadrate train {name}"), *after]
-        if with_seeds(known, seeds) == run.recipe:
+        if with_seeds(known, seeds) == recipe:
             return [_code(f"quadrate train {name} --seeds {seeds}"), *after]
-    if command.startswith(("quadrate train ", "quadrate reproduce ")):
+    if command.startswith(_COMMANDS):
         return [_code(command), *after]
     return [
         (
@@ -172,15 +167,13 @@ def _judge(judge: dict[str, Any], name: str) -> str:
     )
 
 
-def _independent(run: ReportedRun) -> str:
+def _independent(run: ReportedRun, name: str) -> str:
     clean = {
         row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row
     }
     if not clean:
         return "none"
-    return run.recipe.independent_judge + "".join(
-        f"; on clean images accuracy {value:.4f}" for value in sorted(clean)
-    )
+    return name + "".join(f"; on clean images accuracy {value:.4f}" for value in sorted(clean))
 
 
 def _stage(stage: Stage) -> list[str]:

@@ -19,26 +19,24 @@ from typing import Any
 
 from quadrate import __version__
 from quadrate.core.files import write_text
+from quadrate.core.table import bits_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.page.chart import by_curve, chart
 from quadrate.experiments.page.claim_section import claims, in_short, paper
-from quadrate.experiments.page.markdown import to_html
 from quadrate.experiments.page.origin import origin
 from quadrate.experiments.page.page_data import ReportedRun, ScoredPoint, open_run, weights_text
-from quadrate.experiments.page.page_images import data_uri, strips
-from quadrate.experiments.page.standalone import StandaloneRun, standalone_section
+from quadrate.experiments.page.page_images import data_uri, pictures, strips
 from quadrate.experiments.reports.figures import plot_runs
 from quadrate.experiments.reports.panels import COLOURS
-from quadrate.experiments.reports.result_tables import bits_text, markdown_table
+from quadrate.experiments.reports.result_tables import results_table
 from quadrate.experiments.reports.summary import by_point, quick_note
-from quadrate.experiments.runs.kinds import is_point_run
 from quadrate.experiments.runs.run_folder import naming
 
 _Pictures = dict[str, tuple[str, str]]  # originals and reconstructions by a point's identifier
 
 
 def write_report(folders: Sequence[Path | str], path: Path) -> None:
-    """Writes the report of evaluated runs; see `report_page`.
+    """Write the report of evaluated runs; see `report_page`.
 
     Raises:
         QuadrateError: As `report_page`, or if the file cannot be written.
@@ -56,18 +54,15 @@ def report_page(folders: Sequence[Path | str]) -> str:
         folders: Run folders.
 
     Raises:
-        QuadrateError: If no folder is given, there is no run in one, none of its points is scored,
-            or a file is damaged.
+        QuadrateError: If no folder is given, a folder is not a run, no point of it is scored, or a
+            file is damaged.
     """
     if not folders:
         raise QuadrateError("name at least one run folder to report on")
-    runs = [
-        StandaloneRun.open(folder) if is_point_run(Path(folder)) else open_run(folder, number)
-        for number, folder in enumerate(folders)
-    ]
+    runs = [open_run(folder, number) for number, folder in enumerate(folders)]
     by_source: dict[str, list[ReportedRun]] = {}
     for run in runs:
-        if isinstance(run, ReportedRun):
+        if run.points:
             by_source.setdefault(run.fingerprint, []).append(run)
     charts: list[dict[str, Any]] = []
     sections = []
@@ -77,11 +72,7 @@ def report_page(folders: Sequence[Path | str]) -> str:
                 sections.append(_together(shared, charts))
     for number, run in enumerate(runs):
         with naming(run.folder):
-            sections.append(
-                standalone_section(run, number)
-                if isinstance(run, StandaloneRun)
-                else _section(run, number, charts)
-            )
+            sections.append(_section(run, number, charts))
     script = _asset("page.js")
     return Template(_asset("template.html")).substitute(
         title=escape("Quadrate report: " + ", ".join(run.name for run in runs)),
@@ -100,8 +91,8 @@ def report_page(folders: Sequence[Path | str]) -> str:
 
 
 def _together(runs: Sequence[ReportedRun], charts: list[dict[str, Any]]) -> str:
-    names = ", ".join(run.recipe.name for run in runs)
-    source = escape(str(runs[0].config["source"]["name"]))
+    names = ", ".join(run.name for run in runs)
+    source = escape(runs[0].source)
     judges = {run.rows[0].get("accuracy_training_clean") for run in runs}
     caution = (
         "<p>The judges in the losses differ, so compare the accuracies of the training judge within"
@@ -116,20 +107,18 @@ def _together(runs: Sequence[ReportedRun], charts: list[dict[str, Any]]) -> str:
 
 
 def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str:
-    pictures = {
-        point.identifier: found for point in run.points if (found := strips(point.place, run.shape))
-    }
+    points = f"{len(by_point(run.rows))} operating points"
+    if run.points:
+        points += f", {len(run.points)} codecs with their seeds"
     return f"""<section id="run-{number}">
-<h2>{escape(run.recipe.name)}</h2>
-<p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)};
-{len(by_point(run.rows))} operating points, {len(run.points)} codecs with their seeds.</p>
+<h2>{escape(run.name)}</h2>
+<p>{escape(run.title)}. {paper(run.name, run.source)} Data: {escape(run.source)}; {points}.</p>
 {_cautions(run)}
-{_figure([run], charts, run.recipe.name)}
+{_figure([run], charts, run.name) if run.points else pictures(run.folder)}
 <h3>Scores</h3>
-{to_html(markdown_table(run.rows))}
+{results_table(run.rows).html()}
 {claims(run.verdicts)}
-<h3>The same test images through every codec</h3>
-{_grids(run, pictures)}
+{_grids(run) if run.points else ""}
 <h3>How it was made</h3>
 {origin(run)}
 </section>"""
@@ -137,10 +126,11 @@ def _section(run: ReportedRun, number: int, charts: list[dict[str, Any]]) -> str
 
 def _cautions(run: ReportedRun) -> str:
     lines = [
-        f"<p><strong>{len(points)} points are {what}</strong>, and not in this report:"
-        f" {escape(', '.join(points))}. <code>quadrate {verb}</code> goes on with them.</p>"
+        f"<p><strong>{len(points)} points are {what}</strong>, and not in this report"
+        f"{escape(': ' + ', '.join(points) if any(points) else '')}."
+        f" <code>quadrate {verb}</code> goes on with them.</p>"
         for points, what, verb in (
-            (run.unscored, "trained but not scored", "evaluate"),
+            (run.unscored, "trained but not scored" if run.points else "not scored", "evaluate"),
             (run.untrained, "not trained yet", "train"),
         )
         if points
@@ -158,7 +148,7 @@ def _figure(runs: Sequence[ReportedRun], charts: list[dict[str, Any]], names: st
     charts.append(chart(runs))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "figure.png"
-        plot_runs([(run.recipe.name, run.rows) for run in runs], path)
+        plot_runs([(run.name, run.rows) for run in runs], path)
         picture = data_uri(path.read_bytes(), "png")
     label = escape(f"Trade-off of {names}")
     return (
@@ -167,13 +157,17 @@ def _figure(runs: Sequence[ReportedRun], charts: list[dict[str, Any]], names: st
     )
 
 
-def _grids(run: ReportedRun, pictures: _Pictures) -> str:
-    """A block for each curve: the originals, and below them a row a point.
+def _grids(run: ReportedRun) -> str:
+    """A block for each curve: the originals, and below them a row for each point.
 
-    The first seed in sight, the others one click away.
+    The first seed is in sight, the others are one click away.
     """
+    heading = "<h3>The same test images through every codec</h3>\n"
+    pictures = {
+        point.identifier: found for point in run.points if (found := strips(point.place, run.shape))
+    }
     if not pictures:
-        return "<p>This run has no samples.png beside its scores, so there are no pictures.</p>"
+        return f"{heading}<p>This run has no samples.png, so there are no pictures.</p>"
     blocks = []
     for points, _ in by_curve(run):
         row = points[0][0].row
@@ -196,7 +190,7 @@ def _grids(run: ReportedRun, pictures: _Pictures) -> str:
             for seed, rest in others
         )
         blocks.append(f'<div class="block">{title}{_grid(shown, pictures)}{more}</div>')
-    return "\n".join(blocks)
+    return heading + "\n".join(blocks)
 
 
 def _grid(points: Sequence[ScoredPoint], pictures: _Pictures) -> str:
@@ -227,7 +221,7 @@ def _series_colours() -> str:
 
 
 def _embedded(data: Any) -> str:
-    """JSON that no text in it can end, whatever it holds."""
+    """JSON whose texts cannot end the script element."""
     return (
         json.dumps(data, allow_nan=False, separators=(",", ":"))
         .replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""What a run folder holds for a report; neither the data set nor the networks are opened."""
+"""The contents of a run folder for a report, without the data set and the networks."""
 
 from __future__ import annotations
 
@@ -10,31 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from quadrate.config import OperatingPoint, Recipe, Stage
+from quadrate.config import WEIGHTS, OperatingPoint, Recipe, Stage
 from quadrate.core.files import exists, read_bytes, read_json
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.score import SCORES
 from quadrate.experiments.claims import Verdict, decide_run
-from quadrate.experiments.reports.summary import JUDGES, POINT, Row, require
+from quadrate.experiments.reports.summary import POINT, Row, read_points, require
 from quadrate.experiments.runs import read_results
+from quadrate.experiments.runs.kinds import is_point_run
 from quadrate.experiments.runs.run_folder import naming, read_recipe
 
-SCORES = {
-    "distortion_mse": "MSE per pixel",
-    "psnr_db": "PSNR, dB",
-    "w1_fresh": "W1, fresh critic",
-    "w1_certified": "W1, certified bound",
-    "sliced_w2sq": "sliced W2²",
-    "kid": "KID",
-    **{f"accuracy_{judge}": f"accuracy, {judge} judge" for judge in JUDGES},
-    **{f"cross_entropy_{judge}_nats": f"cross-entropy, {judge} judge, nats" for judge in JUDGES},
-    "rate_bound_bits": "rate bound, bits an image",
-    "rate_entropy_bits": "entropy H(Z|U), bits an image",
-}
-"""The columns that a chart can show, and what its axes call them."""
-
 _LARGEST_SIDE = 1 << 16  # of a picture that is drawn
-
-WEIGHTS = {"lambda_d": "λd", "lambda_p": "λp", "lambda_c": "λc"}
 
 
 @dataclass(frozen=True)
@@ -48,20 +34,23 @@ class ScoredPoint:
 
 @dataclass(frozen=True)
 class ReportedRun:
-    """A run as a report needs it.
+    """A run of any kind as a report needs it.
 
     Attributes:
         folder: The run's folder.
-        config: What `config.json` says.
-        recipe: The recipe in it.
-        points: The scored points, in the recipe's order.
-        unscored: The points that are trained but not scored, as "stage/point".
-        untrained: Those that are not trained.
+        config: The contents of `config.json`.
+        recipe: The recipe in it, if the run is a trade-off.
+        rows: The scores, in the recipe's order.
+        points: The scored codecs of a trade-off, in the same order.
+        unscored: The points that are trained but not scored, as "stage/point" where they have a
+            name.
+        untrained: The points that are not trained.
     """
 
     folder: Path
     config: dict[str, Any]
-    recipe: Recipe
+    recipe: Recipe | None
+    rows: Sequence[Row]
     points: list[ScoredPoint]
     unscored: list[str]
     untrained: list[str]
@@ -69,33 +58,27 @@ class ReportedRun:
     @property
     def name(self) -> str:
         """The recipe's name."""
-        return self.recipe.name
+        return str(self.config["recipe"]["name"])
 
     @property
     def title(self) -> str:
-        """What it shows, in a line."""
-        return self.recipe.title
+        """What the recipe shows, in a line."""
+        return str(self.config["recipe"].get("title", ""))
 
     @property
     def source(self) -> str:
         """The data's name."""
         return str(self.config["source"]["name"])
 
-    @property
-    def rows(self) -> list[Row]:
-        """The scores alone."""
-        return [point.row for point in self.points]
-
     @cached_property
     def verdicts(self) -> list[Verdict]:
-        """What the scores say of the paper's claims; nothing before every point is scored."""
-        return (
-            [] if self.unscored or self.untrained else decide_run(self.name, self.source, self.rows)
-        )
+        """What the scores say about the paper's claims; empty until every point is scored."""
+        waiting = self.unscored or self.untrained
+        return [] if waiting else decide_run(self.name, self.source, self.rows)
 
     @property
     def fingerprint(self) -> str:
-        """What the source's contents hash to: scores of runs of equal fingerprints compare."""
+        """The digest of the source's contents: scores of runs of equal fingerprints compare."""
         return str(self.config["source"]["fingerprint"])
 
     @property
@@ -106,55 +89,71 @@ class ReportedRun:
 
 
 def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
-    """Reads a run folder.
+    """Read a run folder.
 
     Args:
         folder: The run's folder.
         number: Tells the points of several runs in one page apart.
 
     Raises:
-        QuadrateError: If there is no run there, none of its points is scored, or a file is damaged.
+        QuadrateError: If there is no run there, no point is scored, or a file is damaged.
     """
     folder = Path(folder)
+    if is_point_run(folder):
+        return _open_points(folder)
     _, rows = read_results(folder)
     config = _checked_config(folder)
     recipe = read_recipe(folder, Recipe)
     points: list[ScoredPoint] = []
     waiting: dict[bool, list[str]] = {True: [], False: []}
-    for stage, point in _pairs(recipe):
+    for stage, point in stage_points(recipe):
         place = folder / stage.name / point.key
         if exists(place / "evaluation.json"):
             with naming(folder):
-                points.append(
-                    ScoredPoint(
-                        f"r{number}p{len(points)}", _checked_row(rows[len(points)], place), place
-                    )
-                )
+                row = _checked_row(rows[len(points)], place)
+            points.append(ScoredPoint(f"r{number}p{len(points)}", row, place))
         else:
             waiting[exists(place / "model.safetensors")].append(f"{stage.name}/{point.key}")
-    return ReportedRun(folder, config, recipe, points, waiting[True], waiting[False])
+    return ReportedRun(folder, config, recipe, rows, points, waiting[True], waiting[False])
 
 
-def model_hashes(run: ReportedRun) -> list[tuple[str, str]]:
-    """The run's model files, as "stage/point", and the SHA-256 of each, hexadecimal.
+def _open_points(folder: Path) -> ReportedRun:
+    config = checked_config(folder / "config.json")
+    if not isinstance(config["recipe"].get("points"), list):
+        raise QuadrateError(
+            f"{folder / 'config.json'}: the recipe has no list of points; `quadrate train` writes"
+            " it"
+        )
+    if not exists(folder / "results.csv"):
+        raise QuadrateError(
+            f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first"
+        )
+    rows = list(read_points(folder / "results.csv"))
+    scored = len(list((folder / "rows").glob("*.json")))
+    unscored = [""] * max(0, len(config["recipe"]["points"]) - scored)
+    return ReportedRun(folder, config, None, rows, [], unscored, [])
+
+
+def model_hashes(folder: Path, recipe: Recipe) -> list[tuple[str, str]]:
+    """A run's model files, as "stage/point", and the SHA-256 of each, hexadecimal.
 
     Raises:
         QuadrateError: If a file cannot be read.
     """
     hashes = []
-    for stage, point in _pairs(run.recipe):
-        path = run.folder / stage.name / point.key / "model.safetensors"
+    for stage, point in stage_points(recipe):
+        path = folder / stage.name / point.key / "model.safetensors"
         if exists(path):
             hashes.append((f"{stage.name}/{point.key}", _sha256(path)))
     return hashes
 
 
 def weights_text(row: Row) -> str:
-    """The weights of a point for a reader: "λp 0.01, λc 0", and λd where it is not 1."""
+    """The weights of a point for a reader: "λp 0.01, λc 0", and λd if it is not 1."""
     shown = [
-        f"{label} {row[name]:g}"
-        for name, label in WEIGHTS.items()
-        if name != "lambda_d" or row[name] != 1
+        f"{weight.symbol} {row[weight.name]:g}"
+        for weight in WEIGHTS
+        if weight.name in row and (weight.name != "lambda_d" or row[weight.name] != 1)
     ]
     return ", ".join(shown)
 
@@ -164,7 +163,8 @@ def varied(rows: Sequence[Row], name: str) -> bool:
     return len({row[name] for row in rows}) > 1
 
 
-def _pairs(recipe: Recipe) -> Iterator[tuple[Stage, OperatingPoint]]:
+def stage_points(recipe: Recipe) -> Iterator[tuple[Stage, OperatingPoint]]:
+    """The points of a recipe with their stages."""
     return ((stage, point) for stage in recipe.stages for point in stage.points)
 
 
@@ -196,7 +196,7 @@ def _checked_config(folder: Path) -> dict[str, Any]:
 
 
 def checked_config(path: Path) -> dict[str, Any]:
-    """What every config.json holds: a recipe and a source, each with its name.
+    """A config.json, which holds a recipe and a source, each with its name.
 
     Raises:
         QuadrateError: If the file cannot be read, or lacks them.

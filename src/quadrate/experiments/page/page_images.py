@@ -1,23 +1,32 @@
-"""The pictures of a point, cut from its `samples.png` and put side by side at their own size, as data URIs."""
+"""Pictures in the page, as data URIs.
+
+Those of a point are cut from its `samples.png` and put side by side at their own size.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
+from html import escape
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.core.files import read_bytes
 from quadrate.errors import QuadrateError
 from quadrate.experiments.reports.grids import cut_mosaic
 
+_CAPTIONS = {
+    "trade-off": "What is kept against bits on disk.",
+    "samples": "What the codecs make of samples.",
+    "contours": "Contours of the rate functions.",
+}
 _LARGEST = 64  # pixels of an image's longer side in the page, at most
 
 
 def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
-    """The originals and the reconstructions of a scored point, each as one picture, the images in a
-    row.
+    """The originals and the reconstructions of a scored point, each as one row of images.
 
     Grey images become PNG, exact to the pixel; colour images JPEG. The page enlarges them.
 
@@ -29,7 +38,7 @@ def strips(place: Path, shape: tuple[int, int, int]) -> tuple[str, str] | None:
         Two data URIs; None if the point has no `samples.png`.
 
     Raises:
-        QuadrateError: If the file is no such grid.
+        QuadrateError: If the file is not such a grid.
     """
     found = samples(place, shape)
     return found and (_data_uri(found[0], shape[0] == 1), _data_uri(found[1], shape[0] == 1))
@@ -61,14 +70,31 @@ def samples(
         size = f"{shape[2]}x{shape[1]}"
         raise QuadrateError(
             f"{path} is not a grid of images of {size} and their reconstructions; delete the"
-            " evaluation.json beside it and run `quadrate evaluate`"
+            " evaluation.json next to it and run `quadrate evaluate`"
         ) from None
     return originals, reconstructions
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A file's bytes as an address that holds them: `kind` is what comes after "image/"."""
+    """A file's bytes as a data URI of the type image/`kind`."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def pictures(folder: Path) -> str:
+    """The pictures in a run's folder as HTML, the trade-off first.
+
+    Raises:
+        QuadrateError: If a picture cannot be read.
+    """
+    figures = []
+    for path in sorted(folder.glob("*.png"), key=lambda path: path.stem != "trade-off"):
+        caption = escape(_CAPTIONS.get(path.stem, path.stem))
+        picture = data_uri(read_bytes(path), "png")
+        figures.append(
+            f'<figure class="picture"><img src="{picture}"'
+            f' alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        )
+    return "\n".join(figures)
 
 
 def _data_uri(images: NDArray[np.uint8], grey: bool) -> str:

@@ -15,7 +15,7 @@ _Point = TypeVar("_Point", OperatingPoint, InvariantConfig)
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """The recipe with as many passes over the data in every stage."""
+    """The recipe with this many epochs in every stage."""
     return replace(
         recipe,
         stages=tuple(
@@ -28,7 +28,8 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 def with_seeds(recipe: _Seeded, seeds: int) -> _Seeded:
     """The recipe with every point trained from seeds 0 to `seeds` - 1, in place of its own.
 
-    Errors as `_reseeded`.
+    Raises:
+        QuadrateError: If `seeds` is below 1.
     """
     if isinstance(recipe, Recipe):
         return replace(
@@ -41,11 +42,7 @@ def with_seeds(recipe: _Seeded, seeds: int) -> _Seeded:
 
 
 def _reseeded(points: tuple[_Point, ...], seeds: int) -> tuple[_Point, ...]:
-    """Each of the points from seeds 0 to `seeds` - 1, in place of its own.
-
-    Raises:
-        QuadrateError: If `seeds` is below 1.
-    """
+    """Each of the points with seeds 0 to `seeds` - 1, in place of its own."""
     if whole("seeds", seeds) < 1:
         raise QuadrateError(f"seeds must be at least 1; got {seeds}")
     once = dict.fromkeys(replace(point, seed=0) for point in points)

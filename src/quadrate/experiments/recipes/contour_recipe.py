@@ -59,7 +59,7 @@ class ContourRecipe:
 
 @experiment(RDPC, "theory figure", "closed form", 0.0)
 def rdpc_contours() -> ContourRecipe:
-    """The paper's source and levels, as read from its contours; in nats where its axis says bits."""
+    """The paper's source and levels, read from its contours; in nats, though its axis says bits."""
     levels = tuple(Contour(round(0.3 * i, 1)) for i in range(1, 8))
     return ContourRecipe(
         "rdpc-contours",

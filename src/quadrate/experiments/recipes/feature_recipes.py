@@ -16,10 +16,10 @@ from quadrate.experiments.recipes.experiment import LOSSLESS, experiment
 
 @dataclass(frozen=True)
 class Storage:
-    """One way to store images, and the receiver that reads what comes back.
+    """A way to store images, and the receiver that reads them.
 
     Attributes:
-        codec: "fp16" (features, two bytes each, in an npz file: what the others are compared with),
+        codec: "fp16" (features, two bytes each, in an npz file: the reference of the others),
             "features" (`quadrate.codecs.feature_codec.FeatureCodec`), or one of the image codecs
             `quadrate.evaluation.classical.CLASSICAL`.
         receiver: One of `quadrate.evaluation.receivers`.
@@ -40,25 +40,24 @@ class Storage:
 
     @property
     def key(self) -> str:
-        """Names its files."""
+        """The name of its files."""
         return f"{self.codec}-{self.quality:g}-{self.grid}-{self.receiver}"
 
 
 @dataclass(frozen=True)
 class FeatureRecipe:
-    """What a classifier needs of images.
-
-    Bits on disk and accuracy of its features, coded, beside coded images.
+    """Features for a classifier: bits on disk and accuracy, next to coded images.
 
     Attributes:
         name: The recipe's name.
-        title: What it shows, in a line.
+        title: What the experiment shows, in a line.
         source: Name of a data set, or path of a folder of labelled images.
-        backbone: What makes features of images, one of `quadrate.networks.backbones.BACKBONES`.
-        train: How many training images codecs and receivers are fitted to.
-        validation: How many validation images choose the receivers' penalties.
-        test: How many test images are coded and scored.
-        points: What to measure, in the order of the table.
+        backbone: The network that gives the features, a name in
+            `quadrate.networks.backbones.BACKBONES`.
+        train: The number of training images for codecs and receivers.
+        validation: The number of validation images, which choose the receivers' penalties.
+        test: The number of test images, which are coded and scored.
+        points: The ways to store images, in the order of the table.
         bfloat16: Whether the backbone computes in bfloat16.
 
     Raises:
@@ -93,7 +92,7 @@ class ClipBottleneck:
 
     Attributes:
         beta: Its name; the less, the more bits.
-        samples: How many samples to draw.
+        samples: The number of samples to draw.
         seed: Keys the draw.
     """
 
@@ -109,7 +108,7 @@ class ClipBottleneck:
 
     @property
     def key(self) -> str:
-        """Names its files."""
+        """The name of its files."""
         return f"beta{self.beta}"
 
     @property
@@ -124,7 +123,7 @@ class ClipRecipe:
 
     Attributes:
         name: The recipe's name.
-        title: What it shows, in a line.
+        title: What the experiment shows, in a line.
         points: The bottlenecks.
     """
 
@@ -139,7 +138,7 @@ class ClipRecipe:
 
 _RATES_BITS = (32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _GRID = 32
-# By how much they tell, for a run may be stopped.
+# The most telling ones first, since a run may be stopped.
 _IMAGE_CODECS = (
     ("png", 0.0, 1),
     *(
@@ -163,7 +162,7 @@ _IMAGE_CODECS = (
 
 @experiment(LOSSLESS, "its table, another backbone", "cifar-10", 0.0)
 def cifar_features() -> FeatureRecipe:
-    """CIFAR-10 through EfficientNet-Lite0, beside classical image codecs.
+    """CIFAR-10 through EfficientNet-Lite0, next to classical image codecs.
 
     The paper's comparison, with a backbone of 17 MB in place of CLIP's 350.
     """

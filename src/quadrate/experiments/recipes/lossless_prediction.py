@@ -20,18 +20,18 @@ class InvariantRecipe:
 
     Attributes:
         name: The recipe's name.
-        title: What it shows, in a line.
+        title: What the experiment shows, in a line.
         source: "banana", "patterns" (3×3 binary images under rotations and reflections), or the
             name of a data set of images.
-        points: What to train.
-        augmentation: The group that the compressor is trained for: of the banana its invariance; of
-            images one of `quadrate.sources.symmetry.AUGMENTATIONS`, where with "-sup" at its end
+        points: The compressors to train.
+        augmentation: The group that the compressor is trained for: the banana's invariance, or for
+            images a name in `quadrate.sources.symmetry.AUGMENTATIONS`; with "-sup" at its end,
             images of one label are equivalent too.
-        predictors: The groups that predictors see members of, in training and in the test; the
-            first is the compressor's own.
+        predictors: The groups whose members predictors see, in training and in the test; the first
+            is the compressor's own.
 
     Raises:
-        QuadrateError: If a point is there twice, a value is not of its type, or the name is not fit
+        QuadrateError: If two points are equal, a value is not of its type, or the name is not fit
             for a folder.
     """
 
@@ -51,7 +51,7 @@ class InvariantRecipe:
 def banana_rotation() -> InvariantRecipe:
     """The banana under rotation (paper, Fig. 3).
 
-    VIC keeps the distance to the origin, VC the point; beta .07 was published.
+    VIC keeps the distance to the origin, VC the point; the published beta is .07.
     """
     return _banana("rotation", plain=True)
 
@@ -121,7 +121,7 @@ _EPOCH = 57_000 // 128  # steps
 def mnist_invariant_vic() -> InvariantRecipe:
     """VIC on augmented MNIST: three seeds at the published rate, other beta for the curve.
 
-    And predictors that see smaller changes.
+    Other predictors see smaller changes.
     """
     return _mnist("vic", (0.18,), (0.1, 0.36, 0.72), epochs=8, shifts=("mnist-less",))
 
@@ -134,9 +134,9 @@ def mnist_invariant_vc() -> InvariantRecipe:
 
 @experiment(LOSSLESS, "augmented MNIST", "mnist", 20.4)
 def mnist_invariant_bince() -> InvariantRecipe:
-    """BINCE on augmented MNIST, in larger batches, since they are what a view is told apart from.
+    """BINCE on augmented MNIST, in larger batches, which hold the images to tell a view from.
 
-    And one that is trained longer.
+    And one compressor that is trained longer.
     """
     recipe = _mnist("bince", (), (0.003, 0.01, 0.03, 0.1), epochs=6)
     points = tuple(
@@ -150,16 +150,16 @@ def mnist_invariant_bince() -> InvariantRecipe:
 def mnist_invariant_less() -> InvariantRecipe:
     """VIC for smaller changes than predictors see.
 
-    Too few are no safe choice, as what the compressor does not expect it may not keep.
+    A compressor may not keep what it does not expect, so too small a group is not a safe choice.
     """
     return _chosen("less", "mnist-less", ("mnist-less", "mnist-aug"))
 
 
 @experiment(LOSSLESS, "choice of augmentation", "mnist")
 def mnist_invariant_sup() -> InvariantRecipe:
-    """VIC where all images of a label are equivalent as well, so that H[M] = log2 10 bits.
+    """VIC with all images of a label equivalent as well, so that H[M] = log2 10 bits.
 
-    Less is kept, for one task alone.
+    Less is kept, for one task only.
     """
     return _chosen("sup", "mnist-aug-sup", ("mnist-aug-sup",))
 

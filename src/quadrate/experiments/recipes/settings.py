@@ -1,7 +1,4 @@
-"""What the recipes of published experiments share.
-
-Rates, judges, settings, and the choice of a grid.
-"""
+"""Rates, judges, settings and the choice of a grid, shared by the recipes of the papers."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError
 
 Grid = Literal["quick", "published"]
-"""Which weights and settings a recipe takes: those that two cores finish, or the paper's own."""
+"""The weights and settings of a recipe: those that two cores finish, or the paper's own."""
 
 Levels = tuple[int, ...]
 T = TypeVar("T")
@@ -49,9 +46,9 @@ def as_published(epochs: int, batch: int, colour: bool = False) -> TrainingConfi
     Alternating steps and the soft surrogate, in float32, with one set of rates for MNIST and one
     for SVHN.
 
-    Two things differ. The published learning rates are constant and fall to a fifth at epoch 20
+    With two differences. The published learning rates are constant and fall to a fifth at epoch 20
     (MNIST) or 25 (SVHN); here they fall along a cosine without a warm-up, the critic's from the
-    middle on. And on SVHN the published surrogate has sharpness 2/L, here 1.
+    middle on. On SVHN the published surrogate has sharpness 2/L, here 1.
     """
     rate, critic_rate, betas = (1e-4, 1e-4, (0.5, 0.999)) if colour else (1e-2, 2e-4, (0.5, 0.9))
     return TrainingConfig(
@@ -69,10 +66,10 @@ def as_published(epochs: int, batch: int, colour: bool = False) -> TrainingConfi
 
 
 def choose(grid: Grid, quick: T, published: T) -> T:
-    """One of two.
+    """The value for a grid.
 
     Raises:
-        QuadrateError: If there is no such grid.
+        QuadrateError: If the grid is unknown.
     """
     if grid not in get_args(Grid):
         raise QuadrateError(f"unknown grid {grid!r}; known: {', '.join(get_args(Grid))}")

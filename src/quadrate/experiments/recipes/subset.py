@@ -1,4 +1,4 @@
-"""A part of a recipe: some of its points, with what they build on, and other settings."""
+"""A part of a recipe: some points with the encoders that they build on, and other settings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from quadrate.errors import QuadrateError
 
 @dataclass(frozen=True)
 class Subset:
-    """Which points of a recipe to train, by any of these; and settings of their training.
+    """The points of a recipe to train, chosen by any of the fields, and settings of training.
 
-    What is empty or None changes nothing.
+    Empty fields and None change nothing.
 
     Attributes:
         points: Names of points, as their folders have them.
@@ -36,7 +36,7 @@ class Subset:
 
     @property
     def words(self) -> list[str]:
-        """What is chosen or changed, as the options of the command line that say it."""
+        """The fields that are set, as options of the command line."""
         words: list[str] = []
         for field in fields(self):
             value = getattr(self, field.name)
@@ -51,8 +51,8 @@ class Subset:
         """The part of a recipe; encoders that kept points build on are kept too.
 
         Raises:
-            QuadrateError: If the recipe has no point with one of the values, or none with all of
-                them, or a setting is out of range.
+            QuadrateError: If no point of the recipe has one of the values, or all of them, or a
+                setting is out of range.
         """
         everything = [point for stage in recipe.stages for point in stage.points]
         kept = [

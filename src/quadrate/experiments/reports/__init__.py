@@ -5,12 +5,11 @@ All from the rows that `quadrate.experiments.runs.Run.results` returns.
 
 from quadrate.experiments.reports.figures import demo_figure, plot_run, plot_runs
 from quadrate.experiments.reports.grids import save_grid
-from quadrate.experiments.reports.result_tables import markdown_table, results_table
+from quadrate.experiments.reports.result_tables import results_table
 from quadrate.experiments.reports.summary import mean_over_seeds
 
 __all__ = [
     "demo_figure",
-    "markdown_table",
     "mean_over_seeds",
     "plot_run",
     "plot_runs",

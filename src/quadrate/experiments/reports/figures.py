@@ -1,4 +1,4 @@
-"""The figures: what a run's rows vary in decides which trade-off is drawn."""
+"""Figures of trade-offs: what varies among the rows of a run decides which one is drawn."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from quadrate.config import OperatingPoint
+from quadrate.core.table import bits_text
 from quadrate.evaluation.intervals import pareto_set
 from quadrate.experiments.reports.grids import mosaic
 from quadrate.experiments.reports.panels import (
@@ -26,7 +27,6 @@ from quadrate.experiments.reports.panels import (
     stretch_accuracy,
 )
 from quadrate.experiments.reports.published_points import published_figure
-from quadrate.experiments.reports.result_tables import bits_text
 from quadrate.experiments.reports.summary import (
     POINT,
     Row,
@@ -56,15 +56,14 @@ Runs = Sequence[tuple[str, Sequence[Row]]]
 
 
 def plot_run(recipe_name: str, rows: Sequence[Row], path: Path) -> None:
-    """Draws the trade-off that a run varies; see `plot_runs`."""
+    """Draw the trade-off that a run varies; see `plot_runs`."""
     plot_runs([(recipe_name, rows)], path)
 
 
 def plot_runs(runs: Runs, path: Path) -> None:
-    """Draws the trade-off that runs vary, overlaid, with one curve a run and stage (and a rate, or
-    a noise level).
+    """Draw the trade-off that runs vary, overlaid.
 
-    What varies decides:
+    There is a curve for each run and stage (and rate, or noise level). What varies decides:
 
     * several noise levels: accuracy and cross-entropy against perception;
     * a refined stage: distortion and perception against rate;
@@ -120,8 +119,9 @@ def demo_figure(
     reconstructions: Mapping[str, Tensor],
     path: Path,
 ) -> None:
-    """Draws the demo: the sweep's curve with the universal decoders on it, and what these decoders
-    make of the same codes.
+    """Draw the demo: the curve of the sweep, and the universal decoders.
+
+    The decoders are points on the curve, and rows of reconstructions of the same codes.
 
     Args:
         sweep_rows: Scored points of the end-to-end sweep.
@@ -318,7 +318,7 @@ def _series(runs: Runs, joined: bool = True, curve_a_perception: bool = False) -
 
 
 def _refinement_series(runs: Runs) -> list[Series]:
-    """For each λp: the first stage and what refines it as a line, a single stage of the same rate as a point."""
+    """For each λp a line of the first and the refined stage, and a point of the single stage."""
     series = []
     for number, (name, own) in enumerate(runs):
         prefix = f"{name}: " if len(runs) > 1 else ""
@@ -353,7 +353,7 @@ def _refinement_series(runs: Runs) -> list[Series]:
 
 
 def _published(runs: Runs, figures: Mapping[str, str]) -> str:
-    """The figure that published what one of the runs reproduces; empty if there is none."""
+    """The published figure of one of the runs; empty if no run has one."""
     return next(
         (figures[name] for label, _ in runs if (name := label.split(" (")[0]) in figures), ""
     )
@@ -411,7 +411,7 @@ def _varied(rows: Sequence[Row], name: str) -> set[Any]:
 
 
 def _varies_alone(rows: Sequence[Row], name: str) -> bool:
-    """Whether a weight varies within some stage, and within no stage does the other one."""
+    """Whether a weight varies within some stage, and the other one within no stage."""
     other = {"lambda_p": "lambda_c", "lambda_c": "lambda_p"}[name]
     stages = [
         [row for row in rows if row["stage"] == stage] for stage in {row["stage"] for row in rows}
@@ -422,6 +422,6 @@ def _varies_alone(rows: Sequence[Row], name: str) -> bool:
 
 
 def _common_end(stages: set[str]) -> str:
-    """What all of several stages' names end in, from a hyphen on."""
+    """The common end of the names of several stages, from a hyphen on."""
     end = os.path.commonprefix([stage[::-1] for stage in stages])[::-1] if len(stages) > 1 else ""
     return end[end.index("-") :] if "-" in end else ""

@@ -1,4 +1,4 @@
-"""Sample grids: images and what became of them, one below the other."""
+"""Sample grids: images and their reconstructions, one below the other."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from torch import Tensor
 from quadrate.core.files import write_atomically
 from quadrate.errors import QuadrateError
 
-_LEGIBLE = 64  # pixels an image's longer side shall have at least
+_LEGIBLE = 64  # pixels of an image's longer side, at least
 _SEPARATOR = 2  # pixels between images
 _GREY = 160  # stands out from the black ground of digits and from white paper
 
 
 def save_grid(path: Path, rows: Sequence[Tensor]) -> None:
-    """Writes images as one PNG, small ones enlarged by a whole factor so that every pixel stays a
-    square.
+    """Write images as one PNG, small ones enlarged by a whole factor, which keeps pixels square.
 
     Args:
         path: The PNG.
@@ -71,14 +70,15 @@ def cut_mosaic(grid: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
     """The images in a grid that `mosaic` made, uint8 (rows, N, height, width, 3).
 
     Raises:
-        QuadrateError: If it is no grid of images of that size.
+        QuadrateError: If it is not a grid of images of that size.
     """
     factor = max(1, -(-_LEGIBLE // max(height, width)))
     down, right = height * factor + _SEPARATOR, width * factor + _SEPARATOR
     rows, count = (grid.shape[0] + _SEPARATOR) // down, (grid.shape[1] + _SEPARATOR) // right
     if grid.shape != (rows * down - _SEPARATOR, count * right - _SEPARATOR, 3) or rows * count == 0:
         raise QuadrateError(
-            f"a picture of {grid.shape[1]}x{grid.shape[0]} is no grid of images of {width}x{height}"
+            f"a picture of {grid.shape[1]}x{grid.shape[0]} is not a grid of images of"
+            f" {width}x{height}"
         )
     tiles = (
         np.pad(grid, ((0, _SEPARATOR), (0, _SEPARATOR), (0, 0)))

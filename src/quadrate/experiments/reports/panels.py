@@ -1,4 +1,4 @@
-"""Curves over seeds on axes with names and units: what every figure is drawn with."""
+"""Curves over seeds on axes with names and units, for every figure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from quadrate.core.files import write_atomically
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.score import SCORES
 from quadrate.experiments.reports.summary import Row, require
 
 if TYPE_CHECKING:
@@ -24,22 +25,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 
-_AXES = {
-    "distortion_mse": "distortion (MSE per pixel)",
-    "rate_bound_bits": "rate bound (bits per image)",
-    "w1_fresh": "perception (W1 by a fresh critic, image norm)",
-    "w1_certified": "perception (W1, certified lower bound, image norm)",
-    "sliced_w2sq": "perception (sliced W2², squared image norm)",
+_PUBLISHED = {
     "published_w1": "published W1 (each run's own critic): not comparable",
     "published_accuracy": "published accuracy",
-    **{
-        f"accuracy_{judge}": f"accuracy ({judge} judge)"
-        for judge in ("training", "independent", "retrained")
-    },
-    **{
-        f"cross_entropy_{judge}_nats": f"cross-entropy ({judge} judge, nats)"
-        for judge in ("training", "independent", "retrained")
-    },
 }
 _STYLE: Any = {
     "figure.dpi": 160,
@@ -58,15 +46,17 @@ _STYLE: Any = {
 }
 
 
-# Accuracies of interest crowd below 1, so their axis is stretched there; the shift keeps 1 itself
-# on it.
+# Accuracies of interest crowd below 1, so their axis is stretched there; the shift keeps 1 on it.
 _ACCURACY_TICKS = (0.0, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99, 1.0)
 _ACCURACY_SHIFT = 1.005
 
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: a label, the seeds of each of its points in drawing order, and which colour, marker and line of the lists above it takes."""
+    """A curve: its label, the seeds of each point in drawing order, and its style.
+
+    Colour, line and marker are numbers in the lists above.
+    """
 
     label: str
     points: Sequence[Sequence[Row]]
@@ -117,7 +107,7 @@ def new_figure(
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
-    """Draws the curves through the means over seeds, with bars from the lowest to the highest seed, and the real-against-real floors."""
+    """Draw curves through the means over seeds, and the real-against-real floors."""
     for series in panel.series:
         draw_series(axes, series, panel.x, panel.y)
     rows = [row for series in panel.series for group in series.points for row in group]
@@ -138,7 +128,10 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def draw_series(axes: Axes, series: Series, x: str, y: str) -> None:
-    """One curve; bars span the seeds, since an interval from two or three would hide the picture (the table has it)."""
+    """Draw one curve, with bars from the lowest to the highest seed.
+
+    An interval from two or three seeds would hide the picture; the table has it.
+    """
     require([row for group in series.points for row in group], x, y)
     (mean_x, reach_x), (mean_y, reach_y) = (
         _means_and_reaches(series.points, name) for name in (x, y)
@@ -161,13 +154,13 @@ def draw_series(axes: Axes, series: Series, x: str, y: str) -> None:
 
 
 def name_axes(axes: Axes, x: str, y: str) -> None:
-    """Writes what the columns are, with their units."""
-    axes.set_xlabel(_AXES.get(x, x))
-    axes.set_ylabel(_AXES.get(y, y))
+    """Name the axes by their columns, with units."""
+    for name, label in ((x, axes.set_xlabel), (y, axes.set_ylabel)):
+        label(SCORES[name].title if name in SCORES else _PUBLISHED.get(name, name))
 
 
 def stretch_accuracy(axes: Axes) -> None:
-    """Puts a y axis of accuracies on the logarithm of the error, if it spans enough to gain by it.
+    """Put a y axis of accuracies on the logarithm of the error, if it spans enough to gain by it.
 
     Call it when everything is drawn.
     """
@@ -209,10 +202,10 @@ def legend_below(figure: Figure) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Writes a figure in the format of the path's suffix, PNG where there is none.
+    """Write a figure in the format of the path's suffix, PNG if there is no suffix.
 
     Raises:
-        QuadrateError: If there is no such format, or the file cannot be written.
+        QuadrateError: If the format is unknown, or the file cannot be written.
     """
     kind, known = path.suffix.lstrip(".").lower() or "png", figure.canvas.get_supported_filetypes()
     if kind not in known:

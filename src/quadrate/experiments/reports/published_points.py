@@ -1,4 +1,4 @@
-"""Published points that ours are held against; the facts travel with the package."""
+"""Published points to compare ours with; they travel with the package."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _points() -> tuple[dict[str, Any], ...]:
 def published_points(recipe_name: str) -> list[dict[str, Any]]:
     """The published points of a recipe, each a single run of its authors'.
 
-    An empty list where there are none.
+    The list is empty if no point of the recipe is published.
 
     Keys: `figure`; `recipe`; `rate_bits`, the bound in bits an image; `kind`, end-to-end or
     universal; `mse` per pixel; `w1` in units of an image's norm, by each run's own critic, so not
     comparable with `w1_fresh`; `accuracy` and `cross_entropy_nats` by the authors' classifier,
-    which in RDPC on MNIST is the one that our recipes are trained with; `source`, how the point was
-    had. NaN where a figure does not tell.
+    which in RDPC on MNIST is the one that our recipes are trained with; `source`, where the point
+    comes from. NaN where a figure does not tell.
     """
     return [dict(point) for point in _points() if point["recipe"] == recipe_name]
 

@@ -48,7 +48,7 @@ _NOISES = (0.0, 0.05, 0.1)
 
 
 def quantity_label(quantity: Quantity, source: Source, divergence: str, unit: str) -> str:
-    """What an axis of this quantity is called, with its unit or measure."""
+    """The name of an axis of this quantity, with its unit or measure."""
     gaussian = isinstance(source, (ScalarGaussian, VectorGaussian))
     binary = isinstance(source, (Bernoulli, OneShotBernoulli))
     frozen = isinstance(source, Discrete) and source.classifier is not None
@@ -144,7 +144,7 @@ def sweep_figure(
     path: Path,
     caption: str = "",
 ) -> None:
-    """Draws a quantity over one constraint as a curve, or over two as contours.
+    """Draw a quantity over one constraint as a curve, or over two as contours.
 
     Where it is infinite the ground is shaded.
 
@@ -171,8 +171,9 @@ def sweep_figure(
 
 
 def contours_figure(path: Path) -> None:
-    """Draws R(D, C) and R(P, C) of the Gaussian source of the RDPC paper (Wang et al. 2025, in
-    nats), and R(P, C) of a binary one in bits.
+    """Draw R(D, C) and R(P, C) of the Gaussian source of the RDPC paper, in nats.
+
+    And R(P, C) of a binary source, in bits (Wang et al. 2025).
 
     Raises:
         QuadrateError: If the file cannot be written.
@@ -209,8 +210,9 @@ def contours_figure(path: Path) -> None:
 
 
 def source_noise_figure(path: Path) -> None:
-    """Draws the least H(S|X̂) against the perception of a binary source at unlimited rate, without
-    noise and with some.
+    """Draw the least H(S|X̂) against perception, for a binary source at unlimited rate.
+
+    Without noise and with some.
 
     Raises:
         QuadrateError: If the file cannot be written.
@@ -248,7 +250,7 @@ def source_noise_figure(path: Path) -> None:
 
 
 def _binary_contours(axes: Axes) -> None:
-    """R(P, C) of a binary source, and what it would be if the classifier saw the common randomness."""
+    """R(P, C) of a binary source, with and without common randomness for the classifier."""
     source = Bernoulli(**_BINARY)
     perceptions, classifications = np.linspace(0.0, 0.1, 51), np.linspace(0.71, 0.85, 113)
     p, c = np.meshgrid(perceptions, classifications, indexing="ij")
@@ -315,12 +317,12 @@ def _contours(
     levels: FloatArray,
     labels_at: FloatArray | None = None,
 ) -> None:
-    """Contours of (n, m) values, labelled at given x or where there is room, and the region where they are infinite."""
+    """Contours of (n, m) values, labelled at given x, and the region of infinite values."""
     from matplotlib import colormaps
 
     infeasible = np.isinf(values)
     if infeasible.any():
-        # Only what lies between infeasible points is shaded: what lies beside them may be feasible.
+        # Only what lies between infeasible points is shaded: points next to them may be feasible.
         axes.contourf(x, y, infeasible.T, levels=[0.99, 1.01], colors=[_GREY])
         _name_region(axes, x, y, infeasible)
     if len(levels):
@@ -338,7 +340,7 @@ def _contours(
 
 
 def _points(drawn: ContourSet, xs: FloatArray) -> list[FloatArray]:
-    """For each contour its point closest in x to the number given for it."""
+    """The point of each contour that is closest in x to the number given for it."""
     contours = [np.asarray(path.vertices) for path in drawn.get_paths()]
     return [
         points[np.abs(points[:, 0] - x).argmin()] for points, x in zip(contours, xs, strict=True)
@@ -360,7 +362,7 @@ def _round_levels(values: FloatArray) -> FloatArray:
 
 
 def _name_region(axes: Axes, x: FloatArray, y: FloatArray, region: FloatArray) -> None:
-    """Writes "infeasible" where the region is widest, along its longer side.
+    """Write "infeasible" where the region is widest, along its longer side.
 
     Not at all into a sliver.
     """

@@ -90,9 +90,9 @@ class InvariantRun(PointRun):
         if self.source is None:
             source = _population(self.recipe, self.recipe.points[0])
             x = source.sample(count, "shown").float()
-            return source.member(x, generator), x
+            return source.sample_orbit(x, generator), x
         test, chosen = _splits(self.source, self.recipe.augmentation).test, torch.arange(count)
-        return test.members(chosen, generator), test.representatives(chosen)
+        return test.sample_orbit(chosen, generator), test.representatives(chosen)
 
     def _needed(self) -> list[Path]:
         return [self.place(point) / "model.safetensors" for point in self.recipe.points]
@@ -141,11 +141,11 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     """
     generator = draws.generator("invariant fit members", seed)
     if isinstance(data, Population):
-        return data.member(data.sample(_FIT_SAMPLES, "tables", seed).float(), generator)
+        return data.sample_orbit(data.sample(_FIT_SAMPLES, "tables", seed).float(), generator)
     everything = torch.arange(len(data.train), device=data.train.points.device)
     return torch.cat(
         [
-            data.train.members(everything, generator)
+            data.train.sample_orbit(everything, generator)
             for _ in range(-(-_FIT_SAMPLES // len(everything)))
         ]
     )
@@ -155,8 +155,10 @@ def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     """Members of samples that trained nothing, one each, by which a codec knows samples that are like them."""
     generator = draws.generator("invariant held-out members", seed)
     if isinstance(data, Population):
-        return data.member(data.sample(_HELD_OUT_SAMPLES, "held out", seed).float(), generator)
-    return data.validation.members(
+        return data.sample_orbit(
+            data.sample(_HELD_OUT_SAMPLES, "held out", seed).float(), generator
+        )
+    return data.validation.sample_orbit(
         torch.arange(min(len(data.validation), _HELD_OUT_SAMPLES)), generator
     )
 

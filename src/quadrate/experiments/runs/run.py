@@ -27,7 +27,7 @@ from quadrate.experiments.runs.seeds import Item, take_over
 from quadrate.networks.family import CLASSIFIERS, Family, find_family
 from quadrate.objectives import Term, find_term
 from quadrate.sources import Source, load_source
-from quadrate.sources.source import as_it_is
+from quadrate.sources.source import with_true_fingerprint
 from quadrate.training.judges import Judge, find_judge
 from quadrate.training.processes import available_cores, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
@@ -79,9 +79,9 @@ class Run:
                 f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its"
                 " weights"
             )
-        self.source = (load_source(recipe.source) if source is None else as_it_is(source)).to(
-            self.device
-        )
+        self.source = (
+            load_source(recipe.source) if source is None else with_true_fingerprint(source)
+        ).to(self.device)
         self.family = family or find_family(recipe.family)
         if self.source.noise_std:
             raise QuadrateError(

@@ -1,7 +1,4 @@
-"""Backbones: pretrained networks whose features other receivers read.
-
-Frozen, by name, with their preprocessing and checked weights.
-"""
+"""Backbones: frozen pretrained networks by name, with their preprocessing and checked weights."""
 
 from quadrate.networks.backbones.backbone import (
     BACKBONES,

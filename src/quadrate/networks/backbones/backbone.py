@@ -1,14 +1,10 @@
-"""Backbones by name.
-
-Frozen networks that turn images into features, with their preprocessing and where their weights
-come from.
-"""
+"""Frozen networks by name that turn images into features, and where their weights come from."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +18,7 @@ from quadrate.networks.backbones.efficientnet_lite import EfficientNetLite0
 from quadrate.networks.backbones.hub import HubNetwork, load_hub_network
 from quadrate.networks.backbones.resnet import ResNet50, trunk
 from quadrate.networks.backbones.weights import Weights, fetch, read_tensors, without_counters
-from quadrate.networks.published_weights import _fill
+from quadrate.networks.published_weights import fill_in_order
 
 Resize = Literal["bilinear", "bicubic"]
 
@@ -31,12 +27,14 @@ Resize = Literal["bilinear", "bicubic"]
 class Preprocessing:
     """What a network was trained to see.
 
-    Uint8 images resized (shorter side to `side`), cropped in the centre, and normalized a channel.
+    Images are resized (the shorter side to `side`), cropped in the centre, and normalized by
+    channel.
 
     Attributes:
-        side: pixels a side.
-        mean, std: of the three channels, on the scale 0..255.
-        resize: how to interpolate; with antialiasing where the image shrinks.
+        side: Pixels a side.
+        mean: Of the three channels, on the scale 0..255.
+        std: Likewise.
+        resize: How to interpolate; with antialiasing where the image shrinks.
     """
 
     side: int
@@ -48,7 +46,7 @@ class Preprocessing:
         """uint8 (N, 1 or 3, H, W) to float32 (N, 3, side, side); a single channel counts as grey.
 
         Raises:
-            QuadrateError: for another dtype or shape.
+            QuadrateError: If dtype or shape are different.
         """
         if (
             images.dtype != torch.uint8
@@ -65,13 +63,12 @@ class Preprocessing:
         if (height, width) != (self.side, self.side):
             scale = self.side / min(height, width)
             size = [max(self.side, round(height * scale)), max(self.side, round(width * scale))]
-            # Bytes on a CPU: 20 times as fast as floats, and rounded as by Pillow, with which these
-            # networks were trained. Elsewhere torch cannot.
+            # On a CPU bytes are 20 times faster than floats, and are rounded as by Pillow, with
+            # which these networks were trained. Elsewhere torch cannot resize bytes.
             x = x if x.device.type == "cpu" else x.float()
             x = F.interpolate(x, size=size, mode=self.resize, antialias=True, align_corners=False)
-            x = (
-                x.clamp(0, 255).round() if x.is_floating_point() else x
-            )  # a bicubic kernel overshoots
+            if x.is_floating_point():
+                x = x.clamp(0, 255).round()  # a bicubic kernel overshoots
             top, left = (size[0] - self.side) // 2, (size[1] - self.side) // 2
             x = x[:, :, top : top + self.side, left : left + self.side]
         mean, std = (
@@ -83,15 +80,15 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class BackboneSpec:
-    """A backbone as it stands in the registry.
+    """A backbone in the registry.
 
     Attributes:
-        name: as `load_backbone` takes it.
-        dim: of its features.
-        preprocessing: what its authors trained it with.
-        weights: where they are published; for those that transformers loads, the model's name on
+        name: As `load_backbone` takes it.
+        dim: Of its features.
+        preprocessing: What its authors trained it with.
+        weights: Where they are published; for those that transformers loads, the model's name on
             the hub.
-        build: the network from a path or a name on the hub.
+        build: Makes the network from a path or a name on the hub.
     """
 
     name: str
@@ -105,11 +102,11 @@ class Backbone:
     """A frozen network with its preprocessing: uint8 images in, float32 features out.
 
     Attributes:
-        name: in the registry.
-        dim: of the features.
-        preprocessing: what images go through first.
-        network: taken over: put into evaluation mode, without gradients, batch norms folded into
-            convolutions; `features(x)` is what counts of it.
+        name: In the registry.
+        dim: Of the features.
+        preprocessing: What images go through first.
+        network: Has a method `features(x)`. It is changed: put into evaluation mode, without
+            gradients, batch norms folded into convolutions.
     """
 
     def __init__(
@@ -119,8 +116,8 @@ class Backbone:
         self.dim = dim
         self.preprocessing = preprocessing
         self.network = network.eval().requires_grad_(False)
-        # On a CPU, the same numbers up to rounding at 2.8 times the speed: 66 instead of 23
-        # images/s for EfficientNet-Lite0 on one core.
+        # On a CPU this gives the same numbers up to rounding at 2.8 times the speed: 66 images/s
+        # instead of 23 for EfficientNet-Lite0 on one core.
         if not isinstance(network, HubNetwork):
             _fuse(self.network)
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -129,33 +126,27 @@ class Backbone:
         """uint8 images (N, 1 or 3, H, W) to float32 (N, dim), on the CPU.
 
         Args:
-            images: on any device.
-            batch: images at a time; few are quicker on a CPU, whose caches then hold the
-                activations: 8 make 172 a second, 64 make 97.
-            bfloat16: lets the network compute in bfloat16 where autocast allows, about twice as
-                fast on processors that have it.
+            images: On any device.
+            batch: Images at a time; few are quicker on a CPU, whose caches then hold the
+                activations: 172 a second with 8, 97 with 64.
+            bfloat16: Whether the network computes in bfloat16 where autocast allows it, which is
+                about twice as fast on processors that have it.
         """
-        return (
-            torch.cat(list(self.batches(images, batch, bfloat16)))
-            if len(images)
-            else torch.empty((0, self.dim), dtype=torch.float32)
-        )
+        none = torch.empty((0, self.dim), dtype=torch.float32)
+        return torch.cat([none, *self.batches(images, batch, bfloat16)])
 
     def batches(self, images: Tensor, batch: int = 8, bfloat16: bool = False) -> Iterator[Tensor]:
-        """The features of `features`, batch by batch."""
+        """The same, batch by batch."""
         device = next(self.network.parameters()).device
-        for part in images.split(batch):
-            with (
-                torch.inference_mode(),
-                torch.autocast(device.type, torch.bfloat16, enabled=bfloat16),
-            ):
-                x = self.preprocessing(part.to(device)).contiguous(
-                    memory_format=torch.channels_last
-                )
+        bfloat = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+        for part in images.split(batch) if len(images) else ():
+            with torch.inference_mode(), bfloat:
+                x = self.preprocessing(part.to(device))  # (n, 3, side, side)
+                x = x.contiguous(memory_format=torch.channels_last)
                 yield self.network.features(x).float().cpu()  # type: ignore[operator]
 
     def to(self, device: torch.device | str) -> Backbone:
-        """Itself, moved to `device`."""
+        """Move the network to a device, and return the backbone."""
         self.network.to(device)
         return self
 
@@ -166,18 +157,18 @@ def load_backbone(
     side: int | None = None,
     resize: Resize | None = None,
 ) -> Backbone:
-    """A pretrained network by name (`BACKBONES`).
+    """Load a pretrained network by its name in `BACKBONES`.
 
     Args:
-        name: in the registry.
-        weights: a file (or, for transformers' models, a folder) to read the weights from; without
-            it they are downloaded once into the cache folder (QUADRATE_CACHE, or ~/.cache/quadrate)
-            and held against their checksum.
-        side: pixels a side to resize images to, where another size than its authors' is wanted.
-        resize: likewise how to interpolate.
+        name: In the registry.
+        weights: A file (or, for models of transformers, a folder) to read the weights from; by
+            default they are downloaded once into the cache folder (QUADRATE_CACHE, or
+            ~/.cache/quadrate) and their checksum is checked.
+        side: Pixels a side to resize images to, instead of the authors' choice.
+        resize: How to interpolate, instead of the authors' choice.
 
     Raises:
-        QuadrateError: when there is no such backbone, or its weights cannot be had or do not fit.
+        QuadrateError: If the name is unknown, or the weights cannot be loaded or do not fit.
     """
     if name not in BACKBONES:
         raise QuadrateError(f"unknown backbone {name!r}: expected one of {', '.join(BACKBONES)}")
@@ -186,33 +177,29 @@ def load_backbone(
         place: Path | str = weights or spec.weights
     else:
         place = Path(weights).expanduser() if weights else fetch(name, spec.weights)
-    changes = {
-        key: value for key, value in {"side": side, "resize": resize}.items() if value is not None
-    }
-    preprocessing = dataclasses.replace(spec.preprocessing, **changes)  # type: ignore[arg-type]
+    own = spec.preprocessing
+    preprocessing = replace(
+        own, side=own.side if side is None else side, resize=resize or own.resize
+    )
     return Backbone(name, spec.dim, preprocessing, spec.build(place))
 
 
 def _fuse(network: nn.Module) -> None:
-    """Folds each batch norm that follows a convolution in a Sequential into its weights."""
+    """Fold each batch norm that follows a convolution in a Sequential into its weights."""
     for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
-        for number in range(len(layers) - 1):
-            convolution, norm = layers[number], layers[number + 1]
+        for number, (convolution, norm) in enumerate(pairwise(list(layers))):
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                layers[number], layers[number + 1] = (
-                    fuse_conv_bn_eval(convolution, norm),
-                    nn.Identity(),
-                )
+                layers[number] = fuse_conv_bn_eval(convolution, norm)
+                layers[number + 1] = nn.Identity()
 
 
 def _efficientnet(path: Path | str) -> nn.Module:
-    # The published file names its layers otherwise, but lists them in the order in which they are
-    # applied, as ours does.
-    return _fill(EfficientNetLite0, without_counters(read_tensors(path)), path)
+    # The published file has other names, but the same order, that in which layers are applied.
+    return fill_in_order(EfficientNetLite0, without_counters(read_tensors(path)), path)
 
 
 def _resnet(path: Path | str) -> nn.Module:
-    return _fill(ResNet50, trunk(read_tensors(path), str(path)), path)
+    return fill_in_order(ResNet50, trunk(read_tensors(path), str(path)), path)
 
 
 def _clip(place: Path | str) -> nn.Module:
@@ -225,11 +212,7 @@ def _dinov2(place: Path | str) -> nn.Module:
 
 _IMAGENET_MEAN, _IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _CLIP_MEAN = (122.7709383, 116.7460125, 104.09373615)
-_CLIP_STD = (
-    68.5005327,
-    66.6321579,
-    70.32316305,
-)
+_CLIP_STD = (68.5005327, 66.6321579, 70.32316305)
 _IMAGENET = Preprocessing(224, _IMAGENET_MEAN, _IMAGENET_STD, "bilinear")
 
 BACKBONES = {

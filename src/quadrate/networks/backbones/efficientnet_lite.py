@@ -32,8 +32,8 @@ class EfficientNetLite0(nn.Module):
     Made for 224x224, and takes any size from 32 up.
 
     Attributes:
-        body: the convolutions, to (N, 1280, H/32, W/32).
-        head: the linear ImageNet classifier, (N, 1280) to (N, 1000).
+        body: The convolutions, to (N, 1280, H/32, W/32).
+        head: The linear ImageNet classifier, (N, 1280) to (N, 1000).
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,8 @@ class EfficientNetLite0(nn.Module):
         channels = _STEM
         for expansion, width, repeats, stride, kernel in _STAGES:
             for repeat in range(repeats):
-                layers.append(
-                    _Block(channels, width, expansion, kernel, stride if repeat == 0 else 1)
-                )
+                own = stride if repeat == 0 else 1
+                layers.append(_Block(channels, width, expansion, kernel, own))
                 channels = width
         self.body = nn.Sequential(*layers, _convolution(channels, _FEATURES, 1))
         self.head = nn.Linear(_FEATURES, _CLASSES)
@@ -59,9 +58,9 @@ class EfficientNetLite0(nn.Module):
 
 
 class _Block(nn.Module):
-    """Expand 1x1, filter each channel, project 1x1 (no activation).
+    """MobileNetV2's inverted residual: expand 1x1, filter each channel, project 1x1.
 
-    With a bypass where shapes allow (MobileNetV2's inverted residual).
+    There is a bypass where shapes allow, and no activation at the end.
     """
 
     def __init__(self, fan_in: int, fan_out: int, expansion: int, kernel: int, stride: int) -> None:
@@ -92,10 +91,7 @@ def _convolution(
 
 
 class _SamePadded(nn.Conv2d):
-    """A strided convolution padded as TensorFlow pads.
-
-    Just enough for ceil(size / stride) outputs, the odd pixel right and below.
-    """
+    """A strided convolution, padded for ceil(size / stride) outputs as TensorFlow pads."""
 
     def forward(self, x: Tensor) -> Tensor:
         stride, kernel = self.stride[0], self.kernel_size[0]

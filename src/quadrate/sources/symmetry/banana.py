@@ -1,6 +1,6 @@
 """The banana of `quadrate.theory.banana` as a source.
 
-Points in the plane whose tasks ignore a rotation or a translation.
+Points in the plane; tasks ignore a rotation or a translation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from quadrate.sources.symmetry.group import Population
 if TYPE_CHECKING:
     from quadrate.theory.invariance.banana_rate import Invariance
 
-# The 10 % and 90 % quantiles of X and of Y, to which translations confine an orbit (the original
-# took them from each data set anew).
+# The 10 % and 90 % quantiles of X and of Y, the limits of translations (the original computed them
+# from each data set).
 _INNER_X, _INNER_Y = (-3.304072, 2.588459), (-3.033853, 1.947499)
 _DIAGONAL = math.sqrt(0.5)
 
@@ -30,11 +30,11 @@ _DIAGONAL = math.sqrt(0.5)
 class Banana(Population):
     """The banana under one of four invariances (Dubois et al. 2021, as in their code).
 
-    | invariance | a member | representative | M(x) | |---|---|---|---| | rotation | turned by an
-    angle uniform on [0, 360°) | the point on the orbit's circle at 225°: (−M, 0) turned by 45° |
-    distance to the origin | | y_translation | y uniform between the 10 % and 90 % quantiles of Y |
-    (x, 0) | x | | x_translation | x uniform between those of X | (0, y) | y | | none | the point |
-    the point | the point, (N, 2) |
+    - "rotation": a member of an orbit is the point turned by an angle uniform on [0, 360°); the
+      representative is the point on the circle at 225°; M(x) is the distance to the origin.
+    - "y_translation": y is uniform between the 10 % and 90 % quantiles of Y; (x, 0); x.
+    - "x_translation": x is uniform between those of X; (0, y); y.
+    - "none": the point itself for all three.
 
     Points are float32, (N, 2). Members are drawn uniformly on the orbit, so their distribution is
     smoother than the banana; M(member) = M(point).
@@ -58,24 +58,20 @@ class Banana(Population):
         """`count` independent points of the banana, float32 (count, 2); see `Population.sample`."""
         from quadrate.theory.invariance import banana_rate as banana
 
-        points = banana.sample(
-            count, np.random.Generator(np.random.Philox(key=draws.key("banana", *key)))
-        )
-        return torch.from_numpy(points.astype(np.float32))
+        generator = np.random.Generator(np.random.Philox(key=draws.key("banana", *key)))
+        return torch.from_numpy(banana.sample(count, generator).astype(np.float32))
 
-    def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_orbit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A uniform member of each point's orbit, (N, 2)."""
         if self.invariance == "none":
             return x
-        where = torch.rand(len(x), generator=generator, device=generator.device, dtype=x.dtype).to(
-            x.device
-        )
+        where = torch.rand(len(x), generator=generator, device=generator.device, dtype=x.dtype)
+        where = where.to(x.device)
         if self.invariance == "rotation":
             angles = 2 * math.pi * where
             cosines, sines = angles.cos(), angles.sin()
-            return torch.stack(
-                [cosines * x[:, 0] - sines * x[:, 1], sines * x[:, 0] + cosines * x[:, 1]], dim=1
-            )
+            turned = [cosines * x[:, 0] - sines * x[:, 1], sines * x[:, 0] + cosines * x[:, 1]]
+            return torch.stack(turned, dim=1)
         low, high = _INNER_Y if self.invariance == "y_translation" else _INNER_X
         return self._on_line(x, low + (high - low) * where)
 
@@ -91,14 +87,11 @@ class Banana(Population):
         """M(x), (N,); (N, 2), the points themselves, for "none"."""
         if self.invariance == "none":
             return x
-        return (
-            x.norm(dim=1)
-            if self.invariance == "rotation"
-            else x[:, 0 if self.invariance == "y_translation" else 1]
-        )
+        if self.invariance == "rotation":
+            return x.norm(dim=1)
+        return x[:, 0 if self.invariance == "y_translation" else 1]
 
     def _on_line(self, x: Tensor, free: Tensor) -> Tensor:
-        """The points with their free coordinate, the one that translations change, replaced."""
-        return torch.stack(
-            [x[:, 0], free] if self.invariance == "y_translation" else [free, x[:, 1]], dim=1
-        )
+        """The points with another value of the coordinate that translations change."""
+        pair = [x[:, 0], free] if self.invariance == "y_translation" else [free, x[:, 1]]
+        return torch.stack(pair, dim=1)

@@ -1,7 +1,4 @@
-"""What a symmetry is to a codec.
-
-Random members of a sample's orbit, the orbit's representative, and the maximal invariant M(x).
-"""
+"""Symmetries: random members of a sample's orbit, its representative, its maximal invariant."""
 
 from __future__ import annotations
 
@@ -19,66 +16,59 @@ from quadrate.errors import QuadrateError
 
 
 class Group(ABC):
-    """Transformations that no task of interest sees.
+    """Transformations that no task of interest distinguishes.
 
-    Samples that they turn into each other form an orbit.
-
-    The plain objective (VC) encodes and decodes one member, VIC encodes a member and decodes the
-    representative, BINCE encodes two members. Everything is batched and stays on the device of the
-    samples. The generator may live on another device: draws are made there, so that its seed alone
-    decides them.
+    Samples that they transform into each other form an orbit. The plain objective (VC) encodes and
+    decodes one member, VIC encodes a member and decodes the representative, BINCE encodes two
+    members. Everything is batched and on the device of the samples. The generator may be on another
+    device: draws are made there, and depend on its seed only.
     """
 
     @abstractmethod
-    def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_orbit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """An independent random member of each sample's orbit: (N, ...) to (N, ...)."""
 
     @abstractmethod
     def representative(self, x: Tensor) -> Tensor:
-        """The one point that stands for each sample's orbit: (N, ...) to (N, ...)."""
+        """The representative of each sample's orbit: (N, ...) to (N, ...)."""
 
     @abstractmethod
     def invariant(self, x: Tensor) -> Tensor | None:
         """M(x), (N,) or (N, k), equal for two samples exactly if they share an orbit.
 
-        None where x does not tell (augmented images).
+        None if x does not determine its orbit (augmented images).
         """
 
 
 class Population(Group):
-    """A known distribution with a symmetry, which is drawn from at will."""
+    """A known distribution with a symmetry, for any number of samples."""
 
     @abstractmethod
     def sample(self, count: int, *key: object) -> Tensor:
         """Independent points, (count, ...), on the CPU.
 
-        A function of the key alone, as in `quadrate.core.draws`.
-
-        Fresh points for each step of training: `sample(count, "train", seed, epoch, step)`.
+        They depend on the key only, as in `quadrate.core.draws`: training draws fresh points for
+        each step by `sample(count, "train", seed, epoch, step)`.
         """
 
     def splits(self, train: int, validation: int, test: int, seed: int = 0) -> OrbitSplits:
         """Three independent sets of the given sizes, the same for the same seed.
 
-        None depends on the size of another.
+        No set depends on the size of another.
         """
         sizes = {"train": train, "validation": validation, "test": test}
-        return OrbitSplits(
-            **{
-                name: OrbitSet(self.sample(size, "split", name, seed), self)
-                for name, size in sizes.items()
-            }
-        )
+        points = {name: self.sample(size, "split", name, seed) for name, size in sizes.items()}
+        return OrbitSplits(**{name: OrbitSet(each, self) for name, each in points.items()})
 
 
 @dataclass(frozen=True, eq=False)
 class OrbitSet:
-    """A data set whose samples stand for their orbits.
+    """A data set whose samples represent their orbits.
 
     Attributes:
-        points: The samples as they are, (N, ...), N at least 1; images un-augmented.
-        group: What tasks do not see.
-        labels: Classes, int64 (N,), if there are any.
+        points: The samples, (N, ...), N at least 1; images without augmentation.
+        group: The symmetry.
+        labels: Classes, int64 (N,), or None.
 
     Raises:
         QuadrateError: If the set is empty, or labels do not match the points.
@@ -94,12 +84,11 @@ class OrbitSet:
                 "a set of orbits needs at least one point, along the first axis; got shape"
                 f" {tuple(self.points.shape)}"
             )
-        if self.labels is not None and (
-            self.labels.dtype != torch.int64 or self.labels.shape != self.points.shape[:1]
-        ):
+        labels, shape = self.labels, self.points.shape[:1]
+        if labels is not None and (labels.dtype != torch.int64 or labels.shape != shape):
             raise QuadrateError(
                 f"the labels of {len(self)} points must be int64 ({len(self)},); got"
-                f" {self.labels.dtype} {tuple(self.labels.shape)}"
+                f" {labels.dtype} {tuple(labels.shape)}"
             )
 
     def __len__(self) -> int:
@@ -107,17 +96,15 @@ class OrbitSet:
 
     def to(self, device: torch.device | str) -> Self:
         """The same set on `device`."""
-        tensors = {
-            field.name: value
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
         }
-        moved: dict[str, Any] = {name: tensor.to(device) for name, tensor in tensors.items()}
         return dataclasses.replace(self, **moved)
 
-    def members(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """An independent random member of the orbit of each sample that `indices`, int64 (n,), names: (n, ...)."""
-        return self.group.member(self.points[indices], generator)
+    def sample_orbit(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """A random member of the orbit of each sample of `indices`, int64 (n,): (n, ...)."""
+        return self.group.sample_orbit(self.points[indices], generator)
 
     def representatives(self, indices: Tensor) -> Tensor:
         """The representative of each sample's orbit, (n, ...)."""
@@ -126,7 +113,7 @@ class OrbitSet:
     def invariants(self, indices: Tensor) -> Tensor:
         """M of each sample, (n,) or (n, k).
 
-        Where x does not tell it, the sample's index, since each sample is then an orbit of its own.
+        If x does not determine its orbit, each sample is its own orbit, and M is its index.
         """
         known = self.group.invariant(self.points[indices])
         return indices if known is None else known
@@ -135,29 +122,26 @@ class OrbitSet:
     def invariant_bits(self) -> float:
         """H[M] of a sample drawn uniformly from this set.
 
-        Log2 N, the data-set identity bound, if no two samples share an orbit.
+        It is log2 N, the data-set identity bound, if no two samples share an orbit.
         """
-        _, counts = torch.unique(
-            self.invariants(torch.arange(len(self), device=self.points.device)),
-            dim=0,
-            return_counts=True,
-        )
+        everything = torch.arange(len(self), device=self.points.device)
+        _, counts = torch.unique(self.invariants(everything), dim=0, return_counts=True)
         return math.log2(len(self)) - float((counts * counts.double().log2()).sum()) / len(self)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelOrbitSet(OrbitSet):
-    """A data set where samples of one label are equivalent as well.
+    """A data set where samples of one label are equivalent too.
 
-    M is the label, and a member is one of any sample of that label in this set.
+    M is the label, and an orbit contains the orbits of all samples of that label in this set.
 
     Attributes:
-        prototypes: The representatives, (classes, ...); all splits must share them. See
+        prototypes: The representatives, (classes, ...), which all splits must share; see
             `prototypes`.
 
     Raises:
-        QuadrateError: Also if there are no labels, or not a prototype of the points' shape for
-            each.
+        QuadrateError: As `OrbitSet`; if there are no labels, or not a prototype of the points'
+            shape for each label.
     """
 
     prototypes: Tensor = dataclasses.field(kw_only=True)
@@ -166,35 +150,27 @@ class LabelOrbitSet(OrbitSet):
         super().__post_init__()
         if self.labels is None:
             raise QuadrateError(
-                "samples of one label can be equivalent only where there are labels; got none"
+                "samples of one label can only be equivalent if there are labels; got None"
             )
         low, high = int(self.labels.min()), int(self.labels.max())
-        if (
-            low < 0
-            or high >= len(self.prototypes)
-            or self.prototypes.shape[1:] != self.points.shape[1:]
-        ):
+        fit = self.prototypes.shape[1:] == self.points.shape[1:]
+        if low < 0 or high >= len(self.prototypes) or not fit:
             raise QuadrateError(
                 f"each label needs a prototype of shape {tuple(self.points.shape[1:])}; the labels"
                 f" are {low}..{high}, the prototypes {tuple(self.prototypes.shape)}"
             )
 
-    def members(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """A random member of the orbit of a random sample with the same label as each that `indices` names: (n, ...)."""
-        return super().members(self.partners(indices, generator), generator)
+    def sample_orbit(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """A random member of the orbit of a random sample with the same label: (n, ...)."""
+        return super().sample_orbit(self.partners(indices, generator), generator)
 
     def partners(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """A sample uniform among those with the same label as each that `indices` names, (n,).
-
-        It may be the same one.
-        """
+        """For each index, a random one with the same label, (n,); it may be the same one."""
         order, starts, counts = self._by_label
-        labels = self.invariants(indices)
+        labels, place = self.invariants(indices), generator.device
         # In float64, since a float32 product could round up to the next label's first sample.
-        draws = torch.rand(
-            indices.shape, generator=generator, device=generator.device, dtype=torch.float64
-        ).to(indices.device)
-        return order[starts[labels] + (draws * counts[labels]).long()]
+        draws = torch.rand(indices.shape, generator=generator, device=place, dtype=torch.float64)
+        return order[starts[labels] + (draws.to(indices.device) * counts[labels]).long()]
 
     def representatives(self, indices: Tensor) -> Tensor:
         """The prototype of each sample's label, (n, ...)."""
@@ -207,7 +183,7 @@ class LabelOrbitSet(OrbitSet):
 
     @cached_property
     def _by_label(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The samples in the order of their labels, (N,), and where each label starts and how many it has, (classes,)."""
+        """The samples sorted by label, (N,), and each label's start and count, (classes,)."""
         assert self.labels is not None
         counts = self.labels.bincount(minlength=len(self.prototypes))
         return self.labels.argsort(stable=True), counts.cumsum(0) - counts, counts
@@ -216,7 +192,7 @@ class LabelOrbitSet(OrbitSet):
 def prototypes(points: Tensor, labels: Tensor) -> Tensor:
     """For each label 0..K-1 the sample nearest to the mean of its samples, (K, ...).
 
-    A real one, so that a decoder has no blur to learn.
+    Unlike a mean, a sample is not blurred.
 
     Args:
         points: (N, ...).
@@ -240,7 +216,7 @@ def prototypes(points: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class OrbitSplits:
-    """Three disjoint sets of one kind: to fit to, to choose on, and only for final evaluation."""
+    """Three disjoint sets of one kind: for fitting, for choices, and for final evaluation only."""
 
     train: OrbitSet
     validation: OrbitSet

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from quadrate.core.resample import Padding, resample
 from quadrate.errors import QuadrateError
 from quadrate.sources.source import SPLIT_NAMES, Source, Split, fingerprint_of, pixels
 from quadrate.sources.symmetry.augment import (
@@ -18,41 +21,39 @@ from quadrate.sources.symmetry.augment import (
     ColourJitter,
     Geometry,
     HorizontalFlip,
-    Padding,
     RandomGrey,
     ResizedCrop,
     compose,
-    resample,
 )
 from quadrate.sources.symmetry.group import Group, LabelOrbitSet, OrbitSet, OrbitSplits, prototypes
 
 
 @dataclass(frozen=True)
 class Augmentation(Group):
-    """Random changes of images that keep what they show.
+    """Random changes of images that keep their content.
 
-    A member is a change of the un-augmented image, which is the representative itself.
+    A member of an orbit is a change of the original image, which is the representative.
 
-    Images are uint8, or floating point in [0, 1], (N, C, H, W); what comes back is float32 in [0,
-    1] of the same shape. All geometry is one bilinear resampling, so that nothing is blurred twice
-    or cut off on the way. An image does not tell which un-augmented one it came from: M(x) is known
-    for the samples of an `OrbitSet` only, as the sample's index.
+    Images are uint8, or floating point in [0, 1], (N, C, H, W); the result is float32 in [0, 1] of
+    the same shape. All geometry is one bilinear resampling, so that images are not blurred twice or
+    cut off in between. An image does not determine its original: M(x) is only known for the samples
+    of an `OrbitSet`, as the sample's index.
 
     Attributes:
-        geometry: What moves pixels, in the order of its action.
-        colour: What changes colours, afterwards.
-        padding: What lies outside an image: zeros, or its nearest border pixel.
+        geometry: The changes of geometry, in order.
+        colour: The changes of colour, which come after them.
+        padding: The values outside an image: zeros, or its nearest border pixel.
     """
 
     geometry: tuple[Geometry, ...] = ()
     colour: tuple[Colour, ...] = ()
     padding: Padding = "zeros"
 
-    def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_orbit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each image under its own random change, float32 (N, C, H, W).
 
         Raises:
-            QuadrateError: If `x` is not such images, or has no colours to change.
+            QuadrateError: If `x` is not images, or has no colours to change.
         """
         images = self.representative(x)
         if self.colour and images.shape[1] != 3:
@@ -63,15 +64,14 @@ class Augmentation(Group):
         if self.geometry:
             count, _, height, width = images.shape
             maps = [change.inverse(count, height, width, generator) for change in self.geometry]
-            images = resample(images, compose(maps).to(images.device), self.padding).clamp_(
-                0, 1
-            )  # weights sum to 1 up to rounding
+            images = resample(images, compose(maps).to(images.device), self.padding)
+            images = images.clamp_(0, 1)  # weights only sum to 1 up to rounding
         for change in self.colour:
             images = change(images, generator)
         return images
 
     def representative(self, x: Tensor) -> Tensor:
-        """The images as they are, float32 (N, C, H, W) in [0, 1].
+        """The images without changes, as float32 (N, C, H, W) in [0, 1].
 
         Raises:
             QuadrateError: If `x` is not images.
@@ -84,7 +84,7 @@ class Augmentation(Group):
         return pixels(x) if x.dtype == torch.uint8 else x.float()
 
     def invariant(self, x: Tensor) -> None:
-        """None: an image does not tell its orbit."""
+        """None: an image does not determine its orbit."""
         return None
 
 
@@ -110,13 +110,13 @@ def orbit_splits(
 
     Args:
         source: The images; see `padded`.
-        augmentation: Any, or the name of one of `AUGMENTATIONS`.
+        augmentation: An augmentation, or the name of one of `AUGMENTATIONS`.
         by_label: Whether all images of a label are equivalent too (the "sup" of the paper, with
             "mnist-aug"); representatives are training images.
 
     Raises:
-        QuadrateError: If there is no such augmentation, or by label, a split has a label that no
-            training image has.
+        QuadrateError: If the augmentation is unknown or, with `by_label`, a split has a label that
+            no training image has.
     """
     if isinstance(augmentation, str):
         if augmentation not in AUGMENTATIONS:
@@ -124,27 +124,20 @@ def orbit_splits(
                 f"unknown augmentation {augmentation!r}: expected one of {', '.join(AUGMENTATIONS)}"
             )
         augmentation = AUGMENTATIONS[augmentation]
+    make: Callable[..., OrbitSet] = OrbitSet
+    if by_label:
+        shared = prototypes(source.train.images, source.train.labels)
+        make = partial(LabelOrbitSet, prototypes=shared)
     splits = _splits(source)
-    if not by_label:
-        return OrbitSplits(
-            **{
-                name: OrbitSet(split.images, augmentation, split.labels)
-                for name, split in splits.items()
-            }
-        )
-    shared = prototypes(source.train.images, source.train.labels)
     return OrbitSplits(
-        **{
-            name: LabelOrbitSet(split.images, augmentation, split.labels, prototypes=shared)
-            for name, split in splits.items()
-        }
+        **{name: make(each.images, augmentation, each.labels) for name, each in splits.items()}
     )
 
 
 def padded(source: Source, side: int = 32) -> Source:
-    """The source with black borders of equal widths that make its images side × side.
+    """The source with black borders of equal widths, so that its images are side × side.
 
-    The odd row or column goes below or to the right.
+    An odd row or column is added below or to the right.
 
     Raises:
         QuadrateError: If the images are larger.
@@ -160,9 +153,8 @@ def padded(source: Source, side: int = 32) -> Source:
         name: Split(F.pad(split.images, borders), split.labels)
         for name, split in _splits(source).items()
     }
-    return dataclasses.replace(
-        source, name=f"{source.name}-{side}", fingerprint=fingerprint_of(**splits), **splits
-    )
+    name, fingerprint = f"{source.name}-{side}", fingerprint_of(**splits)
+    return dataclasses.replace(source, name=name, fingerprint=fingerprint, **splits)
 
 
 def _splits(source: Source) -> dict[str, Split]:

@@ -1,7 +1,4 @@
-"""Small patterns of independent colours under a finite group.
-
-Sources whose H[X] and H[M] are known exactly.
-"""
+"""Small patterns of independent colours under a finite group, with exact H[X] and H[M]."""
 
 from __future__ import annotations
 
@@ -23,51 +20,46 @@ from quadrate.sources.symmetry.group import Population
 if TYPE_CHECKING:
     from quadrate.theory.invariance import InvariantEntropies, PermutationGroup
 
-_MOST_VALUES = 2**20  # what `invariants` lists at most
+_MOST_VALUES = 2**20  # that `invariants` lists
 
 
 @dataclass(frozen=True, eq=False)
 class Patterns(Population):
-    """Patterns of independent colours: what all groups that permute positions share.
+    """Patterns of independent colours under a group of permutations of the positions.
 
     Colours are the numbers 0 .. len(pmf) − 1 in any dtype; samples are uint8 (N, *shape).
 
     Attributes:
         pmf: The probabilities of a position's colours 0, 1, ...
-        shape: Of one pattern.
+        shape: The shape of one pattern.
 
     Raises:
-        QuadrateError: If the pmf is none.
+        QuadrateError: If the pmf is not a distribution.
     """
 
     pmf: tuple[float, ...]
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if (
-            not 2 <= len(self.pmf) <= 256
-            or min(self.pmf) < 0
-            or not abs(math.fsum(self.pmf) - 1) < 1e-9
-        ):
+        distribution = len(self.pmf) > 0 and min(self.pmf) >= 0
+        if not (2 <= len(self.pmf) <= 256 and distribution and abs(math.fsum(self.pmf) - 1) < 1e-9):
             raise QuadrateError(
                 f"the colours' pmf must be 2 to 256 probabilities that sum to 1; got {self.pmf}"
             )
 
     @property
     def colours(self) -> int:
-        """How many colours a position may have."""
+        """The number of colours."""
         return len(self.pmf)
 
     @property
     def positions(self) -> int:
-        """How many positions a pattern has."""
+        """The number of positions of a pattern."""
         return math.prod(self.shape)
 
     @abstractmethod
     def invariants(self) -> Tensor:
-        """All values of M in ascending order, int64 (orbits,).
-
-        `torch.searchsorted` in it makes class numbers of M.
+        """All values of M in ascending order, int64 (orbits,); `searchsorted` numbers them.
 
         Raises:
             QuadrateError: If there are too many to list.
@@ -96,20 +88,18 @@ class Patterns(Population):
 
 @dataclass(frozen=True, eq=False)
 class PermutedPatterns(Patterns):
-    """Patterns under a small group of permutations of their positions.
+    """Patterns under a small group of permutations, such as `cyclic_patterns` makes.
 
-    Make them with `cyclic_patterns`, `dihedral_patterns` or any other group.
-
-    A member is the pattern under a uniform element of the group, hence uniform on its orbit. The
-    representative is the lexicographically least member, M(x) the number whose digits in base
-    len(pmf) it is, int64.
+    A random member is the pattern under a uniform element of the group, hence uniform on its orbit.
+    The representative is the lexicographically least member; it gives the digits of M(x) in base
+    len(pmf), int64.
 
     Attributes:
         permutations: The group, on the positions row by row.
 
     Raises:
-        QuadrateError: If the pmf is none, the shape does not fit the group, or M would not fit into
-            63 bits.
+        QuadrateError: If the pmf is not a distribution, the shape does not fit the group, or M
+            would not fit into 63 bits.
     """
 
     permutations: PermutationGroup
@@ -127,15 +117,14 @@ class PermutedPatterns(Patterns):
                 f" positions of {self.colours} colours"
             )
 
-    def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_orbit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A uniform member of each pattern's orbit, (N, ...), in the dtype of `x`."""
-        elements = torch.randint(
-            self.permutations.order, (len(x),), generator=generator, device=generator.device
-        ).to(x.device)
+        order, place = self.permutations.order, generator.device
+        elements = torch.randint(order, (len(x),), generator=generator, device=place).to(x.device)
         return self._rows(x).gather(1, self._elements.to(x.device)[elements]).reshape(x.shape)
 
     def representative(self, x: Tensor) -> Tensor:
-        """The lexicographically least member of each pattern's orbit, (N, ...), in the dtype of `x`."""
+        """The lexicographically least member of each orbit, (N, ...), in the dtype of `x`."""
         digits = self.invariant(x)[:, None] // self._places.to(x.device) % self.colours
         return digits.to(x.dtype).reshape(x.shape)
 
@@ -143,16 +132,13 @@ class PermutedPatterns(Patterns):
         """M(x), int64 (N,)."""
         rows, places = self._rows(x).long(), self._places.to(x.device)
         least = torch.full((len(x),), 2**63 - 1, device=x.device)
-        for element in self._elements.to(
-            x.device
-        ):  # one at a time: all at once would take `order` times the patterns' memory
+        # One element at a time: all at once would take `order` times the patterns' memory.
+        for element in self._elements.to(x.device):
             least = torch.minimum(least, (rows[:, element] * places).sum(1))
         return least
 
     def invariants(self) -> Tensor:
         """All values of M in ascending order, int64 (orbits,).
-
-        `torch.searchsorted` in it makes class numbers of M.
 
         Raises:
             QuadrateError: If there are more than 2^20 patterns.
@@ -182,15 +168,13 @@ class PermutedPatterns(Patterns):
 
 @dataclass(frozen=True, eq=False)
 class Multisets(Patterns):
-    """Patterns whose order does not matter: all permutations, too many to list.
+    """Patterns whose order does not matter, as `multisets` makes: under all permutations.
 
-    Make them with `multisets`.
-
-    The representative is the sorted pattern; M(x), int64, has the counts of the colours but the
+    The representative is the sorted pattern; M(x), int64, has the counts of all colours except the
     first as digits in base positions + 1.
 
     Raises:
-        QuadrateError: Also if M would not fit into 63 bits.
+        QuadrateError: As `Patterns`; if M would not fit into 63 bits.
     """
 
     def __post_init__(self) -> None:
@@ -201,13 +185,12 @@ class Multisets(Patterns):
                 f" {self.positions} positions of {self.colours} colours"
             )
 
-    def member(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_orbit(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Each pattern in a uniformly random order, (N, ...)."""
-        rows = self._rows(x)
-        keys = torch.rand(
-            rows.shape, generator=generator, device=generator.device, dtype=torch.float64
-        ).to(x.device)  # ties at 2^-53
-        return rows.gather(1, keys.argsort(dim=1)).reshape(x.shape)
+        rows, place = self._rows(x), generator.device
+        # In float64, so that ties have a probability of 2^-53.
+        keys = torch.rand(rows.shape, generator=generator, device=place, dtype=torch.float64)
+        return rows.gather(1, keys.to(x.device).argsort(dim=1)).reshape(x.shape)
 
     def representative(self, x: Tensor) -> Tensor:
         """Each pattern sorted, (N, ...)."""
@@ -217,25 +200,22 @@ class Multisets(Patterns):
         """M(x), int64 (N,)."""
         rows = self._rows(x)
         counts = [(rows == colour).sum(1) for colour in range(1, self.colours)]
-        return torch.stack(
-            [count * (self.positions + 1) ** place for place, count in enumerate(counts)]
-        ).sum(0)
+        digits = [count * (self.positions + 1) ** place for place, count in enumerate(counts)]
+        return torch.stack(digits).sum(0)
 
     def invariants(self) -> Tensor:
         """All values of M in ascending order, int64 (multisets,).
-
-        `torch.searchsorted` in it makes class numbers of M.
 
         Raises:
             QuadrateError: If M could have more than 2^20 values.
         """
         base = self.positions + 1
-        if base ** (self.colours - 1) > _MOST_VALUES:
+        values = base ** (self.colours - 1)
+        if values > _MOST_VALUES:
             raise QuadrateError(
-                f"multisets are listed up to M = {_MOST_VALUES}; here it reaches"
-                f" {base ** (self.colours - 1)}"
+                f"multisets are listed up to M = {_MOST_VALUES}; here it reaches {values}"
             )
-        numbers = torch.arange(base ** (self.colours - 1))
+        numbers = torch.arange(values)
         counts = numbers[:, None] // base ** torch.arange(self.colours - 1) % base
         return numbers[counts.sum(1) <= self.positions]
 
@@ -247,7 +227,7 @@ class Multisets(Patterns):
 
 
 def cyclic_patterns(length: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> PermutedPatterns:
-    """Necklaces: rows (N, length) that tasks see up to a cyclic shift.
+    """Necklaces: rows (N, length) under cyclic shifts.
 
     Raises:
         QuadrateError: See `PermutedPatterns`.
@@ -258,8 +238,7 @@ def cyclic_patterns(length: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> Permute
 
 
 def dihedral_patterns(side: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> PermutedPatterns:
-    """Square images (N, 1, side, side) that tasks see up to the eight rotations and reflections,
-    D4.
+    """Square images (N, 1, side, side) under the eight rotations and reflections, D4.
 
     Raises:
         QuadrateError: See `PermutedPatterns`.
@@ -270,7 +249,7 @@ def dihedral_patterns(side: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> Permute
 
 
 def multisets(length: int, pmf: tuple[float, ...] = (0.5, 0.5)) -> Multisets:
-    """Rows (N, length) that tasks see up to any permutation.
+    """Rows (N, length) under all permutations.
 
     Raises:
         QuadrateError: See `Multisets`.

@@ -1,11 +1,7 @@
-"""The binary source with Hamming distortion, exactly.
-
-Any mix of constraints, source noise, a classifier with or without the common randomness.
-"""
+"""The binary source with Hamming distortion: exact rates under any mix of constraints."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -13,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import rel_entr, xlogy
 
-from quadrate.theory.any_source import Constraints, Source
-from quadrate.theory.binary.joint import BinaryModel, bisect
+from quadrate.theory.any_source import Constraints, Source, bisect
+from quadrate.theory.binary.joint import BinaryModel, symmetric_channel
 from quadrate.theory.binary.rates import Limits, gerber_rates, least_rates
 from quadrate.theory.binary.time_sharing import (
     CLASSIFICATION,
@@ -28,21 +24,22 @@ from quadrate.theory.checks import number
 
 @dataclass(frozen=True)
 class Bernoulli(Source):
-    """X ~ Bern(p) with label S = X xor Bern(label_flip), whose encoder sees Y = X xor
-    Bern(noise_flip); the distortion is P(X̂ != X).
+    """X ~ Bern(p) with label S = X xor Bern(label_flip), under the distortion P(X̂ != X).
+
+    The encoder sees Y = X xor Bern(noise_flip).
 
     Without noise and perception the rate is H_b(p) - H_b(min(D, C1, p)) with H_b(C1 * label_flip) =
     C (Mrs. Gerber's lemma; Wang et al. 2025); otherwise it is found exactly, by searches over one
-    number (`binary_rates`). Perception matters to the label unless p = 1/2 or the classifier sees
-    the common randomness: then the best channel for the label is mixed with its relabelled copy,
-    which makes the perception perfect at no cost. Other mixtures come from a linear program
+    number (`rates`). Perception matters to the label unless p = 1/2 or the classifier sees the
+    common randomness: then the best channel for the label is mixed with its relabelled copy, which
+    makes the perception perfect at no cost. Other mixtures come from a linear program
     (`time_sharing`), to 1e-7 nats, and take some tenths of a second a point.
 
     On {0, 1} the squared 2-Wasserstein distance is the total variation, |P(X̂=1) - p|.
 
     Attributes:
         p: P(X=1).
-        label_flip: P(S != X); None: no label.
+        label_flip: P(S != X); None without a label.
         noise_flip: P(Y != X).
 
     Raises:
@@ -72,8 +69,9 @@ class Bernoulli(Source):
         return None if self.label_flip is None else self._model.label_entropies
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
-        """The least rate in nats, and a `DiscreteChannel` (..., 2, 2) or, if the classifier sees
-        the randomness, a `MixedChannel` of four.
+        """The least rate in nats, and a `DiscreteChannel` (..., 2, 2) that attains it.
+
+        If the classifier sees the randomness, the channel is a `MixedChannel` of four.
 
         Raises:
             ValueError: If the common randomness is finite.
@@ -84,10 +82,9 @@ class Bernoulli(Source):
         shape = constraints.shape
         if constraints.classifier_sees_randomness:
             rates, weights, channels = shared_rates(self._model, limits)
-            matrices = self._matrices(channels[..., 0], channels[..., 1])
-            return rates.reshape(shape), MixedChannel(
-                weights.reshape(*shape, -1), matrices.reshape(*shape, -1, 2, 2)
-            )
+            weights = weights.reshape(*shape, -1)
+            matrices = self._matrices(channels[..., 0], channels[..., 1]).reshape(*shape, -1, 2, 2)
+            return rates.reshape(shape), MixedChannel(weights, matrices)
         if self._model.noise == 0 and np.isinf(constraints.perception).all():
             rates, q, m = gerber_rates(self._model, limits)
         else:
@@ -102,17 +99,14 @@ class Bernoulli(Source):
         return shared_inverse(self._model, DISTORTION, rate.ravel(), limits).reshape(rate.shape)
 
     def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
-        """The least H(S|X̂), or H(S|X̂,U), in nats at a rate of at most `rate` nats.
-
-        `inf` where infeasible.
-        """
+        """The least H(S|X̂), or H(S|X̂,U), in nats at a rate of at most `rate` nats, or inf."""
         if not constraints.classifier_sees_randomness:
             return super().solve_classification(rate, constraints)
         limits = self._limits(replace(constraints, classification=np.full(rate.shape, np.inf)))
         return shared_inverse(self._model, CLASSIFICATION, rate.ravel(), limits).reshape(rate.shape)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where p(x̂|y) stands: a `DiscreteChannel` (..., 2, 2) or a `MixedChannel` (..., k, 2, 2).
+        """The quantities of a `DiscreteChannel` (..., 2, 2) or a `MixedChannel` (..., k, 2, 2).
 
         Raises:
             ValueError: If the channel is of another type or shape.
@@ -143,17 +137,13 @@ class Bernoulli(Source):
 
     @cached_property
     def _model(self) -> BinaryModel:
-        """The source with those of X, Y and S relabelled that are 1, or differ from X, with probability above 1/2."""
+        """The source with X, Y and S relabelled so that no probability is above 1/2."""
         flip = 0.5 if self.label_flip is None else self.label_flip
         return BinaryModel(*(min(value, 1 - value) for value in (self.p, self.noise_flip, flip)))
 
     def _limits(self, constraints: Constraints) -> Limits:
         """The constraints as limits, in the model's labels."""
-        if math.isfinite(constraints.common_randomness):
-            raise ValueError(
-                "common_randomness must be inf for a Bernoulli; got"
-                f" {constraints.common_randomness:g} nats"
-            )
+        constraints.refuse_randomness("Bernoulli", seen=False)
         perception = constraints.perception.ravel()
         a = np.full(perception.shape, self._model.a)
         if constraints.divergence == "kl":
@@ -185,7 +175,7 @@ class Bernoulli(Source):
         self, matrices: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         """I(Y;X̂), P(X̂ != X), H(S|X̂) and P(X̂=1), (...) each, of p(x̂|y), (..., 2, 2)."""
-        joint = np.array([[1 - self.p], [self.p]]) * _symmetric(self.noise_flip)  # p(x, y)
+        joint = np.array([[1 - self.p], [self.p]]) * symmetric_channel(self.noise_flip)  # p(x, y)
         seen = joint.sum(axis=0)[:, None] * matrices  # p(y, x̂), (..., 2, 2)
         coded = joint @ matrices  # p(x, x̂)
         output = seen.sum(axis=-2)  # p(x̂), (..., 2)
@@ -193,12 +183,7 @@ class Bernoulli(Source):
         distortion = coded[..., 0, 1] + coded[..., 1, 0]
         if self.label_flip is None:
             return rate, distortion, np.full_like(rate, np.nan), output[..., 1]
-        labelled = _symmetric(self.label_flip) @ coded  # p(s, x̂)
-        classification = xlogy(output, output).sum(axis=-1) - xlogy(labelled, labelled).sum(
-            axis=(-2, -1)
-        )
+        labelled = symmetric_channel(self.label_flip) @ coded  # p(s, x̂)
+        letters, pairs = xlogy(output, output), xlogy(labelled, labelled)
+        classification = letters.sum(axis=-1) - pairs.sum(axis=(-2, -1))
         return rate, distortion, classification, output[..., 1]
-
-
-def _symmetric(flip: float) -> FloatArray:
-    return np.array([[1 - flip, flip], [flip, 1 - flip]])

@@ -1,11 +1,7 @@
-"""Binary variables: entropies, and a source, what its encoder sees and its label as one model.
-
-In nats.
-"""
+"""Binary variables in nats: entropies, and the joint model of source, encoder's view and label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.special import entr, xlog1py
 
+from quadrate.theory.any_source import bisect
 from quadrate.theory.channels import FloatArray
+
+
+def symmetric_channel(flip: float) -> FloatArray:
+    """The matrix of a binary symmetric channel."""
+    return np.array([[1 - flip, flip], [flip, 1 - flip]])
 
 
 def convolve(p: Any, flip: Any) -> Any:
@@ -31,17 +33,6 @@ def inverse_entropy(nats: FloatArray) -> FloatArray:
     return bisect(lambda p: entropy(p) >= nats, np.zeros_like(nats), np.full_like(nats, 0.5))
 
 
-def bisect(
-    holds: Callable[[FloatArray], Any], outside: FloatArray, inside: FloatArray, steps: int = 52
-) -> FloatArray:
-    """The end of the interval at `inside` on which a test holds, elementwise, approached from within; either argument may be the larger."""
-    for _ in range(steps):
-        middle = (outside + inside) / 2
-        done = np.asarray(holds(middle))
-        outside, inside = np.where(done, outside, middle), np.where(done, middle, inside)
-    return inside
-
-
 def information(b: float, q: Any, m: Any) -> Any:
     """I(Y;X̂) with P(Y=1) = b, P(X̂=1) = q, P(Y=1, X̂=1) = m.
 
@@ -54,25 +45,19 @@ def information(b: float, q: Any, m: Any) -> Any:
 
 def dependence(b: float, q: Any, excess: Any) -> Any:
     """`information` at m = bq + excess, to its last digits however small it is."""
-    cells = [
-        (b * q, excess),
-        (b * (1 - q), -excess),
-        ((1 - b) * q, -excess),
-        ((1 - b) * (1 - q), excess),
-    ]
-    return sum(
-        independent
-        * _divergence(
-            np.divide(
-                more, independent, out=np.zeros_like(more + independent), where=independent > 0
-            )
+
+    def term(independent: Any, more: Any) -> Any:
+        zero = np.zeros_like(more + independent)
+        return independent * _divergence(
+            np.divide(more, independent, out=zero, where=independent > 0)
         )
-        for independent, more in cells
-    )
+
+    with_one = term(b * q, excess) + term(b * (1 - q), -excess)
+    return with_one + term((1 - b) * q, -excess) + term((1 - b) * (1 - q), excess)
 
 
 def _divergence(t: Any) -> Any:
-    """(1 + t) ln(1 + t) − t for t >= -1, by its series near zero, where the difference would leave nothing."""
+    """(1 + t) ln(1 + t) − t for t >= -1, by its series near zero, where the difference cancels."""
     t = np.maximum(t, -1.0)
     series = t**2 * (
         1 / 2 - t * (1 / 6 - t * (1 / 12 - t * (1 / 20 - t * (1 / 30 - t * (1 / 42 - t / 56)))))
@@ -90,10 +75,10 @@ def gradient(b: float, q: Any, m: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True)
 class BinaryModel:
-    """X ~ Bern(a), Y = X xor Bern(noise) at the encoder, label S = X xor Bern(flip), all three at
-    most 1/2.
+    """X ~ Bern(a), Y = X xor Bern(noise) at the encoder, and the label S = X xor Bern(flip).
 
-    A channel from Y to X̂ is a pair (q, m): q = P(X̂=1), m = P(Y=1, X̂=1).
+    The three parameters are at most 1/2. A channel from Y to X̂ is a pair (q, m) = (P(X̂=1), P(Y=1,
+    X̂=1)).
 
     Attributes:
         a: P(X=1).
@@ -161,6 +146,5 @@ class BinaryModel:
 
     def transitions(self, q: FloatArray, m: FloatArray) -> FloatArray:
         """P(X̂=1|Y=0) and P(X̂=1|Y=1), (..., 2)."""
-        return np.clip(
-            np.stack([(q - m) / (1 - self.b), m / self.b if self.b else q], axis=-1), 0, 1
-        )
+        ones = np.stack([(q - m) / (1 - self.b), m / self.b if self.b else q], axis=-1)
+        return np.clip(ones, 0, 1)

@@ -1,10 +1,9 @@
-"""One binary symbol coded at a time, with unlimited common randomness and the source's own law at the output."""
+"""One binary symbol at a time, with unlimited common randomness and perfect perception."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,17 +13,10 @@ from quadrate.theory.binary.joint import convolve, entropy
 from quadrate.theory.channels import Channel, FloatArray, MixedChannel, Point
 from quadrate.theory.checks import number
 
-# Rounding of a share: the end of a range, asked for in another unit, is met.
+# Rounding of a share: the end of a range must be met even if it comes from another unit.
 _SLACK = 1e-12
 # p(x̂|x) of the maps of {0, 1} to itself: identity, flip, constant 0, constant 1.
-_MAPS = np.array(
-    [
-        [[1.0, 0.0], [0.0, 1.0]],
-        [[0.0, 1.0], [1.0, 0.0]],
-        [[1.0, 0.0], [1.0, 0.0]],
-        [[0.0, 1.0], [0.0, 1.0]],
-    ]
-)
+_MAPS = np.eye(2)[[[0, 1], [1, 0], [0, 0], [1, 1]]]
 
 
 @dataclass(frozen=True)
@@ -33,13 +25,13 @@ class OneShotBernoulli(Source):
 
     Hamming distortion (the ICLR 2026 paper's Definitions 1 and 2).
 
-    The common randomness U, independent of X, picks one of the four maps f of {0, 1} to itself, the
-    rate is H(X̂|U), the classifier sees U as well, so that the classification is H(S|X̂,U), and the
-    perception is always perfect. All costs being linear in the weights of the maps, the best is to
-    take the identity with weight t, else a constant drawn from the law of X: rate t H_b(p),
-    distortion 2p(1-p)(1-t) and classification t H(S|X) + (1-t) H(S). So D(R, C) = 2p(1-p)(1 -
-    min(1, R/H_b(p))), infeasible for C < H(S) - min(1, R/H_b(p)) I(S;X). The paper's Theorem 2 goes
-    on to smaller C and to negative distortions.
+    The common randomness U, independent of X, selects one of the four maps f of {0, 1} to itself,
+    the rate is H(X̂|U), the classifier sees U too, so that the classification is H(S|X̂,U), and the
+    perception is always perfect. All costs are linear in the weights of the maps, so the best
+    mixture takes the identity with weight t, and otherwise a constant drawn from the law of X: rate
+    t H_b(p), distortion 2p(1-p)(1-t) and classification t H(S|X) + (1-t) H(S). So D(R, C) =
+    2p(1-p)(1 - min(1, R/H_b(p))), infeasible for C < H(S) - min(1, R/H_b(p)) I(S;X). The paper's
+    Theorem 2 continues to smaller C and to negative distortions.
 
     Attributes:
         p: P(X=1).
@@ -69,47 +61,40 @@ class OneShotBernoulli(Source):
         return float(entropy(self.label_flip)), float(entropy(convolve(self.p, self.label_flip)))
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, Channel]:
-        """The least H(X̂|U) in nats and a `MixedChannel` of the identity, the flip and the
-        constants 0 and 1.
+        """The least H(X̂|U) in nats and a `MixedChannel` that attains it.
+
+        Its maps are the identity, the flip and the constants 0 and 1.
 
         Raises:
             ValueError: If the common randomness is finite.
         """
-        _check_randomness(constraints)
-        needed = np.maximum(
-            self._share_for_distortion(constraints.distortion),
-            self._share_for_classification(constraints.classification),
-        )
+        constraints.refuse_randomness("OneShotBernoulli", seen=False)
+        faithful = self._share_for_distortion(constraints.distortion)
+        needed = np.maximum(faithful, self._share_for_classification(constraints.classification))
         possible = (needed <= 1 + _SLACK) & (constraints.perception >= 0)
         share = np.where(possible, np.clip(needed, 0, 1), np.nan)
-        weights = np.stack(
-            [share, 0 * share, (1 - share) * (1 - self.p), (1 - share) * self.p], axis=-1
-        )
-        return np.where(possible, share * entropy(self.p), np.inf), MixedChannel(
-            weights, np.broadcast_to(_MAPS, (*weights.shape, 2, 2))
-        )
+        constants = (1 - share) * (1 - self.p), (1 - share) * self.p
+        weights = np.stack([share, 0 * share, *constants], axis=-1)
+        channel = MixedChannel(weights, np.broadcast_to(_MAPS, (*weights.shape, 2, 2)))
+        return np.where(possible, share * entropy(self.p), np.inf), channel
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least distortion at a rate of at most `rate` nats; `inf` where infeasible."""
-        _check_randomness(constraints)
         share = self._share_at(rate)
         needed = self._share_for_classification(constraints.classification)
-        possible = (share >= needed - _SLACK) & (rate >= 0) & (constraints.perception >= 0)
+        possible = self._possible(share, needed, rate, constraints)
         return np.where(possible, self.distortion_ceiling * (1 - share), np.inf)
 
     def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
         """The least H(S|X̂,U) in nats at a rate of at most `rate` nats; `inf` where infeasible."""
-        _check_randomness(constraints)
         share = self._share_at(rate)
         needed = self._share_for_distortion(constraints.distortion)
-        possible = (share >= needed - _SLACK) & (rate >= 0) & (constraints.perception >= 0)
+        possible = self._possible(share, needed, rate, constraints)
         coded, independent = self.label_entropies
         return np.where(possible, share * coded + (1 - share) * independent, np.inf)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a mixture of maps stands, (..., k, 2, 2).
-
-        Its rate is H(X̂|U), which is I(X;X̂|U) for maps.
+        """The quantities of a mixture of maps (..., k, 2, 2); its rate H(X̂|U) is I(X;X̂|U).
 
         Raises:
             ValueError: If the channel is not a `MixedChannel` of maps.
@@ -122,14 +107,12 @@ class OneShotBernoulli(Source):
         return Bernoulli(self.p, self.label_flip).measure(channel, divergence)
 
     def _share_for_distortion(self, distortion: FloatArray) -> FloatArray:
-        """The least weight of the identity, above 1 where none is enough."""
-        independent = self.distortion_ceiling
-        return np.where(
-            distortion < 0, np.inf, 1 - distortion / independent if independent else 0.0
-        )
+        """The least weight of the identity, above 1 where infeasible."""
+        ceiling = self.distortion_ceiling
+        return np.where(distortion < 0, np.inf, 1 - distortion / ceiling if ceiling else 0.0)
 
     def _share_for_classification(self, classification: FloatArray) -> FloatArray:
-        """The least weight of the identity, above 1 where none is enough."""
+        """The least weight of the identity, above 1 where infeasible."""
         coded, independent = self.label_entropies
         if independent - coded < _SLACK:  # the label is independent of the source
             return np.where(classification < independent - _SLACK, np.inf, 0.0)
@@ -140,10 +123,8 @@ class OneShotBernoulli(Source):
         full = entropy(self.p)
         return np.clip(rate / full, 0, 1) if full else np.ones_like(rate)
 
-
-def _check_randomness(constraints: Constraints) -> None:
-    if math.isfinite(constraints.common_randomness):
-        raise ValueError(
-            "common_randomness must be inf for a OneShotBernoulli; got"
-            f" {constraints.common_randomness:g} nats"
-        )
+    def _possible(
+        self, share: FloatArray, needed: FloatArray, rate: FloatArray, constraints: Constraints
+    ) -> Any:
+        constraints.refuse_randomness("OneShotBernoulli", seen=False)
+        return (share >= needed - _SLACK) & (rate >= 0) & (constraints.perception >= 0)

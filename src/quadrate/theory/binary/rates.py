@@ -5,14 +5,14 @@ distortion is affine. So the constraint on the label keeps out the convex set {I
 and the others leave a polygon:
 
 1. Without the label, the least of I(Y;X̂) over the polygon is 0, or lies on the line E d = D: one
-  bisection.
+   bisection.
 2. If that point is kept out, the optimum lies on the boundary of the set: on the arc above m = bq,
    or on the one below, which is the arc above with X̂ relabelled. Along an arc I(Y;X̂) falls to one
    minimum and rises: where it is stationary, the line through the two posteriors P(Y=1|X̂) touches
-   r -> β H_b(P(S=1|r)) - H_b(r) twice; that function's second derivative has two changes of sign at
-   most, so there is one such line for each β, and the label's information grows with β. Left are:
-   the minimum of each arc, the two ends of the interval of q on each, and the crossings of the arcs
-   with the line E d = D.
+   r -> β H_b(P(S=1|r)) - H_b(r) twice; that function's second derivative has at most two changes of
+   sign, so there is one such line for each β, and the label's information grows with β. The
+   candidates are: the minimum of each arc, the two ends of the interval of q on each, and the
+   crossings of the arcs with the line E d = D.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from quadrate.theory.binary.joint import BinaryModel, bisect, entropy, inverse_entropy
+from quadrate.theory.any_source import bisect
+from quadrate.theory.binary.joint import BinaryModel, entropy, inverse_entropy
 from quadrate.theory.channels import FloatArray
 
-# Rounding of probabilities and entropies: what misses a constraint by less meets it.
+# Rounding of probabilities and entropies: a constraint missed by less is met.
 SLACK = 1e-14
-# The same for the ends of a line of channels, which are quotients: the Bayes error is a distortion
-# that can be met.
+# The same for the ends of a line of channels, which are quotients: the Bayes error is a feasible
+# distortion.
 _LINE_SLACK = 1e-12
 # Halvings to a minimum, around which the rate is flat: half its digits are enough.
 _MINIMUM_STEPS = 28
 
 
 class Limits(NamedTuple):
-    """What is asked of a channel, arrays (n,).
+    """The constraints on a channel, arrays (n,).
 
     Attributes:
         distortion: The largest P(X̂ != X).
@@ -63,9 +64,7 @@ def least_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatAr
     q, m = np.where(possible, _without_label(model, limits), np.nan)
     short = model.label_information(q, m) < needed - SLACK
     if short.any():
-        q[short], m[short] = _with_label(
-            model, Limits(*(values[short] for values in limits)), needed[short]
-        )
+        q[short], m[short] = _with_label(model, _at(limits, short), needed[short])
     rates = model.rate(q, m)
     return np.where(np.isnan(rates), np.inf, rates), q, m
 
@@ -76,28 +75,27 @@ def gerber_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatA
     H_b(a) - H_b(min(D, C1, a)) with H_b(C1 * flip) = C, by Mrs. Gerber's lemma.
     """
     possible = (limits.distortion >= 0) & classifiable(model, limits)
-    flip = np.where(
-        possible,
-        np.minimum(_backward_flip(model, limits.classification), limits.distortion),
-        np.nan,
-    )
+    flip = np.minimum(_backward_flip(model, limits.classification), limits.distortion)
+    flip = np.where(possible, flip, np.nan)
     coded = flip < model.a
     flip = np.minimum(flip, model.a)
-    q = np.where(
-        coded, _symmetric_output(model, flip), _independent_output(model, limits.distortion)
-    )
+    independent = _independent_output(model, limits.distortion)
+    q = np.where(coded, _symmetric_output(model, flip), independent)
     m = np.where(coded, (1 - flip) * q, model.a * q)
-    rates = entropy(model.a) - entropy(flip)
-    return (
-        np.where(possible, rates, np.inf),
-        np.where(possible, q, np.nan),
-        np.where(possible, m, np.nan),
-    )
+    rates = np.where(possible, entropy(model.a) - entropy(flip), np.inf)
+    return rates, np.where(possible, q, np.nan), np.where(possible, m, np.nan)
 
 
 def classifiable(model: BinaryModel, limits: Limits) -> Any:
-    """Whether the classification is at least H(S|Y), which is a natural thing to ask for, so that its rounding in another unit must not matter."""
+    """Whether the classification is at least H(S|Y), up to rounding.
+
+    H(S|Y) itself must be feasible, even if it comes from another unit.
+    """
     return limits.classification >= model.label_entropies[0] - SLACK
+
+
+def _at(limits: Limits, points: Any) -> Limits:
+    return Limits(*(values[points] for values in limits))
 
 
 def _backward_flip(model: BinaryModel, classification: FloatArray) -> FloatArray:
@@ -113,15 +111,11 @@ def _symmetric_output(model: BinaryModel, flip: FloatArray) -> FloatArray:
 
 
 def _independent_output(model: BinaryModel, distortion: FloatArray) -> FloatArray:
-    """The largest P(X̂=1) <= a of an X̂ that is independent of X and keeps to the distortion.
-
-    Negative if there is none.
-    """
+    """The largest P(X̂=1) <= a of an independent X̂ within the distortion; negative if infeasible."""
     slope = 1 - 2 * model.a
-    largest = (
-        (distortion - model.a) / slope if slope else np.where(distortion >= model.a, np.inf, -1.0)
-    )
-    return np.minimum(largest, model.a)
+    if slope:
+        return np.minimum((distortion - model.a) / slope, model.a)
+    return np.minimum(np.where(distortion >= model.a, np.inf, -1.0), model.a)
 
 
 def _without_label(model: BinaryModel, limits: Limits) -> FloatArray:
@@ -130,7 +124,7 @@ def _without_label(model: BinaryModel, limits: Limits) -> FloatArray:
     m = model.b * q
     coded = q < limits.low - SLACK
     if coded.any():
-        line = _Line(model, Limits(*(values[coded] for values in limits)))
+        line = _Line(model, _at(limits, coded))
         q[coded] = line.lowest(model.rate_gradient)
         m[coded] = line.joint(q[coded])
     return np.stack([q, m])
@@ -148,11 +142,8 @@ def _with_label(model: BinaryModel, limits: Limits, needed: FloatArray) -> Float
         candidates.append((q, np.where(m >= line.joint(q) - SLACK, m, np.nan)))
     found = np.array(candidates)  # (8, 2, n)
     q, m = found[:, 0], found[:, 1]
-    allowed = (
-        (q >= limits.low - SLACK)
-        & (q <= limits.high + SLACK)
-        & (m <= np.minimum(model.b, q) + SLACK)
-    )
+    allowed = (q >= limits.low - SLACK) & (q <= limits.high + SLACK)
+    allowed &= m <= np.minimum(model.b, q) + SLACK
     rates = np.where(allowed, model.rate(q, m), np.inf)
     best = rates.argmin(axis=0)
     chosen = np.take_along_axis(found, best[None, None], axis=0)[0]
@@ -160,7 +151,7 @@ def _with_label(model: BinaryModel, limits: Limits, needed: FloatArray) -> Float
 
 
 def _arc(model: BinaryModel, q: FloatArray, needed: FloatArray, steps: int = 52) -> FloatArray:
-    """The least m >= bq with I(S;X̂) >= needed; NaN where no m gives as much."""
+    """The least m >= bq with I(S;X̂) >= needed; NaN where infeasible."""
     most = np.minimum(model.b, q)
     m = bisect(lambda m: model.label_information(q, m) >= needed, model.b * q, most, steps)
     return np.where(model.label_information(q, most) >= needed - SLACK, m, np.nan)
@@ -169,9 +160,8 @@ def _arc(model: BinaryModel, q: FloatArray, needed: FloatArray, steps: int = 52)
 def _arc_minimum(model: BinaryModel, needed: FloatArray) -> FloatArray:
     """The q at which I(Y;X̂) is least on the upper arc I(S;X̂) = needed."""
     if model.noise == 0:
-        return _symmetric_output(
-            model, np.minimum(_backward_flip(model, entropy(model.s) - needed), model.a)
-        )
+        flip = _backward_flip(model, entropy(model.s) - needed)
+        return _symmetric_output(model, np.minimum(flip, model.a))
 
     def past(q: FloatArray) -> Any:
         m = _arc(model, q, needed, steps=_MINIMUM_STEPS)
@@ -190,16 +180,14 @@ def _arc_minimum(model: BinaryModel, needed: FloatArray) -> FloatArray:
 class _Line:
     """The channels of the largest distortion, between `low` and `high`.
 
-    M = intercept + slope q for q in [first, last], NaN where there are none.
+    They have m = intercept + slope q for q in [first, last], NaN where infeasible.
     """
 
     def __init__(self, model: BinaryModel, limits: Limits):
         self._model = model
         distortion, low, high, _ = limits
         zero, one = model.source_given_seen
-        if (
-            zero == one
-        ):  # the encoder sees nothing of the source, and no channel lowers the distortion
+        if zero == one:  # the encoder learns nothing of X, and no channel lowers the distortion
             self._slope, self._intercept = 1.0, np.full_like(distortion, -np.inf)
         else:
             self._slope = (0.5 - zero) / (one - zero)
@@ -235,14 +223,12 @@ class _Line:
         return bisect(past, self.first, self.last)
 
     def crossings(self, needed: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
-        """The two (q, m) on the line with I(S;X̂) = needed, each NaN where there is none."""
+        """The two (q, m) on the line with I(S;X̂) = needed, each NaN where it does not exist."""
 
         def enough(q: FloatArray) -> Any:
             return self._model.label_information(q, self.joint(q)) >= needed
 
         middle = self.lowest(self._model.label_gradient)
-        found = [
-            np.where(enough(end), bisect(enough, middle, end), np.nan)
-            for end in (self.first, self.last)
-        ]
+        ends = self.first, self.last
+        found = [np.where(enough(end), bisect(enough, middle, end), np.nan) for end in ends]
         return [(q, self.joint(q)) for q in found]

@@ -1,4 +1,7 @@
-"""Mixtures of binary channels, when common randomness U picks the channel and the classifier sees which: a linear program by column generation."""
+"""Mixtures of binary channels: a linear program by column generation.
+
+Common randomness U selects the channel, and the classifier sees U.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,19 @@ from scipy.optimize import linprog
 from quadrate.theory.binary.joint import BinaryModel
 from quadrate.theory.binary.rates import SLACK, Limits, classifiable, gerber_rates, least_rates
 from quadrate.theory.channels import FloatArray
+from quadrate.theory.discrete.transport import LINEAR_OPTIONS
 
 # A mixture needs no more channels than it has tight constraints, the sum of the weights being one.
 COUNT = 4
-# Rows of what a channel costs: I(Y;X̂), P(X̂ != X), −I(S;X̂), P(X̂=1).
+# Rows of the costs of a channel: I(Y;X̂), P(X̂ != X), −I(S;X̂), P(X̂=1).
 RATE, DISTORTION, CLASSIFICATION, OUTPUT = range(4)
 
-# Distance from the dual bound, in nats, at which the search ends, and the largest one that is an
-# answer.
+# Distance from the dual bound, in nats, at which the search ends, and the largest allowed one.
 _GOAL, _LARGEST = 1e-8, 1e-7
 _ROUNDS = 60
-# Rates that differ by less are the same.
+# Rates that differ by less count as equal.
 _SAME = 1e-10
-# The grid of new channels is one of angles, whose squared sines crowd where the costs bend most.
+# New channels are on a grid of angles, whose squared sines are dense where the costs bend most.
 _ANGLES = np.linspace(0, np.pi / 2, 81)
 _COARSE = 5
 _MINIMA = 8
@@ -33,8 +36,9 @@ Mixture = tuple[float, FloatArray, FloatArray]
 
 
 def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The least mean rate of a mixture whose means are within limits, H(S|X̂,U) in place of
-    H(S|X̂).
+    """The least mean rate of a mixture whose means are within limits.
+
+    H(S|X̂,U) takes the place of H(S|X̂).
 
     Returns:
         The rates in nats (n,), the weights (n, 4) and the channels' (q, m), (n, 4, 2): `inf`, NaN
@@ -48,9 +52,8 @@ def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatA
     channels = np.repeat(np.stack([q, m], axis=-1)[:, None], COUNT, axis=1)
     # Without the label the rate is convex, and so it is without noise and perception: mixtures do
     # not lower it.
-    unlabelled, _, _ = least_rates(
-        model, limits._replace(classification=np.full_like(rates, np.inf))
-    )
+    free = limits._replace(classification=np.full_like(rates, np.inf))
+    unlabelled, _, _ = least_rates(model, free)
     bound = np.where(classifiable(model, limits), unlabelled, np.inf)
     if model.noise == 0:
         bound = np.maximum(bound, gerber_rates(model, limits)[0])
@@ -60,9 +63,9 @@ def shared_rates(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatA
     search = _Search(model)
     for index in np.flatnonzero((rates > bound + _SAME) & np.isfinite(bound)):
         start = channels[index] if np.isfinite(rates[index]) else np.empty((0, 2))
-        rates[index], weights[index], channels[index] = search.best(
-            RATE, np.inf, Limits(*(values[index] for values in limits)), start
-        )
+        point = Limits(*(values[index] for values in limits))
+        best = search.best(RATE, np.inf, point, start)
+        rates[index], weights[index], channels[index] = best
     return rates, weights, channels
 
 
@@ -71,7 +74,7 @@ def shared_inverse(model: BinaryModel, goal: int, rate: FloatArray, limits: Limi
 
     Args:
         model: The source.
-        goal: What to minimise, DISTORTION or CLASSIFICATION; its own limit is `inf`.
+        goal: The cost to minimize, DISTORTION or CLASSIFICATION; its own limit is `inf`.
         rate: The largest mean rates (n,), nats.
         limits: The other limits.
 
@@ -86,43 +89,39 @@ def shared_inverse(model: BinaryModel, goal: int, rate: FloatArray, limits: Limi
     search = _Search(model)
     for index in np.flatnonzero(least <= rate + _GOAL):
         point = Limits(*(bounds[index] for bounds in limits))
-        values[index], _, _ = search.best(
-            goal, max(rate[index], least[index]), point, channels[index]
-        )
+        most = max(rate[index], least[index])
+        values[index], _, _ = search.best(goal, most, point, channels[index])
     return values
 
 
 def _relabelled(model: BinaryModel, limits: Limits) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`shared_rates` of the best channel for the label alone, without noise, mixed with its relabelled copy until P(X̂=1) = a."""
-    rates, q, m = gerber_rates(
-        model, limits._replace(distortion=np.full_like(limits.distortion, np.inf))
-    )
+    """`shared_rates` of the best channel for the label, mixed with its relabelled copy.
+
+    The mixture has P(X̂=1) = a; without noise.
+    """
+    free = limits._replace(distortion=np.full_like(limits.distortion, np.inf))
+    rates, q, m = gerber_rates(model, free)
     share = np.divide(1 - q - model.a, 1 - 2 * q, out=np.ones_like(q), where=q != 0.5)
     apart = model.distortion(q, m)
     rates = np.where(share * apart + (1 - share) * (1 - apart) <= limits.distortion, rates, np.inf)
     channel, copy = np.stack([q, m], axis=-1), np.stack([1 - q, model.b - m], axis=-1)
-    return (
-        rates,
-        np.stack([share, 1 - share, 0 * share, 0 * share], axis=-1),
-        np.stack([channel, copy, channel, channel], axis=1),
-    )
+    weights = np.stack([share, 1 - share, 0 * share, 0 * share], axis=-1)
+    return rates, weights, np.stack([channel, copy, channel, channel], axis=1)
 
 
 class _Search:
-    """The search for the best mixture of one source's channels, each a pair (q, m) = (P(X̂=1),
-    P(Y=1, X̂=1)).
+    """The search for the best mixture of channels (q, m) = (P(X̂=1), P(Y=1, X̂=1)).
 
-    New channels are sought by their two P(Y=1|X̂), one below and one above b = P(Y=1): where a
+    New channels are searched by their two P(Y=1|X̂), one below and one above b = P(Y=1): where a
     priced channel is cheapest in these two coordinates, its second derivatives do not mix them, so
-    that each can be refined by itself, also close to a constant channel.
+    each can be refined on its own, even close to a constant channel.
     """
 
     def __init__(self, model: BinaryModel):
         self._model = model
         sides = np.meshgrid(_ANGLES, _ANGLES, [0.0, 1.0], indexing="ij")
-        self._places = np.stack(
-            sides, axis=-1
-        )  # (g, g, 2, 3): two angles, and whether the letters are exchanged
+        # (g, g, 2, 3): two angles, and whether the letters are exchanged
+        self._places = np.stack(sides, axis=-1)
         self._grid = self._costs(self._channels(self._places))  # (4, g, g, 2)
 
     def best(self, goal: int, rate: float, limits: Limits, start: FloatArray) -> Mixture:
@@ -131,23 +130,21 @@ class _Search:
         Args:
             goal: Row of the cost.
             rate: The largest mean rate, nats.
-            limits: The other limits, of one point; the goal has none.
-            start: (k, 2) channels to begin with, besides a coarse grid. With it, a mixture is found
-                if there is one: H(S|X̂) is concave and the distortion linear in the channel, so
-                that the four maps reach all there is unless the rate is limited; `start` is to meet
-                that.
+            limits: The other limits, of one point; the goal has no limit.
+            start: (k, 2) initial channels, added to a coarse grid. H(S|X̂) is concave and the
+                distortion linear in the channel, so the four maps are enough to find a mixture if
+                there is one, unless the rate is limited; `start` must meet that limit.
 
         Returns:
-            The mixture; its cost is `inf`, the rest NaN, if there is none.
+            The mixture; if infeasible, its cost is `inf` and the rest NaN.
 
         Raises:
             ArithmeticError: If the search does not come close to its dual bound.
         """
-        channels = np.concatenate(
-            [self._channels(self._places[::_COARSE, ::_COARSE]).reshape(-1, 2), start]
-        )
-        # The label's information may be tiny beside its entropy, and would lose its digits in
-        # H(S|X̂).
+        coarse = self._channels(self._places[::_COARSE, ::_COARSE]).reshape(-1, 2)
+        channels = np.concatenate([coarse, start])
+        # The label's information may be tiny compared with its entropy, and would lose its digits
+        # in H(S|X̂).
         unseen = self._model.label_entropies[1]
         limits = limits._replace(classification=limits.classification - unseen)
         for _ in range(_ROUNDS):
@@ -175,18 +172,15 @@ class _Search:
         """
         priced = np.tensordot(prices, self._grid, 1)  # (g, g, 2)
         padded = np.pad(priced, [(1, 1), (1, 1), (0, 0)], constant_values=np.inf)
-        around = np.lib.stride_tricks.sliding_window_view(
-            padded, (3, 3), axis=(0, 1)
-        )  # (g, g, 2, 3, 3)
-        # The last rows are the two constant channels, again and again, which the search begins
-        # with.
+        windows = np.lib.stride_tricks.sliding_window_view
+        around = windows(padded, (3, 3), axis=(0, 1))  # (g, g, 2, 3, 3)
+        # The last rows repeat the two constant channels, which the search begins with.
         minima = np.argwhere((priced <= around.min(axis=(-2, -1)))[:-1, :-1])
         lowest = minima[np.argsort(priced[tuple(minima.T)])[:_MINIMA]]
         places, step = self._places[tuple(lowest.T)], _ANGLES[1]  # (k, 3)
         for _ in range(_HALVINGS):
-            tried = np.clip(
-                places[:, None] + step * _STENCIL, 0, [np.pi / 2, np.pi / 2, 1]
-            )  # (k, 25, 3)
+            tried = places[:, None] + step * _STENCIL  # (k, 25, 3)
+            tried = np.clip(tried, 0, [np.pi / 2, np.pi / 2, 1])
             cheapest = np.tensordot(prices, self._costs(self._channels(tried)), 1).argmin(axis=1)
             places, step = tried[np.arange(len(tried)), cheapest], step / 2
         return self._channels(places)
@@ -194,25 +188,18 @@ class _Search:
     def _channels(self, places: FloatArray) -> FloatArray:
         """The (q, m), (..., 2), of two angles and an exchange, (..., 3)."""
         b = self._model.b
-        below, above = (
-            b * np.cos(places[..., 0]) ** 2,
-            (1 - b) * np.cos(places[..., 1]) ** 2,
-        )  # distances of P(Y=1|X̂) from b
+        # Distances of P(Y=1|X̂) from b.
+        below, above = b * np.cos(places[..., 0]) ** 2, (1 - b) * np.cos(places[..., 1]) ** 2
         q = below / (below + above)
         m = q * (b + above)
         exchanged = places[..., 2] == 1
         return np.stack([np.where(exchanged, 1 - q, q), np.where(exchanged, b - m, m)], axis=-1)
 
     def _costs(self, channels: FloatArray) -> FloatArray:
-        """What channels (..., 2) cost, (4, ...)."""
-        q, m = channels[..., 0], channels[..., 1]
+        """The costs (4, ...) of channels (..., 2)."""
+        model, q, m = self._model, channels[..., 0], channels[..., 1]
         return np.stack(
-            [
-                self._model.rate(q, m),
-                self._model.distortion(q, m),
-                -self._model.label_information(q, m),
-                q,
-            ]
+            [model.rate(q, m), model.distortion(q, m), -model.label_information(q, m), q]
         )
 
 
@@ -238,7 +225,7 @@ def _programme(
         A_eq=np.ones((1, costs.shape[1])),
         b_eq=[1.0],
         method="highs-ds",
-        options={"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10},
+        options=LINEAR_OPTIONS,
     )
     if result.status == 2:  # infeasible
         return None

@@ -1,7 +1,4 @@
-"""Any source with finitely many letters.
-
-Rate-distortion-perception-classification by convex optimization, with a proof of how exact it is.
-"""
+"""Any source with finitely many letters: its rate functions by certified convex optimization."""
 
 from __future__ import annotations
 
@@ -20,14 +17,15 @@ from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, Point
 from quadrate.theory.convergence import ConvergenceWarning, LocalOptimumWarning
 from quadrate.theory.discrete.information_bottleneck import cross_entropies, solve_ideal
 from quadrate.theory.discrete.laws import DIVERGENCES
-from quadrate.theory.discrete.programs import Demand, Outcome, solve_demand
+from quadrate.theory.discrete.programs import Outcome, solve_demand
 from quadrate.theory.discrete.saddle import FEASIBILITY
+from quadrate.theory.discrete.terms import Demand
 from quadrate.theory.discrete.transport import transport_cost
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 
 # The duality gap of points of the rate function, nats.
 _TOLERANCE = 1e-7
-# A channel that exceeds a bound by more of it is no answer.
+# A channel that exceeds a bound by more than this part of it is not a solution.
 _EXCESS = 1e-6
 
 
@@ -42,15 +40,13 @@ class Discrete(Source):
     "chi2", Σ (q−p)²/p; and "hellinger", the squared Hellinger distance Σ (√q−√p)² without a factor
     of one half; p = p_X, q = p_X̂.
 
-    Classification is H(S|X̂), what an ideal classifier of X̂ would have as log-loss; or, with a
-    `classifier`, the cross-entropy E[−ln c(S|X̂)] of that frozen one. The cross-entropy makes a
-    convex problem, solved to a certified optimum. H(S|X̂) is not convex: the solver is a local one,
-    restarted, and what it returns is feasible but maybe not the least, an upper bound. Where that
-    matters, a `LocalOptimumWarning` says so.
+    Classification is H(S|X̂), the log-loss of an ideal classifier of X̂; or, with a frozen
+    `classifier`, its cross-entropy E[−ln c(S|X̂)]. The cross-entropy makes a convex problem, solved
+    to a certified optimum. H(S|X̂) is not convex: a local solver with several starts gives an upper
+    bound, with a `LocalOptimumWarning` where that matters.
 
-    Infinite distortions forbid: under a bound or a weight on the distortion, such pairs get no
-    mass. Without one they may occur, and the distortion is inf. Very large numbers are taken as
-    they are.
+    Pairs of infinite distortion get no mass under a bound or a weight on the distortion. Without
+    one they may occur, and the distortion is inf. Very large numbers have no special meaning.
 
     Attributes:
         pmf: (n,) probabilities, zeros allowed.
@@ -59,7 +55,7 @@ class Discrete(Source):
         classifier: (m, k) c(s|x̂), zeros allowed, or None for an ideal one.
 
     Raises:
-        ValueError: If an argument is not of this kind.
+        ValueError: If an argument has another shape, or values out of range.
     """
 
     pmf: FloatArray
@@ -74,16 +70,14 @@ class Discrete(Source):
         distortion = checks.array("distortion", self.distortion, (2,), infinite=True)
         if len(distortion) != len(self.pmf) or (distortion < 0).any():
             raise ValueError(
-                f"distortion must have shape ({len(self.pmf)}, any), a row a letter of pmf, and"
-                f" entries >= 0; got {distortion.shape}"
+                f"distortion must have shape ({len(self.pmf)}, any), a row for each letter of pmf,"
+                f" and entries >= 0; got {distortion.shape}"
             )
         object.__setattr__(self, "distortion", distortion)
         if self.label_channel is not None:
-            object.__setattr__(
-                self,
-                "label_channel",
-                checks.distributions("label_channel", self.label_channel, (len(self.pmf), None)),
-            )
+            shape: tuple[int | None, ...] = (len(self.pmf), None)
+            labels = checks.distributions("label_channel", self.label_channel, shape)
+            object.__setattr__(self, "label_channel", labels)
         if self.classifier is not None:
             if self.label_channel is None:
                 raise ValueError(
@@ -91,27 +85,27 @@ class Discrete(Source):
                     " classify"
                 )
             shape = (distortion.shape[1], self.label_channel.shape[1])
-            object.__setattr__(
-                self, "classifier", checks.distributions("classifier", self.classifier, shape)
-            )
+            classifier = checks.distributions("classifier", self.classifier, shape)
+            object.__setattr__(self, "classifier", classifier)
 
     @property
     def distortion_ceiling(self) -> float:
-        """The distortion of the worst reproduction that has a finite one."""
-        return float(
-            self.pmf @ np.where(np.isfinite(self.distortion), self.distortion, 0.0).max(axis=1)
-        )
+        """The distortion of the worst reproduction, infinite ones left out."""
+        finite = np.where(np.isfinite(self.distortion), self.distortion, 0.0)
+        return float(self.pmf @ finite.max(axis=1))
 
     @property
     def label_entropies(self) -> tuple[float, float] | None:
-        """(H(S|X), H(S)); with a classifier the least and the largest finite cross-entropy that a choice of x̂ for each x can have."""
+        """(H(S|X), H(S)), or the least and the largest finite cross-entropy of the classifier.
+
+        The latter over all choices of x̂ for each x.
+        """
         if self.label_channel is None:
             return None
         loss = self.loss
         if loss is None:
-            return float(self.pmf @ _entropies(self.label_channel)), float(
-                _entropies(self.pmf @ self.label_channel)
-            )
+            given, whole = self.label_channel, self.pmf @ self.label_channel
+            return float(self.pmf @ _entropies(given)), float(_entropies(whole))
         used = self.pmf > 0
         least = loss[used].min(axis=1)
         most = np.where(np.isfinite(loss[used]), loss[used], 0).max(axis=1)
@@ -119,16 +113,18 @@ class Discrete(Source):
 
     @property
     def loss(self) -> FloatArray | None:
-        """(n, m) E[−ln c(S|x̂) | X = x] of the frozen classifier, inf where it rules out what occurs; None without one."""
-        return (
-            None
-            if self.classifier is None or self.label_channel is None
-            else cross_entropies(self.label_channel, self.classifier)
-        )
+        """(n, m) E[−ln c(S|x̂) | X = x] of the frozen classifier; None without one.
+
+        inf where the classifier rules out a label that occurs.
+        """
+        if self.classifier is None or self.label_channel is None:
+            return None
+        return cross_entropies(self.label_channel, self.classifier)
 
     def solve(self, constraints: Constraints) -> tuple[FloatArray, DiscreteChannel]:
-        """The least rates in nats, to a duality gap of 1e-7 nats (with an ideal classifier:
-        locally), and channels that attain them.
+        """The least rates in nats, to a duality gap of 1e-7 nats, and channels that attain them.
+
+        With an ideal classifier they are local optima.
 
         Warns:
             ConvergenceWarning: If a point is less exact than that; it is NaN if not even a channel
@@ -148,33 +144,26 @@ class Discrete(Source):
         return rates, DiscreteChannel(channels)
 
     def solve_distortion(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
-        """The least distortion at a rate, by Newton's method on the rate function, whose slope the solver knows."""
-        return self._invert(
-            rate,
-            constraints,
-            0,
-            float(self.pmf @ self.distortion.min(axis=1)),
-            self.distortion_ceiling,
-        )
+        """The least distortion at a rate, by Newton's method on the rate function."""
+        least = float(self.pmf @ self.distortion.min(axis=1))
+        return self._invert(rate, constraints, 0, least, self.distortion_ceiling)
 
     def solve_classification(self, rate: FloatArray, constraints: Constraints) -> FloatArray:
-        """The least classification at a rate, likewise."""
+        """The least classification at a rate, by Newton's method on the rate function."""
         entropies = self.label_entropies
         assert entropies is not None, "the caller checks for a label"
         return self._invert(rate, constraints, 2, *entropies)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a channel stands.
+        """The four quantities of a channel; perception is NaN if m ≠ n.
 
-        Perception is NaN if m ≠ n, the transport cost comes from a linear program.
+        Raises:
+            ValueError: If the channel is not a DiscreteChannel of the source's shape.
         """
-        if (
-            not isinstance(channel, DiscreteChannel)
-            or channel.matrix.shape[-2:] != self.distortion.shape
-        ):
+        n, m = self.distortion.shape
+        if not isinstance(channel, DiscreteChannel) or channel.matrix.shape[-2:] != (n, m):
             raise ValueError(
-                "channel must be a DiscreteChannel with a matrix of shape (...,"
-                f" {', '.join(map(str, self.distortion.shape))})"
+                f"channel must be a DiscreteChannel with a matrix of shape (..., {n}, {m})"
             )
         shape = channel.matrix.shape[:-2]
         points = np.empty((4, *shape))
@@ -188,12 +177,8 @@ class Discrete(Source):
         output = self.pmf @ channel
         rate = float(_entropies(output) - self.pmf @ _entropies(channel))
         distortion = _mean(self.pmf[:, None] * channel, self.distortion)
-        return (
-            max(rate, 0.0),
-            distortion,
-            self._perception(output, divergence),
-            self._classification(channel),
-        )
+        perception = self._perception(output, divergence)
+        return max(rate, 0.0), distortion, perception, self._classification(channel)
 
     def _perception(self, output: FloatArray, divergence: str) -> float:
         if len(output) != len(self.pmf):
@@ -211,18 +196,11 @@ class Discrete(Source):
         loss = self.loss
         if loss is not None:
             return _mean(joint, loss)
-        return float(
-            _entropies((joint.T @ self.label_channel).ravel()) - _entropies(joint.sum(axis=0))
-        )
+        labelled = joint.T @ self.label_channel
+        return float(_entropies(labelled.ravel()) - _entropies(joint.sum(axis=0)))
 
     def _check(self, constraints: Constraints) -> None:
-        if constraints.common_randomness < math.inf:
-            raise ValueError(
-                "common_randomness must be inf for a Discrete source: only unlimited common"
-                " randomness is solved"
-            )
-        if constraints.classifier_sees_randomness:
-            raise ValueError("classifier_sees_randomness must be False for a Discrete source")
+        constraints.refuse_randomness("Discrete source")
         if (constraints.perception < math.inf).any():
             self._need_one_alphabet("perception")
 
@@ -257,11 +235,9 @@ class Discrete(Source):
                 value: float, bounds: tuple[float, float, float] = bounds
             ) -> tuple[float, float]:
                 nonlocal local
-                asked = (
-                    value if which == 0 else bounds[0],
-                    bounds[1],
-                    value if which == 2 else bounds[2],
-                )
+                distortion = value if which == 0 else bounds[0]
+                classification = value if which == 2 else bounds[2]
+                asked = distortion, bounds[1], classification
                 outcome = self._constrained(asked, constraints.divergence)
                 local = local or outcome.local
                 return outcome.value, outcome.prices[which]
@@ -276,19 +252,19 @@ class Solution:
     """The optimum at given multipliers.
 
     Attributes:
-        rate: I(X;X̂), in the unit asked for.
+        rate: I(X;X̂), in the requested unit.
         distortion: E Δ(X,X̂).
-        perception: the divergence of p_X̂ from p_X; in the unit asked for if it is "kl"; NaN if m ≠
+        perception: The divergence of p_X̂ from p_X, in the requested unit if it is "kl"; NaN if m ≠
             n.
-        classification: H(S|X̂) or the classifier's cross-entropy, in the unit asked for; NaN
+        classification: H(S|X̂) or the classifier's cross-entropy, in the requested unit; NaN
             without a label.
         channel: p(x̂|x).
-        lagrangian: rate + weights · (distortion, perception, classification), nats.
-        gap: the lagrangian is at most this far from the least, nats; NaN where the problem is not
+        lagrangian: Rate + weights · (distortion, perception, classification), nats.
+        gap: The most that the lagrangian may be above the least, nats; NaN where the problem is not
             convex (classification without a classifier).
-        residual: how far from standing still the last iteration was, nats.
+        residual: The last iteration's distance from optimality, nats.
         iterations: Newton steps.
-        converged: whether the gap (without one: the residual) is within the tolerance.
+        converged: Whether the gap, or without one the residual, is within the tolerance.
     """
 
     rate: float
@@ -317,18 +293,17 @@ def solve(
     A point of the rate function with these slopes.
 
     Args:
-        source: What is coded; C is the cross-entropy of its classifier, or H(S|X̂) if it has none.
+        source: The source; C is the cross-entropy of its classifier, or H(S|X̂) without one.
         distortion_weight: β, nats per unit of distortion.
         perception_weight: γ, nats per unit of the divergence; per nat for "kl".
         classification_weight: κ, nats per nat, and so bits per bit.
-        divergence: one of the source's.
-        unit: "bits" or "nats", of the rate, the classification and a KL perception that are
-            returned; everything else is in nats.
+        divergence: One of the source's.
+        unit: "bits" or "nats", of the returned rate, classification and KL perception; everything
+            else is in nats.
         tolerance: Of the duality gap, nats.
 
     Raises:
-        ValueError: If a weight is negative or of a thing that the source lacks, or a name is
-            unknown.
+        ValueError: If a weight is negative or does not apply to the source, or a name is unknown.
 
     Warns:
         ConvergenceWarning: If the tolerance is not reached.
@@ -358,11 +333,11 @@ def solve(
         perception / nats_per_perception(divergence, unit),
         classification / nats,
         DiscreteChannel(outcome.channel),
-        outcome.value,
-        outcome.gap,
-        outcome.residual,
-        outcome.iterations,
-        outcome.converged,
+        lagrangian=outcome.value,
+        gap=outcome.gap,
+        residual=outcome.residual,
+        iterations=outcome.iterations,
+        converged=outcome.converged,
     )
 
 
@@ -404,14 +379,14 @@ def _entropies(distributions: FloatArray) -> Any:
 def _first_enough(
     needed: Callable[[float], tuple[float, float]], rate: float, low: float, high: float
 ) -> float:
-    """The least value whose needed rate is at most `rate`; inf if there is none up to `high`.
+    """The least value that needs a rate of at most `rate`; inf if even `high` needs more.
 
     Args:
-        needed: (rate, minus its slope) at a value; the rate falls with the value and is convex
-            where it is known to be.
-        rate: nats.
-        low: Nothing below can be enough.
-        high: As good as no constraint.
+        needed: (rate, minus its slope) at a value; the rate falls with the value, and usually is
+            convex.
+        rate: Nats.
+        low: No smaller value can be reached.
+        high: No larger value matters.
     """
     value, (found, slope) = high, needed(high)
     allowed = rate + _TOLERANCE
@@ -425,11 +400,8 @@ def _first_enough(
         few, many = many, 2 * many
     while many - few > 1:
         middle = (few + many) // 2
-        few, many = (
-            (middle, many)
-            if needed(low + math.ldexp(span, -3 * middle))[0] <= allowed
-            else (few, middle)
-        )
+        enough = needed(low + math.ldexp(span, -3 * middle))[0] <= allowed
+        few, many = (middle, many) if enough else (few, middle)
     high = low + math.ldexp(span, -3 * few)
     if few:
         value, (found, slope) = high, needed(high)
@@ -438,8 +410,8 @@ def _first_enough(
         step = (found - rate) / slope if slope > flat else math.inf
         if found <= allowed and abs(step) <= 2 * precision:
             return value
-        # A tangent of a convex curve meets the rate too early: a little beyond is enough as soon as
-        # the tangent is good.
+        # The tangent of a convex curve meets the rate too early: a value a little beyond is enough
+        # once the tangent is good.
         target = value + step + precision
         value = target if low < target < high else (low + high) / 2
         found, slope = needed(value)

@@ -1,10 +1,8 @@
-"""Rate-distortion-perception with an ideal classifier, H(S|X̂).
+"""Rate-distortion-perception with an ideal classifier, H(S|X̂): a local method.
 
-A local method that reuses the convex one.
-
-H(S|X̂) = min_c E[−ln c(S|X̂)], reached by c = p(s|x̂) (Tishby, Pereira & Bialek 1999). With c
-frozen the problem is convex; its optimum has, for its own posterior as the next c, no larger a
-value and still meets all bounds. So the values fall monotonically, to a local optimum.
+H(S|X̂) = min_c E[−ln c(S|X̂)], with the minimum at c = p(s|x̂) (Tishby, Pereira & Bialek 1999).
+With c frozen the problem is convex. With the posterior of its optimum as the next c, that optimum
+still meets all bounds and its value is no larger: the values fall to a local optimum.
 """
 
 from __future__ import annotations
@@ -17,15 +15,16 @@ import numpy as np
 from scipy.special import entr
 
 from quadrate.theory.channels import FloatArray
-from quadrate.theory.discrete.programs import Demand, Outcome, infeasible, solve_demand
+from quadrate.theory.discrete.programs import Outcome, infeasible, solve_demand
+from quadrate.theory.discrete.terms import Demand
 
 _RANDOM_STARTS = 2
-# Entries that can take less than this part of a letter's mass say nothing about the size of the
+# Entries that can take less than this part of a letter's mass do not count for the size of the
 # distortion.
 _USED = 1e-6
 # At most this many classifiers from each start.
 _ROUNDS = 300
-# By how much a step that was progress is lengthened.
+# The factor by which a step that was progress is lengthened.
 _GROWTH = 1.5
 
 
@@ -55,14 +54,14 @@ def solve_ideal(
 ) -> Outcome:
     """The best channel of several starts.
 
-    Arguments as `solve_demand`, tolerance on the last change of the value.
+    The arguments are those of `solve_demand`; the tolerance is on the last change of the value.
     """
-    relaxed = solve_demand(pmf, distortion, None, _without_label(demand), tolerance)
-    if (
-        not demand.asks(2)
-        or math.isinf(relaxed.value)
-        or _equivocation(pmf, relaxed.channel, label_channel) <= demand.bounds[2] < math.inf
-    ):
+    prices, bounds = (*demand.prices[:2], 0.0), (*demand.bounds[:2], math.inf)
+    without_label = replace(demand, prices=prices, bounds=bounds)
+    relaxed = solve_demand(pmf, distortion, None, without_label, tolerance)
+    if not demand.asks(2) or math.isinf(relaxed.value):
+        return relaxed
+    if _equivocation(pmf, relaxed.channel, label_channel) <= demand.bounds[2] < math.inf:
         return relaxed
     if demand.bounds[2] < pmf @ entr(label_channel).sum(axis=1) - 1e-12:
         return infeasible(distortion.shape)
@@ -72,10 +71,6 @@ def solve_ideal(
     ]
     best = min(outcomes, key=lambda outcome: (not outcome.converged, outcome.value))
     return replace(best, gap=math.nan, iterations=sum(outcome.iterations for outcome in outcomes))
-
-
-def _without_label(demand: Demand) -> Demand:
-    return replace(demand, prices=(*demand.prices[:2], 0.0), bounds=(*demand.bounds[:2], math.inf))
 
 
 def _equivocation(pmf: FloatArray, channel: FloatArray, label_channel: FloatArray) -> float:
@@ -92,12 +87,11 @@ def _descend(
     demand: Demand,
     tolerance: float,
 ) -> Outcome:
-    """Alternates between the best channel for a classifier and the best classifier for a channel, until the value stands still."""
+    """Alternate between the best channel and the best classifier until the value stands still."""
 
     def best_channel(classifier: FloatArray) -> Outcome:
-        return solve_demand(
-            pmf, distortion, cross_entropies(label_channel, classifier), demand, tolerance / 10
-        )
+        loss = cross_entropies(label_channel, classifier)
+        return solve_demand(pmf, distortion, loss, demand, tolerance / 10)
 
     best, change, reach = best_channel(classifier), math.inf, 1.0
     iterations = best.iterations
@@ -117,12 +111,8 @@ def _descend(
             continue
         if change <= tolerance:
             break
-    return replace(
-        best,
-        residual=abs(change),
-        iterations=iterations,
-        converged=best.converged and abs(change) <= tolerance,
-    )
+    converged = best.converged and abs(change) <= tolerance
+    return replace(best, residual=abs(change), iterations=iterations, converged=converged)
 
 
 def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
@@ -135,22 +125,21 @@ def _beyond(before: FloatArray, after: FloatArray, reach: float) -> FloatArray:
 def _starts(
     pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand
 ) -> Iterator[FloatArray]:
-    """The label of the nearest input letter for each x̂.
+    """Classifiers: of the nearest input letters, of a soft channel, and of random inputs.
 
-    That of a soft channel; those of random inputs after a few rounds of Lloyd's algorithm.
+    The last after a few rounds of Lloyd's algorithm.
     """
     nearest = label_channel[distortion.argmin(axis=0)]
     yield nearest
     soft = _soft_channel(pmf, distortion, label_channel, demand)
-    if np.isfinite(soft).all():  # else no channel has a finite distortion, which nobody asked for
+    if np.isfinite(soft).all():  # otherwise no channel has a finite distortion
         yield posteriors(pmf, soft, label_channel, nearest)
     generator = np.random.default_rng(0)
     for _ in range(_RANDOM_STARTS):
         classifier = label_channel[generator.choice(len(pmf), distortion.shape[1], p=pmf)]
         for _ in range(10):
-            choices = np.eye(distortion.shape[1])[
-                cross_entropies(label_channel, classifier).argmin(axis=1)
-            ]
+            closest = cross_entropies(label_channel, classifier).argmin(axis=1)
+            choices = np.eye(distortion.shape[1])[closest]
             classifier = posteriors(pmf, choices, label_channel, classifier)
         yield classifier
 
@@ -158,29 +147,25 @@ def _starts(
 def _soft_channel(
     pmf: FloatArray, distortion: FloatArray, label_channel: FloatArray, demand: Demand
 ) -> FloatArray:
-    """Of the channels that are best for the distortion alone, under the demand on perception, the one of least rate that meets the other bounds."""
-    usable = np.isfinite(distortion) & (
-        _USED * pmf[:, None] * np.where(np.isfinite(distortion), distortion, 0.0)
-        <= demand.bounds[0]
-    )
-    typical = float(
-        pmf @ (np.where(usable, distortion, 0.0).sum(axis=1) / np.maximum(usable.sum(axis=1), 1))
-    )
+    """The channel of least rate that meets all bounds, among those best for the distortion.
+
+    That is, for distortion and perception only.
+    """
+    finite = np.isfinite(distortion)
+    masses = _USED * pmf[:, None] * np.where(finite, distortion, 0.0)
+    usable = finite & (masses <= demand.bounds[0])
+    sums, counts = np.where(usable, distortion, 0.0).sum(axis=1), usable.sum(axis=1)
+    typical = float(pmf @ (sums / np.maximum(counts, 1)))
     least = 1 / (typical or 1.0)
     low, high, best = 0.0, 20.0, None
     for _ in range(12):
         middle = (low + high) / 2
-        priced = replace(
-            demand,
-            prices=(least * 2**middle, demand.prices[1], 0.0),
-            bounds=(math.inf, demand.bounds[1], math.inf),
-        )
+        prices, bounds = (least * 2**middle, demand.prices[1], 0.0), demand.bounds
+        priced = replace(demand, prices=prices, bounds=(math.inf, bounds[1], math.inf))
         channel = solve_demand(pmf, distortion, None, priced, 1e-3).channel
         average = float((pmf[:, None] * channel * np.where(channel > 0, distortion, 0.0)).sum())
-        if (
-            average <= demand.bounds[0]
-            and _equivocation(pmf, channel, label_channel) <= demand.bounds[2]
-        ):
+        uncertainty = _equivocation(pmf, channel, label_channel)
+        if average <= bounds[0] and uncertainty <= bounds[2]:
             high, best = middle, channel
         else:
             low = middle

@@ -1,17 +1,15 @@
-"""What is asked of the output law q = p_X̂, as a part of the saddle problem in `saddle`.
-
-The law's share of the unknowns and of each Newton step.
+"""The output law q = p_X̂ in the saddle problem of `saddle`: its unknowns, and its Newton steps.
 
 Both classes solve, for given scores s (m,) and price γ, the optimality conditions of min_q γ Φ(q) −
-⟨s, q⟩ relaxed by a logarithmic barrier μ, and both hand the linearization around where they stand
-to the caller: dq = matrix ds + cross dγ + offset, dΦ = −⟨cross, ds⟩ − stiffness dγ + drift.
+⟨s, q⟩ relaxed by a logarithmic barrier μ, and both give the caller the linearization around their
+state: dq = matrix ds + cross dγ + offset, dΦ = −⟨cross, ds⟩ − stiffness dγ + drift.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,12 +38,8 @@ def _chi2_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
 
 
 def _hellinger_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
-    return np.divide(
-        p * u,
-        1 - u,
-        out=np.where(u > 1, np.inf, 0.0) + np.where((u == 1) & (p > 0), np.inf, 0.0),
-        where=u < 1,
-    )
+    beyond = np.where((u > 1) | ((u == 1) & (p > 0)), np.inf, 0.0)
+    return np.divide(p * u, 1 - u, out=beyond, where=u < 1)
 
 
 def _kl_conjugate(u: FloatArray, p: FloatArray) -> FloatArray:
@@ -69,7 +63,7 @@ DIVERGENCES = {
 
 @dataclass(frozen=True)
 class Linearization:
-    """See the module's first lines; `matrix` is (m,) if diagonal, else (m, m)."""
+    """See the module's docstring; `matrix` is (m,) if it is diagonal, otherwise (m, m)."""
 
     matrix: FloatArray
     cross: FloatArray
@@ -78,9 +72,9 @@ class Linearization:
 
 @dataclass(frozen=True)
 class Step:
-    """A Newton direction in all of a law's unknowns.
+    """A Newton direction in all unknowns of a law.
 
-    The products of its paired parts, and its longest multiple that keeps these positive.
+    Also the products of its paired parts, and its longest multiple that keeps these positive.
     """
 
     parts: tuple[FloatArray, ...]
@@ -89,7 +83,7 @@ class Step:
 
 
 class Law(Protocol):
-    """What `saddle` needs of a law."""
+    """The law that `saddle` needs."""
 
     @property
     def output(self) -> FloatArray:
@@ -98,7 +92,7 @@ class Law(Protocol):
 
     @property
     def products(self) -> FloatArray:
-        """What the barrier holds equal: each positive unknown times its multiplier."""
+        """The products that the barrier holds equal: each positive unknown times its multiplier."""
         ...
 
     @property
@@ -111,15 +105,15 @@ class Law(Protocol):
         ...
 
     def perception_of(self, output: FloatArray) -> float:
-        """Φ of any law, or something not below it."""
+        """Φ of any law, or an upper bound."""
         ...
 
     def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
-        """How far the conditions other than complementarity are from being met, nats."""
+        """The violation of the conditions other than complementarity, nats."""
         ...
 
     def linearize(self, price: float) -> Linearization:
-        """What a change of scores and price does to first order."""
+        """The first-order effect of a change of scores and price."""
         ...
 
     def offset(
@@ -140,16 +134,16 @@ class Law(Protocol):
         ...
 
     def moved(self, step: Step, length: float) -> Law:
-        """The law after so much of a step."""
+        """The law after a part of a step."""
         ...
 
     def bound(self, scores: FloatArray, price: float) -> float:
-        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
+        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or a lower bound."""
         ...
 
 
 def longest_step(*pairs: tuple[FloatArray, FloatArray]) -> float:
-    """The largest multiple of the second arrays that can be added to the first ones without a sign change."""
+    """The largest multiple of the second arrays that keeps the signs of the first when added."""
     return min(
         (float(1 / max(np.max(-change / value), 1e-300)) for value, change in pairs if value.size),
         default=math.inf,
@@ -174,7 +168,7 @@ class Separable:
 
     @property
     def products(self) -> FloatArray:
-        """What the barrier holds equal: each positive unknown times its multiplier."""
+        """The products of output and slack, or of coupling and slack."""
         return self.output * self.slack
 
     def perception(self) -> float:
@@ -182,17 +176,15 @@ class Separable:
         return self.perception_of(self.output)
 
     def perception_of(self, output: FloatArray) -> float:
-        """Φ of any law, or something not below it."""
-        return (
-            float(self.divergence.value(output, self.reference).sum()) if self.divergence else 0.0
-        )
+        """Φ of any law."""
+        if self.divergence is None:
+            return 0.0
+        return float(self.divergence.value(output, self.reference).sum())
 
     def _slope(self) -> FloatArray:
-        return (
-            self.divergence.slope(self.output, self.reference)
-            if self.divergence
-            else np.zeros_like(self.output)
-        )
+        if self.divergence is None:
+            return np.zeros_like(self.output)
+        return self.divergence.slope(self.output, self.reference)
 
     @property
     def weights(self) -> FloatArray:
@@ -200,7 +192,7 @@ class Separable:
         return self.output
 
     def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
-        """How far the conditions other than complementarity are from being met, nats."""
+        """The violation of the conditions other than complementarity, nats."""
         return float(weights @ np.abs(scores - price * self._slope() + self.slack))
 
     def _weights(self, price: float) -> FloatArray:
@@ -210,7 +202,7 @@ class Separable:
         return 1 / stiffness
 
     def linearize(self, price: float) -> Linearization:
-        """What a change of scores and price does to first order."""
+        """The first-order effect of a change of scores and price."""
         weights, slope = self._weights(price), self._slope()
         return Linearization(weights, -weights * slope, float(weights @ slope**2))
 
@@ -232,37 +224,26 @@ class Separable:
     ) -> Step:
         """The changes of all unknowns that go with a change of scores and price."""
         slope = self._slope()
-        output = self._weights(price) * (
-            score_step - slope * price_step + scores - price * slope + target / self.output
-        )
+        push = score_step - slope * price_step + scores - price * slope + target / self.output
+        output = self._weights(price) * push
         slack = (target - self.products - self.slack * output) / self.output
-        return Step(
-            (output, slack),
-            output * slack,
-            longest_step((self.output, output), (self.slack, slack)),
-        )
+        longest = longest_step((self.output, output), (self.slack, slack))
+        return Step((output, slack), output * slack, longest)
 
     def moved(self, step: Step, length: float) -> Separable:
-        """The law after so much of a step."""
-        output, slack = step.parts
-        return Separable(
-            self.reference,
-            self.divergence,
-            self.output + length * output,
-            self.slack + length * slack,
-        )
+        """The law after a part of a step."""
+        output, slack = (length * part for part in step.parts)
+        return replace(self, output=self.output + output, slack=self.slack + slack)
 
     def bound(self, scores: FloatArray, price: float) -> float:
-        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
+        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or a lower bound."""
         if self.divergence is None or price == 0:
             return -float(scores.max())
-        # Laws sum to one, so a constant may be added to all scores: one that keeps the conjugate
-        # finite is tried beside none.
+        # Laws sum to one, so a constant may be added to all scores: none, and one that keeps the
+        # conjugate finite, are tried.
         shifts = np.array([[0.0], [price / 2 - float(scores.max())]])
-        conjugates = price * self.divergence.conjugate(
-            (scores + shifts) / price, self.reference
-        ).sum(axis=1)
-        return float(np.max(shifts[:, 0] - conjugates))
+        conjugates = self.divergence.conjugate((scores + shifts) / price, self.reference)
+        return float(np.max(shifts[:, 0] - price * conjugates.sum(axis=1)))
 
 
 @dataclass(frozen=True)
@@ -292,7 +273,7 @@ class Transport:
 
     @property
     def products(self) -> FloatArray:
-        """What the barrier holds equal: each positive unknown times its multiplier."""
+        """The products of output and slack, or of coupling and slack."""
         return (self.coupling * self.slack)[self._open]
 
     @property
@@ -308,14 +289,13 @@ class Transport:
         return float((self.coupling * self._finite_cost).sum())
 
     def perception_of(self, output: FloatArray) -> float:
-        """The cost of a coupling with exactly these marginals, hence not below the transport cost."""
+        """The cost of a coupling with these marginals, an upper bound of the transport cost."""
         plan = rounded(self.coupling, output, self.reference)
         return float((plan * self._finite_cost).sum())
 
     def _excess(self, scores: FloatArray, price: float) -> FloatArray:
-        return np.where(
-            self._open, scores[:, None] - self.potential - price * self._finite_cost, 0.0
-        )
+        excess = scores[:, None] - self.potential - price * self._finite_cost
+        return np.where(self._open, excess, 0.0)
 
     @property
     def weights(self) -> FloatArray:
@@ -323,12 +303,12 @@ class Transport:
         return self.coupling
 
     def residual(self, scores: FloatArray, price: float, weights: FloatArray) -> float:
-        """How far the conditions other than complementarity are from being met, nats."""
+        """The violation of the conditions other than complementarity, nats."""
         stationarity = (weights * np.abs(self._excess(scores, price) + self.slack))[self._open]
         return float(stationarity.sum() + np.abs(self.reference - self.coupling.sum(axis=0)).sum())
 
     def linearize(self, price: float) -> Linearization:
-        """What a change of scores and price does to first order."""
+        """The first-order effect of a change of scores and price."""
         weights = self.coupling / self.slack
         columns = weights.sum(axis=0)
         priced = weights * self._finite_cost
@@ -357,7 +337,7 @@ class Transport:
         return step.sum(axis=1), float((step * self._finite_cost).sum())
 
     def _step(self, free: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The changes of coupling and potential that keep the column sums right, from the coupling's without that."""
+        """Correct a change of the coupling so that the column sums hold; also the potential's."""
         weights = self.coupling / self.slack
         missing = self.reference - self.coupling.sum(axis=0)
         potential = (free.sum(axis=0) - missing) / weights.sum(axis=0)
@@ -372,35 +352,26 @@ class Transport:
         price_step: float,
     ) -> Step:
         """The changes of all unknowns that go with a change of scores and price."""
-        weights = self.coupling / self.slack
-        free = weights * (score_step[:, None] - price_step * self._finite_cost) + self._pushes(
-            scores, price, target
-        )
-        coupling, potential = self._step(free)
-        opened = self._open
+        weights, opened = self.coupling / self.slack, self._open
+        free = weights * (score_step[:, None] - price_step * self._finite_cost)
+        coupling, potential = self._step(free + self._pushes(scores, price, target))
+        changes, masses, slacks = coupling[opened], self.coupling[opened], self.slack[opened]
         slack = np.zeros_like(coupling)
-        slack[opened] = (
-            target - self.products - self.slack[opened] * coupling[opened]
-        ) / self.coupling[opened]
-        longest = longest_step(
-            (self.coupling[opened], coupling[opened]), (self.slack[opened], slack[opened])
-        )
+        slack[opened] = (target - self.products - slacks * changes) / masses
+        longest = longest_step((masses, changes), (slacks, slack[opened]))
         return Step((coupling, slack, potential), (coupling * slack)[opened], longest)
 
     def moved(self, step: Step, length: float) -> Transport:
-        """The law after so much of a step."""
-        coupling, slack, potential = step.parts
-        return Transport(
-            self.reference,
-            self.cost,
-            self.coupling + length * coupling,
-            self.slack + length * slack,
-            self.potential + length * potential,
+        """The law after a part of a step."""
+        coupling, slack, potential = (length * part for part in step.parts)
+        return replace(
+            self,
+            coupling=self.coupling + coupling,
+            slack=self.slack + slack,
+            potential=self.potential + potential,
         )
 
     def bound(self, scores: FloatArray, price: float) -> float:
-        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or something below it."""
-        best = np.where(self._open, scores[:, None] - price * self._finite_cost, -np.inf).max(
-            axis=0
-        )
-        return -float(self.reference @ best)
+        """min_q γ Φ(q) − ⟨s, q⟩ over all laws q, or a lower bound."""
+        gains = np.where(self._open, scores[:, None] - price * self._finite_cost, -np.inf)
+        return -float(self.reference @ gains.max(axis=0))

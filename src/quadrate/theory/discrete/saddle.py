@@ -1,15 +1,14 @@
 """Newton's interior-point method for min I(X;X̂) under convex prices and bounds.
 
-Rate-distortion-perception for any discrete source.
-
 By Lagrange duality, with prices β_k on the costs d_k and γ on a convex function Φ of the output law
 q,
 
-    min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x p(x) λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],     s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
+    min_W I + Σ_k β_k E d_k + γ Φ(q)  =  max_λ Σ_x p(x) λ(x) + min_q [γ Φ(q) − Σ_x̂ q(x̂) s(x̂)],
+    s(x̂) = ln Σ_x p(x) exp(λ(x) − Σ_k β_k d_k(x,x̂)),
 
 convex in q and jointly concave in λ and all prices. A bound on E d_k or on Φ makes its price one
 more unknown. Any λ and prices ≥ 0 give a lower bound of the optimum and any channel an upper one,
-so that each solution proves how exact it is.
+so each solution proves how exact it is.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ class Cost:
 
     Attributes:
         matrix: (n, m) d(x,x̂).
-        price: nats per unit of d.
+        price: Nats per unit of d.
         bound: inf for a fixed price.
-        floor: what was taken off the bound, in which its violation counts too.
+        floor: The amount taken off the bound, which counts in the size of its violation.
     """
 
     matrix: FloatArray
@@ -46,16 +45,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Program:
-    """What to solve.
+    """The problem to solve.
 
     Attributes:
         pmf: (n,) all positive.
-        open: (n, m) whether x may become x̂; at least one each way.
-        costs: the linear terms.
-        law: where the output law starts.
+        open: (n, m) whether x may become x̂; at least one in each row and column.
+        costs: The linear terms.
+        law: The initial output law.
         law_price: γ, or a first guess of it.
         law_bound: inf for a fixed γ.
-        ceiling: no less than the value of any channel that meets the bounds.
+        ceiling: No less than the value of any channel that meets the bounds.
     """
 
     pmf: FloatArray
@@ -69,18 +68,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Optimum:
-    """What came out.
+    """The solution of a program.
 
     Attributes:
         channel: (n, m).
         output: (m,) its output law.
         multipliers: (n,) λ.
-        prices: of the costs and of the law.
-        value: rate plus what has a fixed price, nats.
-        bound: no channel has a smaller value.
-        excess: the largest violation of a bound, in parts of it and a millionth of the cost's
+        prices: Of the costs and of the law.
+        value: Rate plus the terms with a fixed price, nats.
+        bound: No channel has a smaller value.
+        excess: The largest violation of a bound, in parts of it and a millionth of the cost's
             largest entry; negative if all are met.
-        residual: the violation of the optimality conditions, nats.
+        residual: The violation of the optimality conditions, nats.
         iterations: Newton steps.
         feasible: False if it is proven that no channel meets the bounds.
     """
@@ -98,25 +97,32 @@ class Optimum:
 
     @property
     def gap(self) -> float:
-        """How far the value may be from the least, nats."""
+        """The most that the value may be above the least, nats."""
         return max(self.value - self.bound, 0.0)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """The order of optima: those that meet the bounds come first, then those of small gap."""
+        return self.excess > FEASIBILITY, self.gap
 
     def solved(self, tolerance: float) -> bool:
         """Whether the gap and all bounds are met."""
         return not self.feasible or (self.gap <= tolerance and self.excess <= FEASIBILITY)
 
 
-# A bound may be exceeded by this much of itself and a millionth of the cost's largest entry, but no
-# more than a hundred times as much of itself.
+# A bound may be exceeded by this part of itself and of a millionth of the cost's largest entry, but
+# by no more than a hundred times this part of itself.
 FEASIBILITY = 1e-8
-# Instead of zero, where a logarithm or a quotient is taken.
+# Replaces zero in logarithms and quotients.
 _TINY = 1e-300
+# A step this short ends the iteration.
+_STALLED = 1e-10
 
 
 def solve_program(program: Program, tolerance: float, iterations: int = 200) -> Optimum:
-    """Solves it to a duality gap of `tolerance` nats, or as near as it comes.
+    """Solve a program to a duality gap of `tolerance` nats, or as exactly as possible.
 
-    See the optimum's gap and excess.
+    The optimum's gap and excess say how exactly.
     """
     state, length = _State.start(program), 1.0
     best: Optimum | None = None
@@ -126,12 +132,8 @@ def solve_program(program: Program, tolerance: float, iterations: int = 200) -> 
             return state.optimum(bound, iteration, feasible=False)
         if state.complementarity() * state.count() < 10 * tolerance or length < _STALLED:
             now = state.optimum(bound, iteration, feasible=True)
-            best = (
-                now
-                if best is None
-                or (now.excess > FEASIBILITY, now.gap) <= (best.excess > FEASIBILITY, best.gap)
-                else best
-            )
+            if best is None or now.rank <= best.rank:
+                best = now
             if best.solved(tolerance) or length < _STALLED:
                 return best
         state, length = state.advance()
@@ -139,12 +141,8 @@ def solve_program(program: Program, tolerance: float, iterations: int = 200) -> 
 
 
 def dual_bound(program: Program, multipliers: FloatArray, prices: FloatArray) -> float:
-    """What no channel of a program undercuts, by any multipliers λ and prices ≥ 0, wherever they come from."""
+    """The lower bound of a program that any multipliers λ and prices ≥ 0 give."""
     return _State.make(program, multipliers, prices, np.ones_like(prices), program.law).bound()
-
-
-# A step as short as this ends the iteration.
-_STALLED = 1e-10
 
 
 @dataclass(frozen=True)
@@ -168,13 +166,8 @@ class _State:
         slacks: FloatArray,
         law: Law,
     ) -> _State:
-        """Adds what follows from λ and the prices.
-
-        Scores s(x̂), and the backward channel p(x|x̂) as (n, m).
-        """
-        exponents = (np.log(program.pmf) + multipliers)[:, None] - sum(
-            price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True)
-        )
+        """Compute the scores s(x̂), and the backward channel p(x|x̂) as (n, m)."""
+        exponents = (np.log(program.pmf) + multipliers)[:, None] - _priced(program, prices)
         exponents = np.where(program.open, exponents, -np.inf)
         tops = exponents.max(axis=0)
         backward = np.exp(exponents - tops)
@@ -183,19 +176,13 @@ class _State:
 
     @classmethod
     def start(cls, program: Program) -> _State:
-        prices = np.array([cost.price for cost in program.costs] + [program.law_price])
-        slacks = np.array(
-            [min(_spread(cost.matrix) / 10, cost.bound / 2) for cost in program.costs]
-            + [program.law_bound / 2 if program.law_bound < math.inf else 1.0]
-        )
-        exponents = -sum(
-            price * cost.matrix for price, cost in zip(prices[:-1], program.costs, strict=True)
-        )
-        # Multipliers of the channel that this output law and these prices make.
-        multipliers = -logsumexp(
-            np.where(program.open, exponents, -np.inf), axis=1, b=program.law.output
-        )
-        return cls.make(program, multipliers, prices, slacks, program.law)
+        prices = np.array([*(cost.price for cost in program.costs), program.law_price])
+        room = program.law_bound / 2 if program.law_bound < math.inf else 1.0
+        rooms = [min(_spread(cost.matrix) / 10, cost.bound / 2) for cost in program.costs]
+        exponents = np.where(program.open, -_priced(program, prices), -np.inf)
+        # Multipliers of the channel that follows from this output law and these prices.
+        multipliers = -logsumexp(exponents, axis=1, b=program.law.output)
+        return cls.make(program, multipliers, prices, np.array([*rooms, room]), program.law)
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -204,7 +191,7 @@ class _State:
 
     @property
     def bounds(self) -> FloatArray:
-        return np.array([cost.bound for cost in self.program.costs] + [self.program.law_bound])
+        return np.array([*(cost.bound for cost in self.program.costs), self.program.law_bound])
 
     def _products(self) -> FloatArray:
         return np.concatenate([self.law.products, (self.prices * self.slacks)[self.free]])
@@ -217,20 +204,16 @@ class _State:
 
     def bound(self) -> float:
         paid = float((self.prices * np.where(self.free, self.bounds, 0))[self.free].sum())
-        return (
-            float(self.program.pmf @ self.multipliers)
-            + self.law.bound(self.scores, float(self.prices[-1]))
-            - paid
-        )
+        law = self.law.bound(self.scores, float(self.prices[-1]))
+        return float(self.program.pmf @ self.multipliers) + law - paid
 
     def _means(self) -> FloatArray:
         """E[d_k | x̂] (K, m)."""
-        return np.array(
-            [(self.backward * cost.matrix).sum(axis=0) for cost in self.program.costs]
-        ).reshape(-1, len(self.scores))
+        means = [(self.backward * cost.matrix).sum(axis=0) for cost in self.program.costs]
+        return np.array(means).reshape(-1, len(self.scores))
 
     def _overrun(self) -> FloatArray:
-        """E d_k and Φ less their bounds (zero where there is none)."""
+        """E d_k and Φ minus their bounds (zero where there is no bound)."""
         values = np.append(self._means() @ self.law.output, self.law.perception())
         return np.where(self.free, values - np.where(self.free, self.bounds, 0), 0.0)
 
@@ -239,52 +222,48 @@ class _State:
         return np.maximum(self.backward @ self.law.output, _TINY)
 
     def residual(self, yardstick: _State) -> float:
-        """How far from optimal for any barrier, nats.
+        """The distance from optimality for any barrier, nats.
 
-        A norm of what each step reduces in proportion to its length.
+        A norm of the terms that each step reduces in proportion to its length.
         """
         rows = self.program.pmf @ np.abs(np.log(self.inputs() / self.program.pmf))
         overruns = yardstick.prices * np.abs(self._overrun() + np.where(self.free, self.slacks, 0))
-        return float(
-            rows
-            + overruns[self.free].sum()
-            + self.law.residual(self.scores, float(self.prices[-1]), yardstick.law.weights)
-        )
+        law = self.law.residual(self.scores, float(self.prices[-1]), yardstick.law.weights)
+        return float(rows + overruns[self.free].sum() + law)
 
     def advance(self) -> tuple[_State, float]:
-        """One step of Mehrotra's predictor and corrector (1992), damped while the scores bend too much, and its length."""
+        """One predictor-corrector step of Mehrotra (1992), and its length.
+
+        Damped while the scores are too far from linear.
+        """
         newton = _Newton(self)
         mean, before = self.complementarity(), self.residual(self)
-        none = np.zeros_like(self.law.products)
-        predictor = newton.direction(none, 0.0 * self.prices)
+        zeros = np.zeros_like(self.law.products)
+        predictor = newton.direction(zeros, 0.0 * self.prices)
         after = self.moved(predictor, min(1.0, predictor.longest)).complementarity()
         # Complementarity must not run ahead of the other conditions.
         centre = max(mean * min(after / mean, 0.8) ** 3, 0.1 * before / self.count())
-        corrector = newton.direction(
-            centre - predictor.law.products, centre - predictor.prices * predictor.slacks
-        )
-        state, length = self._searched(corrector, before, halvings=4)
+        targets = centre - predictor.law.products, centre - predictor.prices * predictor.slacks
+        state, length = self._searched(newton.direction(*targets), before, halvings=4)
         if length < 0.1:
-            other, further = self._searched(
-                newton.direction(none + mean / 2, 0.0 * self.prices + mean / 2), before, halvings=40
-            )
+            centring = newton.direction(zeros + mean / 2, 0.0 * self.prices + mean / 2)
+            other, further = self._searched(centring, before, halvings=40)
             return (other, further) if further > length else (state, length)
         return state, length
 
     def _searched(
         self, direction: _Direction, before: float, halvings: int
     ) -> tuple[_State, float]:
-        """The longest of the tried steps that is progress in residual and complementarity together.
+        """The longest of the tried steps that is progress, or a step of length zero.
 
-        None if none is.
+        Progress in residual and complementarity together.
         """
         length = min(1.0, 0.99 * direction.longest)
-        gap = self.complementarity() * self.count()
+        merit = 3 * before + self.complementarity() * self.count()
         for _ in range(halvings):
             moved = self.moved(direction, length)
-            if 3 * moved.residual(self) + moved.complementarity() * moved.count() <= (
-                1 - 0.01 * length
-            ) * (3 * before + gap):
+            after = 3 * moved.residual(self) + moved.complementarity() * moved.count()
+            if after <= (1 - 0.01 * length) * merit:
                 return moved, length
             length /= 2
         return self, 0.0
@@ -309,35 +288,24 @@ class _State:
         output = pmf @ channel
         ratios = np.divide(channel, output, out=np.ones_like(channel), where=channel > 0)
         rate = max(float((pmf[:, None] * channel * np.log(ratios)).sum()), 0.0)
-        averages = np.array(
-            [float((pmf[:, None] * channel * cost.matrix).sum()) for cost in self.program.costs]
-        )
-        perception = self.law.perception_of(output)
-        values = np.append(averages, perception)
-        largest = np.array([np.abs(cost.matrix).max() for cost in self.program.costs] + [0.0])
+        costs = self.program.costs
+        averages = [float((pmf[:, None] * channel * cost.matrix).sum()) for cost in costs]
+        values = np.array([*averages, self.law.perception_of(output)])
+        largest = np.array([*(np.abs(cost.matrix).max() for cost in costs), 0.0])
         bounds = np.where(self.free, self.bounds, 1.0)
-        whole = bounds + np.array([cost.floor for cost in self.program.costs] + [0.0])
-        excess = float(
-            np.max(
-                np.where(
-                    self.free,
-                    (values - bounds) / (whole + np.minimum(1e-6 * largest, 99 * whole)),
-                    0.0,
-                )
-            )
-        )
-        value = rate + float((self.prices * values)[~self.free].sum())
+        whole = bounds + np.array([*(cost.floor for cost in costs), 0.0])
+        excesses = (values - bounds) / (whole + np.minimum(1e-6 * largest, 99 * whole))
         return Optimum(
             channel,
             output,
             self.multipliers,
             self.prices,
-            value,
-            bound,
-            excess,
-            self.residual(self),
-            iteration,
-            feasible,
+            value=rate + float((self.prices * values)[~self.free].sum()),
+            bound=bound,
+            excess=float(np.max(np.where(self.free, excesses, 0.0))),
+            residual=self.residual(self),
+            iterations=iteration,
+            feasible=feasible,
         )
 
 
@@ -364,21 +332,20 @@ class _Newton:
         system = np.zeros((size, size))
         # The curvature of the scores: the covariance under each backward channel of (one-hot x,
         # −d_1, …, −d_K). Its first block is a Laplacian, and all of it is computed from terms of
-        # one sign: what is left of nearly certain letters would drown in rounding.
+        # one sign: otherwise nearly certain letters would lose all digits.
         links = joint @ state.backward.T
         np.fill_diagonal(links, 0)
         system[:n, :n] = np.diag(links.sum(axis=1)) - links
-        centred = [
-            cost.matrix + mean for cost, mean in zip(state.program.costs, features[n:], strict=True)
-        ]
+        pairs = zip(state.program.costs, features[n:], strict=True)
+        centred = [cost.matrix + mean for cost, mean in pairs]
         for k, first in enumerate(centred):
             weighted = joint * first
             system[n + k, :n] = system[:n, n + k] = -weighted.sum(axis=1)
             for other, second in enumerate(centred):
                 system[n + k, n + other] = (weighted * second).sum()
-        system[:-1, :-1] += (
-            features * part.matrix if part.matrix.ndim == 1 else features @ part.matrix
-        ) @ features.T
+        diagonal = part.matrix.ndim == 1
+        weighted = features * part.matrix if diagonal else features @ part.matrix
+        system[:-1, :-1] += weighted @ features.T
         system[-1, :-1] = system[:-1, -1] = features @ part.cross
         system[-1, -1] = part.stiffness
         system[np.arange(n, size), np.arange(n, size)] += state.slacks / state.prices_or_one
@@ -391,7 +358,7 @@ class _Newton:
         self.gradient = np.concatenate([rows, state._overrun()])
 
     def direction(self, target: FloatArray, price_target: FloatArray) -> _Direction:
-        """The Newton step at whose end the law's products, and those of prices and slacks, were these if all was linear."""
+        """The Newton step to these products of the law, and these of prices and slacks."""
         state, n = self.state, len(self.state.multipliers)
         price = float(state.prices[-1])
         offset, drift = state.law.offset(state.scores, price, target)
@@ -400,23 +367,21 @@ class _Newton:
         change = np.zeros(len(right))
         change[self.keep] = self.solve(right[self.keep])
         score_step, price_step = self.features.T @ change[:-1], change[n:]
-        slack_step = np.where(
-            state.free,
-            (price_target - state.prices * state.slacks - state.slacks * price_step)
-            / state.prices_or_one,
-            0.0,
-        )
+        missing = price_target - state.prices * state.slacks - state.slacks * price_step
+        slack_step = np.where(state.free, missing / state.prices_or_one, 0.0)
         law_step = state.law.step(state.scores, price, target, score_step, float(price_step[-1]))
-        longest = min(
-            law_step.longest,
-            longest_step((state.prices_or_one, price_step), (state.slacks, slack_step)),
-        )
-        # A multiplier stands in an exponential, of which a longer step knows nothing.
-        longest = min(
-            longest,
-            (10 + 0.5 * np.abs(state.multipliers).max()) / max(np.abs(change[:n]).max(), _TINY),
-        )
+        limits = longest_step((state.prices_or_one, price_step), (state.slacks, slack_step))
+        # A multiplier is inside an exponential: too long a step leaves the range of its tangent.
+        reach = 10 + 0.5 * np.abs(state.multipliers).max()
+        tangent = reach / max(np.abs(change[:n]).max(), _TINY)
+        longest = min(law_step.longest, limits, tangent)
         return _Direction(change[:n], price_step, slack_step, law_step, longest)
+
+
+def _priced(program: Program, prices: FloatArray) -> FloatArray | int:
+    """Σ_k β_k d_k, (n, m)."""
+    pairs = zip(prices[:-1], program.costs, strict=True)
+    return sum(price * cost.matrix for price, cost in pairs)
 
 
 def _spread(matrix: FloatArray) -> float:
@@ -424,18 +389,23 @@ def _spread(matrix: FloatArray) -> float:
 
 
 def _positive_solver(system: FloatArray) -> Callable[[FloatArray], FloatArray]:
-    """Factors a positive semidefinite matrix, scaled to a unit diagonal so that rare letters keep their digits."""
+    """Factor a positive semidefinite matrix and return a function that solves with it.
+
+    It is scaled to a unit diagonal, so that rare letters keep their digits.
+    """
     scale = 1 / np.sqrt(np.maximum(np.diag(system), _TINY))
     scaled = system * scale * scale[:, None]
     ridge = 0.0
     while True:
+        regular = scaled + ridge * np.eye(len(scaled))
         try:
-            factor = scipy.linalg.cho_factor(
-                scaled + ridge * np.eye(len(scaled)), check_finite=False
-            )
+            factor = scipy.linalg.cho_factor(regular, check_finite=False)
         except np.linalg.LinAlgError:
             ridge = max(100 * ridge, 1e-15)
         else:
-            return lambda right: (
-                scale * scipy.linalg.cho_solve(factor, scale * right, check_finite=False)
-            )
+            break
+
+    def solve(right: FloatArray) -> FloatArray:
+        return scale * scipy.linalg.cho_solve(factor, scale * right, check_finite=False)
+
+    return solve

@@ -1,12 +1,10 @@
-"""Optimal transport between two laws on one alphabet.
-
-Its cost, and couplings with given marginals.
-"""
+"""Optimal transport between two laws on one alphabet, and linear programs for it and its like."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -14,17 +12,15 @@ from scipy.optimize import linprog
 
 from quadrate.theory.channels import FloatArray
 
-# The tightest that HiGHS takes: the default of 1e-7 would show in the result where entries or
+# The tightest tolerances of HiGHS: the default of 1e-7 would show in the result where entries or
 # bounds are small.
 LINEAR_OPTIONS = {"primal_feasibility_tolerance": 1e-10, "dual_feasibility_tolerance": 1e-10}
-# How many times as large as all smaller ones an entry must be for a program to be tried without it.
+# A program is tried without the entries that are this many times as large as all smaller ones.
 _APART = 1e4
 
 
 def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:
-    """The least Σ T(i,j) cost(i,j) over couplings T of two laws.
-
-    Inf if every coupling does what is forbidden.
+    """The least Σ T(i,j) cost(i,j) over couplings T of two laws; inf if each one is forbidden.
 
     Args:
         first: (n,) law of the rows.
@@ -35,39 +31,60 @@ def transport_cost(first: FloatArray, second: FloatArray, cost: FloatArray) -> f
     first, second, cost = first[rows], second[columns], cost[np.ix_(rows, columns)]
     if _is_monge(cost):
         return _staircase(first, second, cost)
-    n, m = cost.shape
-    sums = scipy.sparse.vstack(
-        [
-            scipy.sparse.kron(scipy.sparse.eye(n), np.ones((1, m))),
-            scipy.sparse.kron(np.ones((1, n)), scipy.sparse.eye(m)),
-        ]
-    )
-    least = math.inf
-    for limit in size_limits(cost):
-        # One of the n + m equations follows from the others, up to rounding that could make them
-        # contradict each other.
-        result = linprog(
-            np.where(cost <= limit, cost, 0.0).ravel() / (limit or 1.0),
-            A_eq=sums.tocsr()[:-1],
-            b_eq=np.concatenate([first, second])[:-1],
-            bounds=np.stack(
-                [np.zeros(cost.size), np.where(cost <= limit, np.inf, 0.0).ravel()], axis=1
-            ),
+    sums = scipy.sparse.vstack([row_sums(*cost.shape), column_sums(*cost.shape)])
+    # One of the n + m equations follows from the others, up to rounding that could make them
+    # contradict each other.
+    equal = sums.tocsr()[:-1], np.concatenate([first, second])[:-1]
+    return max(linear_program(cost, np.isfinite(cost), equal)[0], 0.0)
+
+
+def row_sums(m: int, n: int) -> Any:
+    """The (m, m · n) matrix that sums the rows of a flattened (m, n) matrix."""
+    return scipy.sparse.kron(scipy.sparse.eye(m), np.ones((1, n)))
+
+
+def column_sums(m: int, n: int) -> Any:
+    """The (n, m · n) matrix that sums the columns of a flattened (m, n) matrix."""
+    return scipy.sparse.kron(np.ones((1, m)), scipy.sparse.eye(n))
+
+
+def linear_program(
+    cost: FloatArray,
+    possible: Any,
+    equal: tuple[Any, FloatArray],
+    below: tuple[Any, FloatArray] = (None, np.zeros(0)),
+) -> tuple[float, FloatArray | None]:
+    """The least cost · v over v >= 0, and the v that has it: inf and None if infeasible.
+
+    Args:
+        cost: Costs, of any shape.
+        possible: Whether each v may differ from zero; the shape of the costs.
+        equal: (k, cost.size) and (k,): linear equations on the flattened v.
+        below: (l, cost.size) and (l,): upper bounds on linear functions of the flattened v.
+    """
+    least, best = math.inf, None
+    for limit in _size_limits(np.where(possible, cost, 0.0)):
+        allowed = (possible & (cost <= limit)).ravel()
+        solution = linprog(
+            np.where(allowed, cost.ravel(), 0.0) / (limit or 1.0),
+            A_ub=below[0],
+            b_ub=None if below[0] is None else below[1],
+            A_eq=equal[0],
+            b_eq=equal[1],
+            bounds=np.stack([np.zeros(cost.size), np.where(allowed, np.inf, 0.0)], axis=1),
             method="highs",
             options=LINEAR_OPTIONS,
         )
-        if result.status == 0:
-            least = min(least, float(result.fun) * (limit or 1.0))
-    return max(least, 0.0)
+        if solution.status == 0 and solution.fun * (limit or 1.0) < least:
+            least, best = float(solution.fun) * (limit or 1.0), np.maximum(solution.x, 0)
+    return least, best
 
 
-def size_limits(cost: FloatArray) -> Iterator[float]:
-    """Sizes, from small to large, beyond which a linear program is to forbid all entries.
+def _size_limits(cost: FloatArray) -> Iterator[float]:
+    """Sizes, from small to large, beyond which a linear program should forbid all entries.
 
-    The best of these programs is the one to take.
-
-    The solver's tolerances are absolute, so that small entries drown beside very large ones, and
-    those are mostly there to be avoided.
+    The best of these programs is the solution. The solver's tolerances are absolute, so small
+    entries would be lost next to very large ones, which a solution mostly avoids.
     """
     sizes = np.unique(cost[np.isfinite(cost) & (cost > 0)])
     if sizes.size == 0:
@@ -79,14 +96,16 @@ def size_limits(cost: FloatArray) -> Iterator[float]:
 
 
 def rounded(coupling: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
-    """A coupling with exactly the given marginals near an approximate one (Altschuler, Weed & Rigollet 2017, algorithm 2)."""
-    sums = coupling.sum(axis=1)
-    plan = (
-        coupling
-        * np.minimum(1, np.divide(first, sums, out=np.ones_like(sums), where=sums > 0))[:, None]
-    )
-    sums = plan.sum(axis=0)
-    plan = plan * np.minimum(1, np.divide(second, sums, out=np.ones_like(sums), where=sums > 0))
+    """The coupling with exactly the given marginals near an approximate one.
+
+    Altschuler, Weed & Rigollet 2017, algorithm 2.
+    """
+
+    def shares(law: FloatArray, sums: FloatArray) -> FloatArray:
+        return np.minimum(1, np.divide(law, sums, out=np.ones_like(sums), where=sums > 0))
+
+    plan = coupling * shares(first, coupling.sum(axis=1))[:, None]
+    plan = plan * shares(second, plan.sum(axis=0))
     row_rest, column_rest = first - plan.sum(axis=1), second - plan.sum(axis=0)
     rest = row_rest.sum()
     return plan + np.outer(row_rest, column_rest) / rest if rest > 0 else plan
@@ -99,12 +118,9 @@ def _is_monge(cost: FloatArray) -> bool:
     """
     if not np.isfinite(cost).all():
         return False
-    halves = cost / 2  # the sum of two of the largest numbers is none
-    return bool(
-        (
-            halves[:-1, :-1] + halves[1:, 1:] <= (1 + 1e-12) * (halves[:-1, 1:] + halves[1:, :-1])
-        ).all()
-    )
+    halves = cost / 2  # the sum of two of the largest numbers would overflow
+    crossed = halves[:-1, 1:] + halves[1:, :-1]
+    return bool((halves[:-1, :-1] + halves[1:, 1:] <= (1 + 1e-12) * crossed).all())
 
 
 def _staircase(first: FloatArray, second: FloatArray, cost: FloatArray) -> float:

@@ -1,4 +1,7 @@
-"""A log-barrier method for small smooth convex programs, with a certified gap (Boyd & Vandenberghe 2004, ch. 11; Nesterov & Nemirovskii 1994)."""
+"""A log-barrier method for small smooth convex programs, with a certified gap.
+
+Boyd & Vandenberghe 2004, ch. 11; Nesterov & Nemirovskii 1994.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,7 @@ _GROWTH = 20.0
 # Squared Newton decrements: below the first a full step is safe, below the second the centre is
 # reached.
 _SAFE, _CENTRED = 1e-2, 1e-8
-# Steps to one centre; and the least fraction of a step, since all that a shorter one gains is
-# rounding.
+# The most steps to one centre; the least fraction of a step: shorter ones gain only rounding.
 _MAX_STEPS, _LEAST_STEP = 100, 1e-6
 
 
@@ -34,9 +36,9 @@ class Barrier:
     """A convex function that grows to infinity at the edge of what is allowed.
 
     Attributes:
-        order: its parameter ν: at the centre of weight t the objective exceeds its least value by
+        order: Its parameter ν: at the centre of weight t the objective exceeds its least value by
             at most (the sum of all ν) / t.
-        smooth: the function.
+        smooth: The function.
     """
 
     order: int
@@ -78,11 +80,8 @@ def positive_definite(base: FloatArray, directions: FloatArray) -> Barrier:
         inverse = np.linalg.inv(root)
         whitened = inverse @ directions @ inverse.T  # (p, m, m)
         flat = whitened.reshape(x.size, -1)
-        return (
-            -2 * float(np.log(np.diag(root)).sum()),
-            -np.trace(whitened, axis1=1, axis2=2),
-            flat @ flat.T,
-        )
+        barrier = -2 * float(np.log(np.diag(root)).sum())
+        return barrier, -np.trace(whitened, axis1=1, axis2=2), flat @ flat.T
 
     return Barrier(len(base), smooth)
 
@@ -93,10 +92,10 @@ def minimize(
     """A point where a convex objective is least, among those where all barriers are finite.
 
     Args:
-        objective: What is minimized.
-        barriers: What keeps x inside; the result is strictly inside, so the objective is never
-            below its least value. One is only asked about points at which the objective and the
-            barriers before it are finite.
+        objective: The function to minimize.
+        barriers: The constraints; the result is strictly inside, so the objective is never below
+            its least value. Each is evaluated only where the objective and the barriers before it
+            are finite.
         start: (p,) a point strictly inside.
         tolerance: How far the objective may end above its least value, as certified by the
             barriers' orders and the last Newton decrement. A hundredth of it is aimed at.
@@ -148,8 +147,7 @@ def _centre(
         if squared <= _CENTRED:
             break
         size, jet = 1.0, total(x + step)
-        # Close to the centre the value changes by less than its rounding: there only the domain is
-        # checked.
+        # Near the centre the value changes by less than its rounding: only the domain is checked.
         while jet[0] == math.inf or (squared > _SAFE and jet[0] > value - 0.1 * size * squared):
             size /= 2
             if size < _LEAST_STEP:
@@ -160,7 +158,10 @@ def _centre(
 
 
 def _solve(hessian: FloatArray, gradient: FloatArray) -> FloatArray:
-    """Solves hessian · y = gradient, scaled to a unit diagonal since barriers' curvatures differ by many powers of ten."""
+    """Solve hessian · y = gradient, scaled to a unit diagonal.
+
+    The barriers' curvatures differ by many powers of ten.
+    """
     scale = 1 / np.sqrt(np.maximum(np.diag(hessian), 1e-300))
     scaled = hessian * np.outer(scale, scale)
     try:

@@ -1,7 +1,4 @@
-"""What the two kinds of vector-Gaussian problem share.
-
-The search for two multipliers, and the barrier of what can be decoded.
-"""
+"""The parts that both problems of a Gaussian vector share: multipliers, and what is decodable."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from scipy.linalg.lapack import dgejsv
 from scipy.optimize import brentq
 
 from quadrate.theory.channels import FloatArray
@@ -18,19 +14,20 @@ from quadrate.theory.gaussian.barrier import Barrier, Jet, Smooth, outside
 
 _Response = TypeVar("_Response")
 
-# The least variance of an output relative to the source's; less of it would save less than 1e-8
-# nats, and be lost in rounding.
+# The least variance of an output relative to the source's: a smaller one would save less than 1e-8
+# nats, which rounding would hide.
 OUTPUT_FLOOR = 1e-9
 
 
 class Solution(NamedTuple):
-    """A solution in the source's eigenbasis, in parts of the source's deviations, so that nothing
-    cancels however small an error or a variance is.
+    """A solution in the source's eigenbasis, in parts of the source's deviations.
+
+    So nothing cancels, however small an error or a variance is.
 
     Attributes:
-        rate: nats.
-        error: (n, n) covariance that X̂ leaves of X; the identity is all of it.
-        output: (n, n) covariance of X̂ where that is part of the solution; the identity is the
+        rate: Nats.
+        error: (n, n) covariance of X given X̂; the identity if X̂ tells nothing.
+        output: (n, n) covariance of X̂ where that is part of the solution; the identity for the
             source's own.
     """
 
@@ -39,39 +36,17 @@ class Solution(NamedTuple):
     output: FloatArray
 
 
-def spectrum(factor: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The eigenvalues (n,) of factor · factor' and its eigenvectors (n, n), by a one-sided Jacobi
-    method.
-
-    Small eigenvalues come with as many digits as rows of very different size leave them, which
-    others lose (Drmač & Veselić 2008).
-
-    Raises:
-        ArithmeticError: If the method does not converge.
-    """
-    values, vectors, _, scale, _, failed = dgejsv(factor, joba=2, jobu=0, jobv=0, jobr=0)
-    if failed:
-        raise ArithmeticError("the eigenvalues of a covariance did not converge")
-    return (values * (scale[0] / scale[1])) ** 2, vectors
-
-
-def symmetric_root(matrix: FloatArray) -> FloatArray:
-    """The symmetric square root of a positive semi-definite matrix, rounding below zero cut off."""
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T)
-
-
 def constrained(
     response: Callable[[float, float], _Response],
     distortion_excess: Callable[[_Response], float],
     label_excess: Callable[[_Response], float],
     scale: float,
 ) -> _Response:
-    """The response at the multipliers (ℓ, m) ≥ 0 under which no excess is positive and each
-    multiplier or its excess is zero.
+    """The response at the multipliers (ℓ, m) ≥ 0 that satisfy the optimality conditions.
 
-    The dual function is concave in (ℓ, m): with ℓ at its best for each m, the label's excess falls
-    as m grows, and two nested searches find both.
+    No excess is positive, and each multiplier or its excess is zero. The dual function is concave
+    in (ℓ, m): with the best ℓ for each m, the label's excess falls as m grows, and two nested
+    searches find both.
 
     Args:
         response: What minimizes rate + ℓ · distortion + m · label.
@@ -105,12 +80,11 @@ def multiplier(excess: Callable[[float], float], start: float) -> float:
 def decodable(
     error: Smooth, loss: Smooth, distortions: FloatArray, perceptions: FloatArray
 ) -> Barrier:
-    """The barrier of a representation Z from which each of k pairs (D, P) of distortion and squared
-    Wasserstein distance can be decoded.
+    """The barrier of a representation Z from which each of k pairs (D, P) can be decoded.
 
-    With Q the error covariance of X̃ = E[X|Z], that is tr Q ≤ D and W2(p_X̃, p_X) ≤ √P + √(D − tr
-    Q) (Freirich et al. 2021); squared, tr Q cancels and loss ≤ (P + D)/2 + √(P (D − tr Q)) remains,
-    convex in Q.
+    D is the distortion, P the squared Wasserstein distance. With Q the error covariance of X̃ =
+    E[X|Z], the condition is tr Q ≤ D and W2(p_X̃, p_X) ≤ √P + √(D − tr Q) (Freirich et al. 2021);
+    squared, tr Q cancels and loss ≤ (P + D)/2 + √(P (D − tr Q)) remains, convex in Q.
 
     Args:
         error: The function tr Q.
@@ -120,8 +94,9 @@ def decodable(
     """
 
     def smooth(x: FloatArray) -> Jet:
-        (value, error_gradient, error_hessian) = error(x)
-        (loss_value, loss_gradient, loss_hessian) = loss(x)
+        value, error_gradient, error_hessian = error(x)
+        loss_value, loss_gradient, loss_hessian = loss(x)
+        squared = np.outer(error_gradient, error_gradient)
         left = distortions - value  # (k,)
         if not (left > 0).all():
             return outside(x.size)
@@ -131,16 +106,11 @@ def decodable(
         slope = np.sqrt(perceptions / left) / 2
         gradients = (loss_gradient + np.outer(slope, error_gradient)) / slack[:, None]  # (k, p)
         hessian = (1 / slack).sum() * loss_hessian + (slope / slack).sum() * error_hessian
-        hessian += (slope / (2 * left * slack)).sum() * np.outer(
-            error_gradient, error_gradient
-        ) + gradients.T @ gradients
-        # The domain of the root is a constraint of its own: the tightest of all tr Q < D.
+        hessian += (slope / (2 * left * slack)).sum() * squared + gradients.T @ gradients
+        # The domain of the root is one more constraint: the tightest of all tr Q < D.
         tightest = left.min()
-        hessian += error_hessian / tightest + np.outer(error_gradient, error_gradient) / tightest**2
-        return (
-            -float(np.log(slack).sum() + math.log(tightest)),
-            gradients.sum(0) + error_gradient / tightest,
-            hessian,
-        )
+        hessian += error_hessian / tightest + squared / tightest**2
+        barrier = -float(np.log(slack).sum() + math.log(tightest))
+        return barrier, gradients.sum(0) + error_gradient / tightest, hessian
 
     return Barrier(len(distortions) + 1, smooth)

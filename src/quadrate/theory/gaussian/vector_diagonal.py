@@ -1,6 +1,6 @@
-"""Rates of independent Gaussian components, each with a label of its own or none.
+"""Rates of independent Gaussian components, each with its own label or without labels.
 
-All is diagonal, and convex in the logarithms of the errors.
+All matrices are diagonal, and the programs convex in the logarithms of the errors.
 """
 
 from __future__ import annotations
@@ -48,14 +48,17 @@ class Diagonal:
     def realistic(
         self, distortions: FloatArray, perceptions: FloatArray, classification: float
     ) -> Solution:
-        """The least rate from which all k pairs of (distortion, squared Wasserstein distance) can be decoded."""
+        """The least rate from which all k pairs can be decoded.
+
+        A pair is a distortion and a squared Wasserstein distance.
+        """
         if len(distortions) == 1 and perceptions[0] == 0 and classification == math.inf:
             return self._solution(np.log(self._perfect_realism(distortions[0]) / self.variances))
         barriers = [decodable(self._error, self._loss, distortions, perceptions)]
         return self._solution(self._program(barriers, classification, distortions.min(), 0))
 
     def realistic_kl(self, distortion: float, perception: float, classification: float) -> Solution:
-        """The least rate at a distortion, a KL divergence and a classification, with the output's covariance."""
+        """The least rate under a KL divergence, with the output's covariance."""
         n = len(self.variances)
         barriers = [
             Barrier(n, partial(_positive, n)),
@@ -70,17 +73,15 @@ class Diagonal:
         return float((self.variances * (left / (1 + np.sqrt(1 - left))) ** 2).sum())
 
     def _solution(self, x: FloatArray) -> Solution:
-        """What (n,) logarithms of the errors' parts mean, followed by none or (n,) outputs' variances less one."""
+        """The solution of x = (τ, e), or of x = τ; see `_program`."""
         n = len(self.variances)
-        return Solution(
-            _rate(n, x)[0], np.diag(np.exp(x[:n])), np.diag(1 + x[n:]) if x.size > n else np.eye(n)
-        )
+        output = np.diag(1 + x[n:]) if x.size > n else np.eye(n)
+        return Solution(_rate(n, x)[0], np.diag(np.exp(x[:n])), output)
 
     def _label_entropy(self, errors: FloatArray) -> float:
+        variances = self.gains**2 * errors + self.noises
         with np.errstate(divide="ignore"):
-            return float(
-                np.log(2 * math.pi * math.e * (self.gains**2 * errors + self.noises)).sum() / 2
-            )
+            return float(np.log(2 * math.pi * math.e * variances).sum() / 2)
 
     def _errors(self, distortion: float, classification: float) -> FloatArray:
         """(n,) errors of the least rate under distortion and classification."""
@@ -94,9 +95,9 @@ class Diagonal:
         return self._multipliers(distortion, classification)
 
     def _filled(self, distortion: float) -> FloatArray:
-        """(n,) errors under distortion alone.
+        """(n,) errors under distortion alone, by reverse water-filling.
 
-        Reverse water-filling, min(λ, ν) with the ν at which they add up to the distortion.
+        They are min(λ, ν), with the ν at which they add up to the distortion.
         """
         n = len(self.variances)
         below_level = np.concatenate([[0.0], np.cumsum(np.sort(self.variances))[:-1]])
@@ -104,49 +105,42 @@ class Diagonal:
         return np.minimum(self.variances, np.max((distortion - below_level) / (n - np.arange(n))))
 
     def _noise_free(self, classification: float) -> FloatArray:
-        """(n,) errors under classification when labels are without noise.
+        """(n,) errors under classification where labels are without noise.
 
-        A nat of rate then buys a nat of it, wherever spent: on the largest.
+        There a nat of rate buys a nat of it on any component: it is spent on the largest.
         """
 
         def errors(ell: float) -> FloatArray:
-            return np.where(
-                (self.noises == 0) & (ell * self.variances > 1),
-                1 / max(ell, np.finfo(float).tiny),
-                self.variances,
-            )
+            spent = (self.noises == 0) & (ell * self.variances > 1)
+            return np.where(spent, 1 / max(ell, np.finfo(float).tiny), self.variances)
 
-        return errors(
-            multiplier(
-                lambda ell: self._label_entropy(errors(ell)) - classification,
-                1 / self.variances.max(),
-            )
-        )
+        def excess(ell: float) -> float:
+            return self._label_entropy(errors(ell)) - classification
+
+        return errors(multiplier(excess, 1 / self.variances.max()))
 
     def _multipliers(self, distortion: float, classification: float) -> FloatArray:
-        """(n,) errors under distortion and classification, the counterpart of reverse water-filling with labels."""
+        """(n,) errors under distortion and classification: reverse water-filling with labels."""
         squares = self.gains**2
 
         def response(ell: float, m: float) -> FloatArray:
-            # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, in the form that does not
-            # cancel.
+            # The positive root of 2ℓa²E² + (2ℓn + (m − 1)a²)E − n, without cancellation.
             a, b = 2 * ell * squares, 2 * ell * self.noises + (m - 1) * squares
             root = np.hypot(b, 2 * np.sqrt(a) * np.sqrt(self.noises))
             with np.errstate(divide="ignore", invalid="ignore"):
                 errors = np.where(b > 0, 2 * self.noises / (b + root), (root - b) / (2 * a))
             return np.fmin(self.variances, errors)
 
-        return constrained(
-            response,
-            lambda errors: errors.sum() - distortion,
-            lambda errors: max(
-                self._label_entropy(errors) - classification, -1.0
-            ),  # finite, for labels without noise
-            self.variances.max(),
-        )
+        def distortion_excess(errors: FloatArray) -> float:
+            return float(errors.sum() - distortion)
+
+        def label_excess(errors: FloatArray) -> float:  # finite even for labels without noise
+            return max(self._label_entropy(errors) - classification, -1.0)
+
+        return constrained(response, distortion_excess, label_excess, self.variances.max())
 
     def _perfect_realism(self, distortion: float) -> FloatArray:
-        """(n,) errors of the least rate at which the output has the source's law (Qian et al. 2024, arXiv 2406.18008)."""
+        """(n,) errors of the least rate at perfect realism (Qian et al. 2024, arXiv 2406.18008)."""
 
         def excess(ell: float) -> float:
             tilt = 4 * ell * self.variances
@@ -159,20 +153,18 @@ class Diagonal:
     def _program(
         self, barriers: list[Barrier], classification: float, distortion: float, outputs: int
     ) -> FloatArray:
-        """The x = (τ, e) of the least rate, errors λ exp(τ) and output variances λ (1 + e), e of length `outputs`."""
+        """The x = (τ, e) of the least rate: errors λ exp(τ), output variances λ (1 + e).
+
+        The length of e is `outputs`, n or 0.
+        """
         n = len(self.variances)
         barriers = [Barrier(n, partial(_negative, n)), *barriers]
         if classification < math.inf:
             barriers.append(below(self._label, classification))
         # Small fractions of the errors without perception meet every constraint that can be met.
         fraction = min(0.5, distortion / (4 * self.variances.sum()))
-        start = np.concatenate(
-            [
-                np.log(fraction * self._errors(distortion, classification) / self.variances),
-                np.zeros(outputs),
-            ]
-        )
-        return minimize(partial(_rate, n), barriers, start)
+        errors = np.log(fraction * self._errors(distortion, classification) / self.variances)
+        return minimize(partial(_rate, n), barriers, np.append(errors, np.zeros(outputs)))
 
     def _error(self, x: FloatArray) -> Jet:
         """The distortion of X̃: tr Q."""
@@ -180,45 +172,33 @@ class Diagonal:
         return _separable(x, errors, errors, errors)
 
     def _loss(self, x: FloatArray) -> Jet:
-        """How far X̃ is from X's law.
+        """How far X̃ is from X's law, tr Σ − tr (Σ^½ (Σ − Q) Σ^½)^½.
 
-        Tr Σ − tr (Σ^½ (Σ − Q) Σ^½)^½ = Σ λ (1 − √(1 − g)), with g = exp(τ).
+        This is Σ λ (1 − √(1 − g)), with g = exp(τ).
         """
-        g = np.exp(x)
+        scale, g = self.variances, np.exp(x)
         root = np.sqrt(1 - g)
         slope = g / (2 * root)
-        return _separable(
-            x,
-            self.variances * g / (1 + root),
-            self.variances * slope,
-            self.variances * (slope + g**2 / (4 * root**3)),
-        )
+        curvature = scale * (slope + g**2 / (4 * root**3))
+        return _separable(x, scale * g / (1 + root), scale * slope, curvature)
 
     def _label(self, x: FloatArray) -> Jet:
         """h(S|Z) = ½ Σ ln(2πe (a² λ exp(τ) + n))."""
         power = self.gains**2 * self.variances * np.exp(x[: len(self.variances)])
         share = power / (power + self.noises)
-        return _separable(
-            x,
-            np.log(2 * math.pi * math.e * (power + self.noises)) / 2,
-            share / 2,
-            share * (1 - share) / 2,
-        )
+        entropies = np.log(2 * math.pi * math.e * (power + self.noises)) / 2
+        return _separable(x, entropies, share / 2, share * (1 - share) / 2)
 
     def _distortion(self, x: FloatArray) -> Jet:
         """Σ λ (2 + e − 2uv), with u = √(1 + e) and v = √(1 − g)."""
-        n = len(self.variances)
+        scale, n = self.variances, len(self.variances)
         g, e = np.exp(x[:n]), x[n:]
         u, v = np.sqrt(1 + e), np.sqrt(1 - g)
         # In this form nothing cancels when both g and e are small.
-        value = (self.variances * (g + ((e + g) / (u + v)) ** 2)).sum()
-        gradient = np.concatenate(
-            [self.variances * u * g / v, self.variances * (e + g) / (u * (u + v))]
-        )
-        own = np.concatenate(
-            [self.variances * u * (g / v + g**2 / (2 * v**3)), self.variances * v / (2 * u**3)]
-        )
-        mixed = np.diag(self.variances * g / (2 * u * v), n)
+        value = (scale * (g + ((e + g) / (u + v)) ** 2)).sum()
+        gradient = np.append(scale * u * g / v, scale * (e + g) / (u * (u + v)))
+        own = np.append(scale * u * (g / v + g**2 / (2 * v**3)), scale * v / (2 * u**3))
+        mixed = np.diag(scale * g / (2 * u * v), n)
         return float(value), gradient, np.diag(own) + mixed + mixed.T
 
     def _divergence(self, x: FloatArray) -> Jet:
@@ -251,6 +231,6 @@ def _positive(n: int, x: FloatArray) -> Jet:
 def _separable(
     x: FloatArray, values: FloatArray, gradient: FloatArray, curvature: FloatArray, first: int = 0
 ) -> Jet:
-    """The jet of a sum of functions of single variables, of those from `first` on that it has derivatives for."""
+    """The jet of a sum of functions of single variables, of x[first] and those after it."""
     around = (first, x.size - first - len(gradient))
     return float(values.sum()), np.pad(gradient, around), np.diag(np.pad(curvature, around))

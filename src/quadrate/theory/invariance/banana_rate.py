@@ -1,10 +1,9 @@
-"""The banana of Dubois et al.
+"""The rates of the banana, a source in the plane whose tasks ignore a rotation or a translation.
 
-2021: a source in the plane whose tasks ignore a rotation or a translation, and what rates it needs.
-
-A Gaussian is bent along a parabola, turned and shifted, which keeps areas. Its maximal invariants
-M(X) are continuous, so bounds come from differential entropies; the entropy-coded uniform quantizer
-of M(X) is what a codec of one latent can reach. Integrals are by quadrature.
+It comes from Dubois et al. 2021: a Gaussian is bent along a parabola, turned and shifted, which
+keeps areas. Its maximal invariants M(X) are continuous, so bounds come from differential entropies;
+a codec of one latent can reach the entropy-coded uniform quantizer of M(X). Integrals are by
+quadrature.
 """
 
 from __future__ import annotations
@@ -35,11 +34,10 @@ _ANGLE = math.radians(-40)
 _SHIFT = np.array([-0.75, -1.0])
 _ROTATION = np.array([[math.cos(_ANGLE), -math.sin(_ANGLE)], [math.sin(_ANGLE), math.cos(_ANGLE)]])
 
-# All points within 7 deviations of x1 and x2, and so all but 1e-11 of the mass, have M(X) up to
-# this.
+# All points within 7 deviations of x1 and x2, all but 1e-11 of the mass, have |M(X)| up to this.
 _REACH = 50.0
-# Nodes of the trapezoidal rule along an orbit: lines are cut there too. It converges faster than
-# any power, as the density is analytic.
+# Nodes of the trapezoidal rule along an orbit, a circle or a line cut at the same distance. It
+# converges faster than any power, as the density is analytic.
 _LINE = np.linspace(-_REACH, _REACH, 2501)
 _ANGLES = np.linspace(0, 2 * math.pi, 2048, endpoint=False)
 # Spacing of the tabulated densities, which vary over .3 at least; the finest step the table
@@ -68,7 +66,7 @@ def density(points: ArrayLike) -> FloatArray:
 
 
 def maximal_invariant(invariance: Invariance, points: ArrayLike) -> FloatArray:
-    """M(x), which no transformation of x changes and which tells orbits apart.
+    """M(x), the same for all points of an orbit, and different for different orbits.
 
     |x| for rotations, the other coordinate for translations.
 
@@ -86,11 +84,9 @@ def maximal_invariant(invariance: Invariance, points: ArrayLike) -> FloatArray:
     checked = _plane(points)
     if invariance == "none":
         return checked
-    return (
-        np.linalg.norm(checked, axis=-1)
-        if invariance == "rotation"
-        else checked[..., 0 if invariance == "y_translation" else 1]
-    )
+    if invariance == "rotation":
+        return np.asarray(np.linalg.norm(checked, axis=-1))
+    return checked[..., 0 if invariance == "y_translation" else 1]
 
 
 def invariant_density(invariance: Invariance, values: ArrayLike) -> FloatArray:
@@ -98,7 +94,7 @@ def invariant_density(invariance: Invariance, values: ArrayLike) -> FloatArray:
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
-        values: (...) of M; a radius below zero has none.
+        values: (...) of M; the density of a negative radius is zero.
 
     Returns:
         (...) densities.
@@ -109,15 +105,13 @@ def invariant_density(invariance: Invariance, values: ArrayLike) -> FloatArray:
     _check(invariance, scalar=True)
     checked = np.asarray(values, dtype=np.float64)
     flat = checked.reshape(-1)
-    parts = [
-        _fibre_integrals(invariance, flat[start : start + _CHUNK])
-        for start in range(0, flat.size, _CHUNK)
-    ]
+    chunks = [flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK)]
+    parts = [_fibre_integrals(invariance, chunk) for chunk in chunks]
     return np.concatenate([*parts, np.zeros(0)]).reshape(checked.shape)
 
 
 def differential_entropy(invariance: Invariance = "none", *, unit: Unit = "bits") -> float:
-    """h[M(X)], for "none" h[X].
+    """h[M(X)], or h[X] for "none".
 
     2.171 bits for rotation, 3.075 and 2.787 for y and x translation, 4.679 without invariance.
 
@@ -131,13 +125,13 @@ def differential_entropy(invariance: Invariance = "none", *, unit: Unit = "bits"
 def shannon_lower_bound(
     invariance: Invariance, mse: ArrayLike, *, unit: Unit = "bits"
 ) -> float | FloatArray:
-    """The rate below which no codec reaches a mean squared error of M.
+    """A lower bound on the rate of any codec with a mean squared error of M.
 
-    Max(h[M(X)] − d/2 log(2πe MSE), 0), d the coordinates of M (1; 2 for "none").
+    It is max(h[M(X)] − d/2 log(2πe MSE), 0), d the coordinates of M (1; 2 for "none").
 
     Args:
         invariance: "rotation", "y_translation", "x_translation" or "none".
-        mse: mean squared error of M(X), per coordinate for "none".
+        mse: Mean squared error of M(X), per coordinate for "none".
         unit: "bits" or "nats".
 
     Returns:
@@ -155,13 +149,13 @@ def shannon_lower_bound(
 
 @dataclass(frozen=True)
 class Quantizer:
-    """An entropy-coded uniform quantizer of M(X), and where it stands.
+    """An entropy-coded uniform quantizer of M(X), with its rate and its error.
 
     Attributes:
-        step: width of its cells.
-        offset: the middle of one of them.
-        rate: the entropy of the cell's index.
-        mse: mean squared error of M(X).
+        step: Width of its cells.
+        offset: The middle of one of them.
+        rate: The entropy of the cell's index.
+        mse: Mean squared error of M(X).
     """
 
     step: float
@@ -178,14 +172,13 @@ def quantizer(
     centroids: bool = True,
     unit: Unit = "bits",
 ) -> Quantizer:
-    """The uniform quantizer with cells [offset + (k − ½) step, offset + (k + ½) step], from the
-    density.
+    """The uniform quantizer with cells [offset + (k − ½) step, offset + (k + ½) step].
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
-        step: width of the cells, at least .01.
-        offset: the middle of one cell.
-        centroids: reconstruct a cell as its mean, which is best; else as its middle.
+        step: Width of the cells, at least .01.
+        offset: The middle of one cell.
+        centroids: Reconstruct a cell as its mean, which is best, rather than as its middle.
         unit: "bits" or "nats".
 
     Raises:
@@ -201,17 +194,16 @@ def quantizer(
 
 
 def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "bits") -> Quantizer:
-    """The uniform quantizer of any step and offset, with centroids, that minimizes MSE/2 +
-    rate_weight · rate: a point of the best curve.
+    """The uniform quantizer with centroids that minimizes MSE/2 + rate_weight · rate.
 
-    The rate counts in nats here and half the error of M, the mean over the two coordinates of an
-    orbit's representative: the objective that Dubois et al. 2021 train with, so that .1465 at a
-    weight of .07 for rotation is what their codec (.1472) can hope for.
+    The minimum is over all steps and offsets. The rate is in nats, and MSE/2 is the mean over the
+    two coordinates of an orbit's representative: the objective that Dubois et al. 2021 train with.
+    So .1465, at a weight of .07 for rotation, is the best that their codec (.1472) could reach.
 
     Args:
         invariance: "rotation", "y_translation" or "x_translation".
-        rate_weight: the price of a nat, at least 1e-5.
-        unit: of the rate that is returned.
+        rate_weight: The price of a nat, at least 1e-5.
+        unit: Of the rate that is returned.
 
     Raises:
         ValueError: If the invariance is unknown or "none", the weight is out of range, or the unit
@@ -226,18 +218,10 @@ def best_quantizer(invariance: Invariance, rate_weight: float, *, unit: Unit = "
 
     # The objective has local minima, in the offset above all: a grid finds the basin, a simplex its
     # bottom.
-    steps = np.geomspace(_FINEST_STEP, 4 * _REACH, 80)
-    starts = [
-        np.array([math.log(step), step * phase])
-        for step in steps
-        for phase in np.linspace(0, 1, 12, endpoint=False)
-    ]
-    found = minimize(
-        objective,
-        min(starts, key=objective),
-        method="Nelder-Mead",
-        options={"xatol": 1e-7, "fatol": 1e-13},
-    )
+    steps, phases = np.geomspace(_FINEST_STEP, 4 * _REACH, 80), np.linspace(0, 1, 12, False)
+    starts = [np.array([math.log(step), step * phase]) for step in steps for phase in phases]
+    start, options = min(starts, key=objective), {"xatol": 1e-7, "fatol": 1e-13}
+    found = minimize(objective, start, method="Nelder-Mead", options=options)
     step = math.exp(found.x[0])
     offset = float(np.remainder(found.x[1], step))
     rate, mse = _quantize(invariance, step, offset, True)
@@ -265,9 +249,7 @@ def _fibre_integrals(invariance: Invariance, values: FloatArray) -> FloatArray:
         directions = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=-1)  # (nodes, 2)
         means = density(values[:, None, None] * directions).mean(axis=1)
         return np.asarray(2 * math.pi * np.maximum(values, 0) * means)
-    coordinates = np.broadcast_arrays(
-        values[:, None], _LINE
-    )  # M and the other one, (k, nodes) each
+    coordinates = np.broadcast_arrays(values[:, None], _LINE)  # M and the other, (k, nodes) each
     points = np.stack(coordinates if invariance == "y_translation" else coordinates[::-1], axis=-1)
     return np.asarray(density(points).sum(axis=1) * (_LINE[1] - _LINE[0]))
 
@@ -280,14 +262,12 @@ def _support(invariance: Invariance) -> tuple[float, float]:
 def _entropy(invariance: Invariance) -> float:
     if invariance == "none":  # the bending, turn and shift of the Gaussian keep areas
         return math.log(2 * math.pi * math.e) + float(np.log(_DEVIATIONS).sum())
-    integral, _ = quad(
-        lambda value: float(entr(invariant_density(invariance, value))),
-        *_support(invariance),
-        epsabs=1e-11,
-        epsrel=1e-11,
-        limit=500,
-    )
-    return float(integral)
+
+    def term(value: float) -> float:
+        return float(entr(invariant_density(invariance, value)))
+
+    low, high = _support(invariance)
+    return float(quad(term, low, high, epsabs=1e-11, epsrel=1e-11, limit=500)[0])
 
 
 @lru_cache
@@ -304,19 +284,13 @@ def _quantize(
 ) -> tuple[float, float]:
     """The entropy in nats of the cell's index, and the mean squared error."""
     low, high = _support(invariance)
-    middles = offset + step * np.arange(
-        math.floor((low - offset) / step), math.ceil((high - offset) / step) + 1
-    )
+    first, last = math.floor((low - offset) / step), math.ceil((high - offset) / step)
+    middles = offset + step * np.arange(first, last + 1)
     edges = np.append(middles - step / 2, middles[-1] + step / 2)
-    masses, firsts, seconds = np.diff(
-        _cumulative_moments(invariance)(np.clip(edges, low, high)), axis=0
-    ).T
-    masses = np.maximum(masses, 0)
-    points = (
-        np.divide(firsts, masses, out=middles.copy(), where=masses > 1e-12)
-        if centroids
-        else middles
-    )
-    return float(entr(masses).sum()), float(
-        np.sum(seconds - 2 * points * firsts + points**2 * masses)
-    )
+    moments = _cumulative_moments(invariance)(np.clip(edges, low, high))
+    masses, firsts, seconds = np.diff(moments, axis=0).T
+    masses, points = np.maximum(masses, 0), middles
+    if centroids:
+        points = np.divide(firsts, masses, out=middles.copy(), where=masses > 1e-12)
+    errors = seconds - 2 * points * firsts + points**2 * masses
+    return float(entr(masses).sum()), float(np.sum(errors))

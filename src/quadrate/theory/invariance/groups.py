@@ -1,9 +1,8 @@
-"""Invariance: the rate that every task needs when tasks ignore a group's action, exactly, for
-finite groups and finite sources.
+"""The rate for all tasks that ignore a group's action: exact, for finite groups and sources.
 
-M(X) is a maximal invariant: it tells which orbit X is in, and nothing else. Coding it losslessly
-serves every invariant task, so H[M(X)] is the price of all of them and H[X|M(X)] what the
-invariance saves (Dubois et al. 2021, "Lossy compression for lossless prediction").
+A maximal invariant M(X) tells which orbit X is in, and nothing more. Coding it losslessly serves
+every invariant task: all of them together need H[M(X)], and the invariance saves H[X|M(X)] (Dubois
+et al. 2021, "Lossy compression for lossless prediction").
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import entr
-from scipy.stats import binom
 
 from quadrate.theory import checks
 from quadrate.theory.channels import FloatArray
@@ -26,26 +24,24 @@ from quadrate.theory.units import Unit, nats_per
 
 Indices = NDArray[np.intp]
 
-# Most indices a group's table of elements may hold, and most partitions its stabilizers may have:
-# seconds of work, some 100 MB.
+# The most indices in a group's table of elements, and the most partitions of its stabilizers: some
+# seconds of work and 100 MB.
 _MOST_INDICES = 2_000_000
 _MOST_PARTITIONS = 5_000
 
 
 def invariant_rate(entropy: ArrayLike, delta: ArrayLike = 0.0) -> float | FloatArray:
-    """The least rate at which no invariant task loses more than `delta`.
+    """The least rate at which no invariant task loses more than `delta`: max(H[M(X)] − δ, 0).
 
-    Max(H[M(X)] − δ, 0) (Dubois et al. 2021, rate-invariance theorem).
-
-    A task's loss is its excess Bayes risk under log-loss, H[S|Z] − H[S|X]; the worst task is M(X)
-    itself.
+    By the rate-invariance theorem of Dubois et al. 2021. A task's loss is its excess Bayes risk
+    under log-loss, H[S|Z] − H[S|X]; the worst task is M(X) itself.
 
     Args:
         entropy: H[M(X)], finite and at least 0, in any unit.
         delta: The largest loss of any task, in the same unit.
 
     Returns:
-        The rate in that unit: a float if both are numbers, else an array of their broadcast shape.
+        The rate in that unit: a float if both are numbers, otherwise an array of their shape.
 
     Raises:
         ValueError: If the entropy is negative or not finite, delta is negative or NaN, or the
@@ -59,7 +55,7 @@ def invariant_rate(entropy: ArrayLike, delta: ArrayLike = 0.0) -> float | FloatA
 
 @dataclass(frozen=True)
 class InvariantEntropies:
-    """What a source costs, and what its invariance saves of it.
+    """The entropy of a source, and the part of it that an invariance saves.
 
     Attributes:
         source: H[X].
@@ -91,7 +87,7 @@ def equal_orbits(count: int, size: int, *, unit: Unit = "bits") -> InvariantEntr
 def orbit_entropies(
     pmf: ArrayLike, orbits: ArrayLike, *, unit: Unit = "bits"
 ) -> InvariantEntropies:
-    """The entropies of any finite source from the orbit that each of its points lies in.
+    """The entropies of any finite source, from the orbit of each point.
 
     Args:
         pmf: (n) probabilities of the points.
@@ -112,20 +108,16 @@ def orbit_entropies(
     _, members = np.unique(labels, return_inverse=True)
     masses = np.bincount(members, weights=points)[members]
     shares = np.divide(points, masses, out=np.zeros_like(points), where=masses > 0)  # p(x|M)
-    # The saving is summed from its own terms, each >= 0, rather than taken as a difference of
-    # entropies.
-    return InvariantEntropies(
-        float(entr(points).sum()) / scale, float(masses @ entr(shares)) / scale
-    )
+    # The saving is a sum of terms >= 0 rather than a difference of entropies.
+    saving = float(masses @ entr(shares)) / scale
+    return InvariantEntropies(float(entr(points).sum()) / scale, saving)
 
 
 def multiset_entropies(pmf: ArrayLike, length: int, *, unit: Unit = "bits") -> InvariantEntropies:
-    """The entropies of `length` i.i.d.
+    """The entropies of `length` independent letters of one law whose order does not matter.
 
-    Letters whose order does not matter: M(X) is the multiset, its counts multinomial.
-
-    H[X|M(X)] = E log(n! / Π N_c!), with E log N! = Σ_j log(j) P(N >= j) for each binomial count N;
-    the group itself has n! elements.
+    M(X) is the multiset, with multinomial counts. H[X|M(X)] = E log(n! / Π N_c!), with E log N! =
+    Σ_j log(j) P(N >= j) for each binomial count N; the group itself has n! elements.
 
     Args:
         pmf: (colours) probabilities of the letters.
@@ -136,34 +128,32 @@ def multiset_entropies(pmf: ArrayLike, length: int, *, unit: Unit = "bits") -> I
         ValueError: If pmf is not a distribution, length is not an integer >= 1, or the unit is
             unknown.
     """
+    from scipy.stats import binom  # takes longer to import than the rest of the theory
+
     scale = nats_per(unit)
     colours = checks.distributions("pmf", pmf, (None,))
     positions = checks.count("length", length)
     factors = np.arange(2, positions + 1)  # (n - 1)
-    kept = 1 - binom.sf(factors[:, None] - 1, positions, colours).sum(
-        axis=1
-    )  # of each factor of n!, after division by Π N_c!
-    return InvariantEntropies(
-        positions * float(entr(colours).sum()) / scale, float(np.log(factors) @ kept) / scale
-    )
+    # The part of each factor of n! that is left after division by Π N_c!.
+    kept = 1 - binom.sf(factors[:, None] - 1, positions, colours).sum(axis=1)
+    source, saving = positions * float(entr(colours).sum()), float(np.log(factors) @ kept)
+    return InvariantEntropies(source / scale, saving / scale)
 
 
 class PermutationGroup:
-    """A finite group that permutes the n positions of a pattern.
-
-    A necklace's beads, an image's pixels.
+    """A finite group that permutes the n positions of a pattern: beads of a necklace, or pixels.
 
     Element g sends the pattern x to x[elements[g]].
 
     Args:
-        generators: (k, n) permutations of 0..n-1, of which the group is all products.
+        generators: (k, n) permutations of 0..n-1; the group consists of all their products.
 
     Attributes:
         elements: (order, n) all permutations, the identity first; not writeable.
 
     Raises:
-        ValueError: If a generator is no permutation, or the table of elements would hold more than
-            2 million indices.
+        ValueError: If a generator is not a permutation, or the table of elements would hold more
+            than 2 million indices.
     """
 
     elements: Indices
@@ -179,7 +169,7 @@ class PermutationGroup:
 
     @property
     def order(self) -> int:
-        """How many elements the group has."""
+        """The number of elements."""
         return len(self.elements)
 
     @property
@@ -188,32 +178,29 @@ class PermutationGroup:
         return self.elements.shape[1]
 
     def orbit_count(self, colours: int) -> int:
-        """How many orbits the colours^n patterns fall into, exactly.
+        """The exact number of orbits of the colours^n patterns.
 
-        The mean number of patterns that an element fixes (Burnside's lemma).
+        It is the mean number of patterns that an element fixes (Burnside's lemma).
 
         Raises:
             ValueError: If colours is not an integer >= 1.
         """
         base = checks.count("colours", colours)
-        frequencies = np.bincount(_block_counts(self._cycles))
-        return (
-            sum(int(frequency) * base**cycles for cycles, frequency in enumerate(frequencies))
-            // self.order
-        )
+        frequencies = enumerate(np.bincount(_block_counts(self._cycles)))
+        return sum(int(count) * base**cycles for cycles, count in frequencies) // self.order
 
     def act(self, element: ArrayLike, patterns: ArrayLike) -> NDArray[Any]:
-        """What elements do to patterns.
+        """Apply elements to patterns.
 
         Args:
-            element: (...) indices into `elements`; drawn uniformly, they augment.
+            element: (...) indices into `elements`.
             patterns: (..., n); the leading shapes broadcast.
 
         Returns:
             (..., n) the patterns x[elements[element]].
 
         Raises:
-            ValueError: If the patterns' length is not n, or an index is none.
+            ValueError: If the patterns' length is not n, or an index is out of range.
         """
         checked = self._patterns(patterns)
         indices = np.asarray(element)
@@ -223,14 +210,11 @@ class PermutationGroup:
             )
         shape = np.broadcast_shapes(indices.shape, checked.shape[:-1])
         permutations = self.elements[np.broadcast_to(indices, shape)]
-        return np.take_along_axis(
-            np.broadcast_to(checked, (*shape, self.positions)), permutations, axis=-1
-        )
+        copies = np.broadcast_to(checked, (*shape, self.positions))
+        return np.take_along_axis(copies, permutations, axis=-1)
 
     def canonical(self, patterns: ArrayLike) -> NDArray[Any]:
-        """The lexicographically least member of each pattern's orbit.
-
-        A representative, and a maximal invariant.
+        """The lexicographically least member of each pattern's orbit, a maximal invariant.
 
         Args:
             patterns: (..., n), without NaN.
@@ -246,16 +230,12 @@ class PermutationGroup:
         for permutation in self.elements[1:]:
             image = checked[..., permutation]
             first = np.argmax(image != least, axis=-1, keepdims=True)
-            smaller = np.take_along_axis(image, first, axis=-1) < np.take_along_axis(
-                least, first, axis=-1
-            )
-            least = np.where(smaller, image, least)
+            ours, theirs = (np.take_along_axis(each, first, axis=-1) for each in (image, least))
+            least = np.where(ours < theirs, image, least)
         return least
 
     def pattern_entropies(self, pmf: ArrayLike, *, unit: Unit = "bits") -> InvariantEntropies:
-        """The entropies of a pattern of i.i.d.
-
-        Colours, exact also where the patterns are too many to enumerate.
+        """The exact entropies of a pattern of independent colours of one law, of any length.
 
         An orbit's members are equally likely, so H[X|M(X)] = E log|orbit(X)| = log|G| − E
         log|Stab(X)|. Möbius inversion on the lattice of stabilizers writes log|Stab(X)| as a sum
@@ -274,18 +254,16 @@ class PermutationGroup:
         colours = checks.distributions("pmf", pmf, (None,))
         partitions, shares = self._stabilizers
         lengths = np.arange(self.positions + 1)
+        powers = colours ** np.maximum(lengths, 1)[:, None]
         with np.errstate(divide="ignore"):
-            agree = np.log(
-                np.sum(colours ** np.maximum(lengths, 1)[:, None], axis=1)
-            )  # log P(as many i.i.d. colours are one and the same)
+            agree = np.log(np.sum(powers, axis=1))  # log P(all of so many colours are the same)
         sizes = np.array([np.bincount(labels, minlength=self.positions) for labels in partitions])
         constant = np.sum(agree[sizes], axis=1)  # log P(each block of one colour)
         # Σ shares = log|G|, so this is log|G| − E log|Stab(X)| without the loss of digits when
         # nearly all patterns are constant.
-        saving = float(shares @ -np.expm1(constant))
-        return InvariantEntropies(
-            self.positions * float(entr(colours).sum()) / scale, max(saving, 0.0) / scale
-        )
+        saving = max(float(shares @ -np.expm1(constant)), 0.0)
+        source = self.positions * float(entr(colours).sum())
+        return InvariantEntropies(source / scale, saving / scale)
 
     @cached_property
     def _cycles(self) -> Indices:
@@ -294,18 +272,16 @@ class PermutationGroup:
 
     @cached_property
     def _stabilizers(self) -> tuple[Indices, FloatArray]:
-        """What the lattice of stabilizers is, whatever the colours.
+        """The lattice of stabilizers, for any colours.
 
         Returns:
             (k, n) the partitions into orbits of the stabilizers, finest first; (k) their shares:
-            log|Stab| of one sums those of all that refine it.
+            log|Stab| of a stabilizer is the sum of the shares of all partitions that refine its.
         """
         cycles, frequencies = np.unique(self._cycles, axis=0, return_counts=True)
         partitions = _joins(cycles)
-        counts = {
-            labels.tobytes(): int(frequency)
-            for labels, frequency in zip(cycles, frequencies, strict=True)
-        }
+        pairs = zip(cycles, frequencies, strict=True)
+        counts = {labels.tobytes(): int(frequency) for labels, frequency in pairs}
         stabilizers = np.zeros(len(partitions), dtype=np.intp)
         shares, refined = np.zeros(len(partitions)), np.zeros(len(partitions))
         for index, labels in enumerate(partitions):
@@ -359,7 +335,7 @@ def _pixels(side: int) -> Indices:
 
 
 def _closure(generators: Indices) -> Indices:
-    """(order, n) all products of the (k, n) generators, the identity first, then by length of the product."""
+    """(order, n) all products of the (k, n) generators, the identity first, shorter ones first."""
     positions = generators.shape[1]
     found = [np.arange(positions)]
     seen = {found[0].tobytes()}
@@ -377,15 +353,17 @@ def _closure(generators: Indices) -> Indices:
 
 
 def _blocks(*links: Indices) -> Indices:
-    """(k, n) the finest partitions with i and link[..., i] in one block, for all links (k, n) or (n); a block's label is its least position."""
+    """(k, n) the finest partitions with i and link[..., i] in one block, for all links.
+
+    Links are (k, n) or (n); a block's label is its least position.
+    """
     shape = np.broadcast_shapes(*(link.shape for link in links))
     nodes = np.arange(math.prod(shape)).reshape(shape)
     starts = nodes[..., :1]  # the first node of each row
     rows = np.concatenate([nodes.ravel()] * len(links))
     columns = np.concatenate([(starts + link).ravel() for link in links])
-    graph = coo_array(
-        (np.ones(rows.size, dtype=np.int8), (rows, columns)), shape=(nodes.size, nodes.size)
-    )
+    edges = np.ones(rows.size, dtype=np.int8), (rows, columns)
+    graph = coo_array(edges, shape=(nodes.size, nodes.size))
     _, components = connected_components(graph, directed=False)
     _, least = np.unique(components, return_index=True)
     return np.asarray(least[components].reshape(shape) - starts)
@@ -396,14 +374,13 @@ def _block_counts(partitions: Indices) -> Indices:
 
 
 def _joins(partitions: Indices) -> Indices:
-    """(k, n) all joins of the given partitions, the empty one (all blocks single) among them, finest first."""
+    """(k, n) all joins of the given partitions, finest first, with the one of single blocks."""
     found = {np.arange(partitions.shape[1]).tobytes(): np.arange(partitions.shape[1])}
     for labels in partitions[np.argsort(-_block_counts(partitions), kind="stable")]:
-        # The joins found so far are closed, so that one which is there adds nothing.
+        # The joins found so far are closed: a partition among them adds nothing.
         if labels.tobytes() not in found:
-            found.update(
-                (join.tobytes(), join) for join in _blocks(np.stack(list(found.values())), labels)
-            )
+            joined = _blocks(np.stack(list(found.values())), labels)
+            found.update((join.tobytes(), join) for join in joined)
             if len(found) > _MOST_PARTITIONS:
                 raise ValueError(
                     f"generators must give a group with at most {_MOST_PARTITIONS} partitions into"

@@ -1,7 +1,4 @@
-"""One encoder, many decoders.
-
-What a universal representation costs, and what a given one can reach.
-"""
+"""One encoder, many decoders: universal representations, and the region of a given one."""
 
 from quadrate.theory.universality.representation import (
     AlphabetRepresentation,

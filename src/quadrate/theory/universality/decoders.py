@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import brentq, linprog
+from scipy.optimize import brentq
 
 from quadrate.theory.channels import FloatArray
 from quadrate.theory.convergence import ConvergenceWarning
 from quadrate.theory.discrete.laws import DIVERGENCES
-from quadrate.theory.discrete.transport import LINEAR_OPTIONS, size_limits
+from quadrate.theory.discrete.transport import column_sums, linear_program, row_sums
 
-# By how much an f-divergence may exceed its bound, in parts of it and beyond; and how many tangents
-# may be spent on that.
+# An f-divergence may exceed its bound by this part of it plus this much; the most tangents tried.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
 _LEAST_BOUND = 1e-300  # below it a bound on moves is zero, since its inverse overflows
@@ -29,15 +28,16 @@ _LEAST_BOUND = 1e-300  # below it a bound on moves is zero, since its inverse ov
 
 @dataclass(frozen=True, eq=False)
 class DecoderProblem:
-    """Least expected cost over decoders, under a bound on the output's divergence from a law and
-    one on an expected penalty.
+    """The least expected cost of a decoder, under bounds on a divergence and on a penalty.
+
+    The divergence is that of the output's law from another; the penalty is a second expected cost.
 
     Attributes:
         weights: (m,) p(z), all positive.
         costs: (m, n) E[Δ(X,x̂)|Z=z], `inf` where forbidden.
         law: (n,) p_X; of another length only where perception is never bounded.
-        ground: (n, n) what it costs to move x to x̂, where the divergence is a transport cost;
-            `inf` where forbidden.
+        ground: (n, n) cost of moving x to x̂, for a divergence that is a transport cost; `inf`
+            where forbidden.
         penalties: (m, n) the second cost; a finite limit on it forbids the pairs where it is `inf`.
     """
 
@@ -53,9 +53,9 @@ class DecoderProblem:
         """The best decoder: (m, n) p(x̂|z), or None if no decoder meets the bounds.
 
         Args:
-            divergence: name of an f-divergence of `laws`, or any other for the transport cost.
-            perception: bound on the divergence of p_X̂ from p_X.
-            limit: bound on the expected penalty.
+            divergence: Name of an f-divergence of `laws`, or another name for the transport cost.
+            perception: Bound on the divergence of p_X̂ from p_X.
+            limit: Bound on the expected penalty.
         """
         if perception < 0:
             return None
@@ -75,46 +75,34 @@ class DecoderProblem:
         row, bound = self._penalty_row(limit)
         below = sparse.vstack([row, *(np.tile(tangent, (1, m)) for tangent, _ in tangents)])
         bounds = np.append(bound, [height for _, height in tangents])
-        solution = _optimum(
-            self.costs.ravel(),
-            (below, bounds),
-            (_rows(m, n), self.weights),
-            (self._possible(limit) & letters).ravel(),
-        )
+        possible = (self._possible(limit) & letters).ravel()
+        equal = row_sums(m, n), self.weights
+        solution = _optimum(self.costs.ravel(), (below, bounds), equal, possible)
         return None if solution is None else solution.reshape(m, n)
 
     def _with_plan(self, perception: float, limit: float) -> FloatArray | None:
         """The joint p(z, x̂) under a bound on the cost of moving p_X to p_X̂.
 
-        The plan for that is a part of the unknowns.
+        The transport plan is part of the unknowns.
         """
         m, n = self.costs.shape
         perception = perception if perception > _LEAST_BOUND else 0.0
         row, bound = self._penalty_row(limit)
         ground = np.where(np.isfinite(self.ground), self.ground, 0).reshape(1, -1)
-        # The plan's unknowns are what moves cost, where they cost more than the bound: entries of
-        # any size then come to one.
+        # Where moves cost more than the bound, the unknowns are their costs: so the coefficients
+        # are one, whatever the size of the costs.
         units = sparse.diags(1 / np.maximum(ground[0] / (perception or 1.0), 1.0))
-        below = sparse.block_diag([row, ground @ units])
-        equal = sparse.block_array(
-            [
-                [_rows(m, n), None],
-                [_columns(m, n), -_columns(n, n) @ units],
-                [None, _rows(n, n) @ units],
-            ]
+        below = sparse.block_diag([row, ground @ units]), np.append(bound, perception)
+        rows = [row_sums(m, n), None], [None, row_sums(n, n) @ units]
+        matrix = sparse.block_array(
+            [rows[0], [column_sums(m, n), -column_sums(n, n) @ units], rows[1]]
         )
+        equal = matrix, np.concatenate([self.weights, np.zeros(n), self.law])
         # A bound of zero forbids the moves instead of adding them up, because the distortion falls
-        # infinitely fast beside zero.
-        possible = (
-            self._possible(limit).ravel(),
-            (np.isfinite(self.ground) & ((self.ground == 0) | (perception > 0))).ravel(),
-        )
-        solution = _optimum(
-            np.append(self.costs, np.zeros(n * n)),
-            (below, np.append(bound, perception)),
-            (equal, np.concatenate([self.weights, np.zeros(n), self.law])),
-            np.concatenate(possible),
-        )
+        # infinitely fast near zero.
+        moves = np.isfinite(self.ground) & ((self.ground == 0) | (perception > 0))
+        possible = np.append(self._possible(limit), moves)
+        solution = _optimum(np.append(self.costs, np.zeros(n * n)), below, equal, possible)
         return None if solution is None else solution[: m * n].reshape(m, n)
 
     def _under_tangents(
@@ -122,8 +110,8 @@ class DecoderProblem:
     ) -> FloatArray | None:
         """The joint p(z, x̂) under a bound on an f-divergence, by Veinott's method (1967).
 
-        The law of a linear program's optimum, where beyond the bound, is drawn back to it towards
-        p_X; the tangent there becomes a constraint.
+        If the law of a linear program's optimum is beyond the bound, it is drawn back to the bound
+        towards p_X; the tangent there becomes a constraint.
         """
         measure = DIVERGENCES[divergence]
         with np.errstate(divide="ignore"):
@@ -142,13 +130,13 @@ class DecoderProblem:
             output = joint.sum(axis=0)[finite]
             if excess(output) <= _EXCESS[0] * perception + _EXCESS[1]:
                 return joint
-            edge = law + brentq(
-                lambda part, output=output: excess(law + part * (output - law)), 0, 1, xtol=1e-15
-            ) * (output - law)
+            apart = output - law
+            part = brentq(lambda part, a=apart: excess(law + part * a), 0, 1, xtol=1e-15)
+            edge = law + part * apart
             tangent = np.zeros(len(self.law))
             tangent[finite] = measure.slope(np.maximum(edge, 1e-300), law)
-            # A constant changes nothing, since laws sum to one; without it the rows keep their
-            # digits near p_X.
+            # A constant changes nothing, since laws sum to one; without it, rows near p_X keep
+            # their digits.
             tangent -= tangent @ self.law
             tangent /= np.abs(tangent).max()
             tangents.append((tangent, float(tangent[finite] @ edge)))
@@ -165,49 +153,19 @@ class DecoderProblem:
         return np.isfinite(self.costs) & (np.isfinite(self.penalties) | (limit == math.inf))
 
     def _penalty_row(self, limit: float) -> tuple[Any, FloatArray]:
-        """The bound on the penalty.
-
-        A row of coefficients of the joint and its right side, or no row where there is no limit.
-        """
+        """The bound on the penalty: coefficients of the joint, right side; no row without limit."""
         count = int(limit < math.inf)
         row = np.where(np.isfinite(self.penalties), self.penalties, 0).reshape(1, -1)
         return sparse.csr_matrix(row[:count]), np.full(count, limit)
 
 
-def _rows(m: int, n: int) -> Any:
-    """What sums the rows of an (m, n) matrix."""
-    return sparse.kron(sparse.eye(m), np.ones((1, n)))
-
-
-def _columns(m: int, n: int) -> Any:
-    """What sums the columns of an (m, n) matrix."""
-    return sparse.kron(np.ones((1, m)), sparse.eye(n))
-
-
 def _optimum(
     costs: FloatArray, below: tuple[Any, FloatArray], equal: tuple[Any, FloatArray], possible: Any
 ) -> FloatArray | None:
-    """The least costs · v over v >= 0 under linear constraints, v zero where not possible.
-
-    None if there is none.
-    """
+    """The v of a `linear_program`, or None; its rows are scaled to order one."""
     # The solver's tolerances are absolute: costs and rows of order one make them relative.
     rows = below[0].tocsr()
     sizes = abs(rows).max(axis=1).toarray().ravel()
     sizes[sizes == 0] = 1.0
-    least, best = math.inf, None
-    for limit in size_limits(np.where(possible, costs, 0.0)):
-        allowed = possible & (costs <= limit)
-        solution = linprog(
-            np.where(allowed, costs, 0.0) / (limit or 1.0),
-            A_ub=sparse.diags(1 / sizes) @ rows,
-            b_ub=below[1] / sizes,
-            A_eq=equal[0].tocsr(),
-            b_eq=equal[1],
-            bounds=np.stack([np.zeros(len(costs)), np.where(allowed, np.inf, 0)], axis=1),
-            method="highs",
-            options=LINEAR_OPTIONS,
-        )
-        if solution.status == 0 and solution.fun * (limit or 1.0) < least:
-            least, best = solution.fun * (limit or 1.0), np.maximum(solution.x, 0)
-    return best
+    scaled = sparse.diags(1 / sizes) @ rows, below[1] / sizes
+    return linear_program(costs, possible, (equal[0].tocsr(), equal[1]), scaled)[1]

@@ -1,4 +1,4 @@
-"""A fixed encoder: which distortions, perceptions and classifications the decoders of one representation Z reach, the region Ω(p_{Z|X})."""
+"""A fixed encoder: the region Ω(p_{Z|X}) that the decoders of its representation Z reach."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ from scipy.special import entr, rel_entr, xlogy
 from quadrate.theory import checks
 from quadrate.theory.any_source import Source
 from quadrate.theory.binary.bernoulli import Bernoulli
+from quadrate.theory.binary.joint import symmetric_channel
 from quadrate.theory.channels import Channel, DiscreteChannel, FloatArray, GaussianChannel
 from quadrate.theory.discrete import Discrete
 from quadrate.theory.discrete.transport import transport_cost
@@ -24,8 +26,7 @@ from quadrate.theory.gaussian.vector import VectorGaussian
 from quadrate.theory.units import Unit, nats_per, nats_per_perception
 from quadrate.theory.universality.decoders import DecoderProblem
 
-# By how much a point may miss the region's edge, in parts of its size, for the rounding of points
-# computed from it.
+# A point may miss the region's edge by this part of its size, for the rounding of points on it.
 _ROUNDING = 1e-9
 # Eigenvalues of a correlation matrix that count as zero.
 _SINGULAR = 1e-13
@@ -33,21 +34,19 @@ _SINGULAR = 1e-13
 
 @dataclass(frozen=True, eq=False)
 class Representation(ABC):
-    """The representation Z of an encoder that stays as it is while decoders come and go.
+    """The representation Z of a fixed encoder, for any decoder; made by `representation`.
 
-    Made by `representation`.
-
-    On a real reconstruction any function of Z can be hidden at no distortion, X̂ = X̃ + ε·code(Z)
-    with ε → 0. So, up to its edge, the region is a quadrant in (distortion, classification): least
+    A real reconstruction can hide any function of Z at no distortion, X̂ = X̃ + ε·code(Z) with ε →
+    0. So, up to its edge, the region is a quadrant in (distortion, classification): least
     distortion and least H(S|X̂) = H(S|Z) come together, and there is no trade-off between the two
     unless the classifier is frozen.
 
     Attributes:
         rate: I(Y;Z), in `unit`.
-        classification: the least that any decoder reaches, in `unit`: H(S|Z), or the frozen
+        classification: The least that any decoder reaches, in `unit`: H(S|Z), or the frozen
             classifier's cross-entropy; NaN without a label.
-        divergence: the perception measure.
-        unit: of rate, classification and a KL perception.
+        divergence: The perception measure.
+        unit: Of rate, classification and a KL perception.
     """
 
     rate: float
@@ -61,8 +60,8 @@ class Representation(ABC):
         """The least distortion of any decoder of Z: the region's lower edge.
 
         Args:
-            perception: the largest d(p_X̂, p_X); inf: any.
-            classification: the largest H(S|X̂), or cross-entropy of the frozen classifier; inf:
+            perception: The largest d(p_X̂, p_X), inf for any.
+            classification: The largest H(S|X̂), or cross-entropy of the frozen classifier, inf for
                 any.
 
         Returns:
@@ -90,7 +89,7 @@ class Representation(ABC):
         perception: ArrayLike = math.inf,
         classification: ArrayLike = math.inf,
     ) -> bool | FloatArray:
-        """Whether one decoder of Z meets all three bounds, or comes as close as one likes.
+        """Whether decoders of Z come arbitrarily close to meeting all three bounds.
 
         (D, P, C) ∈ cl Ω(p_{Z|X}), up to 1e-9.
 
@@ -104,13 +103,13 @@ class Representation(ABC):
             distortion=distortion, perception=perception, classification=classification
         )
         least = np.asarray(self.distortion(perceptions, classifications))
-        inside = np.isfinite(least) & (
-            least <= distortions + _ROUNDING * np.maximum(1, np.where(np.isfinite(least), least, 1))
-        )
+        finite = np.isfinite(least)
+        slack = _ROUNDING * np.maximum(1, np.where(finite, least, 1))
+        inside = finite & (least <= distortions + slack)
         return bool(inside) if inside.ndim == 0 else inside
 
     def _refuses(self, classification: float) -> bool:
-        """Whether a bound in nats is below what any decoder reaches, and not for rounding alone."""
+        """Whether a bound in nats is below the least of any decoder by more than rounding."""
         least = self.classification * nats_per(self.unit)
         return classification < least and not math.isclose(
             classification, least, rel_tol=_ROUNDING, abs_tol=_ROUNDING
@@ -123,8 +122,7 @@ class Representation(ABC):
 
 @dataclass(frozen=True, eq=False)
 class SquaredErrorRepresentation(Representation):
-    """Real reconstructions under squared error, of a Gaussian source or of points of known
-    coordinates.
+    """Real reconstructions under squared error, of a Gaussian source or of points in space.
 
     With X̃ = E[X|Z] and W2 the distance of its law from p_X, the least distortion at a squared
     distance P is mmse + (W2 − √P)₊² (Zhang et al. 2021; Freirich et al. 2021). The ends of that
@@ -138,7 +136,7 @@ class SquaredErrorRepresentation(Representation):
 
     mmse: float
     transport: float
-    # The W2 distance from p_X within which every law is tried that meets a perception bound.
+    # The W2 distance from p_X that a bound on the perception allows.
     reach: Callable[[float], float] = field(default=math.sqrt, repr=False)
 
     def interpolation(self, weight: ArrayLike) -> tuple[float | FloatArray, float | FloatArray]:
@@ -147,8 +145,7 @@ class SquaredErrorRepresentation(Representation):
         Two decoders are enough for the whole curve (Yan et al. 2022).
 
         Args:
-            weight: α within [0, 1] of the MMSE estimate X̃; X̂_b is the output of p_X's own law
-                that optimal transport makes of X̃.
+            weight: α within [0, 1] of the MMSE estimate X̃; X̂_b is its optimal transport to p_X.
 
         Returns:
             mmse + (1−α)² W2² and α² W2².
@@ -159,9 +156,8 @@ class SquaredErrorRepresentation(Representation):
         (weights,) = checks.broadcast(weight=weight)
         if (weights > 1).any():
             raise ValueError(f"weight must be within [0, 1]; got {weight!r}")
-        return checks.plain(self.mmse + (1 - weights) ** 2 * self.transport), checks.plain(
-            weights**2 * self.transport
-        )
+        distortions = self.mmse + (1 - weights) ** 2 * self.transport
+        return checks.plain(distortions), checks.plain(weights**2 * self.transport)
 
     def _least(self, perception: float, classification: float) -> float:
         if perception < 0 or self._refuses(classification):
@@ -171,19 +167,17 @@ class SquaredErrorRepresentation(Representation):
 
 @dataclass(frozen=True, eq=False)
 class AlphabetRepresentation(Representation):
-    """Reconstructions in the letters of a discrete source.
+    """Reconstructions in the letters of a discrete source, by linear programs over p(x̂|z).
 
-    Linear programs over decoders p(x̂|z), one for a "w2" or "tv" bound.
-
-    An f-divergence takes many programs: seconds beyond some ten letters. A frozen classifier reads
-    X̂, and its cross-entropy is one more expected cost. Without one, `classification` is H(S|Z):
-    what a classifier of Z itself, or of an X̂ with room to hide Z in, has left; on few letters
-    H(S|X̂) may be above it.
+    One program for a "w2" or "tv" bound, many for an f-divergence: seconds beyond some ten letters.
+    A frozen classifier reads X̂, and its cross-entropy is one more expected cost. Without one,
+    `classification` is H(S|Z), the uncertainty of a classifier of Z, or of an X̂ with room to hide
+    Z; with few letters H(S|X̂) may be larger.
 
     Attributes:
-        problem: the program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen
+        problem: The program; its costs are E[Δ(X,x̂)|Z=z], its penalties those of the frozen
             classifier.
-        frozen: whether there is one.
+        frozen: Whether there is a frozen classifier.
     """
 
     problem: DecoderProblem
@@ -192,18 +186,16 @@ class AlphabetRepresentation(Representation):
     def decoder(
         self, perception: float = math.inf, classification: float = math.inf
     ) -> FloatArray | None:
-        """The decoder that `distortion` is that of.
+        """The decoder (m, n) p(x̂|z) that attains `distortion`; None where that is `inf`.
 
-        (m, n) p(x̂|z), with a row for each of the m letters z that occur; None where that is `inf`.
+        It has a row for each of the m letters z that occur.
 
         Raises:
             ValueError: As `distortion`.
         """
         checks.broadcast(perception=perception, classification=classification)
-        scale = nats_per(self.unit)
-        return self._best(
-            perception * nats_per_perception(self.divergence, self.unit), classification * scale
-        )
+        nats = perception * nats_per_perception(self.divergence, self.unit)
+        return self._best(nats, classification * nats_per(self.unit))
 
     def _best(self, perception: float, classification: float) -> FloatArray | None:
         if perception < math.inf and len(self.problem.law) != self.problem.costs.shape[1]:
@@ -212,24 +204,17 @@ class AlphabetRepresentation(Representation):
             )
         if self._refuses(classification):
             return None
-        # A bound that is below the least cross-entropy for rounding alone stands for that.
-        limit = (
-            max(classification, self.classification * nats_per(self.unit))
-            if self.frozen
-            else math.inf
-        )
+        # Rounding may have put the bound below the least cross-entropy.
+        least = self.classification * nats_per(self.unit)
+        limit = max(classification, least) if self.frozen else math.inf
         return self.problem.solve(self.divergence, perception, limit)
 
     def _least(self, perception: float, classification: float) -> float:
         decoder = self._best(perception, classification)
-        return (
-            math.inf
-            if decoder is None
-            else float(
-                self.problem.weights
-                @ (decoder * np.where(decoder > 0, self.problem.costs, 0)).sum(axis=1)
-            )
-        )
+        if decoder is None:
+            return math.inf
+        costs = decoder * np.where(decoder > 0, self.problem.costs, 0)
+        return float(self.problem.weights @ costs.sum(axis=1))
 
 
 def representation(
@@ -240,29 +225,28 @@ def representation(
     divergence: str = "w2",
     unit: Unit = "bits",
 ) -> SquaredErrorRepresentation | AlphabetRepresentation:
-    """The representation that a fixed encoder makes of a source.
+    """The representation of a source by a fixed encoder.
 
     Args:
-        source: What is coded: scalar or vector Gaussian, discrete or binary.
+        source: The source: scalar or vector Gaussian, discrete or binary.
         channel: p(z|y) of one encoder: a GaussianChannel for a Gaussian source, a DiscreteChannel
             of any number of letters z for the others.
         points: (n,) or (n, d) coordinates of a discrete source's letters: then X̂ may be any real
-            vector, under squared error instead of the source's own distortion. None: X̂ is one of
-            the letters.
-        divergence: The perception measure, as in `rate`: any that the source has; "w2" with points
-            and for vectors.
-        unit: "bits" or "nats": of rate, classification and a KL perception alike.
+            vector, under squared error instead of the source's own distortion. With None, X̂ is one
+            of the letters.
+        divergence: The perception measure, as in `rate`: one of the source's; "w2" with points and
+            for vectors.
+        unit: "bits" or "nats": of rate, classification and a KL perception.
 
     Raises:
-        ValueError: If the channel or the points do not fit the source, or the divergence is not one
-            of those.
+        ValueError: If the channel or the points do not fit the source, or the divergence is not
+            available.
     """
     check_names(source, divergence, unit)
     if isinstance(source, ScalarGaussian | VectorGaussian):
         if points is not None:
             raise ValueError(
                 f"points must be None for a {type(source).__name__}, whose reconstructions are real"
-                " anyway"
             )
         return _of_gaussian(source, channel, divergence, unit)
     if not isinstance(source, Bernoulli | Discrete):
@@ -290,23 +274,20 @@ def _of_gaussian(
             "divergence must be 'w2' for a fixed representation of a VectorGaussian; got"
             f" {divergence!r}"
         )
-    # Z in the place of X̂: the channel's own rate and what it leaves of the label.
+    # With Z in the place of X̂: the channel's rate and the label's remaining uncertainty.
     point = source.measure(channel, "w2")
     if np.ndim(point.rate) > 0:
         raise ValueError(
             f"channel must be one encoder; got an array of them, of shape {np.shape(point.rate)}"
         )
     assert isinstance(channel, GaussianChannel), "measure refuses others"
-    gain, noise = (
-        np.atleast_2d(checks.array("channel", matrix)) for matrix in (channel.gain, channel.noise)
-    )
-    estimate = (
-        covariance @ gain.T @ _inverse_root(gain @ (covariance + noise_variance) @ gain.T + noise)
-    )  # a root of the covariance of X̃
+    matrices = channel.gain, channel.noise
+    gain, noise = (np.atleast_2d(checks.array("channel", matrix)) for matrix in matrices)
+    whitening = _inverse_root(gain @ (covariance + noise_variance) @ gain.T + noise)
+    estimate = covariance @ gain.T @ whitening  # a root of the covariance of X̃
     spreads, axes = np.linalg.eigh(covariance)
-    overlap = np.linalg.svd(
-        np.sqrt(np.maximum(spreads, 0))[:, None] * (axes.T @ estimate), compute_uv=False
-    ).sum()
+    cross = np.sqrt(np.maximum(spreads, 0))[:, None] * (axes.T @ estimate)
+    overlap = np.linalg.svd(cross, compute_uv=False).sum()
     total, explained = float(np.trace(covariance)), float((estimate**2).sum())
     nats = nats_per(unit)
     return SquaredErrorRepresentation(
@@ -316,9 +297,7 @@ def _of_gaussian(
         unit=unit,
         mmse=max(0.0, total - explained),
         transport=max(0.0, total + explained - 2 * float(overlap)),
-        reach=(
-            (lambda bound: _kl_reach(bound, math.sqrt(total))) if divergence == "kl" else math.sqrt
-        ),
+        reach=partial(_kl_reach, math.sqrt(total)) if divergence == "kl" else math.sqrt,
     )
 
 
@@ -331,25 +310,21 @@ def _inverse_root(covariance: FloatArray) -> FloatArray:
     return np.asarray(vectors[:, kept] / np.sqrt(values[kept]) / scales[:, None])
 
 
-def _kl_reach(bound: float, deviation: float) -> float:
-    """How far below X's deviation that of a Gaussian X̂ with KL(p_X̂ ‖ p_X) <= bound may lie.
-
-    Their W2 distance.
-    """
+def _kl_reach(deviation: float, bound: float) -> float:
+    """The W2 distance of X from the narrowest Gaussian X̂ with KL(p_X̂ ‖ p_X) <= bound."""
     # With y = -2 ln(ratio of the deviations), y + exp(-y) - 1 = 2 bound.
     if bound == math.inf:
         return math.inf
     if bound < 1e-16:
         return deviation * math.sqrt(bound)
-    y = brentq(
-        lambda y: y + math.expm1(-y) - 2 * bound, 0.0, 2 * bound + 2 * math.sqrt(bound), xtol=1e-300
-    )
+    above = 2 * bound + 2 * math.sqrt(bound)
+    y = brentq(lambda y: y + math.expm1(-y) - 2 * bound, 0.0, above, xtol=1e-300)
     return -deviation * math.expm1(-y / 2)
 
 
 @dataclass(frozen=True, eq=False)
 class _Letters:
-    """A source of n letters, as decoders of a representation see it.
+    """A source of n letters in the form that `_of_letters` needs.
 
     Attributes:
         law: (n,) p_X.
@@ -368,22 +343,11 @@ class _Letters:
 
 def _letters(source: Bernoulli | Discrete) -> _Letters:
     if isinstance(source, Discrete):
-        return _Letters(
-            source.pmf,
-            np.eye(len(source.pmf)),
-            source.distortion,
-            source.label_channel,
-            source.classifier,
-        )
-    labels = None if source.label_flip is None else _flip(source.label_flip)
-    return _Letters(
-        np.array([1 - source.p, source.p]), _flip(source.noise_flip), _flip(1.0), labels, None
-    )
-
-
-def _flip(probability: float) -> FloatArray:
-    """The matrix of a binary symmetric channel."""
-    return np.array([[1 - probability, probability], [probability, 1 - probability]])
+        law, noise = source.pmf, np.eye(len(source.pmf))
+        return _Letters(law, noise, source.distortion, source.label_channel, source.classifier)
+    labels = None if source.label_flip is None else symmetric_channel(source.label_flip)
+    law, noise = np.array([1 - source.p, source.p]), symmetric_channel(source.noise_flip)
+    return _Letters(law, noise, symmetric_channel(1.0), labels, None)
 
 
 def _of_letters(
@@ -400,16 +364,14 @@ def _of_letters(
     posterior = ((letters.law[:, None] * letters.noise) @ matrix / weights).T  # p(x|z), (m, n)
     nats = nats_per(unit)
     rate = float(seen @ rel_entr(matrix, weights).sum(axis=1)) / nats
-    classification = (
-        math.nan
-        if letters.labels is None
-        else float(weights @ entr(posterior @ letters.labels).sum(axis=1)) / nats
-    )
+    classification = math.nan
+    if letters.labels is not None:
+        classification = float(weights @ entr(posterior @ letters.labels).sum(axis=1)) / nats
     if points is not None:
         if letters.classifier is not None:
             raise ValueError(
-                "points must be None for a source with a frozen classifier, which reads nothing but"
-                " the source's letters"
+                "points must be None for a source with a frozen classifier, which only reads the"
+                " source's letters"
             )
         if divergence != "w2":
             raise ValueError(f"divergence must be 'w2' with points; got {divergence!r}")
@@ -420,21 +382,18 @@ def _of_letters(
     if letters.classifier is not None and letters.labels is not None:
         penalties = -xlogy((posterior @ letters.labels)[:, None], letters.classifier).sum(axis=-1)
         classification = float(weights @ penalties.min(axis=1)) / nats
-    ground = (
-        letters.distortion if divergence == "w2" else 1 - np.eye(len(letters.law))
-    )  # total variation is a cost of one a move
+    # Total variation is the transport cost if each move costs one.
+    ground = letters.distortion if divergence == "w2" else 1 - np.eye(len(letters.law))
     problem = DecoderProblem(weights, costs, letters.law, ground, penalties)
-    return AlphabetRepresentation(
-        rate, classification, divergence, unit, problem, letters.classifier is not None
-    )
+    frozen = letters.classifier is not None
+    return AlphabetRepresentation(rate, classification, divergence, unit, problem, frozen)
 
 
 def _expected(posterior: FloatArray, distortion: FloatArray) -> FloatArray:
-    """(m, n) E[Δ(X,x̂)|Z=z], inf where it is for a letter that z may stand for."""
+    """(m, n) E[Δ(X,x̂)|Z=z], inf where Δ is inf for a letter that z may stand for."""
     finite = np.isfinite(distortion)
-    return np.asarray(
-        np.where(posterior @ ~finite > 0, np.inf, posterior @ np.where(finite, distortion, 0))
-    )
+    means = posterior @ np.where(finite, distortion, 0)
+    return np.asarray(np.where(posterior @ ~finite > 0, np.inf, means))
 
 
 def _of_points(

@@ -1,12 +1,8 @@
-"""One encoder for many purposes.
-
-The rate of a universal representation, and what universality costs.
-"""
+"""One encoder for many purposes: the rate of a universal representation, and its penalty."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,17 +27,15 @@ def universal_rate(
 ) -> float:
     """The least I(Y;Z) of one representation Z from which every point of a set Θ is decodable.
 
-    R(Θ) (Zhang et al. 2021; Nguyen et al. 2025).
-
-    For a scalar Gaussian source it is the largest R(D,P,C) of the set, since of two jointly
-    Gaussian representations the one of the higher rate does whatever the other does (Zhang et al.;
-    Nguyen et al., Theorem 2). For vectors it may be above that: different purposes may need
-    different components.
+    R(Θ) (Zhang et al. 2021; Nguyen et al. 2025). For a scalar Gaussian source it is the largest
+    R(D,P,C) of the set: of two jointly Gaussian representations, the one of the higher rate can do
+    all that the other can (Zhang et al.; Nguyen et al., Theorem 2). For vectors it may be larger:
+    different purposes may need different components.
 
     Args:
         source: A ScalarGaussian or VectorGaussian.
         distortion: The points' largest E Δ(X,X̂). The three arguments broadcast to arrays that list
-            the points of Θ, each met by a decoder of its own.
+            the points of Θ, each with its own decoder.
         perception: The points' largest d(p_X̂, p_X).
         classification: The points' largest h(S|X̂), in `unit`.
         divergence: As in `rate`.
@@ -51,12 +45,10 @@ def universal_rate(
         The rate in `unit`; `inf` if a point is infeasible.
 
     Raises:
-        ValueError: As `rate`; if Θ is empty; if the source is another.
+        ValueError: As `rate`; if Θ is empty; if the source is of another type.
     """
-    nats, _ = _universal(
-        source, _theta(source, distortion, perception, classification, divergence, unit)
-    )
-    return nats / nats_per(unit)
+    theta = _theta(source, (distortion, perception, classification), divergence, unit)
+    return _universal(source, theta)[0] / nats_per(unit)
 
 
 def rate_penalty(
@@ -68,11 +60,9 @@ def rate_penalty(
     divergence: str = "w2",
     unit: Unit = "bits",
 ) -> float:
-    """What one encoder for a whole set Θ costs beyond its most demanding point alone.
+    """The extra rate of one encoder for a whole set Θ over its most demanding point.
 
-    A(Θ) = R(Θ) − sup_Θ R(D,P,C) >= 0.
-
-    Arguments as `universal_rate`.
+    A(Θ) = R(Θ) − sup_Θ R(D,P,C) >= 0, with the arguments of `universal_rate`.
 
     Returns:
         The penalty in `unit`; `inf` if a point is infeasible.
@@ -80,24 +70,22 @@ def rate_penalty(
     Raises:
         ValueError: As `universal_rate`.
     """
-    universal, largest = _universal(
-        source, _theta(source, distortion, perception, classification, divergence, unit)
-    )
+    theta = _theta(source, (distortion, perception, classification), divergence, unit)
+    universal, largest = _universal(source, theta)
     return max(0.0, universal - largest) / nats_per(unit) if universal < math.inf else math.inf
 
 
 def mse_encoder_bounds(variance: float, mmse: float) -> tuple[float, float]:
-    """How little an encoder that was trained for squared error alone loses in perfect perception
-    (Zhang et al. 2021).
+    """Bounds on the loss at perfect perception of an encoder for squared error alone.
 
-    Let D3 be the least distortion at perfect perception of any encoder of the rate R, and D_b that
-    of the given encoder's decoders, whose X̃ has the least distortion of that rate: mmse = D(R).
+    Zhang et al. 2021. Let D3 be the least distortion at perfect perception of any encoder of the
+    rate R, and D_b that of an encoder whose X̃ has the least distortion of that rate: mmse = D(R).
     Then D_b <= 2 mmse, and D3 >= 2σ² − 2σ√(σ² − mmse), because no X̂ of that rate correlates more
     with X than an X̃ of least distortion. The difference vanishes at mmse ≈ 0 and mmse ≈ σ², the
     ratio is one at mmse ≈ σ².
 
     Args:
-        variance: σ² of the source, any that has one; in total, for a vector.
+        variance: σ² of the source, which may have any law; the total variance of a vector.
         mmse: E‖X−X̃‖² of the encoder, within [0, variance].
 
     Returns:
@@ -114,12 +102,10 @@ def mse_encoder_bounds(variance: float, mmse: float) -> tuple[float, float]:
 
 
 def one_shot_bound(rate: ArrayLike, *, unit: Unit = "bits") -> float | FloatArray:
-    """R + log2(R + 1) + 5 bits.
+    """R + log2(R + 1) + 5 bits: enough to code single samples, with unlimited common randomness.
 
-    Enough for codes of single samples with unlimited common randomness, R the value of a
-    (universal) rate function.
-
-    By the strong functional representation lemma (Li & El Gamal 2018; Zhang et al. 2021).
+    R is the value of a (universal) rate function. By the strong functional representation lemma
+    (Li & El Gamal 2018; Zhang et al. 2021).
 
     Args:
         rate: R >= 0, in `unit`.
@@ -134,27 +120,16 @@ def one_shot_bound(rate: ArrayLike, *, unit: Unit = "bits") -> float | FloatArra
 
 
 def _theta(
-    source: Source,
-    distortion: ArrayLike,
-    perception: ArrayLike,
-    classification: ArrayLike,
-    divergence: str,
-    unit: Unit,
+    source: Source, bounds: tuple[ArrayLike, ArrayLike, ArrayLike], divergence: str, unit: Unit
 ) -> Constraints:
     """The points of Θ as arrays of one dimension."""
-    points = make_constraints(
-        source, distortion, perception, classification, divergence, unit, math.inf, False
-    )
+    points = make_constraints(source, bounds, divergence, unit)
     if points.distortion.size == 0:
         raise ValueError(
             "distortion, perception and classification must list at least one point; got none"
         )
-    return replace(
-        points,
-        distortion=points.distortion.ravel(),
-        perception=points.perception.ravel(),
-        classification=points.classification.ravel(),
-    )
+    arrays = points.distortion, points.perception, points.classification
+    return points.at(*(values.ravel() for values in arrays))
 
 
 def _universal(source: Source, theta: Constraints) -> tuple[float, float]:

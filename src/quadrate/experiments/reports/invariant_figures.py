@@ -15,8 +15,7 @@ from torch import Tensor
 
 from quadrate.errors import QuadrateError
 from quadrate.experiments.reports.panels import COLOURS, MARKERS, new_figure, save_figure
-from quadrate.experiments.reports.row_points import read_points
-from quadrate.experiments.reports.summary import require
+from quadrate.experiments.reports.summary import read_points, require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,17 +36,15 @@ PUBLISHED_MNIST = (
 )
 
 
-def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
-    """Draws what there is to see of a run into its folder.
-
-    Its curve, and what its codecs do to samples.
+def draw_invariant_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
+    """Draw the curve of a run and what its codecs do to samples, into the run's folder.
 
     Args:
         run: The run.
         rows: Its scored points.
 
     Returns:
-        The pictures; none where bits and bounds say all.
+        The pictures; empty if bits and bounds say all.
     """
     if run.recipe.source == "patterns":
         return []
@@ -77,14 +74,14 @@ def draw_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
 
 
 def plot_tables(tables: Sequence[Path], path: Path) -> None:
-    """Draws the results of several invariant runs on images as one figure.
+    """Draw the results of several invariant runs on images as one figure.
 
     Args:
         tables: Their files results.csv.
         path: The picture.
 
     Raises:
-        QuadrateError: If a file is no such table.
+        QuadrateError: If a file is not such a table.
     """
     rows: list[Row] = []
     for table in tables:
@@ -92,7 +89,7 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
         if not {"objective", "augmentation"} <= own[0].keys():
             raise QuadrateError(
                 f"{table.parent} has no accuracy against bits to draw; `quadrate evaluate` draws"
-                " what there is to see"
+                " its own pictures"
             )
     require(
         rows,
@@ -112,8 +109,9 @@ def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
 
 
 def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
-    """Bits on disk against the MSE of the representative, over the entropy-coded scalar quantizer
-    of M and Shannon's lower bounds.
+    """Bits on disk against the MSE of the representative, with two bounds.
+
+    The bounds are the entropy-coded scalar quantizer of M and Shannon's lower bounds.
 
     Args:
         rows: Scored points of a recipe `banana-*`.
@@ -126,7 +124,8 @@ def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
     # M is one of the representative's two coordinates, or both of them /√2: the mean over
     # coordinates halves its error.
     weights = np.geomspace(0.005, 0.9, 30)
-    points = [banana.best_quantizer(invariance, float(w)) for w in weights]  # type: ignore[arg-type]
+    best = banana.best_quantizer
+    points = [best(invariance, float(weight)) for weight in weights]  # type: ignore[arg-type]
     axis.plot(
         [p.mse / 2 for p in points],
         [p.rate for p in points],
@@ -161,7 +160,7 @@ def draw_banana(rows: Sequence[Row], invariance: str, path: Path) -> None:
 def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
     """Accuracy of predictors against bits on disk, on augmented images.
 
-    On the left what reads reconstructions, on the right what reads latents.
+    Predictors of reconstructions on the left, of latents on the right.
     """
     figure, ((left, right),) = new_figure(1, 2, 5.2, 4.8)
     own = [row for row in rows if row["predictor_augmentation"] == row["augmentation"]]
@@ -185,7 +184,7 @@ def draw_accuracy(rows: Sequence[Row], path: Path) -> None:
         for each in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
             each(
                 lambda value, _: f"{value:g}" if f"{value:e}"[0] in "1235" else ""
-            )  # not 90 beside 100
+            )  # not 90 next to 100
         axis.set_xlabel("bits an image")
         axis.set_ylabel(f"accuracy of a predictor on {kind}")
         axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))
@@ -231,13 +230,13 @@ def _scatter(axis: Axes, rows: Sequence[Row], x: str, y: str) -> None:
 def draw_quantization(
     codecs: Sequence[tuple[str, InvariantCodec]], samples: Tensor, originals: Tensor, path: Path
 ) -> None:
-    """What codes do to the plane.
+    """The cells of codes in the plane, with samples of the source.
 
-    A colour a code, samples of the source on it, and where each code's reconstruction lies.
+    A colour for each code, and a star for its reconstruction.
 
     Args:
         codecs: Codecs of the banana, with titles.
-        samples: Members of orbits, (n, 2): what is coded.
+        samples: Members of orbits, which are coded, (n, 2).
         originals: The points that they came from, (n, 2).
         path: The picture.
     """
@@ -280,10 +279,10 @@ def draw_reconstructions(
     originals: Tensor,
     path: Path,
 ) -> None:
-    """Members of orbits, what codecs make of them, and the images they came from, one row each.
+    """Members of orbits, their reconstructions, and the images they came from, a row for each.
 
     Args:
-        rows: Names, and what makes reconstructions of members.
+        rows: Names, and functions from members to reconstructions.
         members: float (N, C, H, W) in [0, 1].
         originals: Their representatives, likewise.
         path: The picture.
