@@ -28,8 +28,8 @@ from quadrate.experiments.runs import machine
 from quadrate.networks import find_family
 from quadrate.sources import Source, Split, from_arrays, load_source
 from quadrate.training import Assignment, Execution, find_judge, train_stage
-from quadrate.training.processes import available_cores
 from quadrate.training.loop import uses_bfloat16
+from quadrate.training.processes import available_cores
 from stopwatch import timed
 
 CASES = {

@@ -33,7 +33,9 @@ def test_files_are_as_long_as_the_rate_that_training_reports(make, digits, point
     last = rows(stage, point)[-1]
     assert {"rate_nats", "validation_rate_nats"} < set(last)
     bits = bits_on_disk(codec, digits.validation.images)
-    assert bits == pytest.approx(last["validation_rate_nats"] / math.log(2), rel=0.15, abs=1.5)
+    rate_bits = last["validation_rate_nats"] / math.log(2)
+    # Where symbols are mostly zero, rounding costs less than the noise that stands for it.
+    assert (0.65 if family is MAPS else 0.85) * rate_bits - 1 < bits < 1.1 * rate_bits + 1
     data = codec.compress(digits.validation.images)
     error = torch.from_numpy(codec.decompress(data)) / 255 - digits.validation.images / 255
     assert float(error.square().mean()) == pytest.approx(last["validation_mse"], rel=0.05)
