@@ -32,7 +32,7 @@ from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import machine
-from quadrate.experiments.runs.clip_run import draw_symbols
+from quadrate.experiments.runs.clip_kind import draw_symbols
 from quadrate.sources import load_source
 from quadrate.training.bottleneck_fits import fit_factorized
 
@@ -167,7 +167,7 @@ def _beside(
 ) -> Iterator[dict[str, Any]]:
     train, test = features
     called, beta, learning, bottleneck = learned
-    codec = FeatureCodec.from_factorized(bottleneck)
+    codec = FeatureCodec.from_bottleneck(bottleneck.freeze())
     error, bits = score(codec, test)
     common = {
         "features": name,

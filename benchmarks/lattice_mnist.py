@@ -35,8 +35,8 @@ from quadrate.training import Task, Trainer
 PLACE = Path(__file__).parent.parent / "results" / "lattice-mnist.json"
 IMAGES = 10_000
 FIXED = ((3, 3, 3), (4, 4, 4), (4, 4, 4, 4), (4, 4, 4, 4, 4))
-LEARNED = ("factorized", "lattice-z", "lattice-d4", "lattice-e8")
-DIMS, LAMBDAS_R = 8, (0.0045, 0.003)
+LEARNED = (("factorized", 4), ("lattice-z", 4), ("lattice-d4", 4), ("lattice-e8", 8))
+LAMBDAS_R = (0.0045, 0.003)
 
 
 def points(seed: int) -> tuple[OperatingPoint, ...]:
@@ -44,9 +44,9 @@ def points(seed: int) -> tuple[OperatingPoint, ...]:
     return (
         *(OperatingPoint(levels, seed=seed) for levels in FIXED),
         *(
-            OperatingPoint((), seed=seed, lambda_r=weight, dims=DIMS, bottleneck=name)
+            OperatingPoint((), seed=seed, lambda_r=weight, dims=dims, bottleneck=name)
             for weight in LAMBDAS_R
-            for name in LEARNED
+            for name, dims in LEARNED
         ),
     )
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call, stack_module_state, vmap
 
 from quadrate.bottlenecks.bottleneck import BOTTLENECKS, build_bottleneck, register_bottleneck
 from quadrate.bottlenecks.frozen import from_arrays
@@ -68,6 +69,26 @@ def test_the_surrogate_keeps_shapes_and_passes_gradients(name, shape):
     stacked, rates = made(latents.detach().unflatten(0, (4, -1)), noise.unflatten(0, (4, -1)))
     torch.testing.assert_close(stacked.flatten(0, 1), made(latents.detach(), noise)[0])
     assert rates is None or rates.shape == (4, COUNT // 4)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # log_ndtr of the hyperprior
+@pytest.mark.parametrize("name", NAMES)
+def test_several_models_run_side_by_side(name, shape):
+    models = [build(name, shape) for _ in range(2)]
+    for parameter in models[1].parameters():
+        parameter.data.add_(0.1)
+    state = stack_module_state(models)
+    latents, noise = draw(models[0], 2 * 8).unflatten(0, (2, 8)), noise_for(models[0], 2, 8)
+
+    def run(own, latents, noise):
+        received, nats = functional_call(models[0], own, (latents, noise))
+        return received if nats is None else received + nats.view(-1, *[1] * len(shape))
+
+    together = vmap(run)(state, latents, noise)
+    for model, own, result in zip(models, zip(latents, noise, strict=True), together, strict=True):
+        received, nats = model(*own)
+        alone = received if nats is None else received + nats.view(-1, *[1] * len(shape))
+        torch.testing.assert_close(result, alone)
 
 
 @pytest.mark.parametrize("name", CODED)

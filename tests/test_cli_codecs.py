@@ -180,11 +180,11 @@ def test_invariant_codecs_give_representatives_and_latents(folder, tmp_path):
             ("compress", "features.npy", "--codec", "vic.safetensors", "-o", "x.quad"),
             "expected images",
         ),
-        (("train", "group-exact", "--epochs", "3"), "leave --grid, --networks and --epochs out"),
-        (("train", "group-exact", "--data", "digits"), "has data of its own"),
-        (("train", "group-exact", "--judge", "conv"), "no judge"),
+        (("train", "group-exact", "--epochs", "3"), "takes no --epochs"),
+        (("train", "group-exact", "--data", "digits"), "leave --data out"),
+        (("train", "group-exact", "--judge", "conv"), "takes no --judge"),
         (("reproduce", "group-exact", "--seeds", "0"), "seeds must be at least 1"),
-        (("reproduce", "lossyless-clip", "--seeds", "2"), "takes no other seeds"),
+        (("reproduce", "lossyless-clip", "--seeds", "2"), "leave --seeds out"),
         (("evaluate", "."), "no run at"),
     ],
 )
@@ -222,6 +222,8 @@ def test_invariant_runs_are_plotted_together(tmp_path, capsys):
         )
     run("plot", tmp_path / "a", tmp_path / "b", "--output", tmp_path / "both.png")
     assert (tmp_path / "both.png").stat().st_size > 10_000
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text('{"kind": "trade-off"}')
     with pytest.raises(SystemExit):
         run("plot", tmp_path / "a", tmp_path / "c")
     assert "plot them apart" in capsys.readouterr().err

@@ -319,7 +319,7 @@ def test_ctrl_c_during_imports_is_one_line(here):
         " find_spec(self, name, *_):\n"
     )
     late += (
-        "        if name == 'torch': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0,"
+        "        if name == 'tyro': os.kill(os.getpid(), signal.{})\nsys.meta_path.insert(0,"
         " Late())\n"
     )
     for name, status in (("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)):

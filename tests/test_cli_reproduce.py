@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from quadrate.cli.main import main
-from quadrate.cli.reproduction import Options, RecipeReproduction
-from quadrate.cli.steps import adapted, show_verdicts
+from quadrate.cli.steps import Changes, adapted, reproduce_command, show_verdicts
 from quadrate.config import Recipe
 from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import Grid, find_recipe
+from quadrate.experiments.recipes.subset import Subset
 from quadrate.experiments.runs import Run, read_results
 
 QUICK = Protocol(critic_steps=5, judge_steps=5, directions=8, critic_batch=16, judge_batch=16)
@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return replace(recipe, stages=stages, judge="dense", independent_judge="dense")
 
-    monkeypatch.setattr("quadrate.cli.reproduction.find_recipe", find)
+    monkeypatch.setattr("quadrate.cli.steps.find_recipe", find)
     monkeypatch.setattr("quadrate.training.judges._LEAST_STEPS", 4)
     monkeypatch.setattr(
         "quadrate.evaluation.conditional_entropy_bits", partial(conditional_entropy_bits, steps=5)
@@ -77,26 +77,21 @@ def test_one_command_trains_scores_and_gives_verdicts(
 
 
 def test_the_run_is_that_of_train(tmp_path: Path) -> None:
-    options = Options(data="digits", epochs=3, runs=tmp_path)
+    changes = Changes(data="digits", epochs=3)
     recipe = adapted(find_recipe("demo"), data="digits", epochs=3)
-    assert RecipeReproduction("demo", options).folder == Run(recipe, tmp_path).folder
-    assert (
-        RecipeReproduction("demo", replace(options, seeds=1)).folder == Run(recipe, tmp_path).folder
-    )  # the recipe's own
-    more = RecipeReproduction("demo", replace(options, seeds=2)).folder
+    assert changes.of("demo") == recipe
+    assert replace(changes, seeds=1).of("demo") == recipe  # the recipe's own
+    more = Run(replace(changes, seeds=2).of("demo"), tmp_path).folder
     assert more.name.startswith("demo-") and more != Run(recipe, tmp_path).folder
 
 
 def test_the_command_says_what_changes_results_and_nothing_else() -> None:
+    assert reproduce_command("rdp-mnist", Changes(), ()) == "quadrate reproduce rdp-mnist"
+    changes = Changes("paper", "published", 3, 2, "my data", part=Subset(lambda_p=(0.0, 0.1)))
     assert (
-        Options(runs=Path("elsewhere"), device="cuda").command("rdp-mnist")
-        == "quadrate reproduce rdp-mnist"
-    )
-    options = Options("paper", "published", 3, 2, "my data", "cuda", Path("elsewhere"))
-    assert (
-        options.command("rdp-mnist")
+        reproduce_command("rdp-mnist", changes, ["mine.py"])
         == "quadrate reproduce rdp-mnist --networks paper --grid published --seeds 3 --epochs 2"
-        " --data 'my data'"
+        " --data 'my data' --lambda-p 0.0 0.1 --module mine.py"
     )
 
 

@@ -17,12 +17,11 @@ from codecs_made import TINY, source_of
 from evaluation_parts import QUICK
 from quadrate.bottlenecks.collapse import has_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs import TradeoffCodec
+from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.networks import Family
 
 ROOT = Path(__file__).parents[1]
@@ -102,7 +101,7 @@ def test_freezing_warns_and_names_the_layer():
     codec = TradeoffCodec(
         TINY,
         (1, 8, 8),
-        ((4, 4), (4, 4)),
+        (Layer((4, 4)), Layer((4, 4))),
         {"faithful": POINTS[0]},
         {role: module.state_dict() for role, module in encoders.items()},
     )
@@ -153,15 +152,15 @@ def test_invariant_codecs_that_keep_nothing_are_warned_of_in_training_and_scorin
     tmp_path, monkeypatch
 ):
     for place in (
-        "quadrate.experiments.runs.invariant_run._FIT_SAMPLES",
+        "quadrate.experiments.runs.invariant_kind._FIT_SAMPLES",
         "quadrate.evaluation.invariant_scores.TEST_SAMPLES",
     ):
         monkeypatch.setattr(place, 4096)
     point = InvariantConfig("vic", 1e6, dims=1, steps=120, batch=64, anneal=0.0)
-    run = InvariantRun(InvariantRecipe("nothing", "a test", "patterns", (point,)), tmp_path)
+    run = Run(InvariantRecipe("nothing", "a test", "patterns", (point,)), tmp_path)
     found = "has collapsed: all samples get the same symbols, .* a smaller beta"
     text = f"^the codec {re.escape(point.key)} {found}"
     with pytest.warns(QuadrateWarning, match=text):
-        run.train(1)
+        run.train(workers=1)
     with pytest.warns(QuadrateWarning, match=text):
         run.evaluate(1)

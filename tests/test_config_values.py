@@ -25,7 +25,6 @@ from quadrate.experiments.recipes.contour_recipe import Contour, ContourRecipe
 from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, FeatureRecipe, Storage
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.runs import Run, read_results
-from quadrate.experiments.runs.kinds import open_run
 
 POINT = OperatingPoint((3, 3))
 
@@ -202,7 +201,7 @@ def test_a_path_that_is_too_long_is_refused_before_anything_is_trained(
     digits, judge, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "quadrate.experiments.runs.run.find_judge", lambda *arguments, **options: judge
+        "quadrate.experiments.runs.tradeoff_kind.find_judge", lambda *arguments, **options: judge
     )
     deep = tmp_path.joinpath(*["x" * 200] * 19, "x" * (4096 - len(str(tmp_path)) - 19 * 201 - 60))
     run = Run(Recipe("a", "", "digits", (Stage("long" * 30, (POINT,)),)), deep, source=digits)
@@ -235,7 +234,7 @@ def test_a_config_json_cannot_lead_out_of_its_folder(tmp_path, change, message):
     (folder / "config.json").write_text(
         json.dumps({"recipe": fields, "source": {"name": "digits"}})
     )
-    for read in (read_results, open_run):
+    for read in (read_results, Run.open):
         with pytest.raises(QuadrateError, match=message) as caught:
             read(folder)
         assert str(folder / "config.json") in str(caught.value) and str(caught.value).isprintable()

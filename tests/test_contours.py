@@ -13,14 +13,13 @@ from quadrate.cli import main
 from quadrate.experiments.claims import decide
 from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.recipes.contour_recipe import rdpc_contours
-from quadrate.experiments.runs.contour_run import ContourRun
-from quadrate.experiments.runs.kinds import open_run
+from quadrate.experiments.runs import Run
 from quadrate.theory import ScalarGaussian, rate
 
 
 @pytest.fixture
 def rows(tmp_path):
-    return ContourRun(rdpc_contours(), tmp_path).train().evaluate()
+    return Run(rdpc_contours(), tmp_path).train().evaluate()
 
 
 def answers(rows):
@@ -101,10 +100,8 @@ def test_one_command_makes_table_picture_and_verdicts(tmp_path, capsys):
         path.name for path in folder.iterdir()
     }
     assert printed.count(": holds") == 2
-    run = open_run(folder)
-    assert (
-        isinstance(run, ContourRun) and run.recipe == rdpc_contours() == RECIPES["rdpc-contours"]()
-    )
+    run = Run.open(folder)
+    assert run.recipe == rdpc_contours() == RECIPES["rdpc-contours"]()
     table = np.genfromtxt(folder / "results.csv", delimiter=",", names=True)
     assert table["corner_rate_nats"] == pytest.approx(table["rate_nats"])
 
@@ -112,14 +109,11 @@ def test_one_command_makes_table_picture_and_verdicts(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seeds", "2"], "rdpc-contours takes no other seeds"),
-        (["--data", "mnist"], "rdpc-contours has data of its own; leave --data out"),
+        (["--seeds", "2"], "rdpc-contours takes no --seeds"),
+        (["--data", "mnist"], "leave --data out"),
         (
             ["--grid", "published"],
-            (
-                "rdpc-contours has one grid and its own networks and steps; leave --grid,"
-                " --networks and --epochs out"
-            ),
+            "rdpc-contours has one grid only, quick; there is no published one",
         ),
         (["--device", "cuda"], "has none; use --device cpu"),
     ],

@@ -10,7 +10,6 @@ from quadrate.core.devices import find_device
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import run_of
 
 BAD = [
     "mps",
@@ -58,8 +57,8 @@ def test_other_devices_are_one_line_everywhere(digits, tmp_path, name):
     for ask in (
         lambda: find_device(name),
         lambda: Codec.load("mnist-6bit", device=name),
-        lambda: Run(recipe, tmp_path, device=name, source=digits),
-        lambda: run_of(group_exact(), tmp_path, name),
+        lambda: Run(recipe, tmp_path, device=name, source=digits).prepare(),
+        lambda: Run(group_exact(), tmp_path, name).prepare(),
         lambda: digits.to(name),
     ):
         with pytest.raises(QuadrateError, match="device") as caught:

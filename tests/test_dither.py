@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from quadrate.bottlenecks import DitheredQuantizer
 from quadrate.bottlenecks.contexts import DITHER_BITS
+from quadrate.coding.symbols import dither_noise
 from quadrate.core import draws
 from test_codec import make
 
@@ -111,8 +112,12 @@ def test_a_word_depends_on_its_number_alone(seed, first, count, later):
 
 def test_a_codecs_dither_is_its_words_on_a_cell():
     codec = make(((3, 4), (2, 17, 255)))
-    words, dither = codec.dither_words(4000, 5, 70), codec.dither(4000, 5, 70)
-    assert torch.round((dither.double() + 0.5) * GRID).long().tolist() == words.tolist()
+    words = codec.dither_words(4000, 5, 70)
+    noise = torch.from_numpy(dither_noise(words))
+    assert torch.round((noise.double() + 0.5) * GRID).long().tolist() == words.tolist()
+    step = 2 / (torch.tensor(codec.levels) - 1)
+    received = codec.dequantize(torch.zeros(4000, 5, dtype=torch.int64), 5, 70)
+    assert torch.allclose(received, -1 - noise * step, atol=1e-6)
 
 
 # --- what the grid does ---

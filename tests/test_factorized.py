@@ -129,7 +129,9 @@ def features() -> torch.Tensor:
 @pytest.mark.parametrize("density", ["logistics", "network"])
 def test_training_reaches_the_rate_of_a_uniform_quantizer_of_gaussians(features, density):
     beta = 0.01
-    codec = FeatureCodec.from_factorized(fit_factorized(features, beta, density=density, epochs=6))
+    codec = FeatureCodec.from_bottleneck(
+        fit_factorized(features, beta, density=density, epochs=6).freeze()
+    )
     symbols = codec.encode(features)
     bits = codec.model_.bits(symbols.numpy()) / len(features)
     error = (codec.reconstruct(codec.dequantize(symbols)) - features).square().mean(0)

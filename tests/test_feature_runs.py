@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-import quadrate.experiments.runs.feature_run as feature_runs
+import quadrate.experiments.runs.feature_kind as feature_runs
 from quadrate.codecs import FeatureCodec, PublishedBottleneck
 from quadrate.config import from_json, to_json
 from quadrate.errors import QuadrateError
@@ -31,8 +31,8 @@ from quadrate.experiments.recipes.feature_recipes import (
     cifar_features,
     lossyless_clip,
 )
-from quadrate.experiments.runs.clip_run import ClipRun
-from quadrate.experiments.runs.feature_run import SPLITS, FeatureRun
+from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.feature_kind import SPLITS
 from quadrate.networks.backbones import Backbone, Preprocessing
 
 GOLDEN = Path(__file__).parent / "golden" / "lossyless-bottleneck.pt"
@@ -90,7 +90,7 @@ def lossyless(tmp_path, monkeypatch) -> Path:
 
 def test_every_row_is_what_its_way_to_store_gives(tmp_path, layer):
     reports = []
-    run = FeatureRun(RECIPE, tmp_path).train(1, reports.append)
+    run = Run(RECIPE, tmp_path).train(workers=1, report=reports.append)
     assert [report["point"] for report in reports] == [
         *(f"features of {name} images" for name in SPLITS),
         "codec of 40 bits",
@@ -106,12 +106,12 @@ def test_every_row_is_what_its_way_to_store_gives(tmp_path, layer):
         ("feature codec", "svm"),
     ]
     half, fine, coarse, png, jpeg, *_ = rows
-    features = run.features()
-    labels = {name: split.labels.numpy() for name, split in run.splits.items()}
+    features = run.kind.features()
+    labels = {name: split.labels.numpy() for name, split in run.kind.splits.items()}
 
-    codec = FeatureCodec.load(run.codec_file(8.0))
+    codec = FeatureCodec.load(run.kind.codec_file(8.0))
     assert coarse["bits_per_image"] == 8 * len(codec.compress(features["test"])) / 200
-    assert coarse["codec_file_bytes"] == run.codec_file(8.0).stat().st_size
+    assert coarse["codec_file_bytes"] == run.kind.codec_file(8.0).stat().st_size
     assert coarse["feature_mse"] == pytest.approx(
         np.square(codec.transform(features["test"]) - features["test"]).mean(), rel=1e-5
     )
@@ -124,7 +124,7 @@ def test_every_row_is_what_its_way_to_store_gives(tmp_path, layer):
     assert half["lost"] == 0 and half["accuracy"] > fine["accuracy"] > coarse["accuracy"] > 0.2
     assert half["bits_per_image"] > fine["bits_per_image"] > coarse["bits_per_image"]
 
-    test = run.splits["test"].images
+    test = run.kind.splits["test"].images
     assert (
         png["bits_per_image"] == code_images(test, "png").bits_per_image and png["pixel_mse"] == 0
     )
@@ -151,8 +151,8 @@ def test_every_row_is_what_its_way_to_store_gives(tmp_path, layer):
 
 
 def test_what_is_sent_to_processes_is_small_and_complete(tmp_path, layer):
-    run = FeatureRun(replace(RECIPE, points=POINTS[:2]), tmp_path)
-    sent = pickle.dumps((run, feature_runs.load_backbone("stand-in")))
+    run = Run(replace(RECIPE, points=POINTS[:2]), tmp_path)
+    sent = pickle.dumps((run.kind, feature_runs.load_backbone("stand-in")))
     assert (
         len(sent) < 700 * (64 + 8) + 50_000
     )  # pixels and labels of the images that are used, and the backbone
@@ -161,25 +161,26 @@ def test_what_is_sent_to_processes_is_small_and_complete(tmp_path, layer):
         feature_runs._extract_split((there, backbone), name, lambda message: None)
     assert backbone.network.images == 700 and layer.images == 0
     np.testing.assert_array_equal(
-        run.features()["test"], backbone.features(run.splits["test"].images, bfloat16=True).numpy()
+        run.kind.features()["test"],
+        backbone.features(run.kind.splits["test"].images, bfloat16=True).numpy(),
     )
 
 
 def test_an_interrupted_run_goes_on(tmp_path, layer, monkeypatch):
-    run = FeatureRun(RECIPE, tmp_path)
+    run = Run(RECIPE, tmp_path)
     with pytest.raises(
         QuadrateError,
         match=(
-            r"training is not finished in .*: no features/train.npy; run `quadrate train"
+            r"nothing is trained in .* \(no features/train.npy\); run `quadrate train"
             r" tiny-features` first"
         ),
     ):
         run.evaluate(1)
     layer.most = 450
     with pytest.raises(KeyboardInterrupt):
-        run.train(1)
+        run.train(workers=1)
     layer.images, layer.most = 0, 300  # of validation and test images
-    run.train(1)
+    run.train(workers=1)
     assert layer.images == 300
 
     def stop(message):
@@ -193,7 +194,7 @@ def test_an_interrupted_run_goes_on(tmp_path, layer, monkeypatch):
     assert len((run.folder / "results.csv").read_text().splitlines()) == 5
     layer.images, layer.most = 0, 700
     scored = []
-    rows = FeatureRun.open(run.folder).evaluate(1, scored.append)
+    rows = Run.open(run.folder).evaluate(1, scored.append)
     assert [message["point"] for message in scored] == [POINTS[index].key for index in (3, 4, 6)]
     assert len(rows) == 7 and all(
         row in rows for row in known
@@ -201,7 +202,7 @@ def test_an_interrupted_run_goes_on(tmp_path, layer, monkeypatch):
 
 
 def test_damaged_files_are_named(tmp_path, layer):
-    run = FeatureRun(RECIPE, tmp_path).train(1)
+    run = Run(RECIPE, tmp_path).train(workers=1)
     (run.folder / "features" / "test.npy").write_bytes(b"\x93NUMPY\x01\x00")
     with pytest.raises(
         QuadrateError,
@@ -211,31 +212,34 @@ def test_damaged_files_are_named(tmp_path, layer):
         ),
     ):
         run.evaluate(1)
-    (run.folder / "config.json").write_text(json.dumps({"recipe": {"name": "tiny-features"}}))
+    (run.folder / "config.json").write_text(
+        json.dumps({"kind": "features", "recipe": {"name": "tiny-features"}})
+    )
     with pytest.raises(QuadrateError, match="not the configuration of a FeatureRecipe: .*missing"):
-        FeatureRun.open(run.folder)
+        Run.open(run.folder)
     (run.folder / "config.json").write_text("[]")
     with pytest.raises(QuadrateError, match="not the configuration of a FeatureRecipe"):
-        FeatureRun.open(run.folder)
+        Run.open(run.folder)
     with pytest.raises(QuadrateError, match="no run at .*/nothing: a run folder holds config.json"):
-        FeatureRun.open(tmp_path / "nothing")
+        Run.open(tmp_path / "nothing")
 
 
 def test_a_run_of_other_data_is_not_opened(tmp_path, layer):
-    run = FeatureRun(RECIPE, tmp_path).train(1)
+    run = Run(RECIPE, tmp_path).train(workers=1)
     run.folder.rename(tmp_path / "tiny-features-of-old")
     with pytest.raises(
         QuadrateError,
-        match=rf"was made of other data than are found now \(now: {run.folder.name}\)",
+        match=r"was made with other data, judges, networks or terms than are found now"
+        rf" \(now: {run.folder.name}\)",
     ):
-        FeatureRun.open(tmp_path / "tiny-features-of-old")
+        Run.open(tmp_path / "tiny-features-of-old")
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         QuadrateError, match="tiny-features takes 5000 train images; digits has 1197"
     ):
-        FeatureRun(replace(RECIPE, train=5000), tmp_path)
+        Run(replace(RECIPE, train=5000), tmp_path).prepare()
     with pytest.raises(
         QuadrateError,
         match=(
@@ -243,7 +247,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
             " its path"
         ),
     ):
-        FeatureRun(replace(RECIPE, backbone="resnet50-swav"), tmp_path).train(1)
+        Run(replace(RECIPE, backbone="resnet50-swav"), tmp_path).train(workers=1)
     monkeypatch.setenv("QUADRATE_DATA", str(tmp_path))
     monkeypatch.setattr(
         "quadrate.sources.downloads._download",
@@ -256,7 +260,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
             r" <folder>/cifar-10/ and set"
         ),
     ):
-        FeatureRun(cifar_features(), tmp_path)
+        Run(cifar_features(), tmp_path).prepare()
 
 
 def test_recipes_are_plain_and_complete():
@@ -285,7 +289,7 @@ def test_recipes_are_plain_and_complete():
 def test_modules_of_the_command_line_import_nothing_heavy():
     script = (
         "import sys, quadrate.experiments.recipes.feature_recipes,"
-        " quadrate.experiments.runs.feature_run, quadrate.experiments.runs.clip_run;"
+        " quadrate.experiments.runs.feature_kind, quadrate.experiments.runs.clip_kind;"
         " print(*sys.modules)"
     )
     modules = set(
@@ -309,10 +313,10 @@ def test_modules_of_the_command_line_import_nothing_heavy():
 
 
 def test_a_published_bottleneck_costs_its_entropy(tmp_path, lossyless):
-    run = ClipRun(CLIP, tmp_path).train(1)
+    run = Run(CLIP, tmp_path).train(workers=1)
     (row,) = run.evaluate(1)
     published = PublishedBottleneck.load(lossyless)
-    assert run.codec_file(CLIP.points[0]).stat().st_size == row["codec_file_bytes"]
+    assert run.kind.codec_file(CLIP.points[0]).stat().st_size == row["codec_file_bytes"]
     symbols = torch.arange(-400, 401)[:, None] + published.quantiles[:, 1]
     masses = published.bottleneck.density.mass(symbols - 0.5, symbols + 0.5).double().numpy()
     entropy = -(masses * np.log2(np.maximum(masses, 1e-300))).sum()
@@ -321,18 +325,18 @@ def test_a_published_bottleneck_costs_its_entropy(tmp_path, lossyless):
         entropy, abs=0.3
     )  # of 36.5; header, checksums and index, and the draw
     assert row["encoded_a_second"] > 0 and row["decoded_a_second"] > 0
-    assert ClipRun.open(run.folder).evaluate(1) == [row]
+    assert Run.open(run.folder).evaluate(1) == [row]
 
 
 def test_missing_bottlenecks_are_named(tmp_path, lossyless, monkeypatch):
-    run = ClipRun(CLIP, tmp_path).train(1)
+    run = Run(CLIP, tmp_path).train(workers=1)
     lossyless.write_bytes(b"other")
-    with pytest.raises(QuadrateError, match="was made of other data than are found now"):
-        ClipRun.open(run.folder)
+    with pytest.raises(QuadrateError, match="was made with other data"):
+        Run.open(run.folder)
     with pytest.raises(
         QuadrateError, match="beta5e-02-factorized_rate.pt is not a file of PyTorch tensors"
     ):
-        ClipRun(CLIP, tmp_path).train(1)
+        Run(CLIP, tmp_path).train(workers=1)
     by_hand = (
         r"download it from release v1.0 of github.com/YannDubs/lossyless into <folder>/lossyless/"
         r" and set QUADRATE_DATA=<folder>"
@@ -342,10 +346,10 @@ def test_missing_bottlenecks_are_named(tmp_path, lossyless, monkeypatch):
         QuadrateError,
         match=rf"beta5e-02-factorized_rate.pt is missing; looked in .*/data/lossyless; {by_hand}",
     ):
-        ClipRun(CLIP, tmp_path)
+        Run(CLIP, tmp_path).prepare()
     monkeypatch.delenv("QUADRATE_DATA")
     with pytest.raises(
         QuadrateError,
         match=rf"beta1e-01-factorized_rate.pt is missing \(QUADRATE_DATA is not set\); {by_hand}",
     ):
-        ClipRun(lossyless_clip(), tmp_path)
+        Run(lossyless_clip(), tmp_path).prepare()

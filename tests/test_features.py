@@ -153,9 +153,8 @@ def test_axes_that_are_fitted_to_noise_do_not_win():
 
 def test_the_closed_form_needs_no_more_bits_than_the_learned_one():
     train, test = gaussian(SIGMAS[:4], 6000), gaussian(SIGMAS[:4], 6000, seed=1)
-    learned = FeatureCodec.from_factorized(
-        fit_factorized(torch.from_numpy(train), beta=0.02, epochs=8, batch=512)
-    )
+    trained = fit_factorized(torch.from_numpy(train), beta=0.02, epochs=8, batch=512)
+    learned = FeatureCodec.from_bottleneck(trained.freeze())
     closed = FeatureCodec(mse=error_of(learned, train), klt=False, optimize_rate=False).fit(train)
     assert error_of(closed, test) == pytest.approx(error_of(learned, test), rel=0.01)
     assert disk_bits(closed, test) < 1.01 * disk_bits(learned, test)

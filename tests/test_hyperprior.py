@@ -80,7 +80,7 @@ def model(bottleneck) -> HyperpriorModel:
 
 @pytest.fixture(scope="module")
 def codec(bottleneck) -> FeatureCodec:
-    return FeatureCodec.from_hyperprior(bottleneck)
+    return FeatureCodec.from_bottleneck(bottleneck.freeze())
 
 
 def small(seed: int = 0) -> HyperpriorBottleneck:
@@ -104,7 +104,7 @@ def disk_bits(codec, features) -> float:
 
 
 def test_side_information_saves_bits_and_comes_close_to_the_entropy(codec):
-    factorized = FeatureCodec.from_factorized(fit_factorized(TRAINING, BETA, epochs=4))
+    factorized = FeatureCodec.from_bottleneck(fit_factorized(TRAINING, BETA, epochs=4).freeze())
     learned, plain = disk_bits(codec, TEST), disk_bits(factorized, TEST)
     bound = (
         entropy_bits(TEST) - np.log2(codec.models[0].steps).sum()
@@ -387,7 +387,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_codec_files_with_wrong_arrays_are_refused(name, tmp_path):
     path = tmp_path / "codec.safetensors"
-    FeatureCodec.from_hyperprior(small()).save(path)
+    FeatureCodec.from_bottleneck(small().freeze()).save(path)
     tensors, whole = contents(path)[1], path.read_bytes()
     for change in HOSTILE[name]:
         old = tensors.get(f"model/{name}")
@@ -444,7 +444,7 @@ def test_maps_are_coded_site_by_site_under_the_same_tables(kind, tmp_path):
     )
     assert model.bits(symbols) == pytest.approx(single.bits(single.quantize(sites.numpy())))
 
-    codec = FeatureCodec.from_hyperprior(spatial)
+    codec = FeatureCodec.from_bottleneck(spatial.freeze())
     data = codec.compress(latent.flatten(1))
     codec.save(tmp_path / "codec.safetensors")
     again = FeatureCodec.load(tmp_path / "codec.safetensors")
@@ -468,6 +468,6 @@ def test_maps_that_do_not_fit():
     with pytest.raises(
         QuadrateError, match="the transform gives 3 coefficients, the bottleneck codes 12"
     ):
-        whole = FeatureCodec.from_hyperprior(SpatialBottleneck(small(), (3, 2, 2)))
-        single = FeatureCodec.from_hyperprior(small())
+        whole = FeatureCodec.from_bottleneck(SpatialBottleneck(small(), (3, 2, 2)).freeze())
+        single = FeatureCodec.from_bottleneck(small().freeze())
         FeatureCodec._of(single.transform_, whole.model_)

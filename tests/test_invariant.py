@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from quadrate.bottlenecks.joint_tables import fit_joint
 from quadrate.codecs import FeatureCodec
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
@@ -25,7 +26,9 @@ def disk_bits(trained, count=20_000) -> float:
     fit, test = (
         SOURCE.sample_orbit(SOURCE.sample(count, name), generator) for name in ("fit", "test")
     )
-    codec = FeatureCodec.from_factorized(trained.bottleneck, latents=trained.encoder(fit))
+    codec = FeatureCodec.from_bottleneck(
+        fit_joint(trained.bottleneck.freeze(), trained.encoder(fit).numpy())
+    )
     return 8 * len(codec.compress(trained.encoder(test))) / count
 
 
@@ -195,13 +198,13 @@ def test_settings_that_make_no_sense_are_refused():
 def test_a_joint_codec_survives_its_file(tmp_path):
     trained = train_invariant(SOURCE, replace(QUICK, objective="bince", steps=20))
     latents = trained.encoder(SOURCE.sample(2000, "file"))
-    codec = FeatureCodec.from_factorized(trained.bottleneck, latents=latents)
+    codec = FeatureCodec.from_bottleneck(fit_joint(trained.bottleneck.freeze(), latents.numpy()))
     codec.save(tmp_path / "joint")
     again = FeatureCodec.load(tmp_path / "joint")
     assert (
         again.identities
         == codec.identities
-        != FeatureCodec.from_factorized(trained.bottleneck).identities
+        != FeatureCodec.from_bottleneck(trained.bottleneck.freeze()).identities
     )
     data = codec.compress(latents)
     assert again.compress(latents) == data and np.array_equal(

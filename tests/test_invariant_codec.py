@@ -11,8 +11,7 @@ from quadrate.codecs import InvariantCodec, QuadDataset
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.invariant_run import InvariantRun
-from quadrate.experiments.runs.kinds import open_run
+from quadrate.experiments.runs import Run
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
 from quadrate.training.invariant_trainer import train_invariant
 from tensor_files import contents, rewrite
@@ -119,22 +118,21 @@ def test_the_convolutional_network_trains_on_augmented_images():
 
 def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
     for place in (
-        "quadrate.experiments.runs.invariant_run._FIT_SAMPLES",
+        "quadrate.experiments.runs.invariant_kind._FIT_SAMPLES",
         "quadrate.evaluation.invariant_scores.TEST_SAMPLES",
     ):
         monkeypatch.setattr(place, 8192)
     points = tuple(replace(TINY, objective=name, steps=60) for name in ("vc", "vic", "bince"))
     recipe = InvariantRecipe("tiny-patterns", "three objectives", "patterns", points)
-    run = InvariantRun(recipe, tmp_path)
-    with pytest.raises(QuadrateError, match="training is not finished"):
+    run = Run(recipe, tmp_path)
+    with pytest.raises(QuadrateError, match="nothing is trained"):
         run.evaluate()
     reports: list = []
-    run.train(1, reports.append)
+    run.train(workers=1, report=reports.append)
     assert {report["point"] for report in reports} == {point.key for point in points}
     times = [path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))]
-    opened = open_run(run.folder)
-    assert isinstance(opened, InvariantRun)
-    run = opened.train(1)  # nothing to do
+    opened = Run.open(run.folder)
+    run = opened.train(workers=1)  # nothing to do
     assert times == [
         path.stat().st_mtime_ns for path in sorted(run.folder.glob("*/model.safetensors"))
     ]
@@ -150,4 +148,4 @@ def test_a_run_trains_resumes_scores_and_opens(tmp_path, monkeypatch):
     assert rows[2]["bound_bits"] <= rows[2]["entropy_invariant_bits"]
     assert (run.folder / "results.csv").exists() and run.results() == rows
     with pytest.raises(QuadrateError, match="no run at"):
-        InvariantRun.open(tmp_path / "other")
+        Run.open(tmp_path / "other")

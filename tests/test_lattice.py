@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import kstest
 from torch.func import functional_call, stack_module_state, vmap
 
+from codecs_made import TINY, source_of
 from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.contexts import fit_contexts
 from quadrate.bottlenecks.frozen import from_arrays
 from quadrate.bottlenecks.lattice import (
     D4,
@@ -23,7 +25,9 @@ from quadrate.bottlenecks.lattice import (
     Z,
     ZBottleneck,
 )
+from quadrate.codecs import Codec, Layer, TradeoffCodec
 from quadrate.coding.streams import decode_layer, encode_layer
+from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.files import read_json
 from quadrate.errors import QuadrateError
@@ -387,3 +391,38 @@ def test_maps_share_a_lattice_among_their_sites():
     again = decode_layer(model, payload, np.empty((20, 0), np.int64), dither)
     np.testing.assert_array_equal(again, symbols)
     assert np.abs(model.dequantize(again, dither) - latents).max() < 1.01
+
+
+# --- codecs ---
+
+
+def codec_of(kind, name, base):
+    """A trade-off codec with a lattice, alone or on a dithered layer."""
+    layers = [Layer((3, 3)), Layer((), 8, name)][not base :]
+    bottleneck = kind.of_dims(8)
+    with torch.no_grad():
+        bottleneck.log_step.fill_(-1.5)
+    models = [*base, bottleneck.freeze(before=(3, 3) if base else ())]
+    shape = source_of().shape
+    encoders = [TINY.encoder(shape, layer.latent_dims) for layer in layers]
+    states = {f"encoder.{i}": encoder.state_dict() for i, encoder in enumerate(encoders)}
+    decoder = TINY.decoder(shape, sum(layer.latent_dims for layer in layers))
+    point = OperatingPoint((), lambda_r=0.01, dims=8, bottleneck=name)
+    states["decoder.faithful"] = decoder.state_dict()
+    return TradeoffCodec(TINY, shape, layers, {"faithful": point}, states, models=models)
+
+
+@pytest.mark.parametrize("name,kind", [("lattice-d4", D4Bottleneck), ("lattice-e8", E8Bottleneck)])
+@pytest.mark.parametrize("refined", [False, True], ids=["alone", "refinement"])
+def test_codecs_with_lattices_are_saved_and_code(name, kind, refined, tmp_path):
+    base = [fit_contexts(np.zeros((100, 2), np.float32), (3, 3), 0)] if refined else []
+    codec = codec_of(kind, name, base)
+    codec.save(tmp_path / "lattice.safetensors")
+    again = Codec.load(tmp_path / "lattice.safetensors", family=TINY)
+    images = source_of(seed=1).train.images
+    data = codec.compress(images, seed=5)
+    assert again.identities == codec.identities and again.compress(images, seed=5) == data
+    np.testing.assert_array_equal(again.decompress(data), codec.decompress(data))
+    received = codec.dequantize(codec.encode(images, 5), 5)[:, -8:]
+    latents = codec.encoders[-1](images.float() / 255)
+    assert (received - latents).abs().max() < np.exp(-1.5) * 1.01

@@ -15,7 +15,6 @@ from quadrate.core.progress import lines_off_terminal, shown
 from quadrate.errors import QuadrateWarning
 from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.sources.symmetry import Banana, OrbitSet, dihedral_patterns
 from quadrate.training import find_judge, train_judge
 from quadrate.training.invariant_trainer import train_invariant
@@ -127,7 +126,7 @@ def test_a_function_of_ones_own_is_called_instead(digits, tmp_path, terminal):
 
 
 def test_runs_whose_points_stand_alone_report_too(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_kind._FIT_SAMPLES", 2000)
     recipe = group_exact()
     recipe = type(recipe)(
         "one",
@@ -136,9 +135,9 @@ def test_runs_whose_points_stand_alone_report_too(tmp_path, capsys, monkeypatch)
         (InvariantConfig("vic", steps=4, batch=32, likelihood="bernoulli"),),
         recipe.augmentation,
     )
-    run = InvariantRun(recipe, tmp_path)
+    run = Run(recipe, tmp_path)
     with lines_off_terminal():
-        run.train(1)
+        run.train(workers=1)
     assert capsys.readouterr().err.startswith(f"one/{recipe.points[0].key}: D ")
 
 

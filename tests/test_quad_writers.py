@@ -50,7 +50,8 @@ def content(path, codec) -> tuple[np.ndarray, list[int]]:
 
 def process(code: str, *arguments) -> subprocess.Popen:
     start = (
-        f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\nfrom quadrate"
+        f"import sys; sys.path.insert(0, {TESTS!r})\nfrom codecs_made import *\n"
+        "from quadrate.codecs"
         " import quad\nfrom quadrate.codecs import Batch\n"
     )
     start += (

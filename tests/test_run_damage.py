@@ -17,8 +17,6 @@ from quadrate.errors import QuadrateError
 from quadrate.experiments.page import report_page
 from quadrate.experiments.recipes.contour_recipe import rdpc_contours
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.contour_run import ContourRun
-from quadrate.experiments.runs.kinds import open_run
 from quadrate.training.judges import save_judge
 from rows_made import scored
 
@@ -59,7 +57,7 @@ def folders(digits, judge, tmp_path_factory):
     )
     run.begin()
     write_text(run.place(stage, POINT) / "evaluation.json", json.dumps(scored(levels="3x3")))
-    contours = ContourRun(rdpc_contours(), root).train()
+    contours = Run(rdpc_contours(), root).train()
     contours.evaluate(1)
     return run.folder, contours.folder
 
@@ -126,6 +124,6 @@ def test_opening_names_the_file(folders, tmp_path):
         folder = Path(shutil.copytree(folders[1], tmp_path / str(i) / folders[1].name))
         mutate(folder / "config.json", draw)
         try:
-            open_run(folder)
+            Run.open(folder)
         except QuadrateError as error:
             assert str(error).isprintable() and str(folder) in str(error), str(error)

@@ -17,7 +17,6 @@ from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.experiments.recipes import RECIPES
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import run_of
 from quadrate.networks import Family
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import FAMILIES
@@ -83,7 +82,7 @@ def test_folders_of_built_in_networks_are_those_of_version_0_1(family, digest):
     ],
 )
 def test_folders_of_points_that_stand_alone_are_those_of_version_0_1(name, digest):
-    assert run_of(RECIPES[name]()).folder.name == f"{name}-{digest}"
+    assert Run(RECIPES[name]()).folder.name == f"{name}-{digest}"
 
 
 # --- the user's own code ---
@@ -322,7 +321,7 @@ def test_a_run_of_ones_own_is_opened_with_what_is_ones_own(digits):
     run.begin()
     assert Run.open(run.folder, source=digits, family=family, terms=terms).folder == run.folder
     with pytest.raises(
-        QuadrateError, match="trained on other data, judges, networks or terms than are found now"
+        QuadrateError, match="made with other data, judges, networks or terms than are found now"
     ):
         Run.open(run.folder, source=digits, family=family, terms=(Term("edges", 0.6, loss),))
 

@@ -24,8 +24,6 @@ from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.reports import plot_run, results_table
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run, read_results
-from quadrate.experiments.runs.contour_run import ContourRun
-from quadrate.experiments.runs.invariant_run import InvariantRun
 from quadrate.sources import from_arrays
 from quadrate.training.judges import save_judge
 from rows_made import scored_recipe
@@ -87,6 +85,15 @@ def test_scores_are_kept_where_nothing_changed(run, digits):
         "training judge",
         "independent judge",
     }
+
+
+def test_codecs_that_restore_are_scored_on_noise_that_leaves_the_unit_interval(run, digits):
+    stages = tuple(replace(stage, noise_std=1.0) for stage in STAGES)
+    noisy = Run(replace(run.recipe, name="noisy", stages=stages), run.root, source=digits)
+    (row,) = noisy.train("single").evaluate(1)
+    (clean,) = run.results()
+    assert row["noise_std"] == 1.0
+    assert row["distortion_mse"] != clean["distortion_mse"]
 
 
 def test_another_independent_judge_scores_anew(run, digits, judge):
@@ -195,11 +202,11 @@ def test_the_quick_protocol_costs_a_fraction(monkeypatch):
 
 def test_the_command_line_has_quick_scores(run, digits, monkeypatch, capsys):
     scores(run).unlink()
-    monkeypatch.setattr("quadrate.experiments.runs.run.load_source", lambda name: digits)
+    monkeypatch.setattr("quadrate.experiments.runs.tradeoff_kind.load_source", lambda name: digits)
     main(["evaluate", str(run.folder), "--quick", "--workers", "1"])
     assert "quick ones (--quick)" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
-        ContourRun(rdpc_contours(), run.root).train()
+        Run(rdpc_contours(), run.root).train()
         main(["evaluate", str(next(run.root.glob("rdpc-contours-*"))), "--quick"])
     assert "leave --quick out" in capsys.readouterr().err
 
@@ -226,9 +233,9 @@ def test_images_of_any_channels_are_scored_without_a_picture(channels, tmp_path)
 
 
 def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
-    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_kind._FIT_SAMPLES", 2000)
     point = replace(group_exact().points[0], steps=2, batch=32)
-    run = InvariantRun(replace(group_exact(), points=(point,)), tmp_path).train(1)
+    run = Run(replace(group_exact(), points=(point,)), tmp_path).train(workers=1)
     rows = run.evaluate(1)
     assert {"train_cpu_seconds", "train_wall_seconds"} <= rows[0].keys() and not list(
         run.folder.rglob("spent.json")
@@ -239,11 +246,11 @@ def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
         same.evaluate(1, messages.append)
         return len(messages)
 
-    same = InvariantRun(run.recipe, tmp_path)
+    same = Run(run.recipe, tmp_path)
     assert scored(same) == 0
-    model = run.place(point) / "model.safetensors"
+    model = run.place("", point) / "model.safetensors"
     model.unlink()
-    same.train(1)
+    same.train(workers=1)
     assert scored(same) == 1 and scored(same) == 0
     path = run.folder / "rows" / f"{point.key}.json"
     row = json.loads(path.read_text())
@@ -257,7 +264,7 @@ def test_a_row_is_kept_as_long_as_what_it_was_made_from(tmp_path, monkeypatch):
     ["[]", "3", '{"rows": 3}', '{"rows": []}', '{"rate_nats": [1]}', '{"a\\u2028b": 1}', "{"],
 )
 def test_damaged_rows_are_one_line_that_names_the_file(tmp_path, text):
-    run = ContourRun(rdpc_contours(), tmp_path).train()
+    run = Run(rdpc_contours(), tmp_path).train()
     run.evaluate(1)
     path = run.folder / "rows" / "rate0.3.json"
     path.write_text(text)

@@ -17,7 +17,7 @@ from quadrate.experiments.recipes import with_epochs, with_seeds
 from quadrate.experiments.recipes.lossless_prediction import group_exact
 from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.invariant_run import InvariantRun
+from quadrate.experiments.runs.kind import Job
 
 SHORT = TrainingConfig(epochs=1)
 PLAIN = OperatingPoint((3, 3))
@@ -136,12 +136,12 @@ def test_a_copy_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_invariant_runs_take_over_codecs_and_scores(tmp_path, monkeypatch):
     first = replace(group_exact().points[0], steps=2, batch=32)
     recipe = replace(group_exact(), points=(first,))
-    monkeypatch.setattr("quadrate.experiments.runs.invariant_run._FIT_SAMPLES", 2000)
-    one = InvariantRun(recipe, tmp_path)
-    one.train(1).keep(first, {"rows": [{"seed": 0}]}, lambda message: None)
-    more = InvariantRun(with_seeds(recipe, 2), tmp_path)
+    monkeypatch.setattr("quadrate.experiments.runs.invariant_kind._FIT_SAMPLES", 2000)
+    one = Run(recipe, tmp_path)
+    one.train(workers=1).kind.keep(Job("", first), {"rows": [{"seed": 0}]}, lambda message: None)
+    more = Run(with_seeds(recipe, 2), tmp_path)
     messages = []
-    more.train(1, messages.append)
+    more.train(workers=1, report=messages.append)
     assert {message["point"] for message in messages} == {more.recipe.points[1].key}
     assert files(one.folder).items() <= files(more.folder).items()
     assert more.results() == [{"seed": 0}]

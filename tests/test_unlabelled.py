@@ -77,7 +77,7 @@ def test_what_needs_labels_says_so_before_it_begins(tmp_path, photos, monkeypatc
             " labels"
         ),
     ):
-        Run(recipe(PLAIN, READ, source=str(photos)), tmp_path / "runs")
+        Run(recipe(PLAIN, READ, source=str(photos)), tmp_path / "runs").prepare()
     with pytest.raises(
         QuadrateError,
         match="photos has no labels, or one class only: a judge tells at least two apart",

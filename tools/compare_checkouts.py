@@ -26,7 +26,7 @@ COMMANDS = {
     "end-to-end, all weights": f"reproduce rdpc-mnist {SHORT} --lambda-d 1",
     "universal": f"reproduce urdc-mnist {SHORT}",
     "refinement": f"reproduce refine-mnist {SHORT}",
-    "restoration": f"reproduce restore-mnist {SHORT}",
+    "restoration": f"train restore-mnist {SHORT}",
     "invariant, samples": "reproduce banana-x-translation",
     "invariant, exact": "reproduce group-exact --seeds 1",
     "invariant, images": "reproduce mnist-invariant-bince --epochs 1 --seeds 1",
@@ -101,10 +101,10 @@ def run(checkout: Path, work: Path, only: list[str]) -> dict[str, Any]:
 def _outcome(name: str, command: str, work: Path, environment: dict[str, str]) -> dict[str, Any]:
     words = command.replace("DIGITS", str(_digits(work))).split()
     place = work / re.sub("[^a-z]", "-", name)
-    if words[0] in ("demo", "reproduce"):
+    if words[0] in ("demo", "reproduce", "train"):
         words += ["--runs", str(place)]
     if words[0] != "theory":
-        words += ["--overwrite"] if words[0] not in ("reproduce",) else []
+        words += ["--overwrite"] if words[0] not in ("reproduce", "train") else []
     code = "from quadrate.cli import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words],

@@ -355,7 +355,7 @@ REFUSED = [
     (["good.npy", "--codec", "good.npy"], "good.npy is not a whole safetensors file"),
     (
         ["good.npy", "--codec", "bare.st"],
-        "bare.st has no tables yet, so it cannot write files; Codec.freeze(source) fits them",
+        "this codec has no tables yet, so it cannot write or read files; Codec.freeze(source)",
     ),
     (["good.npy", "--output", "good.npy"], "cannot write good.npy: its name must end in .quad"),
     (["good.npy", "--output", "note.txt/a.quad"], "cannot write note.txt/a.quad"),

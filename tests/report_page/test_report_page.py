@@ -436,5 +436,5 @@ def test_a_grid_is_cut_into_the_images_that_made_it(channels, height, width):
     )
     cut = cut_mosaic(mosaic([row.float() / 255 for row in images]), height, width)
     assert np.array_equal(cut, images.expand(-1, -1, 3, -1, -1).permute(0, 1, 3, 4, 2).numpy())
-    with pytest.raises(QuadrateError, match="no grid"):
+    with pytest.raises(QuadrateError, match="not a grid"):
         cut_mosaic(mosaic([row.float() / 255 for row in images]), height + 1, width)

@@ -84,7 +84,7 @@ class Bottleneck(Protocol):
 
 
 def _of_levels(path: str) -> Callable[..., Any]:
-    """A builder that gives the levels of each dimension to what stands in a module of bottlenecks."""
+    """A builder that gives the levels of each dimension to a class in a module of bottlenecks."""
 
     def build(shape: Shape, levels: Sequence[int] = ()) -> Any:
         if levels and len(levels) != shape[0]:
@@ -95,7 +95,7 @@ def _of_levels(path: str) -> Callable[..., Any]:
 
 
 def _of_dims(path: str) -> Callable[[Shape], Any]:
-    """A builder that gives d to what stands in a module of bottlenecks."""
+    """A builder that gives d to a class in a module of bottlenecks."""
     return lambda shape: _at_sites(find_lazily(path)(shape[0]), shape)
 
 

@@ -1,6 +1,4 @@
-"""A rounding bottleneck in closed form.
-
-Moments in one pass, order statistics for everything else, no gradient.
+"""A rounding bottleneck in closed form, from moments and order statistics, without gradients.
 
 Reverse water-filling: at one slope dD/dR all coefficients are rounded at one step, and one is not
 coded at all where its variance is below what coding it would cost, D + λR. So a single number, the
@@ -30,30 +28,20 @@ from quadrate.bottlenecks.rounding import (
 )
 from quadrate.errors import QuadrateError
 
-ROWS = (
-    1 << 14
-    # samples that steps and tables are fitted to; more would save a table of 30 entries less than
-    # 0.001 bits a symbol
-)
-_THIN = 4  # of their order statistics, one in so many for the search
+# Samples that steps and tables are fitted to; more would save a table of 30 entries less than 0.001
+# bits a symbol.
+ROWS = 1 << 14
+_THIN = 4  # one in so many of their order statistics is used in the search
 _BLOCK = 64  # columns at a time, with symbols of one range: neighbours spread alike after a KLT
 _FEWEST = 8  # samples that axes and coordinates are compared on
-_PRIORS = (
-    1.0,
-    8.0,
-    64.0,
-    512.0,
-    4096.0,
-    1e9,
-)  # samples that the Gaussian counts for; the last is the Gaussian itself
+# Samples that the Gaussian counts for; the last is the Gaussian itself.
+_PRIORS = (1.0, 8.0, 64.0, 512.0, 4096.0, 1e9)
 _SWEEPS = 3  # of borders, given code lengths, given borders
 _REACH = 5.0  # standard deviations that tables hold at least
 _LIMIT = 8000  # symbols on either side of the median; the few values beyond escape
 _TOLERANCE = 2e-4  # of the target
-_USUAL_SIZES = (
-    2.0**-20,
-    2.0**40,
-)  # of the largest deviation; beyond them squares in float32 over- or underflow
+# Of the largest deviation; beyond them squares in float32 overflow or underflow.
+_USUAL_SIZES = (2.0**-20, 2.0**40)
 
 
 def fit_closed_form(
@@ -65,19 +53,19 @@ def fit_closed_form(
     klt: bool | None = None,
     optimize_rate: bool = True,
 ) -> tuple[LinearTransform, RoundingModel]:
-    """Fits transform, steps and tables to features of any size.
+    """Fit transform, steps and tables to features of any size that float64 holds.
 
-    What float64 holds is scaled inside by a power of two.
+    Features of an unusual size are scaled inside by a power of two.
 
     Args:
         features: Training features (n, D), finite.
-        mse: The mean squared error wanted, a mean over samples and coordinates; or
-        rate_bits: the rate wanted, in bits a sample; or
-        relative_mse: the mean squared error wanted, as a share of the features' mean variance.
-        klt: Whether the principal axes are coded rather than the coordinates; None: whichever does
+        mse: The target as a mean squared error, a mean over samples and coordinates; or
+        rate_bits: the target as a rate, in bits a sample; or
+        relative_mse: the target as a share of the features' mean variance.
+        klt: Whether to code the principal axes rather than the coordinates; None takes what does
             better on a quarter of the features, fitted to the others. Axes pay where coordinates
             depend on each other, and cost where few of many are not zero, as behind a ReLU.
-        optimize_rate: Whether each symbol is chosen with regard to its bits, too (exact, since
+        optimize_rate: Whether to choose each symbol with regard to its bits, too (exact, since
             coefficients are coded independently).
 
     Raises:
@@ -92,12 +80,9 @@ def fit_closed_form(
         mse = None if mse is None else mse / scale / scale
     if relative_mse is not None and mse is None and rate_bits is None:
         spread = float(features.var(axis=0, dtype=np.float64).mean())
-        noise = (
-            float(8 * np.finfo(features.dtype).eps * np.abs(features).max()) ** 2
-        )  # of rounding numbers and means, which is not worth bits
-        mse = (
-            max(relative_mse * spread, noise) or 1.0
-        )  # any error will do where all features are zero
+        # The error of rounding numbers and means, which is not worth bits.
+        noise = float(8 * np.finfo(features.dtype).eps * np.abs(features).max()) ** 2
+        mse = max(relative_mse * spread, noise) or 1.0  # any error where all features are zero
     target = _Target(mse, rate_bits, RATE_WEIGHT if optimize_rate else 0.0)
     transform, model = _fit(features, target, _axes_pay(features, target) if klt is None else klt)
     return (transform, model) if scale == 1 else (transform.scaled(scale), model.scaled(scale))
@@ -106,16 +91,15 @@ def fit_closed_form(
 def _scale(features: NDArray[np.floating]) -> float:
     """The power of two that brings features of an unusual size to about 1; 1 for all others."""
     low, high = features.min(axis=0).astype(np.float64), features.max(axis=0).astype(np.float64)
-    size = float((high / 2 - low / 2).max()) or float(
-        np.abs(high).max()
-    )  # halves, for a difference may be beyond float64; or all are constant
+    # Halves, since a difference may be beyond float64; 0 if all are constant.
+    size = float((high / 2 - low / 2).max()) or float(np.abs(high).max())
     usual = size == 0 or _USUAL_SIZES[0] <= size <= _USUAL_SIZES[1]
     return 1.0 if usual else 2.0 ** math.floor(math.log2(size))
 
 
 @dataclass(frozen=True)
 class _Target:
-    """An error or a rate, and how much the latter weighs in the choice of symbols.
+    """An error or a rate, and how much the rate weighs in the choice of symbols.
 
     Raises:
         QuadrateError: If not one positive target is given.
@@ -130,10 +114,8 @@ class _Target:
         if target is None or (self.mse is not None and self.rate_bits is not None):
             raise QuadrateError("give one target: mse, or rate_bits")
         if not 0 < target < math.inf:
-            raise QuadrateError(
-                f"the target is {target}; {'rate_bits' if self.mse is None else 'mse'} must be"
-                " positive and finite"
-            )
+            name = "rate_bits" if self.mse is None else "mse"
+            raise QuadrateError(f"the target is {target}; {name} must be positive and finite")
 
     def step(self, columns: _Columns) -> float:
         """The step that reaches it."""
@@ -150,29 +132,23 @@ def _fit(
         mean, covariance = mean_and_covariance(features)
         variances, axes = principal_axes(covariance)
     else:
-        mean = features.mean(axis=0, dtype=np.float64)
+        mean, axes = features.mean(axis=0, dtype=np.float64), None
         variances = chosen.var(axis=0, dtype=np.float64)
-        axes = None
-    coefficients = LinearTransform(
-        mean, np.arange(features.shape[1], dtype=np.int32), axes
-    ).forward(chosen)
-    columns = _Columns(coefficients, variances, target.weight)
+    whole = LinearTransform(mean, np.arange(features.shape[1], dtype=np.int32), axes)
+    columns = _Columns(whole.forward(chosen), variances, target.weight)
     step = target.step(columns)
     kept = columns.totals(step)[2]
     kept[np.argmax(variances)] |= not kept.any()  # a file has one column at least
-    model = columns.model(step, kept)
-    return (
-        LinearTransform(
-            mean,
-            np.flatnonzero(kept).astype(np.int32),
-            None if axes is None else np.ascontiguousarray(axes[:, kept]),
-        ),
-        model,
-    )
+    own_axes = None if axes is None else np.ascontiguousarray(axes[:, kept])
+    transform = LinearTransform(mean, np.flatnonzero(kept).astype(np.int32), own_axes)
+    return transform, columns.model(step, kept)
 
 
 def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
-    """Whether a codec of principal axes does better than one of coordinates, both fitted to three samples of four and tried on the fourth."""
+    """Whether a codec of principal axes does better than one of coordinates.
+
+    Both are fitted to three samples of four and tried on the fourth.
+    """
     if len(features) < _FEWEST:
         return True
     fourth = np.arange(len(features)) % 4 == 3
@@ -184,59 +160,55 @@ def _axes_pay(features: NDArray[np.floating], target: _Target) -> bool:
         except QuadrateError:  # too fine a target for these tables
             return not klt
         symbols = model.quantize(transform.forward(held_out))
-        error = np.square(
-            transform.inverse(model.dequantize(symbols).astype(np.float64)) - held_out
-        ).sum()
-        tried.append((float(model.steps[0]), float(error), model.bits(symbols)))
+        received = transform.inverse(model.dequantize(symbols).astype(np.float64))
+        error = float(np.square(received - held_out).sum())
+        tried.append((float(model.steps[0]), error, model.bits(symbols)))
     (step, error, bits), (other_step, other_error, other_bits) = tried
-    return error - other_error < RATE_WEIGHT * step * other_step * (
-        other_bits - bits
-    )  # the slope dD/dR that both were made for
+    # At the slope dD/dR that both were made for.
+    return error - other_error < RATE_WEIGHT * step * other_step * (other_bits - bits)
 
 
 def _some_rows(features: NDArray[np.floating]) -> NDArray[np.floating]:
     """At most `ROWS` samples, in order."""
     if len(features) <= ROWS:
         return features
-    rows: NDArray[np.floating] = features[
-        np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(features))[:ROWS])
-    ]
-    return rows
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(features))
+    return np.asarray(features[np.sort(order[:ROWS])])
 
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """What falls to each symbol, from `first` on, of each column of a block: (D, K) each."""
+    """The values that fall to each symbol, from `first` on, for each column of a block."""
 
     first: int
-    counts: Tensor
-    shares: Tensor  # of a Gaussian
-    sums: Tensor
-    squares: Tensor
+    counts: Tensor  # (D, K)
+    shares: Tensor  # (D, K) of a Gaussian
+    sums: Tensor  # (D, K)
+    squares: Tensor  # (D, K)
 
     def lengths(self, prior: Tensor | float, left_out: int = 0) -> Tensor:
-        """Bits of each symbol, counted from the samples, with a Gaussian that counts for `prior` more; or from all but one of its own samples."""
-        weights = self.counts - left_out + prior * self.shares
-        return -torch.log2(
-            weights.clamp(min=1e-12) / (self.counts.sum(1, keepdim=True) - left_out + prior)
-        )
+        """Bits of each symbol, (D, K), counted from the samples and a Gaussian.
+
+        Args:
+            prior: The number of samples that the Gaussian counts for, (D, 1).
+            left_out: How many of its own samples each symbol leaves out.
+        """
+        weights = self.counts - left_out + prior * self.shares  # (D, K)
+        total = self.counts.sum(1, keepdim=True) - left_out + prior  # (D, 1)
+        return -torch.log2(weights.clamp(min=1e-12) / total)
 
     def prior(self) -> Tensor:
-        """What the Gaussian had best count for in each column, (D, 1).
+        """The number of samples that the Gaussian counts for with which those left out cost least.
 
-        So that samples left out are coded best.
+        One for each column, (D, 1).
         """
-        costs = torch.stack(
-            [(self.counts * self.lengths(prior, left_out=1)).sum(1) for prior in _PRIORS]
-        )
+        lengths = (self.lengths(prior, left_out=1) for prior in _PRIORS)
+        costs = torch.stack([(self.counts * length).sum(1) for length in lengths])  # (priors, D)
         return torch.tensor(_PRIORS, dtype=torch.float64)[costs.argmin(0)][:, None]
 
 
 class _Block:
-    """Some columns, sorted, with prefix sums.
-
-    What any scalar quantizer does to them, without going through the samples.
-    """
+    """Some columns, sorted, with prefix sums, so that any scalar quantizer's effect is quick."""
 
     def __init__(self, coefficients: NDArray[np.float32], variances: Reals, weight: float) -> None:
         columns = coefficients.T.copy(order="C")  # (D, n)
@@ -245,18 +217,14 @@ class _Block:
         # which a symmetric law is the most probable.
         self.offsets = columns[:, columns.shape[1] // 2].astype(np.float64)
         self.all = torch.from_numpy(columns - self.offsets[:, None].astype(np.float32))
-        self.thin = (
-            self.all[:, _THIN // 2 :: _THIN].contiguous()
-            if columns.shape[1] >= 1024 * _THIN
-            else self.all
-        )
+        many = columns.shape[1] >= 1024 * _THIN
+        self.thin = self.all[:, _THIN // 2 :: _THIN].contiguous() if many else self.all
         zero = torch.zeros(len(columns), 1, dtype=torch.float64)
         self.sums = torch.cat([zero, self.thin.cumsum(1, dtype=torch.float64)], 1)  # (D, n + 1)
         self.squares = torch.cat([zero, self.thin.double().square().cumsum(1)], 1)
         self.variances, self.weight = variances, weight
-        self.centre = torch.from_numpy(-self.offsets)[
-            :, None
-        ]  # of the Gaussian: coefficients are centred
+        # The centre of the Gaussian: coefficients are centred.
+        self.centre = torch.from_numpy(-self.offsets)[:, None]
         self.sigma = torch.from_numpy(np.sqrt(variances)).clamp(min=1e-30)[:, None]
         reach = self.centre.abs() + _REACH * self.sigma
         self.low = min(float(self.all[:, 0].min()), -float(reach.max()))
@@ -265,11 +233,15 @@ class _Block:
         self.bulk = max(-float(self.all[:, odd].min()), float(self.all[:, -1 - odd].max()))
 
     def design(self, step: float) -> tuple[_Cells, Tensor, _Cells]:
-        """The cells that tables are made of at a step, with their borders (D, K - 1), and the cells that a sender with these tables makes."""
+        """Design the tables at a step.
+
+        Returns:
+            The cells that tables are made of, their borders (D, K - 1), and the cells that a sender
+            with these tables makes.
+        """
         first = max(math.floor(self.low / step) - 1, -_LIMIT)
-        symbols = torch.arange(
-            first, min(math.ceil(self.high / step) + 1, _LIMIT) + 1, dtype=torch.float64
-        )
+        last = min(math.ceil(self.high / step) + 1, _LIMIT)
+        symbols = torch.arange(first, last + 1, dtype=torch.float64)  # (K,)
         borders = (symbols[1:] - 0.5).mul(step).repeat(len(self.thin), 1)
         before = after = self.cells(first, borders)
         if not self.weight:
@@ -277,34 +249,27 @@ class _Block:
         prior = after.prior()
         for _ in range(_SWEEPS):
             before, old = after, borders
-            borders = (
-                torch.from_numpy(best_borders(before.lengths(prior).numpy(), self.weight).copy())
-                + first
-            ) * step
+            best = best_borders(before.lengths(prior).numpy(), self.weight)  # (D, K - 1)
+            borders = (torch.from_numpy(best.copy()) + first) * step
             after = self.cells(first, borders)
         return before, old, after
 
     def cells(self, first: int, borders: Tensor) -> _Cells:
-        """The cells between borders."""
+        """The cells between borders (D, K - 1)."""
         places = torch.searchsorted(self.thin, borders.float())  # (D, K - 1)
+        counts = _between(places.double(), float(self.thin.shape[1]))
+        gaussian = _between(torch.special.ndtr((borders - self.centre) / self.sigma), 1.0)
         sums, squares = (
             _between(prefix.gather(1, places), prefix[:, -1:])
             for prefix in (self.sums, self.squares)
         )
-        return _Cells(
-            first,
-            _between(places.double(), float(self.thin.shape[1])),
-            self.mass(borders),
-            sums,
-            squares,
-        )
-
-    def mass(self, borders: Tensor) -> Tensor:
-        """The Gaussian's mass between borders, (D, K)."""
-        return _between(torch.special.ndtr((borders - self.centre) / self.sigma), 1.0)
+        return _Cells(first, counts, gaussian, sums, squares)
 
     def costs(self, step: float) -> tuple[Reals, Reals, NDArray[np.bool_]]:
-        """Squared error and bits a sample of each column, each sample coded by the others as held-out ones will be; and whether they are worth it."""
+        """Squared error and bits a sample of each column, (D,), and whether it is worth coding.
+
+        Each sample is coded by tables of the others, as held-out ones will be.
+        """
         tables, _, cells = self.design(step)
         points = torch.arange(cells.counts.shape[1]).add(cells.first) * step
         count = self.thin.shape[1]
@@ -314,27 +279,21 @@ class _Block:
             errors[:, end] = step**2 / 12 * cells.counts[:, end]
             bits[:, end] += ESCAPE_BITS * cells.counts[:, end]
         errors, bits = errors.sum(1) / count, bits.sum(1) / count
-        spread = (
-            self.squares[:, -1] / count - (self.sums[:, -1] / count) ** 2
-        )  # of the very same samples
-        return (
-            errors.numpy(),
-            bits.numpy(),
-            (errors + RATE_WEIGHT * step**2 * bits < spread).numpy(),
-        )
+        # The variance of the very same samples.
+        spread = self.squares[:, -1] / count - (self.sums[:, -1] / count) ** 2
+        pays = errors + RATE_WEIGHT * step**2 * bits < spread
+        return errors.numpy(), bits.numpy(), pays.numpy()
 
     def shares(self, step: float) -> tuple[Reals, int]:
-        """What to make tables of: shares (D, K) with the first symbol."""
+        """The shares that tables are made of, (D, K), and the first symbol."""
         cells, borders, _ = self.design(step)
-        counts = _between(
-            torch.searchsorted(self.all, borders.float()).double(), float(self.all.shape[1])
-        )
-        whole = replace(cells, counts=counts)
+        places = torch.searchsorted(self.all, borders.float())  # (D, K - 1)
+        whole = replace(cells, counts=_between(places.double(), float(self.all.shape[1])))
         return torch.exp2(-whole.lengths(whole.prior())).numpy(), cells.first
 
 
 def _between(sums: Tensor, total: Tensor | float) -> Tensor:
-    """Cumulative sums at borders (D, K - 1) and over all, to what lies between the borders, (D, K)."""
+    """Cumulative sums at borders (D, K - 1), and in total, to sums between borders (D, K)."""
     zero = torch.zeros_like(sums[:, :1])
     return torch.diff(sums, dim=1, prepend=zero, append=zero + total)
 
@@ -348,7 +307,7 @@ class _Columns:
         self.blocks = [_Block(coefficients[:, part], variances[part], weight) for part in parts]
 
     def totals(self, step: float) -> tuple[float, float, NDArray[np.bool_]]:
-        """Squared error and bits a sample, all columns together, and which columns are worth coding."""
+        """Squared error and bits a sample of all columns, and which columns are worth coding."""
         errors, bits, kept = (
             np.concatenate(parts)
             for parts in zip(*(block.costs(step) for block in self.blocks), strict=True)
@@ -360,22 +319,16 @@ class _Columns:
         total = float(self.variances.sum())
         sigma = math.sqrt(total / len(self.variances)) or 1.0
         if mse is not None:
-            if mse >= total:
-                return (
-                    16 * sigma * math.sqrt(len(self.variances))
-                )  # so that nothing is worth coding
+            if mse >= total:  # nothing is worth coding
+                return 16 * sigma * math.sqrt(len(self.variances))
+            start = math.sqrt(12 * mse / len(self.variances))
             return self._solve(
-                lambda step: math.log(mse / max(self.totals(step)[0], 1e-300)),
-                math.sqrt(12 * mse / len(self.variances)),
-                -2.0,
+                lambda step: math.log(mse / max(self.totals(step)[0], 1e-300)), start, -2.0
             )
         rate = rate_bits or 0.0
         start = 4 * sigma * 2.0 ** -(rate / len(self.variances))
-        return self._solve(
-            lambda step: self.totals(step)[1] / rate - 1,
-            start,
-            -len(self.variances) / rate / math.log(2),
-        )
+        slope = -len(self.variances) / rate / math.log(2)
+        return self._solve(lambda step: self.totals(step)[1] / rate - 1, start, slope)
 
     def _solve(self, excess: Callable[[float], float], start: float, slope: float) -> float:
         """The step where `excess`, a function that falls with the step, is zero.

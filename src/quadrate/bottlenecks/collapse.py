@@ -1,12 +1,11 @@
-"""The one rule by which a codec has collapsed.
+"""The one rule that says whether a codec has collapsed.
 
-Its encoder gives nearly the same symbols whatever the sample, so decoders have little to tell.
-
-It is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those that carry the least,
-which are trained for realism and label alone or through noise, carry 47 % of theirs, and most carry
-over 80 %; of those that collapsed in trials none carried more than 13 %, most a thousandth. A
-training of fewer than 100 steps, as of a test, has hardly begun: its codec may carry little without
-a fault, and is not judged before it is frozen.
+The encoder of a collapsed codec gives nearly the same symbols for every sample, so decoders have
+little to read. The limit is a quarter of the bound, Σ log2 L: of the 400 codecs in results/ those
+that carry the least, trained for realism and label alone or through noise, carry 47 % of theirs,
+and most carry over 80 %; of those that collapsed in trials none carried more than 13 %, most a
+thousandth. A training of fewer than 100 steps, as in a test, has hardly begun: its codec may carry
+little without a fault, and is not judged before it is frozen.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ REMEDIES = (
 
 
 def has_collapsed(entropy_bits: float, bound_bits: float) -> bool:
-    """Whether symbols of this entropy, in bits a sample, carry less than a quarter of their bound."""
+    """Whether symbols of an entropy, in bits a sample, carry less than a quarter of their bound."""
     return entropy_bits < LEAST_SHARE * bound_bits
 
 
 def warn_if_constant(
     what: str, symbols: NDArray[np.int64], stacklevel: int = 1, steps: int = LEAST_STEPS
 ) -> None:
-    """Warns (`QuadrateWarning`) if all of two samples or more get the same symbols, (n, d).
+    """Warn (`QuadrateWarning`) if all of at least two samples get the same symbols, (n, d).
 
-    How a codec collapses that chooses its rate itself.
+    This is how a codec collapses that learns its rate.
     """
     if len(symbols) > 1 and steps >= LEAST_STEPS and (symbols == symbols[0]).all():
         advice = (
@@ -52,14 +51,14 @@ def warn_if_constant(
 def warn_if_collapsed(
     what: str, entropy_bits: float, bound_bits: float, stacklevel: int = 1, steps: int = LEAST_STEPS
 ) -> None:
-    """Warns (`QuadrateWarning`) if it has.
+    """Warn (`QuadrateWarning`) if a codec has collapsed.
 
     Args:
-        what: What to call the codec.
+        what: The codec's name in the warning.
         entropy_bits: The entropy of its symbols, in bits a sample.
         bound_bits: Their bound, Σ log2 L.
         stacklevel: As `warnings.warn` counts it from the caller on.
-        steps: How long it was trained, where that is known.
+        steps: How many steps it was trained, if that is known.
     """
     if steps >= LEAST_STEPS and has_collapsed(entropy_bits, bound_bits):
         carried = f"its symbols carry {entropy_bits:.2g} of {bound_bits:.3g} bits"

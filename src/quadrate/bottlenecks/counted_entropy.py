@@ -61,7 +61,7 @@ def counted_entropy(
     dithers: int = 256,
     seed: int = 0,
 ) -> EntropyEstimate:
-    """Estimate H(Z|U) from counts: joint ones where there are enough latents, else marginal ones.
+    """Estimate H(Z|U) from joint counts if there are enough latents, or from marginal ones.
 
     Arguments, errors and sources as those of
     `quadrate.evaluation.conditional_entropy.conditional_entropy_bits`.
@@ -120,26 +120,19 @@ def _counted(
 ) -> EntropyEstimate:
     """Mean over dither vectors of the Miller-Madow estimate of the joint entropy."""
     samples, cells = len(latents), math.prod(levels)
-    positions = [
-        (latents[:, i].contiguous() + 1) * ((count - 1) / 2) for i, count in enumerate(levels)
-    ]  # p: d of (N,)
+    scales = [(count - 1) / 2 for count in levels]
+    columns = zip(latents.T, scales, strict=True)
+    positions = [(column.contiguous() + 1) * scale for column, scale in columns]  # p: d of (N,)
     entropies = []
-    for chunk in (
-        _stratified_dithers(dithers, len(levels), rng)
-        .to(latents.device)
-        .split(max(1, COUNT_CHUNK // samples))
-    ):
+    fractions = _stratified_dithers(dithers, len(levels), rng).to(latents.device)
+    for chunk in fractions.split(max(1, COUNT_CHUNK // samples)):
         # The dither's number leads the joint index, so that one bincount serves the whole chunk.
         index = torch.arange(len(chunk), device=latents.device, dtype=torch.int32)[:, None]
         for position, fraction, count in zip(positions, chunk.T, levels, strict=True):
-            index = index * count + (position + fraction[:, None]).to(torch.int32).clamp_(
-                max=count - 1
-            )  # (chunk, N)
-        counts = (
-            torch.bincount(index.flatten(), minlength=len(chunk) * cells)
-            .view(len(chunk), cells)
-            .double()
-        )
+            symbols = (position + fraction[:, None]).to(torch.int32).clamp_(max=count - 1)
+            index = index * count + symbols  # (chunk, N)
+        counts = torch.bincount(index.flatten(), minlength=len(chunk) * cells)
+        counts = counts.view(len(chunk), cells).double()
         plug_in_nats = math.log(samples) - torch.xlogy(counts, counts).sum(1) / samples
         correction_nats = ((counts > 0).sum(1) - 1) / (2 * samples)
         entropies.append((plug_in_nats + correction_nats) / math.log(2))
@@ -150,13 +143,11 @@ def _counted(
 
 
 def _stratified_dithers(dithers: int, dims: int, rng: np.random.Generator) -> Tensor:
-    """Dither vectors as fractions of the cell, (dithers, d).
+    """Draw dither vectors as fractions of the cell, (dithers, d), in independent groups.
 
-    Independent groups, one after the other, each a Latin hypercube sample.
-
-    Within a group, each coordinate falls once into each of as many equal slices of the cell as the
-    group has vectors. Every vector is still uniform, and the error of the mean is a tenth of what
-    independent vectors give (0.01 bits with 256 of them).
+    Each group of n vectors is a Latin hypercube sample: every coordinate falls once into each of n
+    equal slices of the cell. Every vector is still uniform, and the error of the mean is a tenth of
+    that of independent vectors (0.01 bits with 256 of them).
     """
     size = dithers // DITHER_GROUPS
     slices = rng.permuted(
@@ -168,10 +159,12 @@ def _stratified_dithers(dithers: int, dims: int, rng: np.random.Generator) -> Te
 def _marginal(
     train: Tensor, held_out: Tensor, levels: tuple[int, ...], rng: np.random.Generator
 ) -> EntropyEstimate:
-    """Code length of held-out symbols, each dimension by its frequencies among the training symbols of the same dither vector."""
-    sample_bits = torch.zeros(
-        DITHER_GROUPS, len(held_out), dtype=torch.float64, device=train.device
-    )
+    """Code length of held-out symbols by the frequencies of each dimension's training symbols.
+
+    The frequencies are those under the same dither vector.
+    """
+    shape = (DITHER_GROUPS, len(held_out))
+    sample_bits = torch.zeros(shape, dtype=torch.float64, device=train.device)
     fractions = _stratified_dithers(MARGINAL_DITHERS, len(levels), rng).to(train.device)
     size = MARGINAL_DITHERS // DITHER_GROUPS
     for i, count in enumerate(levels):

@@ -1,7 +1,4 @@
-"""The learned factorized bottleneck.
-
-A step and a density a dimension, trained through additive uniform noise, then frozen to integers.
-"""
+"""The learned factorized bottleneck: for each dimension a step, and a density of its symbols."""
 
 from __future__ import annotations
 
@@ -26,8 +23,8 @@ class LogisticMixture(nn.Module):
     """A mixture of logistic densities a dimension.
 
     Preferred to Ballé's network: its parameters are places, widths and weights, so it starts from
-    the normal law with spread components and follows a large learning rate, and a cell's mass is a
-    sum of differences of sigmoids, accurate in the tails; a fifth of the work, too.
+    the normal law with spread components and follows a large learning rate; a cell's mass is a sum
+    of differences of sigmoids, accurate in the tails; and it takes a fifth of the work.
 
     Args:
         dims: d.
@@ -47,12 +44,11 @@ class LogisticMixture(nn.Module):
 
     def mass(self, lower: Tensor, upper: Tensor) -> Tensor:
         """P(lower < X <= upper): (n, d), (n, d) to (n, d)."""
-        return (
-            _between(self._scaled(lower), self._scaled(upper)) * torch.softmax(self.weights, dim=1)
-        ).sum(-1)
+        masses = _between(self._scaled(lower), self._scaled(upper))  # (..., d, J)
+        return (masses * torch.softmax(self.weights, dim=1)).sum(-1)
 
     def _scaled(self, x: Tensor) -> Tensor:
-        return (x[..., None] - self.places) * torch.exp(-self.log_widths)  # (n, d, J)
+        return (x[..., None] - self.places) * torch.exp(-self.log_widths)  # (..., d, J)
 
 
 class MonotoneNetwork(nn.Module):
@@ -101,22 +97,22 @@ class MonotoneNetwork(nn.Module):
 
 
 def _between(lower: Tensor, upper: Tensor) -> Tensor:
-    """sigmoid(upper) - sigmoid(lower), taken on the side where both are small, since near 1 their digits would be lost."""
+    """sigmoid(upper) - sigmoid(lower), on the side where both are small and keep their digits."""
     sign = torch.where(lower + upper > 0, -1.0, 1.0).to(lower.dtype).detach()
     return (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
 
 
 class FactorizedBottleneck(nn.Module):
-    """Rounds each dimension at a learned step, and prices it by a learned density.
+    """Round each dimension at a learned step, and price it by a learned density.
 
     In training a value gets uniform noise as wide as the step, whose density at the result is the
     density's mass over a cell; hence the rate.
 
     Args:
         density: A `LogisticMixture` or a `MonotoneNetwork`, of x = (z - centre)/scale.
-        centre: About where the latents lie, (d,).
-        scale: About how far they spread, (d,).
-        log_step: Where the learned steps start: log(step/scale), (d,).
+        centre: The approximate middle of the latents, (d,).
+        scale: Their approximate spread, (d,).
+        log_step: The first log(step/scale), (d,); by default 0.
     """
 
     has_learned_rate = True
@@ -135,10 +131,8 @@ class FactorizedBottleneck(nn.Module):
         self.register_buffer("scale", scale.clone())
         self.centre: Tensor
         self.scale: Tensor
-        self.log_step = nn.Parameter(
-            torch.zeros_like(centre) if log_step is None else log_step.clone()
-        )
-
+        log_step = torch.zeros_like(centre) if log_step is None else log_step
+        self.log_step = nn.Parameter(log_step.clone())
         self.shape = self.latent_shape = tuple(centre.shape)
         self.noise_columns = len(centre)
 
@@ -175,7 +169,7 @@ class FactorizedBottleneck(nn.Module):
 
     @torch.no_grad()
     def _quantiles(self, probability: float) -> Tensor:
-        """Where each dimension's CDF takes a value, by bisection in float64, (d,)."""
+        """The point where each dimension's CDF has a value, by bisection in float64, (d,)."""
         density = copy.deepcopy(self.density).double()
         low = torch.full_like(self.centre, -1.0, dtype=torch.float64)
         high = torch.ones_like(self.centre, dtype=torch.float64)
@@ -204,8 +198,8 @@ class FactorizedBottleneck(nn.Module):
         Args:
             latents: Not needed.
             before: The levels of the columns of the layers before.
-            medians: What the grid is aligned with, (d,) in units of the density; by default its
-                medians.
+            medians: The points that symbol 0 stands for, (d,) in units of the density; by default
+                its medians.
             rate_weight: As `RoundingModel.rate_weight`.
 
         Raises:
@@ -221,14 +215,9 @@ class FactorizedBottleneck(nn.Module):
                 f" {MAX_ENTRIES}: train with a larger beta"
             )
         symbols = torch.arange(int(low), int(high) + 1, dtype=torch.float64)[:, None]  # (K, 1)
-        masses = density.mass(
-            medians + (symbols - 0.5) * cell, medians + (symbols + 0.5) * cell
-        ).T.contiguous()  # (d, K)
-        offsets = medians * self.scale.double() + self.centre.double()
-        return RoundingModel(
-            self.step.double().numpy(),
-            offsets.numpy(),
-            make_tables([(masses.numpy(), int(low))]),
-            rate_weight,
-            len(before),
-        )
+        lower, upper = ((symbols + side) * cell + medians for side in (-0.5, 0.5))  # (K, d)
+        masses = density.mass(lower, upper).T.contiguous()  # (d, K)
+        offsets = medians * self.scale.double() + self.centre.double()  # (d,)
+        tables = make_tables([(masses.numpy(), int(low))])
+        steps = self.step.double().numpy()
+        return RoundingModel(steps, offsets.numpy(), tables, rate_weight, len(before))

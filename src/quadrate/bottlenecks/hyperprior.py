@@ -1,7 +1,4 @@
-"""A learned bottleneck with side information.
-
-A few symbols are sent first, which say how far the others spread, and about what.
-"""
+"""A learned bottleneck whose first symbols say where the others lie, and how far they spread."""
 
 from __future__ import annotations
 
@@ -26,8 +23,7 @@ _LEAST, _MOST = math.log(LEAST_SCALE), math.log(MOST_SCALE)
 
 
 class HyperpriorBottleneck(nn.Module):
-    """Rounds each dimension at a learned step about a predicted mean, and prices it by a Gaussian
-    of a predicted scale.
+    """Round each dimension at a learned step, and price it by a Gaussian that is predicted.
 
     The mean-scale hyperprior of Minnen, Ballé & Toderici (2018) for vectors, as Dubois et al.
     (2021) use it: a network makes k side latents of the latent; these are rounded under a
@@ -35,11 +31,11 @@ class HyperpriorBottleneck(nn.Module):
 
     Args:
         dims: d.
-        side_dims: k; by default d/5, and 10 at least.
+        side_dims: k; by default d/5, and at least 10.
         width: Of the two hidden layers of either network.
-        centre: About where the latents lie, (d,); by default 0.
-        scale: About how far they spread, (d,); by default 1.
-        log_step: Where the learned steps start: log(step/scale), (d,); by default 0.
+        centre: The approximate middle of the latents, (d,); by default 0.
+        scale: Their approximate spread, (d,); by default 1.
+        log_step: The first log(step/scale), (d,); by default 0.
     """
 
     has_learned_rate = True
@@ -57,27 +53,18 @@ class HyperpriorBottleneck(nn.Module):
         super().__init__()
         self.shape = self.latent_shape = (dims,)
         self.dims, self.side_dims = dims, max(10, dims // 5) if side_dims is None else side_dims
+        self.noise_columns = dims + self.side_dims
         self.register_buffer("centre", torch.zeros(dims) if centre is None else centre.clone())
         self.register_buffer("scale", torch.ones(dims) if scale is None else scale.clone())
         self.centre: Tensor
         self.scale: Tensor
         self.log_step = nn.Parameter(torch.zeros(dims) if log_step is None else log_step.clone())
-        about = (
-            torch.zeros(self.side_dims),
-            torch.full((self.side_dims,), 0.25),
-        )  # what a fresh linear layer gives
-        # The first steps are small, so that side symbols tell something from the start: else their
-        # price drives them to zero before they are used.
-        self.side = FactorizedBottleneck(
-            LogisticMixture(self.side_dims), *about, torch.full((self.side_dims,), -2.0)
-        )
+        # What a fresh linear layer gives. The first steps are small, so that side symbols tell
+        # something from the start: otherwise their price drives them to zero before they are used.
+        zero, spread = torch.zeros(self.side_dims), torch.full((self.side_dims,), 0.25)
+        self.side = FactorizedBottleneck(LogisticMixture(self.side_dims), zero, spread, zero - 2)
         self.analysis = _rectified(dims, width, self.side_dims)
         self.synthesis = _rectified(self.side_dims, width, 2 * dims)
-
-    @property
-    def noise_columns(self) -> int:
-        """Columns of the noise that training takes, d + k."""
-        return self.dims + self.side_dims
 
     @property
     def step(self) -> Tensor:
@@ -129,20 +116,17 @@ class HyperpriorBottleneck(nn.Module):
         synthesis = _layers(self.synthesis)
         log_step = self.log_step.double()
         spacing = (_MOST - _LEAST) / (LEVELS - 1)
-        gain = torch.cat(
-            [torch.full_like(log_step, 1 / spacing), torch.exp(-log_step)]
-        )  # to table indices, and to means in steps
+        # To table indices, and to means in steps.
+        gain = torch.cat([torch.full_like(log_step, 1 / spacing), torch.exp(-log_step)])  # (2d,)
         shift = torch.cat([(-log_step - _LEAST) / spacing, torch.zeros_like(log_step)])
         weight, bias = synthesis[-1]
         synthesis[-1] = (gain[:, None] * weight, gain * bias + shift)
+        network = [(weight.numpy(), bias.numpy()) for weight, bias in synthesis]
         return HyperpriorModel(
             tuple((weight.float().numpy(), bias.float().numpy()) for weight, bias in analysis),
-            self.side.freeze(
-                medians=torch.zeros(self.side_dims)
-            ),  # the grid of the side symbols goes through 0, as in `forward`
-            IntegerNetwork.quantized(
-                [(weight.numpy(), bias.numpy()) for weight, bias in synthesis]
-            ),
+            # The grid of the side symbols goes through 0, as in `quantize`.
+            self.side.freeze(medians=torch.zeros(self.side_dims)),
+            IntegerNetwork.quantized(network),
             gaussian_tables(),
             self.step.double().numpy(),
             self.centre.double().numpy(),
@@ -202,10 +186,9 @@ class _LogNdtr(torch.autograd.Function):
 
 
 class _Bounded(torch.autograd.Function):
-    """Log scales clamped to those that there are tables for.
+    """Clamp log scales to those of the tables; gradients pass unless they lead further out."""
 
-    Gradients pass unless they lead further out.
-    """
+    generate_vmap_rule = True
 
     generate_vmap_rule = True  # of stacked models
 

@@ -1,7 +1,4 @@
-"""A hyperprior, frozen.
-
-Side symbols decide, by an integer network, under which Gaussian table each main symbol is coded.
-"""
+"""A frozen hyperprior: side symbols choose, by an integer network, the tables of the main ones."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from quadrate.bottlenecks.frozen import read_arrays, stream_identity
 from quadrate.bottlenecks.integer_network import FRACTION_BITS, INPUT_LIMIT, IntegerNetwork
 from quadrate.bottlenecks.rounding import Reals, RoundingModel, check_grid, make_tables
 from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
-from quadrate.coding.tables import Tables
+from quadrate.coding.tables import Tables, stacked
 from quadrate.errors import QuadrateError
 
 LEAST_SCALE, MOST_SCALE, LEVELS = 0.11, 256.0, 64  # of the Gaussians, in steps; their number
@@ -28,14 +25,12 @@ _ROWS = 1 << 14  # samples at a time
 
 @dataclass(frozen=True, eq=False)
 class HyperpriorModel:
-    """Columns of real numbers to k side symbols and d main ones, and back.
-
-    A receiver reads (symbol + mean)·step + offset.
+    """Rounds d numbers to k side symbols and d main ones, read as (symbol + mean)·step + offset.
 
     The side symbols are coded first, each under its column's own table. From them an integer
-    network predicts of each main symbol the mean, in units of 2^-12 step, and the table; so both
-    sides know them to the bit. Means move the zero-mean Gaussians that the tables are, and only
-    tables are chosen, so a stream is read rightly whatever the means.
+    network predicts the mean, in units of 2^-12 step, and the table of each main symbol; so both
+    sides know them to the bit. Means move the zero-mean Gaussians of the tables; only the tables
+    decide the stream, so it is read correctly whatever the means.
 
     Attributes:
         analysis: Layers (weights (out, in), biases (out,)) of the sender's network, with rectifiers
@@ -94,8 +89,8 @@ class HyperpriorModel:
 
     @property
     def shape(self) -> tuple[int]:
-        """Of one sample's latents, (d,)."""
-        return (self.dims,)
+        """The shape of one sample's latents, (d,)."""
+        return self.steps.shape
 
     @property
     def dims(self) -> int:
@@ -111,23 +106,17 @@ class HyperpriorModel:
     def tables(self) -> Tables:
         """The side columns' tables, then the Gaussians."""
         parts = (self.side.tables, self.gaussians)
-        width = max(part.frequencies.shape[1] for part in parts)
-        frequencies = [
-            np.pad(part.frequencies, ((0, 0), (0, width - part.frequencies.shape[1])))
-            for part in parts
-        ]
-        return Tables(
-            np.concatenate(frequencies), np.concatenate([part.lows for part in parts]), escape=True
-        )
+        lows = np.concatenate([part.lows for part in parts])
+        return Tables(stacked([part.frequencies for part in parts]), lows, escape=True)
 
     @cached_property
     def identity(self) -> bytes:
-        """16 bytes that differ whenever the same symbols would give another stream, or be received as other numbers."""
+        """16 bytes that differ whenever the same symbols would give another stream or numbers."""
         digests = self.side.identity + self.network.digest + self.gaussians.digest
         return stream_identity(b"hyperprior" + digests, "<f8", self.steps, self.offsets)
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
-        """The table of each sample's symbol in a column, (n,)."""
+        """The table of each sample's symbol in a column, (n,); arguments as of `SymbolModel`."""
         count, own = self.side.columns, column - self.first
         if own < count:
             return np.full(len(symbols), own)
@@ -135,65 +124,58 @@ class HyperpriorModel:
         return self._predictions(side)[0][own - count] + count
 
     def _predictions(self, side: Words) -> tuple[Words, Reals]:
-        """Which Gaussian, (d, n), and the means in steps, (n, d), from side symbols (n, k).
+        """The numbers of Gaussians (d, n) and the means in steps (n, d), from side symbols (n, k).
 
-        The last answer is kept, since columns ask one by one.
+        The last result is kept, since it is needed column by column.
         """
         kept = self.__dict__.get("_kept")
         if kept is None or not np.array_equal(kept[0], side):
             numbers = self.network(side)
             nearest = numbers[:, : self.dims] + (1 << FRACTION_BITS - 1) >> FRACTION_BITS
             chosen = np.ascontiguousarray(nearest.clip(0, len(self.gaussians.lows) - 1).T)
-            kept = (
-                side.copy(),
-                chosen,
-                (numbers[:, self.dims :] * 2.0**-FRACTION_BITS).clip(-_FAR, _FAR),
-            )
-            self.__dict__["_kept"] = kept
+            means = (numbers[:, self.dims :] * 2.0**-FRACTION_BITS).clip(-_FAR, _FAR)
+            kept = self.__dict__["_kept"] = (side.copy(), chosen, means)
         return kept[1], kept[2]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
-    def quantize(self, values: NDArray[Any], dither: Words = NO_DITHER) -> Words:
-        """Real numbers (n, d) to symbols, int64 (n, k + d).
+    def quantize(self, latents: NDArray[Any], dither: Words = NO_DITHER) -> Words:
+        """Round real numbers (n, d) to symbols, int64 (n, k + d).
 
         Raises:
-            QuadrateError: If a value is not finite, or too far away to be coded.
+            QuadrateError: If a number is not finite, or too far away to be coded.
         """
-        symbols = np.empty((len(values), self.columns), np.int64)
-        for start in range(0, len(values), _ROWS):
+        symbols = np.empty((len(latents), self.columns), np.int64)
+        for start in range(0, len(latents), _ROWS):
             part = slice(start, start + _ROWS)
-            centred = values[part].astype(np.float64) - self.offsets
+            centred = latents[part].astype(np.float64) - self.offsets
             scaled = centred / self.steps
             if not (np.abs(scaled) < _FAR).all():  # false for NaN too
                 raise QuadrateError(
                     "a feature is not finite, or 2^30 steps or more from its column's offset: such"
                     " numbers cannot be coded"
                 )
-            side = self._side_symbols(centred)
-            symbols[part, : self.side.columns] = side
-            symbols[part, self.side.columns :] = np.rint(scaled - self._predictions(side)[1])
+            hidden = centred
+            for layer, (weight, bias) in enumerate(self.analysis):
+                hidden = np.maximum(hidden, 0) if layer else hidden
+                hidden = hidden @ weight.T.astype(np.float64) + bias  # (n, out)
+            reach = INPUT_LIMIT * self.side.steps
+            side = self.side.quantize(hidden.clip(-reach, reach))  # (n, k)
+            main = np.rint(scaled - self._predictions(side)[1])  # (n, d)
+            symbols[part] = np.hstack([side, main])
         return symbols
 
-    def _side_symbols(self, centred: Reals) -> Words:
-        hidden = centred
-        for layer, (weight, bias) in enumerate(self.analysis):
-            hidden = (np.maximum(hidden, 0) if layer else hidden) @ weight.T.astype(
-                np.float64
-            ) + bias
-        reach = INPUT_LIMIT * self.side.steps
-        return self.side.quantize(hidden.clip(-reach, reach))
-
     def dequantize(self, symbols: Words, dither: Words = NO_DITHER) -> Reals:
-        """Symbols, int64 (n, k + d), to what a receiver reads, (n, d)."""
+        """Give what a receiver reads, (n, d), for symbols (n, k + d)."""
         side, main = np.split(symbols, [self.side.columns], axis=1)
         return (main + self._predictions(side)[1]) * self.steps + self.offsets
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file."""
-        arrays: dict[str, NDArray[Any]] = {"steps": self.steps, "offsets": self.offsets}
-        arrays |= {
+        """Everything but `first`, for a codec's file."""
+        arrays: dict[str, NDArray[Any]] = {
+            "steps": self.steps,
+            "offsets": self.offsets,
             "gaussian_frequencies": self.gaussians.frequencies,
             "gaussian_lows": self.gaussians.lows,
         }
@@ -206,18 +188,17 @@ class HyperpriorModel:
     def from_arrays(
         cls, arrays: dict[str, NDArray[Any]], first: int = 0, levels: object = ()
     ) -> HyperpriorModel:
-        """The inverse of `arrays`.
+        """Build a model again from its `arrays`.
 
         Raises:
             QuadrateError: If the arrays are not those of a hyperprior.
         """
-        kinds = {
-            "steps": "f8",
-            "offsets": "f8",
+        kinds = {"steps": "f8", "offsets": "f8"} | {
             "gaussian_frequencies": "u2",
             "gaussian_lows": "i4",
         }
         steps, offsets, frequencies, lows = read_arrays(arrays, kinds, "a hyperprior")
+        gaussians = Tables(frequencies, lows, escape=True)
         depth = sum(name.startswith("analysis_weights") for name in arrays)
         analysis = []
         for layer in range(depth):
@@ -226,23 +207,13 @@ class HyperpriorModel:
             analysis.append((weight, bias))
         side = RoundingModel.from_arrays(_group(arrays, "side_"))
         network = IntegerNetwork.from_arrays(_group(arrays, "network_"))
-        return cls(
-            tuple(analysis),
-            side,
-            network,
-            Tables(frequencies, lows, escape=True),
-            steps,
-            offsets,
-            first,
-        )
+        return cls(tuple(analysis), side, network, gaussians, steps, offsets, first)
 
 
 def _group(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
+    """The arrays whose names have a prefix, without it."""
+    names = [name for name in arrays if name.startswith(prefix)]
+    return {name.removeprefix(prefix): arrays[name] for name in names}
 
 
 def gaussian_tables() -> Tables:
@@ -250,9 +221,8 @@ def gaussian_tables() -> Tables:
     parts = []
     for scale in np.geomspace(LEAST_SCALE, MOST_SCALE, LEVELS):
         reach = int(np.ceil(_REACH * scale)) + 1
-        edges = (
-            torch.arange(-reach, 1, dtype=torch.float64) - 0.5
-        ) / scale  # below the middle, where a CDF keeps its digits
+        # Below the middle, where a CDF keeps its digits.
+        edges = (torch.arange(-reach, 1, dtype=torch.float64) - 0.5) / scale
         cdf = torch.special.ndtr(edges).numpy()
         lower = np.diff(cdf)  # of -reach … -1
         parts.append((np.concatenate([lower, [1 - 2 * cdf[-1]], lower[::-1]])[None], -reach))

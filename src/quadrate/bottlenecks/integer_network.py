@@ -1,4 +1,4 @@
-"""A small network whose every number is an integer, so that sender and receiver agree on what it says, on any machine."""
+"""A small network of integers, so that sender and receiver agree on its output on any machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _KINDS = {"weights": "i4", "biases": "i8", "shifts": "i4"}
 
 @dataclass(frozen=True, eq=False)
 class IntegerNetwork:
-    """Linear layers with rectifiers between them, in integers.
+    """Linear layers in integers, with rectifiers between them.
 
     A layer takes numbers in units of 2^-12 and gives (W h + b) >> s in the same units; hidden ones
     are clipped to 0 … 2^28 - 1. The products are carried in float64, where all sums stay below 2^53
@@ -51,8 +51,8 @@ class IntegerNetwork:
     def __post_init__(self) -> None:
         if not self.weights or not len(self.weights) == len(self.biases) == len(self.shifts):
             raise QuadrateError(
-                "an integer network has as many weights as biases and shifts, and one layer at"
-                " least"
+                "an integer network needs as many weights as biases and shifts, and at least one"
+                " layer"
             )
         if any(weight.ndim != 2 or 0 in weight.shape for weight in self.weights):
             raise QuadrateError(
@@ -72,9 +72,8 @@ class IntegerNetwork:
                 raise QuadrateError(
                     f"layer {layer} of an integer network has shifts outside 0 to 52"
                 )
-            reach = np.abs(weight.astype(np.float64)).sum(axis=1) * _MOST + np.abs(
-                bias.astype(np.float64)
-            )
+            reach = np.abs(weight.astype(np.float64)).sum(axis=1) * _MOST
+            reach += np.abs(bias.astype(np.float64))
             if not (reach < _EXACT).all():
                 raise QuadrateError(
                     f"layer {layer} of an integer network could reach 2^53, beyond which sums are"
@@ -83,8 +82,7 @@ class IntegerNetwork:
 
     @classmethod
     def quantized(cls, layers: Sequence[tuple[Reals, Reals]]) -> IntegerNetwork:
-        """The nearest one to a network of real weights (out, in) and biases (out,) with rectifiers
-        between.
+        """The nearest one to a network of real weights (out, in) and biases (out,).
 
         Raises:
             QuadrateError: If weights are not finite, or too large to be carried exactly.
@@ -101,30 +99,27 @@ class IntegerNetwork:
             shift = np.minimum(room, _WEIGHT_BITS)
             scale = 2.0**shift
             weights.append(np.rint(weight * scale[:, None]).astype(np.int32))
-            biases.append(
-                np.floor((bias * 2.0**FRACTION_BITS + 0.5) * scale).astype(np.int64)
-            )  # with the half that makes the shift round
+            # With the half that makes the shift round.
+            biases.append(np.floor((bias * 2.0**FRACTION_BITS + 0.5) * scale).astype(np.int64))
             shifts.append(shift.astype(np.int32))
         return cls(tuple(weights), tuple(biases), tuple(shifts))
 
     @property
     def inputs(self) -> int:
-        """Numbers that it takes."""
+        """How many numbers it takes."""
         return self.weights[0].shape[1]
 
     @property
     def outputs(self) -> int:
-        """Numbers that it gives."""
+        """How many numbers it gives."""
         return len(self.weights[-1])
 
     def __call__(self, inputs: Words) -> Words:
         """Integers (n, in), clipped to ±2^15, to numbers in units of 2^-12, int64 (n, out)."""
         given = np.empty((len(inputs), self.outputs), np.int64)
         for start in range(0, len(inputs), _ROWS):
-            h = (
-                np.clip(inputs[start : start + _ROWS], -INPUT_LIMIT, INPUT_LIMIT).astype(np.float64)
-                * 2.0**FRACTION_BITS
-            )
+            block = np.clip(inputs[start : start + _ROWS], -INPUT_LIMIT, INPUT_LIMIT)  # (n, in)
+            h = block.astype(np.float64) * 2.0**FRACTION_BITS
             for layer, (weight, bias, scale) in enumerate(self._carried):
                 if layer:
                     np.clip(h, 0, _MOST - 1, out=h)
@@ -137,36 +132,24 @@ class IntegerNetwork:
 
     @cached_property
     def _carried(self) -> list[tuple[Reals, Reals, Reals]]:
-        """The same numbers in float64.
-
-        Weights (in, out), biases, and what a shift multiplies by.
-        """
-        layers = zip(self.weights, self.biases, self.shifts, strict=True)
-        return [
-            (
-                np.ascontiguousarray(weight.T, np.float64),
-                bias.astype(np.float64),
-                2.0 ** -shift.astype(np.float64),
-            )
-            for weight, bias, shift in layers
-        ]
+        """Weights (in, out), biases, and factors instead of shifts, in float64."""
+        weights = (np.ascontiguousarray(weight.T, np.float64) for weight in self.weights)
+        biases = (bias.astype(np.float64) for bias in self.biases)
+        factors = (2.0 ** -shift.astype(np.float64) for shift in self.shifts)
+        return list(zip(weights, biases, factors, strict=True))
 
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of everything."""
         sha = hashlib.sha256()
         for name, array in self.arrays().items():
-            sha.update(
-                repr((name, array.shape)).encode()
-                + np.ascontiguousarray(array, f"<{_KINDS[name.rstrip('0123456789')]}").tobytes()
-            )
+            kind = _KINDS[name.rstrip("0123456789")]
+            sha.update(repr((name, array.shape)).encode())
+            sha.update(np.ascontiguousarray(array, f"<{kind}").tobytes())
         return sha.digest()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, for a codec's file.
-
-        `weights0`, `biases0`, `shifts0`, `weights1` and so on.
-        """
+        """Everything, for a codec's file: `weights0`, `biases0`, `shifts0`, `weights1`, ...."""
         layers = enumerate(zip(self.weights, self.biases, self.shifts, strict=True))
         return {
             f"{name}{layer}": part[i] for layer, part in layers for i, name in enumerate(_KINDS)
@@ -174,7 +157,7 @@ class IntegerNetwork:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> IntegerNetwork:
-        """The inverse of `arrays`.
+        """Build a network again from its `arrays`.
 
         Raises:
             QuadrateError: If the arrays are not those of an integer network.

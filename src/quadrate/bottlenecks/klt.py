@@ -1,7 +1,4 @@
-"""The linear transform before a rounding bottleneck.
-
-A mean, and the principal axes or the coordinates that are worth bits.
-"""
+"""The linear transform before a rounding bottleneck: principal axes or coordinates."""
 
 from __future__ import annotations
 
@@ -21,15 +18,13 @@ _ROWS = 4096  # in memory as float64 at a time
 
 @dataclass(frozen=True, eq=False)
 class LinearTransform:
-    """Features to the coefficients that are coded, and back.
-
-    What is not coded is received as its mean.
+    """Features to the coefficients that are coded, and back; the others are received as means.
 
     Attributes:
         mean: (D,) float64.
-        kept: (d,) int32, which coefficients are coded, rising.
-        basis: (D, d) float32, orthonormal columns, the kept ones; None if the coefficients are the
-            coordinates themselves.
+        kept: (d,) int32, the numbers of the coefficients that are coded, rising.
+        basis: (D, d) float32, the kept axes as orthonormal columns; None if the coefficients are
+            the coordinates themselves.
 
     Raises:
         QuadrateError: If the parts do not fit together.
@@ -60,7 +55,7 @@ class LinearTransform:
 
     @classmethod
     def identity(cls, size: int) -> LinearTransform:
-        """The one that changes nothing."""
+        """The transform that changes nothing."""
         return cls(np.zeros(size), np.arange(size, dtype=np.int32))
 
     def scaled(self, scale: float) -> LinearTransform:
@@ -69,9 +64,8 @@ class LinearTransform:
 
     def forward(self, features: Reals) -> Reals:
         """Features (n, D) to coefficients (n, d), of the same precision."""
-        centred = (features - self.mean).astype(
-            features.dtype, copy=False
-        )  # in float64 first, so that a large mean costs no precision
+        # In float64 first, so that a large mean costs no precision.
+        centred = (features - self.mean).astype(features.dtype, copy=False)
         if self.basis is not None:
             return np.asarray(centred @ self.basis)
         return centred if len(self.kept) == len(self.mean) else centred[:, self.kept]
@@ -101,7 +95,7 @@ class LinearTransform:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> LinearTransform:
-        """The inverse of `arrays`.
+        """Build a transform again from its `arrays`.
 
         Raises:
             QuadrateError: If the arrays are not those of a transform.
@@ -119,9 +113,8 @@ def mean_and_covariance(features: NDArray[Any]) -> tuple[NDArray[np.float64], ND
     start = features[:_ROWS].mean(axis=0, dtype=np.float64)
     total, products = np.zeros(len(start)), np.zeros((len(start), len(start)))
     for block in (features[i : i + _ROWS] for i in range(0, len(features), _ROWS)):
-        centred = (block - start).astype(
-            np.float32
-        )  # half the time of float64; a block's sums stay exact enough, and add up in float64
+        # Half the time of float64; a block's sums stay exact enough, and add up in float64.
+        centred = (block - start).astype(np.float32)
         total += centred.sum(axis=0, dtype=np.float64)
         products += centred.T @ centred
     shift = total / len(features)

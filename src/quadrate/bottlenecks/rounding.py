@@ -1,4 +1,4 @@
-"""Rounding to a grid, frozen: steps, offsets and integer tables, a table a column."""
+"""Frozen rounding to a grid: for each column a step, an offset and an integer table."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ from numpy.typing import NDArray
 
 from quadrate.bottlenecks.frozen import read_arrays, stream_identity
 from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
-from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies
+from quadrate.coding.tables import MAX_ENTRIES, PRECISION_BITS, Tables, integer_frequencies, stacked
 from quadrate.errors import QuadrateError
 
 Reals = NDArray[np.float64]
-RATE_WEIGHT = (
-    math.log(2) / 6
-    # -dD/dR of a fine uniform quantizer, D = step^2/12 and R = h - log2(step), in squared steps a
-    # bit
-)
+# -dD/dR of a fine uniform quantizer, D = step^2/12 and R = h - log2(step), in squared steps a bit.
+RATE_WEIGHT = math.log(2) / 6
 ESCAPE_BITS = 32  # that follow an escape
-_ENTRY_BITS = math.log2(math.e) / (
-    1 << PRECISION_BITS
-)  # what an entry of a table costs every symbol, since it takes a unit of frequency at least
+# The cost of a table's entry to every symbol, since it takes at least a unit of frequency.
+_ENTRY_BITS = math.log2(math.e) / (1 << PRECISION_BITS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +31,13 @@ class RoundingModel:
     A sender takes the symbol with the least squared error + rate weight · step² · bits of its
     column's table. Columns are coded independently, so this choice is exact
     rate-distortion-optimized quantization; a rate weight of 0 makes it plain rounding, round((z -
-    offset)/step). Which choice was made is the sender's affair: it changes neither tables nor
-    identity.
+    offset)/step). The choice is the sender's alone: it changes neither tables nor identity.
 
     Attributes:
         steps: (d,) positive.
         offsets: (d,)
         tables: d tables with an escape.
-        rate_weight: What a bit is worth, in squared steps.
+        rate_weight: The worth of a bit, in squared steps.
         first: The layer's first column.
 
     Raises:
@@ -73,7 +68,7 @@ class RoundingModel:
 
     @property
     def shape(self) -> tuple[int]:
-        """Of one sample's latents, (d,)."""
+        """The shape of one sample's latents, (d,)."""
         return self.steps.shape
 
     @property
@@ -90,15 +85,14 @@ class RoundingModel:
         """The table of each sample's symbol in a column, (n,): the column's own."""
         return np.full(len(symbols), column - self.first)
 
-    def quantize(self, values: NDArray[Any], dither: Words = NO_DITHER) -> Words:
-        """Real numbers (n, d) to symbols, int64 (n, d), a column in one piece in memory.
+    def quantize(self, latents: NDArray[Any], dither: Words = NO_DITHER) -> Words:
+        """Round real numbers (n, d) to symbols, int64 (n, d), each column in one piece in memory.
 
         Raises:
-            QuadrateError: If a value is not finite, or too far away to be coded.
+            QuadrateError: If a number is not finite, or too far away to be coded.
         """
-        scaled = (np.asarray(values.T, np.float64, order="C") - self.offsets[:, None]) / self.steps[
-            :, None
-        ]  # (d, n)
+        columns = np.asarray(latents.T, np.float64, order="C")  # (d, n)
+        scaled = (columns - self.offsets[:, None]) / self.steps[:, None]  # (d, n)
         if not (np.abs(scaled) < 2**31 - 1).all():  # false for NaN too
             raise QuadrateError(
                 "a feature is not finite, or 2^31 steps or more from its column's offset: such"
@@ -111,7 +105,7 @@ class RoundingModel:
         return symbols.T
 
     def _weigh(self, column: int, scaled: Reals, symbols: Words) -> None:
-        """Replaces a column's rounded symbols by the best ones."""
+        """Replace a column's rounded symbols by the best ones, in place."""
         low, bits = int(self.tables.lows[column]), self._bits[column]
         entries = len(bits) - 1
         best = low + np.searchsorted(self._borders[column], scaled, side="right")
@@ -125,13 +119,8 @@ class RoundingModel:
     @property
     def reach(self) -> float:
         """The largest magnitude that a symbol in a table is received as."""
-        last = self.tables.lows + self.tables.sizes
-        return float(
-            np.maximum(
-                np.abs(self.tables.lows * self.steps + self.offsets),
-                np.abs(last * self.steps + self.offsets),
-            ).max()
-        )
+        ends = np.stack([self.tables.lows, self.tables.lows + self.tables.sizes])  # (2, d)
+        return float(np.abs(ends * self.steps + self.offsets).max())
 
     def scaled(self, scale: float) -> RoundingModel:
         """The bottleneck for numbers that are `scale` times as large; symbols stay the same."""
@@ -139,12 +128,9 @@ class RoundingModel:
 
     @cached_property
     def _bits(self) -> list[Reals]:
-        """The code length of each entry of each table, the escape's at last."""
-        sizes = self.tables.sizes
-        return [
-            PRECISION_BITS - np.log2(row[:size])
-            for row, size in zip(self.tables.frequencies, sizes, strict=True)
-        ]
+        """The code length of each entry of each table, the escape's last."""
+        rows = zip(self.tables.frequencies, self.tables.sizes, strict=True)
+        return [PRECISION_BITS - np.log2(row[:size]) for row, size in rows]
 
     @cached_property
     def _borders(self) -> list[Reals]:
@@ -155,7 +141,7 @@ class RoundingModel:
         ]
 
     def dequantize(self, symbols: Words, dither: Words = NO_DITHER) -> Reals:
-        """Symbols, int64 (n, d), to what a receiver reads, (n, d)."""
+        """Give what a receiver reads for symbols, both (n, d)."""
         return np.asarray(symbols * self.steps + self.offsets)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -193,13 +179,15 @@ def check_grid(steps: Reals, offsets: Reals) -> None:
 
 
 def best_borders(bits: Reals, rate_weight: float) -> Reals:
-    """From where on each symbol but the first is the best.
+    """The borders from which on each symbol but the first is the best, rising, (d, K-1).
 
-    Bits (d, K) of the symbols 0 … K-1, in squared steps a bit, to rising borders (d, K-1).
+    The cost (t - k)² + w·b_k is a parabola over t, whose shape is the same for all k. So k beats
+    j < k from one border on, at (j + k)/2 + w(b_k - b_j)/2(k - j), and begins at the last of these.
+    A symbol that is never the best begins where the next one does.
 
-    The cost (t - k)² + w·b_k is a parabola over t, the same for all k but for its place. So k beats
-    j < k from one border on, which lies at (j + k)/2 + w(b_k - b_j)/2(k - j), and begins where the
-    last of these lies. A symbol that is never the best begins where the next one does.
+    Args:
+        bits: Of the symbols 0 … K-1, (d, K).
+        rate_weight: The worth w of a bit, in squared steps.
     """
     numbers = np.arange(bits.shape[1])
     starts = np.full(bits.shape, -np.inf)
@@ -207,21 +195,19 @@ def best_borders(bits: Reals, rate_weight: float) -> Reals:
     # bits.
     reach = math.ceil(2 + 2 * rate_weight * float(np.ptp(bits))) if bits.size else 0
     for gap in range(1, min(reach, bits.shape[1] - 1) + 1):
-        border = (
-            numbers[gap:] - gap / 2 + rate_weight / (2 * gap) * (bits[:, gap:] - bits[:, :-gap])
-        )
+        price = rate_weight / (2 * gap) * (bits[:, gap:] - bits[:, :-gap])
+        border = numbers[gap:] - gap / 2 + price
         starts[:, gap:] = np.maximum(starts[:, gap:], border)
     return np.minimum.accumulate(starts[:, :0:-1], axis=1)[:, ::-1]
 
 
 def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
-    """Integer tables with an escape, from shares.
+    """Make integer tables with an escape from shares.
 
-    A table ends where an entry more would cost all symbols more than it saves those that else
-    escape.
+    A table ends where one more entry would cost all symbols more than it saves those that escape.
 
     Args:
-        parts: Shares, a row a column, of consecutive symbols, with the first of these symbols.
+        parts: Shares of consecutive symbols, one row for each column, and the first symbol.
 
     Raises:
         QuadrateError: If a row has no weight, or its bulk takes too many symbols for a table.
@@ -237,29 +223,21 @@ def make_tables(parts: Iterable[tuple[Reals, int]]) -> Tables:
                 f"a column takes {sizes.max()} symbols; tables hold {MAX_ENTRIES - 1}: ask for a"
                 " larger error, or fewer bits"
             )
-        own: list[NDArray[np.uint16]] = [np.empty(0, np.uint16)] * len(shares)
+        own = np.zeros((len(shares), sizes.max() + 1), np.uint16)  # (d, K + 1)
         for size in np.unique(sizes).tolist():  # tables of one length are made at once
             which = np.flatnonzero(sizes == size)
-            inside = np.take_along_axis(
-                shares[which], starts[which, None] + np.arange(size), axis=1
-            )
+            places = starts[which, None] + np.arange(size)
+            inside = np.take_along_axis(shares[which], places, axis=1)
             escaped = np.maximum(0.0, 1 - inside.sum(axis=1, keepdims=True))
-            for i, row in zip(
-                which, integer_frequencies(np.concatenate([inside, escaped], axis=1)), strict=True
-            ):
-                own[i] = row
-        rows += own
+            own[which, : size + 1] = integer_frequencies(np.hstack([inside, escaped]))
+        rows.append(own)
         lows += (first + starts).tolist()
-    frequencies = np.zeros((len(rows), max(map(len, rows))), np.uint16)
-    for place, row in zip(frequencies, rows, strict=True):
-        place[: len(row)] = row
-    return Tables(frequencies, np.array(lows, np.int32), escape=True)
+    return Tables(stacked(rows), np.array(lows, np.int32), escape=True)
 
 
 def _spare(shares: Reals) -> Words:
-    """How many entries of each row, (d, K), from the first on, had better escape, (d,)."""
+    """How many first entries of each row (d, K) should escape, (d,)."""
     before = np.zeros_like(shares)
     np.cumsum(shares[:, :-1], axis=1, out=before[:, 1:])
-    return np.asarray(
-        np.argmax(_ENTRY_BITS * np.arange(shares.shape[1]) - ESCAPE_BITS * before, axis=1)
-    )
+    saved = _ENTRY_BITS * np.arange(shares.shape[1]) - ESCAPE_BITS * before  # (d, K)
+    return np.asarray(np.argmax(saved, axis=1))

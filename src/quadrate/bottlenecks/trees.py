@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.coding.symbols import Words
-from quadrate.coding.tables import Tables, integer_frequencies
+from quadrate.coding.tables import Tables, integer_frequencies, stacked
 
 WORTH_BITS = 2.5  # what a split must save over the training samples
 PRIOR = 10.0  # weight of a node's parent, in training samples
@@ -19,11 +19,11 @@ MAX_DEPTH = 64  # branches from a root to a leaf: what a symbol may cost to deco
 
 
 def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
-    """The leaf that each sample reaches from a root.
+    """Find the leaf that each sample reaches from a root.
 
     Args:
-        nodes: A row a node: a column, the threshold, and the nodes to go to if the sample's value
-            is at most and above it; a leaf has -1 first.
+        nodes: A row for each node: a column, a threshold, and the nodes to go to if the sample's
+            value is at most the threshold, and if it is above; a leaf has -1 first.
         root: Where to start.
         known: The samples' values, (n, columns known).
 
@@ -42,17 +42,16 @@ def descend(nodes: NDArray[Any], root: int, known: Words) -> Words:
 def grow(
     bins: Words, classes: Words, count: int, samples: int, shift: int = 0
 ) -> NDArray[np.int64]:
-    """A tree that predicts a class from binned values, as rows for `descend`.
+    """Grow a tree that predicts a class from binned values, as rows for `descend`.
 
-    Its root is node 0, and children come after their parents.
-
-    Grown level by level on histograms: a node is split where that saves the most bits on its
-    samples' classes, if it saves enough.
+    Its root is node 0, and children come after their parents. It grows level by level on
+    histograms: a node is split where that saves the most bits on its samples' classes, if it saves
+    enough.
 
     Args:
         bins: Bins of the known values, from 0, (n, columns known): the borders that splits may
             take.
-        classes: What is to be predicted, 0 to count - 1, (n,).
+        classes: The classes to predict, 0 to count - 1, (n,).
         count: How many classes there are.
         samples: How many independent samples there are; n may be a multiple of it.
         shift: A bin is a value without so many of its lowest bits; thresholds are values.
@@ -90,10 +89,7 @@ def grow(
 def _best_splits(
     place: Words, bins: Words, classes: Words, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.float64], Words]:
-    """For each node of a level the split on one column that saves the most.
-
-    (bits saved, the last bin that goes left).
-    """
+    """Each node's split on one column that saves most: bits saved, the last bin to the left."""
     nodes, width, count = shape
     histogram = np.bincount(
         (place * width + bins) * count + classes, minlength=nodes * width * count
@@ -161,18 +157,17 @@ class Forest:
 
     def finish(self, escape: bool = False) -> tuple[NDArray[np.int32], NDArray[np.int32], Tables]:
         """The roots (trees,), the nodes (nodes, 4), and the tables of all leaves."""
-        width = max(part.shape[1] for part, _ in self._tables)
-        parts = [np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part, _ in self._tables]
+        parts = [part for part, _ in self._tables]
         lows = np.repeat([low for _, low in self._tables], [len(part) for part in parts])
-        tables = Tables(np.concatenate(parts), lows.astype(np.int32), escape)
+        tables = Tables(stacked(parts), lows.astype(np.int32), escape)
         nodes = np.concatenate(self._nodes).astype(np.int32)
         return np.array(self._roots, np.int32), nodes, tables
 
 
 def faults(nodes: NDArray[Any], roots: NDArray[Any], first: int, leaves: int) -> str:
-    """What is wrong with trees that stand one after another.
+    """Describe what is wrong with trees that stand one after another; "" if nothing is.
 
-    Nothing if they are sound, and no sample can be led astray, in a circle or far.
+    Then each sample reaches a leaf, and soon.
 
     Args:
         nodes: (nodes, 4) rows for `descend`, leaves with their numbers as thresholds.

@@ -1,7 +1,4 @@
-"""The variational bottleneck with a unit Gaussian as its prior.
-
-A bound on the information, and no code.
-"""
+"""The variational bottleneck with a unit Gaussian as its prior: a penalty without a code."""
 
 from __future__ import annotations
 
@@ -17,12 +14,13 @@ _LEAST_STD = 1e-5
 
 
 class UnitGaussianBottleneck(nn.Module):
-    """Sends a sample of N(mean, std²), priced by the divergence from N(0, I), which bounds I(X;Z)
-    from above (Alemi et al. 2017).
+    """Send a sample of N(mean, std²), priced by the divergence from N(0, I).
+
+    This rate bounds I(X;Z) from above (Alemi et al. 2017).
 
     Args:
-        dims: d; latents have 2d numbers, the means and then what a softplus makes the standard
-            deviations of.
+        dims: d; latents have 2d numbers, the means and then those that a softplus turns into
+            standard deviations.
     """
 
     has_learned_rate = True

@@ -94,12 +94,13 @@ def decompress(
         shape = opened.latent_shape if latents else opened.codec.shape
         if not latents:
             opened.codec.check_decoder(chosen)  # before anything is made
-        if len(shape) != 3 and (not array or dtype == "uint8"):
+        images = not latents and len(shape) == 3
+        if not images and (not array or dtype == "uint8"):
             raise QuadrateError(
                 f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy,"
                 " and no --dtype uint8"
             )
-        kind = dtype or ("uint8" if len(shape) == 3 else str(opened.latent_dtype))
+        kind = dtype or ("uint8" if images else str(opened.latent_dtype))
         try:
             if latents:
                 write_array(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
+from quadrate.core.plugins import load_plugins
 
 
 def demo(
@@ -13,6 +15,7 @@ def demo(
     runs: Path = Path("runs"),
     output: Output = "demo.png",
     overwrite: bool = False,
+    module: Modules = (),
 ) -> None:
     """Show the whole way: a judge, codecs, scores, a table, a figure.
 
@@ -24,7 +27,10 @@ def demo(
         runs: Where run folders live.
         output: The figure to write; PNG, PDF or SVG by its ending.
         overwrite: Replace the figure if it is there.
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     path = output_file(output, FIGURES, overwrite)
     from quadrate.cli.console import CONSOLE
     from quadrate.experiments import recipes

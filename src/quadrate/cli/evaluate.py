@@ -9,7 +9,6 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.core.plugins import load_plugins
-from quadrate.errors import QuadrateError
 
 
 def evaluate(
@@ -37,12 +36,5 @@ def evaluate(
     load_plugins(module)
     from quadrate.cli.steps import evaluate_run
     from quadrate.experiments.runs import Run
-    from quadrate.experiments.runs.kinds import open_run
 
-    opened = open_run(run, device)
-    if isinstance(opened, Run):
-        evaluate_run(opened, workers, quick)
-    elif quick:
-        raise QuadrateError(f"{opened.recipe.name} has one way to be scored; leave --quick out")
-    else:
-        evaluate_run(opened, workers)
+    evaluate_run(Run.open(run, device), workers, quick)

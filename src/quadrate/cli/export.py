@@ -63,10 +63,9 @@ def export(
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
     from quadrate.experiments.runs import Run
-    from quadrate.experiments.runs.kinds import open_run
 
-    opened = open_run(run)
-    if not isinstance(opened, Run):
+    opened = Run.open(run)
+    if not opened.kind.exports:
         raise QuadrateError(
             f"the codecs of {run} are ready for files as they are: give one of the .safetensors"
             " files in it to --codec"
@@ -92,10 +91,10 @@ def export(
     codec = _made(opened, chosen, picked, seed)
     codec.save(path)
     size = path.stat().st_size / 1e6
-    print(
-        f"codec:  {path} ({name}; {size:.1f} MB; bound {codec.rate_bound_bits:.2f} bits a sample;"
-        f" decoders {', '.join(codec.decoders)})"
-    )
+    bound = codec.rate_bound_bits
+    rate = "learned rate" if bound is None else f"bound {bound:.2f} bits a sample"
+    decoders = ", ".join(codec.decoders)
+    print(f"codec:  {path} ({name}; {size:.1f} MB; {rate}; decoders {decoders})")
     print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
 
 

@@ -125,10 +125,8 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
         lines.append(f"codec: {check}")
     else:
         what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
-        lines.append(
-            "codec:"
-            f" {f'none in the package reads {what}' if asked is None else f'{asked} does not read {what}'}"
-        )
+        none = "none in the package reads" if asked is None else f"{asked} does not read"
+        lines.append(f"codec: {none} {what}")
     parts = [
         ("header", size["header"]),
         ("chunk headers", size["chunk_headers"]),

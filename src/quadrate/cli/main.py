@@ -113,8 +113,7 @@ def _drop_output() -> None:
 
 
 def _mend_streams() -> None:
-    """Opens what was closed, lest a file that we open takes its place, and lets characters that a
-    terminal lacks be printed as escapes.
+    """Open closed streams, whose place a file of ours would take; escape odd characters.
 
     What is written to an output that was closed is lost, and flushing it says so.
     """

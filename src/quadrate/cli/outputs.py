@@ -112,7 +112,7 @@ def _mode(path: Path) -> int | None:
 
 
 def _check_writable(path: Path) -> None:
-    """Raises a QuadrateError unless the file or folder can be made, as far as can be told before."""
+    """Raise a QuadrateError if the file or folder cannot be made, as far as can be told before."""
     place = path if path.is_dir() else Path(os.path.realpath(path)).parent
     while not place.exists():  # what is missing is made
         place = place.parent

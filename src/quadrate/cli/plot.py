@@ -35,21 +35,15 @@ def plot(
     path = output_file(output, FIGURES, overwrite)
     if not runs:
         raise QuadrateError("name at least one run folder to plot")
-    from quadrate.experiments.reports import plot_runs
-    from quadrate.experiments.runs import read_results
-    from quadrate.experiments.runs.kinds import is_point_run
-    from quadrate.experiments.runs.run_folder import naming
+    from quadrate.experiments.runs import kind_of, naming
+    from quadrate.experiments.runs.kinds import find_kind
 
-    invariant = [run for run in runs if is_point_run(run)]
-    if invariant and len(invariant) < len(runs):
+    kinds = {kind_of(run): run for run in runs}
+    if len(kinds) > 1:
+        (first, run), (other, another), *_ = kinds.items()
         raise QuadrateError(
-            f"{invariant[0]} is no trade-off of the same scores as the others; plot them apart"
+            f"{run} is a run of kind {first}, {another} one of kind {other}; plot them apart"
         )
     with naming(*runs):
-        if invariant:
-            from quadrate.experiments.reports.invariant_figures import plot_tables
-
-            plot_tables([run / "results.csv" for run in runs], path)
-        else:
-            plot_runs([read_results(run) for run in runs], path)
+        find_kind(*kinds).plot(runs, path)
     print(f"figure: {path}")

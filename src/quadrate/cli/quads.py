@@ -94,7 +94,7 @@ def rate_text(samples: int, size: int, bound: float | None) -> str:
 
 
 def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
-    """The same pieces, each of `len(piece)` samples, with a bar over them if stderr is a terminal."""
+    """Yield the pieces, of `len(piece)` samples each; a terminal shows a bar."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from itertools import groupby
 
+from quadrate.cli.modules import Modules
+from quadrate.core.plugins import load_plugins
 
-def recipes() -> None:
+
+def recipes(module: Modules = ()) -> None:
     """List the recipes by paper.
 
     Figure, data, points of both grids, what training the quick one cost, and whether there are
     results to compare.
+
+    Args:
+        module: A Python file, or the name of a module, that registers what is your own
+            (docs/extending.md); may be given several times.
     """
+    load_plugins(module)
     from quadrate.cli.console import CONSOLE
     from quadrate.core.table import Column, Table
     from quadrate.experiments.recipes import catalogue

@@ -52,9 +52,10 @@ def reproduce(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate.cli.reproduction import Options, find_reproduction
+    from quadrate.cli.steps import Changes, evaluate_run, reproduce_command
+    from quadrate.experiments.runs import Run
 
-    options = Options(networks, grid, seeds, epochs, data, device, runs, part, module)
-    reproduction = find_reproduction(name, options)
-    reproduction.train(workers)
-    reproduction.evaluate(workers, options.command(name))
+    family = None if networks == "default" else networks
+    changes = Changes(family, grid, seeds, epochs, data, part=part)
+    run = Run(changes.of(name), runs, device).train(workers=workers)
+    evaluate_run(run, workers, command=reproduce_command(name, changes, module))

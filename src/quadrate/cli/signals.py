@@ -16,8 +16,7 @@ _PATIENCE_SECONDS = 2.0  # that cleaning up may take before a second signal ends
 
 
 class Interruptions:
-    """While it is entered, the first signal that asks to end raises KeyboardInterrupt, so that
-    whatever runs cleans up behind it.
+    """Turns the first signal that asks to end into KeyboardInterrupt, so that work cleans up.
 
     Further ones are ignored for two seconds, in which cleaning up must not be disturbed, and then
     end the process at once. Signals that are ignored when it begins (nohup, jobs in the background)
@@ -39,7 +38,7 @@ class Interruptions:
 
     @property
     def status(self) -> int:
-        """The exit status: 128 and the number of the signal, by which shells know how a program ended."""
+        """The exit status: 128 and the number of the signal, as shells expect."""
         return 128 + (self.number or signal.SIGINT)
 
     def imported(self) -> None:

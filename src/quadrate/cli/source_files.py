@@ -1,16 +1,13 @@
-"""The files of numbers that `quadrate theory` reads: matrices, and the arrays of discrete sources."""
+"""Files of numbers that `quadrate theory` reads: matrices, and arrays of discrete sources."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from quadrate.core.array_file import array_names, read_array
+from quadrate.core.array_file import array_names, read_array, readable
 from quadrate.core.files import exists, read_bytes
 from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
@@ -29,19 +26,15 @@ def read_source_arrays(path: Path) -> dict[str, FloatArray]:
             holds other arrays than a source has.
     """
     if exists(path) and path.is_dir():
-        with _readable(path):
-            files = {
-                file.stem: file
-                for file in sorted(path.iterdir())
-                if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")
-            }
+        files = {
+            file.stem: file
+            for file in sorted(path.iterdir())
+            if file.stem in _ARRAYS and file.suffix in (".csv", ".npy")
+        }
         found = {name: read_matrix(file) for name, file in files.items()}
     else:
-        with _readable(path):
-            _check_size(path)
-            found = {
-                name: _numbers(read_array(path, name, _MOST_BYTES)) for name in array_names(path)
-            }
+        _check_size(path)
+        found = {name: read_array(path, name, _MOST_BYTES) for name in array_names(path)}
     _check_names(path, list(found))
     return found
 
@@ -63,24 +56,12 @@ def read_matrix(path: Path) -> FloatArray:
     Raises:
         QuadrateError: If there is no such file, or it cannot be read.
     """
-    with _readable(path):
-        _check_size(path)
-        if path.suffix == ".npy":
-            return _numbers(read_array(path, most_bytes=_MOST_BYTES))
-        return np.array(
-            [
-                line.split(",")
-                for line in read_bytes(path).decode("utf-8-sig").splitlines()
-                if line.strip()
-            ],
-            dtype=np.float64,
-        )
-
-
-def _numbers(array: NDArray[Any]) -> FloatArray:
-    if array.dtype.kind not in "biuf":
-        raise TypeError
-    return array
+    _check_size(path)
+    if path.suffix == ".npy":
+        return read_array(path, most_bytes=_MOST_BYTES)
+    with readable(path):
+        lines = read_bytes(path).decode("utf-8-sig").splitlines()
+        return np.array([line.split(",") for line in lines if line.strip()], dtype=np.float64)
 
 
 def _check_size(path: Path) -> None:
@@ -91,21 +72,3 @@ def _check_size(path: Path) -> None:
         raise QuadrateError(
             f"{path} holds more than the {_MOST_BYTES >> 20} MB that a source may take"
         )
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong with a file of numbers into one line.
-
-    NumPy's readers raise a dozen kinds of exception on damaged files.
-    """
-    try:
-        yield
-    except QuadrateError:
-        raise
-    except (OSError, ValueError, TypeError):
-        name = path if is_printable(str(path)) and len(str(path)) < 300 else ascii(str(path)[:80])
-        raise QuadrateError(
-            f"cannot read {name}: it must hold rows of numbers with commas between them (.csv), or"
-            " NumPy's .npy or .npz"
-        ) from None

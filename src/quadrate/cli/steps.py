@@ -1,56 +1,109 @@
-"""What `train`, `evaluate` and `reproduce` have in common.
-
-A recipe as the options change it, and the two steps of a run.
-"""
+"""What `train`, `evaluate` and `reproduce` share: recipes as options change them, scores shown."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from quadrate.cli.console import CONSOLE
+from quadrate.cli.modules import weighted_terms
 from quadrate.config import Recipe, Stage
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import decide_run, write_verdicts
-from quadrate.experiments.recipes import find_recipe, with_epochs, with_seeds
+from quadrate.experiments.recipes import Grid, find_recipe, with_epochs, with_seeds
 from quadrate.experiments.recipes.catalogue import name_on
-from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
+from quadrate.experiments.recipes.subset import Subset
 from quadrate.experiments.reports import results_table
-from quadrate.experiments.reports.run_pictures import draw_run
 from quadrate.experiments.runs import Run
-from quadrate.experiments.runs.kinds import PointRecipe
-from quadrate.experiments.runs.point_run import PointRun
+from quadrate.experiments.runs.kinds import find_kind
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
 from quadrate.sources import load_source, source_name
 from quadrate.training.batch_size import fitting_batch
-from quadrate.training.stages import Execution
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What options change in a recipe; `quadrate.cli.train` says what each means."""
+
+    family: str | None = None
+    grid: Grid = "quick"
+    seeds: int | None = None
+    epochs: int | None = None
+    data: str | None = None
+    judge: str | None = None
+    term: tuple[str, ...] = ()
+    part: Subset = Subset()
+
+    @property
+    def words(self) -> dict[str, list[str]]:
+        """The words of the command line that say what changes, by the name of the option."""
+        words: dict[str, list[str]] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "part":
+                words["part"] = value.words
+            elif value != field.default:
+                values = value if isinstance(value, tuple) else (value,)
+                words[field.name] = [w for v in values for w in (f"--{field.name}", str(v))]
+        return {name: found for name, found in words.items() if found}
+
+    def of(self, name: str) -> Any:
+        """Return the recipe of that name with these changes.
+
+        Raises:
+            QuadrateError: If there is no such recipe, or it does not take an option.
+        """
+        recipe = find_recipe(name, self.grid)
+        taken = find_kind(recipe.kind).options(recipe)
+        for option, words in self.words.items():
+            if option not in taken and option != "grid":
+                raise QuadrateError(
+                    f"{name} takes no {words[0]}, as all recipes of its kind: leave {words[0]} out"
+                )
+        changed = adapted(recipe, self.data, self.family, self.judge, self.epochs)
+        if self.term:
+            changed = replace(changed, terms=(*changed.terms, *weighted_terms(self.term)))
+        if self.seeds is not None:
+            changed = with_seeds(changed, self.seeds)
+        if self.part.words:
+            changed = self.part.of(changed)
+        if "family" in taken:
+            changed = for_data(recipe, changed, self.family, self.judge)
+        return changed
+
+
+def reproduce_command(name: str, changes: Changes, modules: Sequence[str]) -> str:
+    """Return the command that measures the same again, without options that say only where."""
+    words = [word for found in changes.words.values() for word in found]
+    words = ["--networks" if word == "--family" else word for word in words]
+    words += [word for module in modules for word in ("--module", module)]
+    return shlex.join(["quadrate", "reproduce", name, *words])
 
 
 def adapted(
-    recipe: Recipe,
+    recipe: Any,
     data: str | None = None,
     family: str | None = None,
     judge: str | None = None,
     epochs: int | None = None,
-) -> Recipe:
-    """A recipe with other data, networks, judge or passes over the data; None changes nothing."""
+) -> Any:
+    """Return a recipe with other data, networks, judge or passes; None changes nothing."""
     if data is not None and (data := source_name(data)) != recipe.source:
         # Another name: what is published for the recipe does not speak of other data.
         recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
-    recipe = replace(
-        recipe,
-        family=recipe.family if family is None else family,
-        judge=recipe.judge if judge is None else judge,
-    )
+    own = {"family": family, "judge": judge}
+    recipe = replace(recipe, **{name: text for name, text in own.items() if text is not None})
     return recipe if epochs is None else with_epochs(recipe, epochs)
 
 
 def fitted(
     recipe: Recipe, shape: Sequence[int], family: str | None = None, judge: str | None = None
 ) -> Recipe:
-    """A recipe for other data with networks and judges that fit images of a shape (C, H, W), where
-    none are asked for.
+    """Return a recipe with networks and judges that fit images of a shape (C, H, W).
+
+    Those that are asked for stay.
 
     A judge that was published for the recipe's data knows its classes only, and networks for gray
     images see little in colours.
@@ -58,7 +111,7 @@ def fitted(
     channels, height, width = shape
     large, colour = min(height, width) >= 8, channels == 3
     own = recipe.family if recipe.family not in ("compact", "compact-colour") else "compact"
-    ours = recipe.family in FAMILIES.built_in  # what the user registered is his to choose
+    ours = recipe.family in FAMILIES.built_in  # registered ones are the user's choice
     fitting = (
         "compact-colour" if ours and colour and large and height % 2 == width % 2 == 0 else own
     )
@@ -76,7 +129,10 @@ def fitted(
 def for_data(
     recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None
 ) -> Recipe:
-    """The changed recipe, with networks, judges and batches that fit its data if these are others than the recipe's; says which it chose."""
+    """Return the changed recipe with networks, judges and batches that fit its data.
+
+    If the data are the recipe's own, nothing changes; otherwise prints what was chosen.
+    """
     if changed.source == recipe.source:
         return changed
     source = load_source(changed.source)
@@ -109,64 +165,24 @@ def _with_fitting_batch(stage: Stage, count: int) -> Stage:
     )
 
 
-def train_run(run: Run, execution: Execution = "auto", workers: int | None = None) -> None:
-    """Trains what is not trained yet."""
-    run.train(execution, workers)
-
-
-def adapted_points(
-    name: str,
-    data: str | None = None,
-    seeds: int | None = None,
-    grid: str = "quick",
-    networks: str = "default",
-    epochs: int | None = None,
-) -> PointRecipe:
-    """A recipe whose points stand alone, with other images or seeds; None changes nothing.
-
-    Raises:
-        QuadrateError: If an option says nothing to it.
-    """
-    recipe = find_recipe(name)
-    if (grid, networks, epochs) != ("quick", "default", None):
-        raise QuadrateError(
-            f"{name} has one grid and its own networks and steps; leave --grid, --networks and"
-            " --epochs out"
-        )
-    if seeds is not None:
-        if not isinstance(recipe, InvariantRecipe):
-            raise QuadrateError(f"{name} takes no other seeds")
-        recipe = with_seeds(recipe, seeds)
-    if data is not None and (data := source_name(data)) != getattr(recipe, "source", None):
-        if getattr(recipe, "source", "banana") in ("banana", "patterns"):
-            raise QuadrateError(f"{name} has data of its own; leave --data out")
-        recipe = replace(recipe, source=data, name=name_on(recipe.name, data))
-    return recipe
-
-
-def train_points(run: PointRun, workers: int | None = None) -> None:
-    """Makes what is not made yet."""
-    run.train(workers)
-
-
 def evaluate_run(
-    run: Run | PointRun, workers: int | None = None, quick: bool = False, command: str = ""
+    run: Run, workers: int | None = None, quick: bool = False, command: str = ""
 ) -> list[dict[str, Any]]:
-    """Scores what is not scored yet; shows the table, the pictures and the verdicts."""
-    rows = run.evaluate(workers, quick=quick) if isinstance(run, Run) else run.evaluate(workers)
+    """Score what is not scored yet; show the table, the pictures and the verdicts."""
+    rows = run.evaluate(workers, quick=quick)
     CONSOLE.print(results_table(rows).text())
-    pictures = draw_run(run, rows)
+    pictures = run.kind.draw(rows)
     lines = [f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures)]
     print(*lines, sep="\n")
-    if isinstance(run, Run) and len(rows) < sum(len(stage.points) for stage in run.recipe.stages):
-        print("Some points are not trained yet, so no claim is decided yet.")
-    else:
+    if all(run.kind.rows(job) for job in run.kind.jobs(run.recipe)):
         show_verdicts(run, rows, command)
+    else:
+        print("Some points are not trained yet, so no claim is decided yet.")
     return rows
 
 
-def show_verdicts(run: Run | PointRun, rows: Sequence[dict[str, Any]], command: str) -> None:
-    """Prints what the scores say about the paper's claims, and writes it into the run's folder.
+def show_verdicts(run: Run, rows: Sequence[dict[str, Any]], command: str) -> None:
+    """Print what the scores say about the paper's claims, and write it into the run's folder.
 
     On other data than the paper's, claims about published numbers are left out.
     """

@@ -269,8 +269,9 @@ class _Surface(_Sweep):
 
 @dataclass(frozen=True, kw_only=True)
 class _Contours:
-    """Draws the contours of R(D,C) and R(P,C) of a Gaussian source, as the RDPC paper does, and
-    R(P,C) of a binary one.
+    """Draws the contours of R(D,C) and R(P,C) of a Gaussian source, as the RDPC paper does.
+
+    And R(P,C) of a binary source.
 
     Attributes:
         output: The picture to write; PNG, PDF or SVG by its ending.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from quadrate.cli.modules import Modules, Terms, weighted_terms
-from quadrate.config import Recipe
+from quadrate.cli.modules import Modules, Terms
 from quadrate.core.plugins import load_plugins
-from quadrate.errors import QuadrateError
-from quadrate.experiments.recipes import Grid, find_recipe, with_seeds
+from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
 
 _ALL = Subset()
@@ -59,28 +56,9 @@ def train(
             (docs/extending.md); may be given several times.
     """
     load_plugins(module)
-    from quadrate.cli.steps import adapted, adapted_points, for_data, train_points, train_run
+    from quadrate.cli.steps import Changes
     from quadrate.experiments.runs import Run
-    from quadrate.experiments.runs.kinds import run_of
 
-    if find_recipe(recipe).kind != Recipe.kind:
-        if family or judge or term or execution != "auto":
-            own = "has its own networks and loss, no judge, and runs a point a process"
-            raise QuadrateError(
-                f"{recipe} {own}; leave --family, --judge, --term and --execution out"
-            )
-        if part.words:
-            raise QuadrateError(
-                f"{recipe} is trained as a whole, with its own settings; leave {part.words[0]} out"
-            )
-        points = run_of(adapted_points(recipe, data, seeds, grid, epochs=epochs), runs, device)
-        train_points(points, workers)
-        print(f"trained: {points.folder}\nnext:    quadrate evaluate {points.folder}")
-        return
-    found = find_recipe(recipe, grid)
-    chosen = adapted(found, data, family, judge, epochs)
-    chosen = replace(chosen, terms=(*chosen.terms, *weighted_terms(term)))
-    chosen = part.of(chosen if seeds is None else with_seeds(chosen, seeds))
-    run = Run(for_data(found, chosen, family, judge), runs, device=device)
-    train_run(run, execution, workers)
+    changes = Changes(family, grid, seeds, epochs, data, judge, term, part)
+    run = Run(changes.of(recipe), runs, device).train(execution, workers)
     print(f"trained: {run.folder}\nnext:    quadrate evaluate {run.folder}")

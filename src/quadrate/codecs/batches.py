@@ -1,4 +1,4 @@
-"""Samples as callers have them, images or features, arrays or tensors of many types, to samples as codecs take them."""
+"""Samples as callers have them, of many types, to samples as codecs take them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,17 @@ from quadrate.errors import QuadrateError
 from quadrate.sources.source import pixels
 
 Blend = str | Mapping[str, float] | None
-"""Which decoder: its name.
-
-Weights of several by name; None, where there is one or the first is meant.
-"""
+"""A decoder's name, or the weights of several by name; None means the first."""
 
 
-# samples that go through a network side by side: fewer cost time, and more cost one sample alone
-# time
+# Samples that go through a network side by side: fewer are slower, and more slow one sample down.
 _BLOCK = 32
 _BLOCK_NUMBERS = 1 << 24  # and the numbers that they have together
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images, or features, and what is stored beside them.
+    """Images, or features, with their labels and names.
 
     Attributes:
         images: uint8, or floating point in [0, 1], (n, C, H, W), or of gray images (n, H, W); or
@@ -59,10 +55,10 @@ def of_images(shape: Sequence[int]) -> bool:
 
 
 def checked(batch: Batch, shape: Sequence[int]) -> Batch:
-    """A batch whose samples are a tensor or an array of the shape's dimensions, with labels and
-    names for each; nothing is copied.
+    """Check a batch: samples of as many dimensions as the shape has, a label and a name for each.
 
-    Gray images may come without their channel, (N, H, W).
+    Samples come back as a tensor or an array; nothing is copied. Gray images may
+    come without their channel, (N, H, W).
 
     Raises:
         QuadrateError: If samples have other dimensions, or labels or names are not one for each.
@@ -106,19 +102,16 @@ def _array(values: Any, what: str) -> NDArray[Any]:
 
 
 def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Sequence[int]) -> Tensor:
-    """What a network makes of samples (n, …), in blocks of one size, the last one filled up with
-    zeros.
+    """Run a network on samples (n, …) in blocks of one size, the last one filled up with zeros.
 
     A matrix product of another size may add up in another order, and even a sigmoid rounds
-    otherwise at the end of a row: so a sample would come out differently alone and in company, by
-    the last bit of a float. Here its numbers are the same in whatever company it comes, on one
-    machine with the same number of threads.
+    differently at the end of a row: so the last bit of a sample would depend on the samples next to
+    it. Here it does not, on one machine with the same number of threads.
 
     Args:
         network: In evaluation mode, so that samples of a batch do not know of each other.
         samples: (n, …), on the network's device.
-        shape: A sample's of the codec, by which the size of the blocks goes: large samples go one
-            by one.
+        shape: Of a sample of the codec; large samples go one by one.
     """
     size = _BLOCK if _BLOCK * math.prod(shape) <= _BLOCK_NUMBERS else 1
     parts = []
@@ -129,7 +122,7 @@ def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Seque
 
 
 def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:
-    """Batches as one.
+    """Join batches into one.
 
     Raises:
         QuadrateError: If some have labels or names and others do not, or samples are not as
@@ -167,9 +160,8 @@ def array_of(features: Any) -> Any:
     Anything else as it is.
     """
     if isinstance(features, Tensor):
-        narrow = (
-            features.is_floating_point() and features.itemsize <= 2
-        )  # of which NumPy lacks some types
+        # NumPy lacks some of the narrow types.
+        narrow = features.is_floating_point() and features.itemsize <= 2
         features = (features.float() if narrow else features).detach().cpu().numpy()
     if isinstance(features, np.ndarray) and features.dtype.kind in "iu" and features.itemsize >= 4:
         return features.astype(np.float64)

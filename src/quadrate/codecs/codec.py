@@ -1,4 +1,4 @@
-"""What all codecs are: samples to symbols and back, to files and back, by the decoder of your choice."""
+"""The base of all codecs: samples to symbols and files, and back by the decoder of your choice."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from quadrate.errors import QuadrateError
 class Codec(ABC):
     """Encoders, a bottleneck a layer, and named decoders.
 
-    A kind of codec gives `latents`, what an encoder makes of samples; `to_parts` and `from_parts`
-    for its files; and methods of its own that fit it.
+    A kind of codec adds `latents`, its encoder; `decoders`; `to_parts` and `from_parts` for its
+    files; and methods that fit it.
 
     Attributes:
         kind: The kind's name in `quadrate.codecs.codec_file.KINDS`, which files store.

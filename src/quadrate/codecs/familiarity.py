@@ -61,9 +61,9 @@ class Familiarity:
 
     @classmethod
     def fit(cls, measures: Measures) -> Familiarity | None:
-        """The limits that held-out samples set, from their measures, (n,) each.
+        """Take limits from the measures of held-out samples, (n,) each.
 
-        None of fewer than 50, which say too little.
+        None for fewer than 50 samples, which say too little.
         """
         count = min((len(values) for values in measures.values()), default=0)
         if count < _LEAST_SAMPLES:
@@ -76,21 +76,21 @@ class Familiarity:
         return cls(count, limits) if limits else None
 
     def outside(self, measures: Measures) -> NDArray[np.bool_]:
-        """Which samples, (n,), are beyond a limit."""
+        """Tell which samples, (n,), are beyond a limit."""
         return np.any([measures[name] > limit for name, limit in self.limits.items()], axis=0)
 
     def share_outside(self, measures: Measures) -> float:
-        """Their share, in [0, 1]; 0 of no samples."""
+        """Return the share of samples beyond a limit, in [0, 1]; 0 if there are no samples."""
         outside = self.outside(measures)
         return float(outside.mean()) if len(outside) else 0.0
 
     def to_json(self) -> str:
-        """As text, for a codec's file."""
+        """Return the limits as text, for a codec's file."""
         return json.dumps({"samples": self.samples, "limits": dict(self.limits)}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Familiarity:
-        """The inverse of `to_json`.
+        """Read what `to_json` wrote.
 
         Raises:
             QuadrateError: If the text was not made by it.
@@ -113,7 +113,7 @@ class Familiarity:
 def measure(
     codec: Codec, samples: Tensor, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
 ) -> Measures:
-    """The measures of samples that a codec has coded.
+    """Measure samples that a codec has coded.
 
     Args:
         codec: A frozen codec.
@@ -134,7 +134,7 @@ def measure(
 
 
 def joined(parts: Iterable[Measures]) -> Measures:
-    """Measures of several lots of samples as one."""
+    """Join the measures of several lots of samples."""
     parts = list(parts)
     return {
         name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())
@@ -144,7 +144,7 @@ def joined(parts: Iterable[Measures]) -> Measures:
 def code_lengths(
     codec: Codec, symbols: NDArray[np.int64], seed: int = 0, first: int = 0
 ) -> list[NDArray[np.float64]]:
-    """The ideal code length of each sample in each layer, in bits, (n,) a layer."""
+    """Return the ideal code length of each sample in each layer, in bits, (n,) a layer."""
     dither = codec.dither_words(len(symbols), seed, first)
     columns = [range(model.first, model.first + model.columns) for model in codec.models]
     return [
@@ -157,10 +157,9 @@ def code_lengths(
 
 
 def of_source(codec: TradeoffCodec, source: Source) -> Familiarity | None:
-    """The limits that a source's validation images set for a frozen codec, seen through the
-    source's noise as its encoder was trained to.
+    """Take limits for a frozen codec from a source's validation images, seen through its noise.
 
-    Warns (`QuadrateWarning`) if their codes say that the codec has collapsed.
+    Warns (`QuadrateWarning`) if the codes show that the codec has collapsed.
     """
     images, parts, lengths = source.validation.images[:_HELD_OUT], [], []
     generator = draws.generator("familiarity", device=codec.device)
@@ -172,7 +171,8 @@ def of_source(codec: TradeoffCodec, source: Source) -> Familiarity | None:
     for i, (layer, bits) in enumerate(zip(codec.layers, zip(*lengths, strict=True), strict=True)):
         if layer.levels:
             what = f"layer {i} of the codec" if len(codec.layers) > 1 else "the codec"
-            bound = sum(map(math.log2, layer.levels))
+            sites = codec.models[i].columns // len(layer.levels)
+            bound = sites * sum(map(math.log2, layer.levels))
             warn_if_collapsed(what, float(np.concatenate(bits).mean()), bound, stacklevel=3)
     return Familiarity.fit(joined(parts))
 
@@ -195,14 +195,14 @@ def _measure(
 
 
 class Watch:
-    """Counts the samples that are unlike a codec's own while a file is written.
+    """Count the samples that are unlike a codec's own while a file is written.
 
     Args:
         codec: The codec that codes them.
         strict: Whether to refuse them rather than warn.
 
     Raises:
-        QuadrateError: If it is to be strict about samples of which the codec knows nothing.
+        QuadrateError: If `strict` is set and the codec has no limits.
     """
 
     def __init__(self, codec: Codec, strict: bool) -> None:
@@ -216,7 +216,7 @@ class Watch:
             )
 
     def see(self, samples: Tensor, symbols: NDArray[np.int64], seed: int, first: int) -> None:
-        """Looks at some samples with their symbols; arguments as `measure`."""
+        """Look at some samples with their symbols; arguments as `measure`."""
         if self._known and len(samples):
             self.samples += len(samples)
             self.outside += int(
@@ -224,12 +224,12 @@ class Watch:
             )
 
     def conclude(self) -> None:
-        """Warns if more than 1 % of the samples were unlike the codec's own.
+        """Warn if more than 1 % of the samples were unlike the codec's own.
 
-        A tenth of that would be within what it knows.
+        A tenth of that is expected of the codec's own samples.
 
         Raises:
-            QuadrateError: If so, and it is to be strict.
+            QuadrateError: If more were, and `strict` is set.
         """
         if self.outside <= _ALARMING * self.samples:
             return

@@ -19,13 +19,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from quadrate.bottlenecks.closed_form import fit_closed_form
-from quadrate.bottlenecks.factorized import FactorizedBottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
-from quadrate.bottlenecks.joint_tables import fit_joint
 from quadrate.bottlenecks.klt import LinearTransform
 from quadrate.bottlenecks.rounding import RoundingModel
-from quadrate.bottlenecks.spatial import SpatialBottleneck
 from quadrate.codecs.batches import array_of
 from quadrate.codecs.codec import Codec
 from quadrate.codecs.codec_file import Parts, read_object, tensors_of
@@ -37,9 +33,8 @@ from quadrate.errors import QuadrateError
 _DEFAULT_ERROR = 0.01  # of the features' mean variance
 _FLOAT32_SPACING = 2.0**-23  # of numbers near 1
 _FLOAT32_SIZES = (2.0**-120, 2.0**120)  # with room for sums of products
-_SAMPLES_A_DIMENSION = (
-    10  # with fewer, principal axes fit the training features better than others like them
-)
+# With fewer, principal axes fit the training features better than others like them.
+_SAMPLES_A_DIMENSION = 10
 _FAMILIAR = 5000  # features at most by which those are known that are like them
 Features = NDArray[np.floating]
 
@@ -85,7 +80,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         self.device = device
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Fits transform, step and tables to features X, real numbers (n, D); y is ignored.
+        """Fit transform, step and tables to features X, real numbers (n, D); y is ignored.
 
         Raises:
             ValueError: If features are not finite real numbers (n, D), as scikit-learn words it.
@@ -107,69 +102,33 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         return self
 
     def _reach(self, features: Features) -> Familiarity | None:
-        """How far the features reach that the codec was fitted to.
-
-        None if they are too few for that to hold of others like them.
-        """
+        """How far the training features reach; None if they are too few to tell."""
         if len(features) < _SAMPLES_A_DIMENSION * features.shape[1]:
             return None
         some = features[:: -(-len(features) // _FAMILIAR)].copy()
         return Familiarity.fit(measure(self, torch.from_numpy(some), self.encode(some).numpy()))
 
     @classmethod
-    def from_factorized(
-        cls,
-        bottleneck: FactorizedBottleneck,
-        medians: Tensor | None = None,
-        rate_weight: float = 0.0,
-        latents: Tensor | None = None,
-    ) -> Self:
-        """The codec of a learned bottleneck, frozen.
-
-        Args:
-            bottleneck: What was trained.
-            medians: As in `FactorizedBottleneck.freeze`.
-            rate_weight: Likewise.
-            latents: Training latents (n, d), to have each symbol coded given those before it: worth
-                it where d is small.
-
-        Raises:
-            QuadrateError: If a table would be too long.
-        """
-        rounding = bottleneck.freeze(medians=medians, rate_weight=rate_weight)
-        model = rounding if latents is None else fit_joint(rounding, latents.numpy())
-        return cls._of(
-            LinearTransform.identity(math.prod(model.shape)),
-            model,
-            klt=False,
-            optimize_rate=rate_weight > 0,
-        )
-
-    @classmethod
-    def from_hyperprior(cls, bottleneck: HyperpriorBottleneck | SpatialBottleneck) -> Self:
-        """The codec of a learned hyperprior, frozen; that of maps takes them flat, (n, c·h·w).
-
-        Raises:
-            QuadrateError: If a table would be too long, or a weight too large for exact integers.
-        """
-        model = bottleneck.freeze()
-        return cls._of(
-            LinearTransform.identity(math.prod(model.shape)), model, klt=False, optimize_rate=False
-        )
+    def from_bottleneck(cls, model: FrozenBottleneck) -> Self:
+        """Build the codec of a learned bottleneck, frozen; maps are taken flat, (n, c·h·w)."""
+        transform = LinearTransform.identity(math.prod(model.shape))
+        optimize_rate = getattr(model, "rate_weight", 0.0) > 0
+        return cls._of(transform, model, klt=False, optimize_rate=optimize_rate)
 
     @classmethod
     def _of(cls, transform: LinearTransform, model: FrozenBottleneck, **parameters: Any) -> Self:
         dims = math.prod(model.shape)
         if len(transform.kept) != dims:
             raise QuadrateError(
-                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes {dims}"
+                f"the transform gives {len(transform.kept)} coefficients, the bottleneck codes"
+                f" {dims}"
             )
         codec = cls(**parameters)
         codec.transform_, codec.model_, codec.n_features_in_ = transform, model, len(transform.mean)
         return codec
 
     def transform(self, X: Any) -> Features:
-        """What a receiver sees of features X, (n, D) to (n, D): quantized and put together again.
+        """Return features X, (n, D), as a receiver sees them: quantized and put together again.
 
         Raises:
             ValueError: If X is not finite real numbers (n, D), as scikit-learn words it.
@@ -184,7 +143,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         return received.astype(features.dtype, copy=False)
 
     def _check_names(self, features: Any) -> None:
-        """Raises a QuadrateError if a data frame's columns are not those that the codec was fitted to, in their order."""
+        """Raise a QuadrateError unless a data frame has the columns that were fitted."""
         if hasattr(features, "columns") and hasattr(self, "feature_names_in_"):
             try:
                 validate_data(self, features, reset=False, skip_check_array=True)
@@ -192,7 +151,7 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
                 raise QuadrateError(" ".join(str(error).split())) from None
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """The features' own names: what comes out is what went in, up to the error."""
+        """Return the features' own names: what comes out is what went in, up to the error."""
         from sklearn.utils.validation import _check_feature_names_in
 
         check_is_fitted(self)
@@ -214,13 +173,10 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """What features are computed in, and come back as by default.
+        """What features are computed in and come back as: float32 where it is precise enough.
 
-        Float32, or float64 where float32 would add to the error.
-
-        It does where its spacing at the largest features is more than an eighth of a step: for
-        seconds since 1970 that are coded to a second, say. Then float32 holds neither the features
-        nor what a receiver sees of them.
+        It is not where its spacing at the largest features is more than an eighth of a step: for
+        seconds since 1970 that are coded to a second, say. Then it is float64.
         """
         if not isinstance(self.model_, RoundingModel):  # learned, in float32
             return np.dtype(np.float32)
@@ -328,7 +284,7 @@ def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
         if name not in _PARAMETERS or not (
             value is None or type(value) in _PARAMETERS[name] and math.isfinite(value)
         ):
-            raise ValueError(f"parameter {name!r} is none, or its value is not of its kind")
+            raise ValueError(f"parameter {name!r} is unknown, or its value is not of its kind")
     return parameters
 
 

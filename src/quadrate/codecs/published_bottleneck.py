@@ -128,7 +128,7 @@ class PublishedBottleneck:
 
         Symbols and received features are those of lossyless, tables span what the density does.
         """
-        return FeatureCodec.from_factorized(self.bottleneck, self.quantiles[:, 1])
+        return FeatureCodec.from_bottleneck(self.bottleneck.freeze(medians=self.quantiles[:, 1]))
 
     def read(self, source: FileSource) -> NDArray[np.float32]:
         """Features (n, d) from a file of the hub compressor, or from its bytes.

@@ -1,4 +1,4 @@
-"""The samples of a .quad file by number, for a PyTorch `DataLoader`, and the order to shuffle them in."""
+"""The samples of a .quad file for a PyTorch `DataLoader`, and an order to shuffle them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 CACHE_BYTES = 1 << 28  # 340,000 decoded MNIST images
 _LABEL_BYTES = 8
 Item = Literal["pixels", "features", "latents", "labels"]
-Rows: TypeAlias = tuple[
-    Tensor, Tensor
-]  # contents (n, …) and labels (n,), or (0,) where there are none
+# Contents (n, …) and labels (n,), or (0,) without labels.
+Rows: TypeAlias = tuple[Tensor, Tensor]
 
 
 class QuadDataset(torch.utils.data.Dataset[Any]):
@@ -37,10 +36,10 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
     Any number of threads may read from one.
 
-    What was decoded is kept, up to `cache_bytes`, the least recently used goes first; each worker
-    process of a loader keeps its own. Samples that all fit into the cache are decoded a chunk at a
-    time, once. Of more samples, only what a chunk's decoder reads is kept, and each sample is
-    decoded when it is asked for: there `sampler` gives an order that reads each chunk once.
+    Decoded samples are kept, up to `cache_bytes`; the least recently used are dropped first, and
+    each worker process of a loader keeps its own. If all samples fit into the cache, they are
+    decoded once, a chunk at a time. Otherwise only latents are kept, and each sample is decoded
+    when it is asked for; `sampler` then gives an order that reads each chunk once.
 
     Args:
         source: The file's path, or its bytes.
@@ -48,7 +47,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         item: What the codec's samples are, "pixels", uint8 (C, H, W), or "features", float (D,),
             which is the default; or "latents", float (d,); each with its label where the file has
             labels. Or "labels" alone.
-        decoder: Which decoder makes the pixels.
+        decoder: A decoder's name, or weights by name; by default the codec's first.
         cache_bytes: How many bytes of decoded samples to keep, at most; what was last read is kept
             in any case.
 
@@ -101,11 +100,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         return self._file.samples
 
     def __repr__(self) -> str:
-        content = (
-            "labels"
-            if self._item == "labels"
-            else f"{self._item} {self._item_shape}{' with labels' * self._labelled}"
-        )
+        content = "labels"
+        if self._item != "labels":
+            content = f"{self._item} {self._item_shape}{' with labels' * self._labelled}"
         return (
             f"QuadDataset({self._file.name!r}: {len(self)} samples in"
             f" {len(self._file.reader.index)} chunks; {content})"
@@ -115,10 +112,8 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         return self._items([number])[0]
 
     def __getitems__(self, numbers: Sequence[int]) -> list[Any]:
-        """The samples of several numbers, which a loader asks for a batch at a time, so that they are decoded together."""
-        if (
-            type(self).__getitem__ is not QuadDataset.__getitem__
-        ):  # a subclass makes more of a sample
+        """Read a batch that a loader asks for at once, so that its samples are decoded together."""
+        if type(self).__getitem__ is not QuadDataset.__getitem__:  # a subclass changes samples
             return [self[number] for number in numbers]
         return self._items(numbers)
 
@@ -134,13 +129,10 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             )
             for k, place in enumerate(places):
                 label = int(labels[k]) if self._labelled else None
-                items[place] = (
-                    label
-                    if self._item == "labels"
-                    else contents[k]
-                    if label is None
-                    else (contents[k], label)
-                )
+                if self._item == "labels":
+                    items[place] = label
+                else:
+                    items[place] = contents[k] if label is None else (contents[k], label)
         return items
 
     def _checked(self, number: int) -> int:
@@ -157,14 +149,11 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
 
     @property
     def _decodes(self) -> bool:
-        """Whether items are what a decoder makes of latents."""
+        """Whether items are decoded."""
         return self._item in ("pixels", "features")
 
     def _rows(self, chunk: int, rows: list[int]) -> Rows:
-        """Some of a chunk's items, by their place in it.
-
-        Copies, so that nobody changes what is kept.
-        """
+        """Copy some of a chunk's items, by their place in it."""
         if not (self._decodes and self._fits):
             contents, labels = self._latents(chunk)
             picked = contents[rows] if len(contents) else contents
@@ -181,7 +170,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         )
 
     def _latents(self, chunk: int) -> Rows:
-        """What decoders read of a chunk, and its labels."""
+        """The latents of a chunk, and its labels."""
 
         def read() -> Rows:
             contents = torch.empty(0) if self._item == "labels" else self._file.latents(chunk)
@@ -194,7 +183,7 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         return self._cache.get((chunk, None), read)
 
     def _piece(self, chunk: int, number: int) -> Rows:
-        """What a decoder makes of a chunk, piece by piece of as many samples as `QuadFile.pieces` gives: so the pixels are the same to the bit."""
+        """Decode a piece of a chunk of the size that `QuadFile.pieces` takes: same bits."""
 
         def decode() -> Rows:
             latents, labels = self._latents(chunk)
@@ -224,28 +213,17 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         """
         counts = self._file.reader.index[:, 1]
         if window is None:
-            kept = (
-                0
-                if self._item == "labels"
-                else math.prod(self._file.latent_shape) * self._file.latent_dtype.itemsize
-            ) + _LABEL_BYTES
-            window = max(
-                1,
-                (
-                    len(counts)
-                    if self._fits
-                    else self._cache_bytes // (2 * int(counts.max(initial=1)) * kept)
-                ),
-            )
+            kept = _LABEL_BYTES
+            if self._item != "labels":
+                kept += math.prod(self._file.latent_shape) * self._file.latent_dtype.itemsize
+            largest = int(counts.max(initial=1)) * kept
+            window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * largest))
         return ChunkSampler(counts.tolist(), seed, window)
 
-    def __getstate__(
-        self,
-    ) -> dict[str, Any]:  # a worker process opens the file for itself, and keeps what it decodes
-        state = {
-            name: value for name, value in self.__dict__.items() if name not in ("_file", "_cache")
-        }
-        return state | {"_file_id": self._file.reader.file_id}
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process opens the file for itself, and keeps what it decodes.
+        own = {name: self.__dict__[name] for name in self.__dict__.keys() - {"_file", "_cache"}}
+        return own | {"_file_id": self._file.reader.file_id}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         file_id = state.pop("_file_id")
@@ -301,10 +279,8 @@ class ChunkSampler(torch.utils.data.Sampler[int]):
             samples = np.concatenate(
                 [np.arange(starts[chunk], starts[chunk] + self._counts[chunk]) for chunk in chunks]
             )
-            for place in draws.permutation(
-                "samples", self._seed, epoch, first, n=len(samples)
-            ).tolist():
-                yield int(samples[place])
+            places = draws.permutation("samples", self._seed, epoch, first, n=len(samples))
+            yield from samples[places.numpy()].tolist()
 
 
 class _Cache:
@@ -327,9 +303,7 @@ class _Cache:
 
         Other threads wait for it, so that nothing is decoded twice.
         """
-        if self._process != os.getpid():
-            # we were forked, maybe while another thread had the lock, which nobody will give back
-            # here
+        if self._process != os.getpid():  # a fork, where nobody may give the lock back
             self._clear()
         with self._lock:
             if key in self._values:

@@ -24,13 +24,11 @@ from quadrate.errors import QuadrateError
 if TYPE_CHECKING:
     from quadrate.codecs.codec import Codec
 
-CHUNK_SAMPLES = (
-    1 << 14
-)  # fewer cost bytes (a chunk takes about 80 of its own), more cost time when one sample is wanted
+# A chunk takes about 80 bytes of its own; larger ones are slower when one sample is wanted.
+CHUNK_SAMPLES = 1 << 14
 CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in memory at a time
-CHUNK_FEATURES = (
-    1 << 21
-)  # of features every number is a symbol, and the symbols of larger chunks leave the cache
+# Every number of features is a symbol, and the symbols of larger chunks leave the cache.
+CHUNK_FEATURES = 1 << 21
 
 
 class QuadFile:
@@ -70,11 +68,11 @@ class QuadFile:
 
     @property
     def samples(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return self.reader.samples
 
     def symbols(self, chunk: int) -> Words:
-        """A chunk's symbols in the layers that are read, int64 (n, d).
+        """Decode a chunk's symbols in the layers that are read, int64 (n, columns).
 
         Raises:
             QuadrateError: If the chunk is damaged.
@@ -91,7 +89,7 @@ class QuadFile:
         return symbols
 
     def latents(self, chunk: int) -> Tensor:
-        """What decoders read of a chunk, float (n, d).
+        """Read a chunk's latents as decoders get them, float (n, *latent_shape).
 
         Errors as `symbols`, and if fewer layers are read than the codec has.
         """
@@ -122,7 +120,7 @@ class QuadFile:
 
     @property
     def latent_dtype(self) -> np.dtype[Any]:
-        """Their type; features that are decoded from them have the same."""
+        """The type of latents; features that are decoded from them have the same."""
         return np.dtype(str(self.no_latents.dtype).removeprefix("torch."))
 
     @cached_property
@@ -132,7 +130,7 @@ class QuadFile:
         return self.codec.dequantize(torch.empty((0, columns), dtype=torch.int64)).cpu()
 
     def latent_pieces(self, samples: slice = slice(None)) -> Iterator[Tensor]:
-        """What decoders read of a slice of the samples, float (n, d), chunk by chunk.
+        """Read latents of a slice of the samples, float (n, *latent_shape), chunk by chunk.
 
         Errors as `symbols`.
         """
@@ -140,7 +138,7 @@ class QuadFile:
             yield self.latents(chunk)[torch.from_numpy(inside)].cpu()
 
     def _chunks(self, samples: slice) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """The chunks that hold a slice of the samples, in its order, and which of theirs it takes."""
+        """The chunks that hold a slice of the samples, in its order, and the places in each."""
         wanted = range(*samples.indices(self.samples))
         if not wanted:
             return
@@ -152,20 +150,16 @@ class QuadFile:
                 yield chunk, inside
 
     def pieces(self, samples: slice = slice(None), decoder: Blend = None) -> Iterator[Batch]:
-        """A slice of the samples, images as float32 in [0, 1], batch by batch, with their labels
-        and names.
+        """Read a slice of the samples in batches, images in [0, 1], with labels and names.
 
         Raises:
             QuadrateError: If there is no such decoder, or a chunk is damaged.
         """
-        self.codec.check_decoder(
-            decoder
-        )  # no sample asked for is no reason to let a wrong name pass
+        self.codec.check_decoder(decoder)  # even where there is no sample to decode
         for chunk, inside in self._chunks(samples):
             latents, side = self.latents(chunk), self.side(chunk)
-            size = chunk_samples(
-                self.codec
-            )  # a file may have chunks of more images than there is memory for
+            # A file may have chunks of more images than there is memory for.
+            size = chunk_samples(self.codec)
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):
                 images = self.codec.reconstruct(latents[torch.from_numpy(part)], decoder).cpu()
                 labels = None if side.labels is None else side.labels[part]
@@ -210,7 +204,7 @@ def check_layers(layers: int | None, most: int, whose: str) -> int:
 
 
 def check_fit(codec: Codec, header: Header, name: str) -> None:
-    """Raises a QuadrateError that says what is needed, unless the codec reads the layers from the base on."""
+    """Raise a QuadrateError unless the codec reads the file's layers, from the base on."""
     ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
     if ours[: len(theirs)] != theirs[: len(ours)]:
         number = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
@@ -233,22 +227,13 @@ def check_fit(codec: Codec, header: Header, name: str) -> None:
 
 def chunk_samples(codec: Codec) -> int:
     """The default number of samples a chunk."""
-    return max(
-        1,
-        min(
-            CHUNK_SAMPLES,
-            (CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES) // math.prod(codec.shape),
-        ),
-    )
+    numbers = CHUNK_PIXELS if of_images(codec.shape) else CHUNK_FEATURES
+    return max(1, min(CHUNK_SAMPLES, numbers // math.prod(codec.shape)))
 
 
 def _within(wanted: range, first: int, count: int) -> NDArray[np.int64]:
     """Which of the wanted samples a chunk holds, counted from its first, in the order wanted."""
     rising = wanted if wanted.step > 0 else wanted[::-1]
-    inside = (
-        np.array(
-            rising[bisect_left(rising, first) : bisect_left(rising, first + count)], dtype=np.int64
-        )
-        - first
-    )
+    part = rising[bisect_left(rising, first) : bisect_left(rising, first + count)]
+    inside = np.array(part, dtype=np.int64) - first
     return inside if wanted.step > 0 else inside[::-1].copy()

@@ -1,4 +1,4 @@
-"""Codecs of images by purpose: frozen encoders, a bottleneck each, and decoders that read the codes."""
+"""Codecs of images by purpose: encoders with a bottleneck each, and named decoders."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class TradeoffCodec(Codec):
                     f"bottleneck {layer.bottleneck!r} learns its rate: a codec needs it frozen"
                 )
             return _Unfrozen(bottleneck)
-        levels = getattr(model, "levels", (0,) * first + layer.levels)[first:]
+        levels = getattr(getattr(model, "model", model), "levels", ())[-layer.latent_dims :]
         if model.first != first or model.shape[0] != layer.latent_dims or levels != layer.levels:
             raise QuadrateError(f"the codec's tables of layer {i} are not for {layer}")
         return model
@@ -216,9 +216,8 @@ class TradeoffCodec(Codec):
     @property
     def rate_bound_bits(self) -> float | None:
         """The sum of log2 L over all layers, in bits a sample; None if a rate is learned."""
-        if not all(layer.levels for layer in self.layers):
-            return None
-        return sum(map(math.log2, self.levels))
+        levels = self._levels_before(len(self.layers))
+        return sum(map(math.log2, levels)) if all(levels) else None
 
     @property
     def encoder_hash(self) -> str:
@@ -371,10 +370,11 @@ class TradeoffCodec(Codec):
         )
 
     def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:  # noqa: D102
-        top = torch.tensor([level - 1 for level in self.levels])
-        if len(top) == (symbols.shape[1] if symbols.ndim == 2 else 0):  # all layers are dithered
-            if bool(((symbols < 0) | (symbols.cpu() > top)).any()):
-                raise QuadrateError(f"this codec reads symbols (n, {len(top)}) below {self.levels}")
+        levels = np.array(self._levels_before(len(self.layers)))  # (columns,)
+        if symbols.ndim == 2 and symbols.shape[1] == len(levels):
+            given, leveled = symbols.cpu().numpy(), levels > 0
+            if ((given < 0) | (given >= levels))[:, leveled].any():
+                raise QuadrateError(f"this codec reads symbols (n, {len(levels)}) below {levels}")
         return super().dequantize(symbols, seed, first)
 
     def to_parts(self) -> Parts:  # noqa: D102

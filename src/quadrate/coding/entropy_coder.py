@@ -16,16 +16,16 @@ Symbols = NDArray[np.int64]
 _Model = constriction.stream.model.Categorical
 _HALF = constriction.stream.model.Uniform(1 << 16)
 _BLOCK = 1 << 20  # probabilities that are spelled out at a time
-# symbols a table, on average, below which spelling the probabilities out is faster than a call a
-# table
+# With fewer symbols a table on average, it is faster to spell the probabilities out than to make a
+# call for each table.
 _FEW = 32
 
 
 class Encoder:
     """Writes one stream.
 
-    Symbols are written in groups; within a group in the order of their tables, and within a table
-    as they stand.
+    Symbols are written in groups: within a group in the order of their tables, and within a table
+    in the order given.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -33,7 +33,7 @@ class Encoder:
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def write(self, symbols: Symbols, indices: Symbols) -> None:
-        """Codes symbols, (n,), each under the table of its index, (n,).
+        """Write symbols, (n,), each under the table of its index, (n,).
 
         Raises:
             QuadrateError: If a symbol lies outside its table and the tables have no escape, or does
@@ -56,15 +56,13 @@ class Encoder:
             self._write_raw(values[outside])
 
     def _write_raw(self, values: Symbols) -> None:
-        wide = (values < -(1 << 31)) | (
-            values >= 1 << 31
-        )  # before folding, which would overflow 64 bits
+        # Checked before folding, which could overflow 64 bits.
+        wide = (values < -(1 << 31)) | (values >= 1 << 31)
         if wide.any():
             raise QuadrateError(f"symbol {int(values[np.argmax(wide)])} does not fit into 32 bits")
         folded = np.where(values < 0, -2 * values - 1, 2 * values)
-        self._coder.encode(
-            np.stack([folded >> 16, folded & 0xFFFF], axis=1).astype(np.int32).ravel(), _HALF
-        )
+        halves = np.stack([folded >> 16, folded & 0xFFFF], axis=1)  # (n, 2)
+        self._coder.encode(halves.astype(np.int32).ravel(), _HALF)
 
     def bytes(self) -> bytes:
         """The stream so far."""
@@ -72,7 +70,7 @@ class Encoder:
 
 
 class Decoder:
-    """Reads one stream; the groups must be asked for as they were written.
+    """Reads one stream; groups must be read in the order in which they were written.
 
     Raises:
         QuadrateError: If the stream's length is not a whole number of 32-bit words.
@@ -90,7 +88,7 @@ class Decoder:
         )
 
     def read(self, indices: Symbols) -> Symbols:
-        """Symbols, (n,), each under the table of its index, (n,).
+        """Read symbols, (n,), each under the table of its index, (n,).
 
         Raises:
             QuadrateError: If the stream cannot have been written under these tables.
@@ -123,21 +121,15 @@ class Decoder:
             ) from None
 
     def finish(self) -> None:
-        """Checks that the stream ends where the symbols do.
-
-        Raises:
-            QuadrateError: If there is more.
-        """
+        """Raise a QuadrateError if the stream goes on after the symbols."""
         if not self._coder.maybe_exhausted():
             raise QuadrateError("the coded stream goes on after its last symbol")
 
 
 def _order(indices: Symbols) -> NDArray[np.intp]:
     """A stable order by table; numpy sorts 16-bit integers by radix, about ten times as fast."""
-    return np.argsort(
-        indices.astype(np.uint16) if len(indices) and indices.max() < 1 << 16 else indices,
-        kind="stable",
-    )
+    short = len(indices) and indices.max() < 1 << 16
+    return np.argsort(indices.astype(np.uint16) if short else indices, kind="stable")
 
 
 def _calls(
@@ -145,11 +137,12 @@ def _calls(
 ) -> Iterator[tuple[slice, Any, tuple[Any, ...]]]:
     """The calls to the coder for symbols that are sorted by table.
 
-    (which, model, per-symbol probabilities or nothing).
-
     Many symbols a table go table by table, few with a row of probabilities each; the stream is the
     same. Frequencies reach the coder as the float64 numbers f / 2^16, exactly, with
     `perfect=False`: this fixes the stream.
+
+    Yields:
+        Which symbols, the model, and either nothing or the probabilities for each symbol.
     """
     if not len(indices):
         return
@@ -163,8 +156,5 @@ def _calls(
         return
     for first, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(indices)], strict=True):
         table = int(indices[first])
-        yield (
-            slice(first, stop),
-            _Model(tables.frequencies[table, : sizes[table]] / TOTAL, perfect=False),
-            (),
-        )
+        model = _Model(tables.frequencies[table, : sizes[table]] / TOTAL, perfect=False)
+        yield slice(first, stop), model, ()

@@ -9,9 +9,12 @@ from quadrate.coding.symbols import SymbolModel, Words
 
 
 def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
-    """A layer's payload.
+    """Write a layer's payload.
 
-    Symbols (n, d) of all layers up to it, and dithers (n, d) in units of 2^-24 cell.
+    Args:
+        model: The layer's frozen bottleneck.
+        symbols: Of all layers up to this one, (n, first + columns).
+        dither: Of the same columns, in units of 2^-24 of a cell.
 
     Raises:
         QuadrateError: If a symbol is not in its table.
@@ -23,8 +26,13 @@ def encode_layer(model: SymbolModel, symbols: Words, dither: Words) -> bytes:
 
 
 def decode_layer(model: SymbolModel, payload: bytes, known: Words, dither: Words) -> Words:
-    """The inverse: a payload, the symbols (n, first) of the layers before, and dithers (n, >= first
-    + columns), to symbols (n, first + columns).
+    """Read what `encode_layer` wrote: symbols (n, first + columns).
+
+    Args:
+        model: The layer's frozen bottleneck.
+        payload: The bytes.
+        known: The symbols of the layers before, (n, first).
+        dither: As in `encode_layer`.
 
     Raises:
         QuadrateError: If the payload is not one of this model's.

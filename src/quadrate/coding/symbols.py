@@ -1,4 +1,4 @@
-"""What a frozen bottleneck gives the coder, and the dither that symbols are coded under."""
+"""The symbols of frozen bottlenecks: what the coder needs to know of them, and their dither."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ NO_DITHER: Words = np.empty((0, 0), np.int64)
 
 
 class SymbolModel(Protocol):
-    """What a frozen bottleneck gives the coder.
-
-    Which table each symbol is coded under, in integers.
+    """What the coder needs of a frozen bottleneck: the table of each symbol, in integers.
 
     Symbols and dithers of all layers of a refinement stand side by side: column i of the dithers
     belongs to column i of the symbols. Columns without dither hold anything there, and where no
@@ -40,7 +38,13 @@ class SymbolModel(Protocol):
     def identity(self) -> bytes: ...  # noqa: D102
 
     def indices(self, column: int, symbols: Words, dither: Words) -> Words:
-        """The table of each sample's symbol in a column, (n,), from the symbols of earlier columns, (n, >= column), and the dithers."""
+        """The table of each sample's symbol in a column, (n,).
+
+        Args:
+            column: Counted from the first column of all layers.
+            symbols: Of at least the columns before it, (n, >= column).
+            dither: Of at least these columns and its own.
+        """
         ...
 
 

@@ -1,11 +1,9 @@
-"""Frequency tables.
-
-What entropy coder and decoder must agree on to the bit, so integers throughout.
-"""
+"""Frequency tables, on which entropy coder and decoder must agree to the bit: integers only."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +31,7 @@ class Tables:
         escape: Whether the tables end in an escape entry.
 
     Raises:
-        QuadrateError: If a table is none: a zero before its end, a sum other than 2^16, fewer than
+        QuadrateError: If a table has a zero before its end, a sum other than 2^16, or fewer than
             two entries.
     """
 
@@ -94,7 +92,7 @@ class Tables:
     def lengths(
         self, symbols: NDArray[np.int64], indices: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """The same of each symbol by itself, (n,)."""
+        """The ideal code length of each symbol by itself, (n,)."""
         frequencies, escaped = self._frequencies_of(symbols, indices)
         return np.asarray(PRECISION_BITS - np.log2(frequencies, dtype=np.float64) + 32 * escaped)
 
@@ -108,10 +106,14 @@ class Tables:
         return self.frequencies[indices, np.where(escaped, last, entries)], escaped
 
 
-def integer_frequencies(probabilities: ArrayLike) -> NDArray[np.uint16]:
-    """Frequencies out of 2^16 that are all at least 1 and close to the weights' shares, row by row.
+def stacked(parts: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
+    """Tables of several lengths, (T_i, K_i) each, one after another, filled up with zeros."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
 
-    (T, K) weights, not negative, to (T, K) uint16.
+
+def integer_frequencies(probabilities: ArrayLike) -> NDArray[np.uint16]:
+    """Round weights (T, K), not negative, to frequencies out of 2^16, uint16, row by row.
 
     Every entry first gets 1; what is left is shared in proportion and the last units go to the
     largest remainders, the earlier entry first in a tie.
@@ -131,9 +133,8 @@ def integer_frequencies(probabilities: ArrayLike) -> NDArray[np.uint16]:
         )
     shares = weights / sums * (TOTAL - weights.shape[1])
     floors = np.floor(shares)
-    missing = (
-        TOTAL - weights.shape[1] - floors.sum(axis=1).astype(np.int64)
-    )  # (T,) units to give away, fewer than K
+    # Units to give away, (T,), fewer than K.
+    missing = TOTAL - weights.shape[1] - floors.sum(axis=1).astype(np.int64)
     order = np.argsort(-(shares - floors), axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(

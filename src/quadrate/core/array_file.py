@@ -68,7 +68,7 @@ def array_names(path: Path) -> tuple[str, ...]:
     Raises:
         QuadrateError: If the file is missing or is not an .npz file.
     """
-    with open_regular(path) as file, _readable(path), zipfile.ZipFile(file) as archive:
+    with open_regular(path) as file, readable(path), zipfile.ZipFile(file) as archive:
         return tuple(
             name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")
         )
@@ -86,7 +86,7 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
     """
     with ExitStack() as stack:
         file = stack.enter_context(open_regular(path))
-        stack.enter_context(_readable(path))
+        stack.enter_context(readable(path))
         if name is None:
             stream, size = file, os.fstat(file.fileno()).st_size
         else:
@@ -146,8 +146,8 @@ def _stream(file: IO[bytes], size: int) -> ArrayStream:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Turns the dozen kinds of exceptions that damaged archives cause into one line."""
+def readable(path: Path) -> Iterator[None]:
+    """Within it, the dozen kinds of exceptions that damaged files cause become one line."""
     try:
         yield
     except QuadrateError:

@@ -101,8 +101,8 @@ class Measure:
     Attributes:
         columns: The names of its columns; the first is the measure's own name.
         compute: Their values, in this order.
-        needs: What it needs: "training" or "independent" for these judges, "legacy" for the critic
-            that trained the codec, "" for nothing.
+        needs: The requirement: a judge, "training" or "independent"; "legacy", the critic that
+            trained the codec; or "" without one.
         needed: How many of the columns, from the first on, a complete row must have; 0 if codecs
             without this score are complete too.
     """

@@ -58,7 +58,7 @@ class Point:
         rate: I(Y;X̂), or I(Y;X̂|U) for a mixed channel.
         distortion: E Δ(X,X̂): mean squared error, or the source's own distortion (Hamming for
             binary).
-        perception: d(p_X̂, p_X) under the divergence asked for.
+        perception: d(p_X̂, p_X) under the given divergence.
         classification: H(S|X̂) (differential for Gaussian labels; H(S|X̂,U) for a mixed channel);
             NaN without a label.
     """

@@ -32,7 +32,7 @@ Part = tuple[int, int]  # a payload's bytes and its CRC-32
 
 @dataclass(frozen=True)
 class ChunkHeader:
-    """A chunk's place, the parts behind it (a payload a layer, then the side data), and the checksum of all that."""
+    """A chunk's place, its parts (the payload of each layer, then the side data), its checksum."""
 
     file_id: bytes
     number: int
@@ -53,7 +53,7 @@ def chunk_header_size(layers: int) -> int:
 
 
 def check_sizes(header: Header, samples: int, parts: Sequence[Part], where: str) -> None:
-    """Raises a QuadrateError if a chunk is larger than the format allows."""
+    """Raise a QuadrateError if a chunk is larger than the format allows."""
     if samples * header.columns > MAX_CHUNK_SYMBOLS:
         raise QuadrateError(
             f"{where}: {samples} samples of {header.columns} columns; allowed: {MAX_CHUNK_SYMBOLS}"
@@ -112,7 +112,7 @@ def unpack_chunk_header(data: bytes, header: Header, where: str) -> ChunkHeader:
 
 
 def check_place(chunk: ChunkHeader, file_id: bytes, number: int, first: int, where: str) -> None:
-    """Raises a QuadrateError if a chunk is another than the one that must be here."""
+    """Raise a QuadrateError if a chunk is not the one that must be here."""
     if chunk.file_id != file_id:
         raise QuadrateError(
             f"{where}: it comes from another file ({chunk.file_id.hex()}; this is {file_id.hex()})"
@@ -125,27 +125,22 @@ def check_place(chunk: ChunkHeader, file_id: bytes, number: int, first: int, whe
 
 
 def make_file_id(packed: bytes, *chunk: bytes) -> bytes:
-    """The file id: of the header and of chunk 0 (its body, payloads and side data) if there is one."""
+    """The file id: a hash of the header and of chunk 0 (body, payloads, side data), if any."""
     return blake2b(8, packed, *chunk)
 
 
 def pack_trailer(packed: bytes, file_id: bytes, samples: int, entries: bytes) -> bytes:
     """A whole trailer with its footer; `packed` is the header, `entries` the index."""
-    data = (
-        TRAILER.pack(TRAILER_MARKER, file_id, len(entries) // ENTRY.size, samples, where="trailer")
-        + entries
-    )
+    chunks, where = len(entries) // ENTRY.size, "trailer"
+    data = TRAILER.pack(TRAILER_MARKER, file_id, chunks, samples, where=where) + entries
     digest = blake2b(DIGEST.size, packed, data[4:])
-    return (
-        data
-        + digest
-        + FOOTER.pack(len(data) + DIGEST.size + FOOTER.size, END_MAGIC, where="trailer")
-    )
+    length = len(data) + DIGEST.size + FOOTER.size
+    return data + digest + FOOTER.pack(length, END_MAGIC, where=where)
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file's last whole trailer says of it.
+    """The contents of a file according to its last whole trailer.
 
     Args:
         header: The header.
@@ -153,7 +148,7 @@ class Contents:
         file_id: The file id, 8 bytes.
         samples: In all chunks.
         entries: The index as it stands in the trailer.
-        end: Where the trailer ends; what comes after it does not count.
+        end: The end of the trailer; bytes after it do not count.
     """
 
     header: Header
@@ -173,7 +168,7 @@ def read_header(file: InputFile) -> tuple[Header, bytes]:
     """A file's header, and its bytes.
 
     Raises:
-        QuadrateError: If it has none that this version can read.
+        QuadrateError: If there is no header that this version can read.
     """
     length = Header.length(file.read(0, min(PREAMBLE.size, file.size)), file.name)
     if length > file.size:
@@ -193,8 +188,7 @@ class Walk:
         chunks: How many whole chunks there are, counting those after the last trailer.
 
     Raises:
-        QuadrateError: If what comes after the last whole trailer is anything but the beginning of
-            an append.
+        QuadrateError: If the bytes after the last whole trailer are not the beginning of an append.
     """
 
     def __init__(self, file: InputFile, header: Header, packed: bytes, stop: int) -> None:
@@ -226,7 +220,7 @@ class Walk:
         """Passes a block; false if the end of the file cuts it short."""
         marker = self._peek(4)
         new_chunks = self.whole is None or len(self._entries) > len(self.whole.entries)
-        if TRAILER_MARKER.startswith(marker) and new_chunks:  # a trailer that adds nothing is none
+        if TRAILER_MARKER.startswith(marker) and new_chunks:  # a trailer always adds chunks
             return self._pass_trailer()
         return self._pass_chunk()
 
@@ -244,14 +238,8 @@ class Walk:
         if found != expected:
             return False
         self._position += len(expected)
-        self.whole = Contents(
-            self._header,
-            self._packed,
-            self._file_id,
-            self._samples,
-            bytes(self._entries),
-            self._position,
-        )
+        counted = (self._file_id, self._samples, bytes(self._entries), self._position)
+        self.whole = Contents(self._header, self._packed, *counted)
         return True
 
     def _pass_chunk(self) -> bool:

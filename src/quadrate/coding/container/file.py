@@ -17,10 +17,7 @@ from quadrate.errors import QuadrateError
 
 
 class InputFile:
-    """A regular file or bytes, read at any place, by any number of threads.
-
-    Counts the bytes read.
-    """
+    """A regular file or bytes, read at any place, by any number of threads; counts bytes read."""
 
     def __init__(self, source: FileSource) -> None:
         self.bytes_read = 0
@@ -39,7 +36,7 @@ class InputFile:
             raise QuadrateError(f"cannot read {given}: {error.strerror}") from None
 
     def read(self, offset: int, count: int) -> bytes:
-        """Exactly `count` bytes, which the caller knows to lie within `size`."""
+        """Read exactly `count` bytes; the caller makes sure that they lie within `size`."""
         self.bytes_read += count
         if self._data is not None:
             return self._data[offset : offset + count]
@@ -61,12 +58,9 @@ class InputFile:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_some(self, offset: int, count: int) -> bytes:
-        if hasattr(
-            os,
-            "pread",
-            # threads, and processes forked from one another, such as a DataLoader's, share the
-            # file's position
-        ):
+        # Threads, and processes forked from one another, such as a DataLoader's, share the file's
+        # position.
+        if hasattr(os, "pread"):
             return os.pread(self._file.fileno(), count, offset)
         with self._seeking:
             self._file.seek(offset)
@@ -83,7 +77,7 @@ class InputFile:
         return before != self.size
 
     def close(self) -> None:
-        """Closes the file, if it is one."""
+        """Close the file, if it is one."""
         if self._file is not None:
             self._file.close()
 
@@ -100,7 +94,7 @@ class InputFile:
 
 
 def check_regular(path: Path, verb: str) -> None:
-    """Raises a QuadrateError unless a path leads to a regular file.
+    """Raise a QuadrateError unless a path leads to a regular file.
 
     A pipe would keep us waiting, and a device must not be replaced.
     """
@@ -109,22 +103,20 @@ def check_regular(path: Path, verb: str) -> None:
     except FileNotFoundError:
         raise QuadrateError(f"no such file: {path}") from None
     except (OSError, ValueError) as error:
-        raise QuadrateError(
-            f"cannot {verb} {shown(path)}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        reason = getattr(error, "strerror", None) or error
+        raise QuadrateError(f"cannot {verb} {shown(path)}: {reason}") from None
     if not stat.S_ISREG(mode):
         raise QuadrateError(f"cannot {verb} {path}: it is not a regular file")
 
 
 class OutputFile:
-    """A binary file that is written in one pass, and whose failures are one line.
+    """A binary file that is written in one pass, with failures of one line.
 
     Args:
         file: The file, at its `position`.
-        name: What to call it in errors.
+        name: Its name in errors.
         position: How many bytes stand before the first that is written.
-        cut: Whether what stands behind them goes with the first write: not before, since there may
-            be none.
+        cut: Whether the first write cuts off the bytes after them.
 
     Attributes:
         position: How many bytes stand in the file.
@@ -136,7 +128,7 @@ class OutputFile:
         self.failed = False
 
     def write(self, *parts: bytes) -> None:
-        """Writes the parts one after another.
+        """Write the parts one after another.
 
         Raises:
             QuadrateError: If the file does not take them; from then on it takes nothing.
@@ -154,7 +146,7 @@ class OutputFile:
                     rest, self.position = rest[taken:], self.position + taken
 
     def flush(self, to_disk: bool) -> None:
-        """Empties the buffers; if wanted, those of the operating system too."""
+        """Empty the buffers, and with `to_disk` those of the operating system too."""
         with self._guarded():
             self._file.flush()
             if to_disk:
@@ -178,11 +170,10 @@ class OutputFile:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[OutputFile]:
-    """A file that stands under a temporary name beside `path`, and takes its name at the end.
+    """A new file under a temporary name next to `path`, which takes its name at the end.
 
-    On any failure the old file stands.
-
-    A symbolic link is followed: it stays, and the file that it leads to is written.
+    On any failure the old file stays. A symbolic link is followed: it stays, and the file that it
+    leads to is written.
 
     Raises:
         QuadrateError: If it cannot be written, or another program is appending to it.
@@ -209,10 +200,7 @@ def new_file(path: Path) -> Iterator[OutputFile]:
 
 @contextmanager
 def _replaceable(path: Path) -> Iterator[None]:
-    """Keeps others from appending to a file while a new one takes its place.
-
-    If there is none, or it cannot be opened, there is nothing to do.
-    """
+    """Keep others from appending to a file, if there is one, while a new one takes its place."""
     with ExitStack() as stack:
         if os.name != "nt":  # where open files cannot be replaced anyhow
             with suppress(FileNotFoundError, PermissionError):
@@ -222,7 +210,7 @@ def _replaceable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def grown_file(file: BinaryIO, name: str, end: int) -> Iterator[OutputFile]:
-    """A file to be written to from byte `end` on; on a failure, what was written is cut off again.
+    """Write to a file from byte `end` on; a failure cuts off again what was written.
 
     Raises:
         QuadrateError: If it cannot be written.
@@ -241,7 +229,7 @@ def grown_file(file: BinaryIO, name: str, end: int) -> Iterator[OutputFile]:
 
 @contextmanager
 def file_to_grow(path: Path) -> Iterator[BinaryIO]:
-    """A file to be appended to, open and locked.
+    """Open and lock a file to append to.
 
     Raises:
         QuadrateError: If there is no such file, it cannot be written, or another program is writing

@@ -1,6 +1,6 @@
 """The fields of a .quad file, each declared once with name, width and allowed values.
 
-Docs/format.md says what they mean.
+See docs/format.md for their meaning.
 """
 
 from __future__ import annotations
@@ -34,10 +34,7 @@ MAX_NAME_BYTES = 2**12
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its name, its `struct` code, and the values it may have.
-
-    A constant, or integers from `low` to `high`.
-    """
+    """A field: its name, its `struct` code, and its values: a constant, or from `low` to `high`."""
 
     name: str
     code: str
@@ -57,20 +54,14 @@ class Field:
             return self.constant.hex(" ")
         if self.high is None:
             return "any"
-        return (
-            _number(self.low)
-            if self.low == self.high
-            else f"{_number(self.low)} to {_number(self.high)}"
-        )
+        low, high = _number(self.low), _number(self.high)
+        return low if low == high else f"{low} to {high}"
 
     def check(self, value: Any, where: str) -> Any:
         """The value, if it is allowed; integers of any type become int."""
         if self.code.endswith("s"):
-            if (
-                isinstance(value, bytes)
-                and len(value) == self.width
-                and self.constant in (None, value)
-            ):
+            right = isinstance(value, bytes) and len(value) == self.width
+            if right and self.constant in (None, value):
                 return value
             raise QuadrateError(
                 f"{where}: {self.name} is {value!r}; it must be {self.width} bytes: {self.allowed}"
@@ -83,15 +74,13 @@ class Field:
             ) from None
         high = 256**self.width - 1 if self.high is None else self.high
         if not self.low <= number <= high:
-            raise QuadrateError(
-                f"{where}: {self.name} is {number}; allowed:"
-                f" {self.allowed if self.high is not None else f'0 to {_number(high)}'}"
-            )
+            allowed = f"0 to {_number(high)}" if self.high is None else self.allowed
+            raise QuadrateError(f"{where}: {self.name} is {number}; allowed: {allowed}")
         return number
 
 
 def _number(value: int) -> str:
-    """Powers of two as such from 2^10 on."""
+    """A number as text, powers of two from 2^10 on as such."""
     if value >= 1024 and value.bit_count() == 1:
         return f"2^{value.bit_length() - 1}"
     if value >= 1023 and (value + 1).bit_count() == 1:
@@ -113,9 +102,8 @@ class Record:
         Raises:
             QuadrateError: If a value is not allowed.
         """
-        return self._struct.pack(
-            *(field.check(value, where) for field, value in zip(self.fields, values, strict=True))
-        )
+        pairs = zip(self.fields, values, strict=True)
+        return self._struct.pack(*(field.check(value, where) for field, value in pairs))
 
     def unpack(self, data: bytes, offset: int = 0, *, where: str) -> tuple[Any, ...]:
         """The fields at an offset, where `size` bytes must be.
@@ -123,21 +111,17 @@ class Record:
         Raises:
             QuadrateError: If a value is not allowed.
         """
-        return tuple(
-            field.check(value, where)
-            for field, value in zip(
-                self.fields, self._struct.unpack_from(data, offset), strict=True
-            )
-        )
+        values = self._struct.unpack_from(data, offset)
+        pairs = zip(self.fields, values, strict=True)
+        return tuple(field.check(value, where) for field, value in pairs)
 
 
 PREAMBLE = Record(
     Field("magic", "8s", constant=MAGIC),
     Field("version", "H", VERSION, VERSION),
     Field("flags", "H", 0, 0),
-    Field(
-        "header length", "I", 56, 210
-    ),  # with the fewest and the most dimensions, layers and side fields
+    # With the fewest and the most dimensions, layers and side fields.
+    Field("header length", "I", 56, 210),
     Field("dither seed", "Q"),
     Field("dimensions", "B", 1, 4),
     Field("layers", "B", 1, 8),
@@ -193,14 +177,13 @@ class LayerHeader:
 
 @dataclass(frozen=True)
 class Header:
-    """What holds for a whole file.
+    """The header, which holds for a whole file.
 
     Args:
         shape: A sample's shape: (C, H, W), (n,), or any other of one to four dimensions.
         seed: The dither's seed, 64 bits.
         layers: The base layer, then the layers that refine it.
-        fields: The side data that each chunk carries: "labels", "names", both in this order, or
-            none.
+        fields: The side data of each chunk: empty, or "labels", "names", or both in this order.
 
     Raises:
         QuadrateError: If a value is beyond the format's limits.
@@ -226,44 +209,26 @@ class Header:
                 f"header: side fields are {', '.join(map(repr, self.fields))}; allowed: 'labels',"
                 " 'names', or both in this order"
             )
-        body = b"".join(
-            [
-                *(DIMENSION.pack(dimension, where="header") for dimension in self.shape),
-                *(
-                    LAYER.pack(layer.identity, layer.columns, where="header")
-                    for layer in self.layers
-                ),
-                *(
-                    SIDE_FIELD.pack(SIDE_FIELDS.index(name) + 1, where="header")
-                    for name in self.fields
-                ),
-            ]
-        )
+        where = "header"
+        parts = [DIMENSION.pack(dimension, where=where) for dimension in self.shape]
+        parts += [LAYER.pack(layer.identity, layer.columns, where=where) for layer in self.layers]
+        kinds = [SIDE_FIELDS.index(name) + 1 for name in self.fields]
+        body = b"".join(parts + [SIDE_FIELD.pack(kind, where=where) for kind in kinds])
         counts = (len(self.shape), len(self.layers), len(self.fields))
         for field, count in zip(PREAMBLE.fields[5:8], counts, strict=True):
-            field.check(count, "header")  # first, lest the length be blamed
-        data = (
-            PREAMBLE.pack(
-                MAGIC,
-                VERSION,
-                0,
-                PREAMBLE.size + len(body) + CRC.size,
-                self.seed,
-                *counts,
-                0,
-                where="header",
-            )
-            + body
-        )
-        _check_sums(self.shape, self.columns, "header")
-        return data + CRC.pack(zlib.crc32(data), where="header")
+            field.check(count, where)  # first, so that the length is not blamed
+        length = PREAMBLE.size + len(body) + CRC.size
+        values = (MAGIC, VERSION, 0, length, self.seed, *counts, 0)
+        data = PREAMBLE.pack(*values, where=where) + body
+        _check_sums(self.shape, self.columns, where)
+        return data + CRC.pack(zlib.crc32(data), where=where)
 
     @staticmethod
     def length(data: bytes, where: str) -> int:
-        """How long the header is that begins with these bytes (28, or all there are).
+        """The length of the header that begins with these bytes (28, or all there are).
 
         Raises:
-            QuadrateError: If it is none, is cut short, or is that of a newer version.
+            QuadrateError: If it is not a header, is cut short, or is that of a newer version.
         """
         if not data:
             raise QuadrateError(
@@ -295,7 +260,7 @@ class Header:
 
     @classmethod
     def unpack(cls, data: bytes, where: str) -> Header:
-        """A header from its bytes, of the length that `length` says.
+        """Read a header from its bytes, as many as `length` says.
 
         Raises:
             QuadrateError: If the bytes are damaged, or a value is beyond the format's limits.
@@ -311,25 +276,16 @@ class Header:
                 " know: upgrade quadrate"
             )
         _, _, _, length, seed, *counts, _ = PREAMBLE.unpack(data, where=where)
-        expected = (
-            PREAMBLE.size
-            + sum(
-                count * record.size
-                for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
-            )
-            + CRC.size
-        )
+        kinds_of_rows = zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
+        records = [record for count, record in kinds_of_rows for _ in range(count)]
+        expected = PREAMBLE.size + sum(record.size for record in records) + CRC.size
         if length != expected:
             raise QuadrateError(
                 f"{where}: header length is {length}; its counts of dimensions, layers and side"
                 f" fields make {expected}"
             )
         rows, offset = [], PREAMBLE.size
-        for record in [
-            record
-            for count, record in zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
-            for _ in range(count)
-        ]:
+        for record in records:
             rows.append(record.unpack(data, offset, where=where))
             offset += record.size
         shape = tuple(size for (size,) in rows[: counts[0]])

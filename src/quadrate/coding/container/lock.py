@@ -1,7 +1,7 @@
 """Advisory locks: one writer of a file at a time.
 
 They belong to the file, not to its name, so links lead to the same lock, and they vanish with their
-process. Where the file system has no locks, there are none.
+process. On a file system without locks nothing is locked.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ _HELD = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR = (
-        1 << 40
-    )  # Windows locks bytes, and keeps others from reading them: one beyond the end of any file
+    # Windows locks bytes, and keeps others from reading them: one beyond the end of any file.
+    _FAR = 1 << 40
 
     def _take(file: BinaryIO, mode: int) -> None:
         place = file.tell()
@@ -53,9 +52,9 @@ else:
 
 
 def _is_free(file: BinaryIO) -> bool:
-    """Locks an open file, until it is closed; false if another open file has the lock.
+    """Lock an open file until it is closed; false if another open file has the lock.
 
-    A file system without locks leaves every file free.
+    On a file system without locks every file is free.
     """
     try:
         _lock(file)
@@ -65,7 +64,7 @@ def _is_free(file: BinaryIO) -> bool:
 
 
 def _give_back(file: BinaryIO) -> None:
-    """Gives a lock back, if the file is still open.
+    """Give a lock back, if the file is still open.
 
     Closing alone would leave it with children that were forked meanwhile.
     """
@@ -83,9 +82,9 @@ def _is_at(file: BinaryIO, path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
-    """The file that stands under a name, open and locked.
+    """Open the file of a name, locked, so that nobody else appends to it or replaces it.
 
-    Nobody else appends to it or replaces it meanwhile, where the file system has locks.
+    A file system may have no locks; then nothing keeps others away.
 
     Raises:
         QuadrateError: If another writer keeps the lock for longer than `WAIT_SECONDS`.
@@ -94,7 +93,7 @@ def locked(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with cast(BinaryIO, open(path, mode, buffering=0)) as file:
-            if _is_free(file) and _is_at(file, path):  # else it was replaced while we waited
+            if _is_free(file) and _is_at(file, path):  # and was not replaced while we waited
                 try:
                     yield file
                 finally:

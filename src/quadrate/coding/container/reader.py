@@ -47,7 +47,7 @@ class Reader:
         source: The file's path, or its bytes.
 
     Attributes:
-        header: What holds for the whole file.
+        header: The file's header.
         samples: How many there are.
         index: int64 (chunks, 2): the number of each chunk's first sample, and how many samples it
             has.
@@ -55,8 +55,8 @@ class Reader:
             interrupted.
 
     Raises:
-        QuadrateError: If it cannot be read, is no .quad file, is damaged or unfinished, or is of a
-            newer version.
+        QuadrateError: If it cannot be read, is not a .quad file, is damaged or unfinished, or is of
+            a newer version.
     """
 
     def __init__(self, source: FileSource) -> None:
@@ -75,14 +75,14 @@ class Reader:
 
     @property
     def name(self) -> str:
-        """What to call the file in errors: its path, or "the data"."""
+        """The file's name in errors: its path, or "the data"."""
         return self._file.name
 
     @property
     def file_id(self) -> bytes:
-        """What tells this file's chunks from those of others, 8 bytes.
+        """8 bytes that tell this file's chunks from those of other files.
 
-        Of a file with chunks it stays the same when others are appended.
+        They stay the same when chunks are appended to a file that has some.
         """
         return self._contents.file_id
 
@@ -108,12 +108,12 @@ class Reader:
         return range(int(first), int(last) + 1)
 
     def read(self, chunk_number: int, layers: int | None = None, side: bool = True) -> ChunkData:
-        """A chunk, of which nothing is read but what is asked for.
+        """Read a chunk, or the parts of it that are asked for.
 
         Args:
             chunk_number: From 0.
-            layers: How many layers' payloads, from the base on; by default all.
-            side: Whether labels and names are wanted, where the file has them.
+            layers: How many layers' payloads to read, from the base on; by default all.
+            side: Whether to read labels and names, where the file has them.
 
         Raises:
             QuadrateError: If the file has no such chunk or layer, or is damaged there.
@@ -139,20 +139,18 @@ class Reader:
         return ChunkData(chunk.samples, payloads, labels, names)
 
     def verify(self) -> None:
-        """Reads and checks everything.
-
-        Every chunk, the file id, and that the blocks stand one after another without gaps.
+        """Read and check everything: chunks, file id, and that there are no gaps between blocks.
 
         Raises:
-            QuadrateError: If anything is not as it must be.
+            QuadrateError: If something is wrong.
         """
         for _ in self.verified():
             pass
 
     def verified(self) -> Iterator[range]:
-        """As `verify`, chunk by chunk: the numbers of the samples that were checked.
+        """Verify chunk by chunk, and yield the numbers of the samples that were checked.
 
-        The file is whole when it ends.
+        The file is whole when the iterator ends.
         """
         contents = self._contents
         for number, (first, count) in enumerate(self.index.tolist()):
@@ -172,9 +170,9 @@ class Reader:
                 )
 
     def sizes(self) -> dict[str, Any]:
-        """How many bytes each part takes: the parts make up the whole file.
+        """How many bytes each part takes; the parts make up the whole file.
 
-        No payload is read, but every chunk's header and every trailer.
+        Reads every chunk's header and every trailer, but no payload.
 
         Returns:
             Under "payloads" a number for each layer; a number each under "header", "chunk_headers",
@@ -204,7 +202,7 @@ class Reader:
         }
 
     def _walk(self) -> None:
-        """Raises a QuadrateError unless the blocks stand one after another without gaps, as the index says."""
+        """Raise a QuadrateError unless the blocks follow each other without gaps, as indexed."""
         contents = self._contents
         if Walk(self._file, self.header, contents.packed, contents.end).whole != contents:
             raise QuadrateError(
@@ -213,7 +211,7 @@ class Reader:
             )
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> Reader:
@@ -243,11 +241,8 @@ class Reader:
                 f"{where}: it is not the chunk that was written there: its checksum is another in"
                 " the index"
             )
-        end = (
-            int(self._offsets[number + 1])
-            if number + 1 < len(self.index)
-            else self._contents.trailer_start
-        )
+        last = number + 1 == len(self.index)
+        end = self._contents.trailer_start if last else int(self._offsets[number + 1])
         if offset + chunk.length > end:
             raise QuadrateError(
                 f"{where}: its {chunk.length} bytes reach beyond byte {end}, where the next block"
@@ -258,11 +253,8 @@ class Reader:
     def _part(self, number: int, chunk: ChunkHeader, part: int, where: str) -> bytes:
         """A layer's payload, or the side data at -1."""
         part %= len(chunk.parts)
-        offset = (
-            int(self._offsets[number])
-            + chunk_header_size(len(self.header.layers))
-            + sum(size for size, _ in chunk.parts[:part])
-        )
+        start = int(self._offsets[number]) + chunk_header_size(len(self.header.layers))
+        offset = start + sum(size for size, _ in chunk.parts[:part])
         size, crc = chunk.parts[part]
         data = self._file.read(offset, size)
         if zlib.crc32(data) != crc:
@@ -272,18 +264,16 @@ class Reader:
 
 
 def read_contents(file: InputFile) -> Contents:
-    """What the file's last whole trailer says; without reading the chunks, if the file ends in it.
+    """Read a file's last whole trailer; if the file ends in it, without reading the chunks.
 
     Raises:
-        QuadrateError: If there is no whole trailer, or the file is damaged, no .quad file, or of a
-            newer version.
+        QuadrateError: If there is no whole trailer, or the file is damaged, not a .quad file, or of
+            a newer version.
     """
     for _ in range(_LOOKS):
         try:
             return _contents_now(file)
-        except (
-            QuadrateError
-        ):  # an append that cuts off what an earlier one left behind may have been half-way
+        except QuadrateError:  # an append may just have cut off the rest of an earlier one
             if not file.changed_size():
                 raise
     return _contents_now(file)
@@ -291,10 +281,9 @@ def read_contents(file: InputFile) -> Contents:
 
 def _contents_now(file: InputFile) -> Contents:
     header, packed = read_header(file)
-    if (
-        file.size >= len(packed) + TRAILER.size + DIGEST.size + FOOTER.size
-        and file.read(file.size - len(END_MAGIC), len(END_MAGIC)) == END_MAGIC
-    ):
+    least = len(packed) + TRAILER.size + DIGEST.size + FOOTER.size
+    ending = len(END_MAGIC)
+    if file.size >= least and file.read(file.size - ending, ending) == END_MAGIC:
         return _last_trailer(file, header, packed)
     walk = Walk(file, header, packed, file.size)
     if walk.whole is None:
@@ -335,7 +324,7 @@ def _last_trailer(file: InputFile, header: Header, packed: bytes) -> Contents:
 def _check_index(
     header: Header, entries: bytes, samples: int, room: tuple[int, int], where: str
 ) -> None:
-    """Raises a QuadrateError unless the chunks lie one after another in the room, and have as many samples as they must."""
+    """Raise a QuadrateError unless chunks lie in order in the room and add up to the samples."""
     table = np.frombuffer(entries, _ENTRY)
     counts, offsets = table["samples"].astype(np.int64), table["offset"]
     if counts.sum() != samples:

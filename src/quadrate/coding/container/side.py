@@ -23,11 +23,10 @@ class ChunkData:
 
     Args:
         samples: How many samples.
-        payloads: One entropy-coded stream a layer; of a chunk that was read, those of the layers
-            asked for.
-        labels: Integers (samples,), where the header's side fields say so.
-        names: One a sample, where the header's side fields say so. They are text and no paths: who
-            makes files of them must check them.
+        payloads: One entropy-coded stream for each layer, or for each layer that was asked for.
+        labels: Integers (samples,), if the header's side fields say so.
+        names: One for each sample, if the header's side fields say so. They are text, not paths:
+            check them before making files of them.
     """
 
     samples: int
@@ -37,7 +36,7 @@ class ChunkData:
 
 
 def pack_side(fields: tuple[str, ...], chunk: ChunkData, where: str) -> bytes:
-    """The side data of a chunk, compressed; nothing where there are no fields.
+    """Pack the side data of a chunk, compressed; empty if there are no fields.
 
     Raises:
         QuadrateError: If labels or names are missing, too many, or not as the format allows.
@@ -64,10 +63,10 @@ def pack_side(fields: tuple[str, ...], chunk: ChunkData, where: str) -> bytes:
 def unpack_side(
     fields: tuple[str, ...], samples: int, data: bytes, where: str
 ) -> tuple[Labels | None, tuple[str, ...] | None]:
-    """Labels and names from their bytes.
+    """Read labels and names from their bytes.
 
     Raises:
-        QuadrateError: If they are not what `pack_side` makes of so many samples.
+        QuadrateError: If the bytes are not those of labels and names of so many samples.
     """
     where = f"{where}: side data"
     if not fields:
@@ -90,11 +89,9 @@ def unpack_side(
 
 def _most_bytes(fields: tuple[str, ...], samples: int) -> int:
     """The most bytes that the side data of so many samples can take."""
-    return min(
-        MAX_SIDE_BYTES,
-        ("labels" in fields) * (1 + 8 * samples)
-        + ("names" in fields) * (2 + MAX_NAME_BYTES) * samples,
-    )
+    labels = ("labels" in fields) * (1 + 8 * samples)
+    names = ("names" in fields) * (2 + MAX_NAME_BYTES) * samples
+    return min(MAX_SIDE_BYTES, labels + names)
 
 
 def _decompress(data: bytes, limit: int, where: str) -> bytes:
@@ -108,10 +105,9 @@ def _decompress(data: bytes, limit: int, where: str) -> bytes:
             f"{where}: it decompresses to more than the {limit} bytes that so many samples can take"
         )
     if not stream.eof or stream.unused_data:
-        raise QuadrateError(
-            f"{where}: the zlib stream"
-            f" {'is cut short' if not stream.eof else f'ends {len(stream.unused_data)} bytes early'}"
-        )
+        early = f"ends {len(stream.unused_data)} bytes early"
+        fault = early if stream.eof else "is cut short"
+        raise QuadrateError(f"{where}: the zlib stream {fault}")
     return raw
 
 
@@ -182,9 +178,9 @@ def _unpack_names(raw: bytes, samples: int, where: str) -> tuple[tuple[str, ...]
 
 
 def _split(data: bytes, lengths: NDArray[np.int64]) -> tuple[str, ...] | None:
-    """Names one after another, each of so many bytes; None if one of them is no name.
+    """Split names that stand one after another, each of so many bytes; None if one is invalid.
 
-    Names may be many in few bytes, so each must cost little.
+    Few bytes may hold many names, so each must cost little.
     """
     try:
         text = data.decode()
@@ -202,7 +198,7 @@ def _split(data: bytes, lengths: NDArray[np.int64]) -> tuple[str, ...] | None:
 
 
 def _fault(raw: bytes, ends: list[int]) -> str:
-    """What is wrong with the first name that is none."""
+    """Describe what is wrong with the first invalid name."""
     for i, (start, end) in enumerate(pairwise(ends)):
         try:
             name = raw[start:end].decode()

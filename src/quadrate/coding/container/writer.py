@@ -29,8 +29,8 @@ class Writer:
     Chunks go out at once.
 
     Attributes:
-        header: What holds for the whole file.
-        samples: How many there are so far.
+        header: The file's header.
+        samples: How many samples there are so far.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Writer:
     @classmethod
     @contextmanager
     def create(cls, target: str | os.PathLike[str] | BinaryIO, header: Header) -> Iterator[Writer]:
-        """A new file, finished when the `with` block ends without an exception.
+        """Write a new file, finished when the `with` block ends without an exception.
 
         Args:
             target: A path, which gets the file when it is whole and not before (a symbolic link is
-                followed); or an open binary file, which is written to at once (what it holds after
-                an exception is not finished, and readers say so).
-            header: What holds for the whole file.
+                followed); or an open binary file, which is written to at once (after an exception
+                it is not finished, and readers say so).
+            header: The file's header.
 
         Raises:
             QuadrateError: If it cannot be written.
@@ -72,12 +72,11 @@ class Writer:
     @classmethod
     @contextmanager
     def append(cls, path: str | os.PathLike[str]) -> Iterator[Writer]:
-        """More chunks for a file, in place.
+        """Append chunks to a file, in place.
 
-        They count when the `with` block ends without an exception, else the file is as before.
-
-        The caller compares the writer's `header` with what it means to append. The file is locked
-        meanwhile: another append waits, for `lock.WAIT_SECONDS`, and is then refused.
+        They count when the `with` block ends without an exception; otherwise the file is as before.
+        The caller checks the writer's `header`. The file is locked: another append waits for
+        `lock.WAIT_SECONDS`, and is then refused.
 
         Raises:
             QuadrateError: If there is no such file, it is damaged, it cannot be written, or another
@@ -88,27 +87,20 @@ class Writer:
             with InputFile(path) as file:
                 contents = read_contents(file)
             with grown_file(locked, str(path), contents.end) as output:
-                writer = cls(
-                    output,
-                    contents.header,
-                    contents.packed,
-                    contents.samples,
-                    contents.entries,
-                    contents.file_id,
-                )
+                counted = (contents.samples, contents.entries, contents.file_id)
+                writer = cls(output, contents.header, contents.packed, *counted)
                 yield writer
                 if len(writer._entries) > len(contents.entries):
-                    output.flush(
-                        to_disk=True
-                    )  # a trailer must not reach the disk before its chunks
+                    # A trailer must not reach the disk before its chunks.
+                    output.flush(to_disk=True)
                     writer._write_trailer()
 
     def write(self, chunk: ChunkData) -> None:
-        """Writes a chunk.
+        """Write a chunk.
 
         Raises:
-            QuadrateError: If it is not as the header says, is beyond the format's limits, or cannot
-                be written.
+            QuadrateError: If it does not fit the header or the format's limits, or cannot be
+                written.
         """
         number = len(self._entries) // ENTRY.size
         where = f"{self._output.name}: chunk {number}"
@@ -125,17 +117,15 @@ class Writer:
         if number == 0:
             self._file_id = make_file_id(self._packed, body, *chunk.payloads, side)
         head = pack_chunk_header(self._file_id, body)
-        entry = ENTRY.pack(
-            self._output.position, chunk.samples, head[-CHECKSUM.size :], where=where
-        )
+        checksum = head[-CHECKSUM.size :]
+        entry = ENTRY.pack(self._output.position, chunk.samples, checksum, where=where)
         self._output.write(head, *chunk.payloads, side)
         self._entries += entry
         self.samples += chunk.samples
 
     def _write_trailer(self) -> None:
-        self._output.write(
-            pack_trailer(self._packed, self._file_id, self.samples, bytes(self._entries))
-        )
+        entries = bytes(self._entries)
+        self._output.write(pack_trailer(self._packed, self._file_id, self.samples, entries))
 
 
 @contextmanager

@@ -16,9 +16,7 @@ from quadrate.errors import QuadrateError
 from quadrate.evaluation.score import SCORES
 from quadrate.experiments.claims import Verdict, decide_run
 from quadrate.experiments.reports.summary import POINT, Row, read_points, require
-from quadrate.experiments.runs import read_results
-from quadrate.experiments.runs.kinds import is_point_run
-from quadrate.experiments.runs.run_folder import naming, read_recipe
+from quadrate.experiments.runs import kind_of, naming, read_recipe, read_results
 
 _LARGEST_SIDE = 1 << 16  # of a picture that is drawn
 
@@ -99,11 +97,11 @@ def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
         QuadrateError: If there is no run there, no point is scored, or a file is damaged.
     """
     folder = Path(folder)
-    if is_point_run(folder):
+    if kind_of(folder) != Recipe.kind:
         return _open_points(folder)
     _, rows = read_results(folder)
     config = _checked_config(folder)
-    recipe = read_recipe(folder, Recipe)
+    recipe = read_recipe(folder)
     points: list[ScoredPoint] = []
     waiting: dict[bool, list[str]] = {True: [], False: []}
     for stage, point in stage_points(recipe):

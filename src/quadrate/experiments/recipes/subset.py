@@ -19,6 +19,7 @@ class Subset:
     Attributes:
         points: Names of points, as their folders have them.
         rate: Rate bounds in bits a sample, to two decimals.
+        lambda_r: Weights of a learned rate.
         lambda_d: Weights of the distortion.
         lambda_p: Weights of the perception.
         lambda_c: Weights of the classification.
@@ -28,6 +29,7 @@ class Subset:
 
     points: tuple[str, ...] = ()
     rate: tuple[float, ...] = ()
+    lambda_r: tuple[float, ...] = ()
     lambda_d: tuple[float, ...] = ()
     lambda_p: tuple[float, ...] = ()
     lambda_c: tuple[float, ...] = ()
@@ -105,6 +107,7 @@ class Subset:
 _OF: dict[str, Callable[[OperatingPoint], Any]] = {
     "points": lambda point: point.key,
     "rate": lambda point: round(point.rate_bound_bits, 2),
+    "lambda_r": lambda point: point.lambda_r,
     "lambda_d": lambda point: point.lambda_d,
     "lambda_p": lambda point: point.lambda_p,
     "lambda_c": lambda point: point.lambda_c,

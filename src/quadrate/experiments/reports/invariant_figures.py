@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from quadrate.codecs import InvariantCodec
-    from quadrate.experiments.runs.invariant_run import InvariantRun
+    from quadrate.experiments.runs.invariant_kind import InvariantKind
 
 Row = dict[str, Any]
 _LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}
@@ -36,7 +36,7 @@ PUBLISHED_MNIST = (
 )
 
 
-def draw_invariant_run(run: InvariantRun, rows: Sequence[Row]) -> list[Path]:
+def draw_invariant_run(run: InvariantKind, rows: Sequence[Row]) -> list[Path]:
     """Draw the curve of a run and what its codecs do to samples, into the run's folder.
 
     Args:

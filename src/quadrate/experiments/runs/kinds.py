@@ -1,78 +1,109 @@
-"""Recipes of every kind and the runs they make: the one place that tells them apart."""
+"""The kinds of runs by name: the one place that tells them apart."""
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from quadrate.core.files import exists
-from quadrate.experiments.recipes.contour_recipe import ContourRecipe
-from quadrate.experiments.recipes.feature_recipes import ClipRecipe, FeatureRecipe
-from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.run import Run
-from quadrate.experiments.runs.run_folder import read_recipe_fields
+from quadrate.config import from_json
+from quadrate.core.files import exists, read_json
+from quadrate.core.registry import Registry
+from quadrate.errors import QuadrateError
+from quadrate.experiments.runs.kind import Kind
+from quadrate.experiments.runs.rows import read_rows
 
-if TYPE_CHECKING:
-    from quadrate.experiments.runs.point_run import PointRun
+KINDS: Registry[str | type[Kind]] = Registry(
+    "kind of recipe",
+    {
+        "trade-off": "tradeoff_kind.TradeoffKind",
+        "invariant": "invariant_kind.InvariantKind",
+        "features": "feature_kind.FeatureKind",
+        "contours": "contour_kind.ContourKind",
+        "clip": "clip_kind.ClipKind",
+    },
+)
+"""A recipe's class attribute `kind` names its kind, which is imported when it is needed."""
 
-PointRecipe = InvariantRecipe | FeatureRecipe | ClipRecipe | ContourRecipe
+_FIELDS_BEFORE = {
+    "stages": "trade-off",
+    "predictors": "invariant",
+    "backbone": "features",
+    "correlation": "contours",
+    "points": "clip",
+}
+"""Fields by which recipes are told apart where config.json does not say their kind, up to 0.2."""
 
 
-def run_of(recipe: PointRecipe, root: Path | str = "runs", device: str = "cpu") -> PointRun:
-    """The run of a recipe whose points stand alone.
-
-    Of a `Recipe` it is `quadrate.experiments.runs.Run`.
+def find_kind(name: str) -> type[Kind]:
+    """Return the kind of that name.
 
     Raises:
-        QuadrateError: If data or the device are missing.
+        QuadrateError: If it is unknown.
     """
-    return _class(type(recipe))(recipe, root, device)  # type: ignore[call-arg]
+    found = KINDS.find(name)
+    if not isinstance(found, str):
+        return found
+    module, _, name = found.partition(".")
+    kind: type[Kind] = getattr(import_module(f"{__package__}.{module}"), name)
+    return kind
 
 
-def open_run(folder: Path | str, device: str = "cpu") -> Run | PointRun:
-    """A run of any kind by its folder.
+def kind_of(folder: Path | str) -> str:
+    """Return the name of the kind of the run in a folder.
 
     Raises:
-        QuadrateError: If there is no run there, or its data are not what they were.
+        QuadrateError: If there is no run there, or it is of an unknown kind.
     """
-    fields = read_recipe_fields(Path(folder))
-    if _stand_alone(fields):
-        for kind, field in (
-            (InvariantRecipe, "predictors"),
-            (FeatureRecipe, "backbone"),
-            (ContourRecipe, "correlation"),
-            (ClipRecipe, "points"),
-        ):
-            if field in fields:
-                return _class(kind).open(folder, device)
-    return Run.open(folder, device)
+    described = _described(Path(folder))
+    recipe = described.get("recipe")
+    fields = recipe if isinstance(recipe, dict) else {}
+    before = next((kind for field, kind in _FIELDS_BEFORE.items() if field in fields), "trade-off")
+    kind = described.get("kind", before)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise QuadrateError(
+            f"{Path(folder) / 'config.json'}: unknown kind {str(kind)[:80]!a}; {KINDS.hint}"
+        )
+    return kind
 
 
-def is_point_run(folder: Path) -> bool:
-    """Whether a folder is the run of a recipe whose points stand alone."""
-    return exists(folder / "config.json") and _stand_alone(read_recipe_fields(folder))
+def read_recipe(folder: Path | str) -> Any:
+    """Return the recipe of a run folder, of any kind.
+
+    Raises:
+        QuadrateError: If there is no run there, or its config.json holds no recipe.
+    """
+    folder = Path(folder)
+    kind = find_kind(kind_of(folder))
+    try:
+        return from_json(kind.recipe_class, json.dumps(_described(folder).get("recipe")))
+    except QuadrateError as error:
+        raise QuadrateError(f"{folder / 'config.json'}: {error}") from None
 
 
-def _stand_alone(fields: Any) -> bool:
-    return isinstance(fields, dict) and bool(fields) and "stages" not in fields
+def read_results(folder: Path | str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the recipe's name and the scored rows of a run folder, without data or judges.
+
+    Raises:
+        QuadrateError: If there is no run there, none of its points is scored, or a file is damaged.
+    """
+    folder = Path(folder)
+    recipe, kind = read_recipe(folder), find_kind(kind_of(folder))
+    rows = [row for job in kind.jobs(recipe) for row in read_rows(folder / kind.row_file(job))]
+    if not rows:
+        raise QuadrateError(
+            f"no point of {folder} is scored yet; run `quadrate evaluate {folder}` first"
+        )
+    return recipe.name, rows
 
 
-def _class(recipe: type[PointRecipe]) -> type[PointRun]:
-    if recipe is InvariantRecipe:
-        from quadrate.experiments.runs.invariant_run import InvariantRun
-
-        return InvariantRun
-    if recipe is FeatureRecipe:
-        from quadrate.experiments.runs.feature_run import FeatureRun
-
-        return FeatureRun
-    if recipe is ContourRecipe:
-        from quadrate.experiments.runs.contour_run import ContourRun
-
-        return ContourRun
-    from quadrate.experiments.runs.clip_run import ClipRun
-
-    return ClipRun
-
-
-__all__ = ["PointRecipe", "is_point_run", "open_run", "run_of"]
+def _described(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not exists(path):
+        raise QuadrateError(
+            f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one"
+            " and prints its name"
+        )
+    described = read_json(path)
+    return described if isinstance(described, dict) else {}

@@ -1,7 +1,4 @@
-"""What run folders of all kinds have in common.
-
-Config.json, which says what was run and where, and tables.
-"""
+"""What run folders hold besides codecs: config.json and tables."""
 
 from __future__ import annotations
 
@@ -16,36 +13,28 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from quadrate import __version__
-from quadrate.config import from_json, to_json
-from quadrate.core.files import exists, read_json, write_text
+from quadrate.config import to_json
+from quadrate.core.files import exists, write_text
 from quadrate.errors import QuadrateError
 from quadrate.training.processes import available_cores
 
-MADE_WITH = "made_with"
-"""The key in a file of scores under which stands what they were made with.
 
-Scores made with something else are measured anew.
-"""
+def describe(folder: Path, recipe: Any, **more: Any) -> None:
+    """Write the resolved configuration into a run's folder, once.
 
-_Recipe = TypeVar("_Recipe")
-
-
-def describe(folder: Path, recipe: Any, source: dict[str, Any], **more: Any) -> None:
-    """Writes the resolved configuration into a run's folder, once.
-
-    The recipe, its source, what else decides its numbers, command and machine.
+    The kind, the recipe, what else decides its numbers, the command and the machine.
     """
     path = folder / "config.json"
     if not exists(path):
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         description = {
+            "kind": recipe.kind,
             "recipe": json.loads(to_json(recipe)),
-            "source": source,
             **more,
             "command": command,
             **machine(),
@@ -59,43 +48,9 @@ def describe(folder: Path, recipe: Any, source: dict[str, Any], **more: Any) -> 
         write_text(path, text)
 
 
-def read_recipe(folder: Path, kind: type[_Recipe]) -> _Recipe:
-    """The recipe of a run folder.
-
-    Args:
-        folder: The folder.
-        kind: The recipe's class.
-
-    Raises:
-        QuadrateError: If there is no run there, or its config.json holds no such recipe.
-    """
-    fields = read_recipe_fields(folder)
-    try:
-        recipe: _Recipe = from_json(kind, json.dumps(fields))
-    except QuadrateError as error:
-        raise QuadrateError(f"{folder / 'config.json'}: {error}") from None
-    return recipe
-
-
-def read_recipe_fields(folder: Path) -> Any:
-    """The recipe in a run folder, as JSON has it; None where config.json holds none.
-
-    Raises:
-        QuadrateError: If there is no run there, or its config.json cannot be read.
-    """
-    path = folder / "config.json"
-    if not exists(path):
-        raise QuadrateError(
-            f"no run at {folder}: a run folder holds config.json; `quadrate train RECIPE` makes one"
-            " and prints its name"
-        )
-    described = read_json(path)
-    return described.get("recipe") if isinstance(described, dict) else None
-
-
 @contextmanager
 def naming(*folders: Path) -> Iterator[None]:
-    """Lets errors about what run folders hold say which folders these are."""
+    """Let errors about what run folders hold name the folders."""
     try:
         yield
     except QuadrateError as error:
@@ -105,7 +60,7 @@ def naming(*folders: Path) -> Iterator[None]:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when: versions, processor, date."""
+    """Return where and when this runs: versions, processor, date."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         names = [
@@ -124,7 +79,7 @@ def machine() -> dict[str, Any]:
 
 
 def to_csv(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as CSV text; the columns are all keys in the order in which they first appear."""
+    """Return rows as CSV text; the columns are all keys in the order in which they first appear."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

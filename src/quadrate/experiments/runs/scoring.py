@@ -19,54 +19,26 @@ from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, Stage
 from quadrate.core import draws
 from quadrate.core.digests import digest
-from quadrate.core.fields import is_number, shown
-from quadrate.core.files import exists, read_bytes, read_json, write_text
-from quadrate.core.names import is_printable
+from quadrate.core.files import read_bytes
 from quadrate.core.tensor_file import read_metadata
 from quadrate.errors import QuadrateError
-from quadrate.experiments.runs.run_folder import MADE_WITH
+from quadrate.experiments.runs.rows import read_made_with, read_rows, write_row
 from quadrate.networks.family import Family
 from quadrate.sources import Source, pixels
 from quadrate.training.judges import Judge
 from quadrate.training.processes import Report
 
+ROWS = "evaluation.json"  # in a point's folder
 QUICK = "quick"  # in the column "protocol"; scores on full terms have no such column
 _LONG = 100  # dimensions
 _ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
-_TEXTS = ("stage", "levels", "rate_entropy_method", "protocol")
-_NUMBERS = (
-    "lambda_",
-    "noise_",
-    "seed",
-    "rate_",
-    "distortion_",
-    "psnr_",
-    "accuracy_",
-    "cross_entropy_",
-    "w1_",
-    "sliced_",
-    "kid",
-    "train_",
-)
-_LARGEST = 1e15  # no score comes near
-_NEEDED = (
-    "stage",
-    "levels",
-    "lambda_d",
-    "lambda_p",
-    "lambda_c",
-    "noise_std",
-    "seed",
-    "rate_bound_bits",
-)
 _PICTURED = (1, 3)  # channels
 _SAME_SCORE = 1e-3  # by which a judge's score on clean images may differ between machines
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """On what, by whom and on which terms points are scored, in a form that travels to worker
-    processes.
+    """On what, by whom and on which terms points are scored; worker processes receive it.
 
     Attributes:
         source: The images.
@@ -107,10 +79,10 @@ class Scoring:
         Scores of version 0.1 do not say what they were made with; they differ if a judge's score on
         clean images does, or the time of training.
         """
-        row = _read(place) or {}
-        if MADE_WITH in row:
-            made = row[MADE_WITH] if isinstance(row[MADE_WITH], dict) else {}
+        made = read_made_with(place / ROWS)
+        if made is not None:
             return any(made.get(name) != value for name, value in self.made_with(place).items())
+        (row,) = read_rows(place / ROWS)
         details = _details(place / "model.safetensors")
         spent = (
             (row.get(f"train_{name}"), details.get(name))
@@ -129,44 +101,6 @@ class Scoring:
         )
 
 
-def read_row(place: Path) -> dict[str, Any] | None:
-    """The scores in a point's folder; None if it has none.
-
-    Raises:
-        QuadrateError: If evaluation.json cannot be read, or does not hold scores.
-    """
-    row = _read(place)
-    return row and {name: value for name, value in row.items() if name != MADE_WITH}
-
-
-def _read(place: Path) -> dict[str, Any] | None:
-    """As `read_row`, with what the scores were made with."""
-    path = place / "evaluation.json"
-    if not exists(path):
-        return None
-    row = read_json(path)
-    advice = "delete it and run `quadrate evaluate` again"
-    if not isinstance(row, dict):
-        raise QuadrateError(f"{path} holds no scores; {advice}")
-    if lacking := [name for name in _NEEDED if name not in row]:
-        raise QuadrateError(f"{path} lacks {lacking[0]!r}; {advice}")
-    for name, value in row.items():
-        if name in _TEXTS:
-            right, what = isinstance(value, str) and is_printable(value), "a text"
-        elif name.startswith(_NUMBERS):
-            endless = (
-                name.endswith("_stderr") or name == "psnr_db"
-            )  # of one block, and of a codec that changes nothing
-            right, what = is_number(value) and (endless or abs(value) < _LARGEST), "a finite number"
-        else:
-            right = name == MADE_WITH or is_number(value) or isinstance(value, bool | str)
-            what = "a number or a text"
-        if not (right and is_printable(name)):
-            shown_name = name if name.isidentifier() else ascii(name[:80])
-            raise QuadrateError(f"{path}: {shown_name} is {shown(value)}, not {what}; {advice}")
-    return row
-
-
 def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], report: Report) -> None:
     """Scores one point and writes its row.
 
@@ -181,15 +115,12 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         place / "model.safetensors", device=scoring.device, family=scoring.family
     )
     reconstruct = _Reconstruction(codec, source)
-    known = (
-        {}
-        if not exists(place / "evaluation.json") or scoring.differs(place)
-        else read_row(place) or {}
-    )
+    rows = read_rows(place / ROWS)
+    known = {} if not rows or scoring.differs(place) else rows[0]
     row: dict[str, Any] = {
         "stage": stage.name,
         **({"protocol": QUICK} if scoring.quick else {}),
-        "levels": _levels_text(codec.levels),
+        "levels": _levels_text(codec.levels) or point.key.partition("_")[0],
         "lambda_d": point.lambda_d,
         "lambda_p": point.lambda_p,
         "lambda_c": point.lambda_c,
@@ -204,6 +135,8 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         if set(_ENTROPY) <= known.keys()
         else _entropy(codec, source, point.seed, scoring.device, steps)
     )
+    if codec.rate_bound_bits is None:  # nothing bounds a learned rate, so its mean stands here
+        row |= {"rate_bound_bits": row["rate_entropy_bits"], "lambda_r": point.lambda_r}
     row |= evaluate(
         reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known
     )
@@ -215,10 +148,7 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
     if source.shape[0] in _PICTURED:
         shown = source.test.images[:16]
         save_grid(place / "samples.png", [pixels(shown), reconstruct(shown, 0)])
-    write_text(
-        place / "evaluation.json",
-        json.dumps({**row, MADE_WITH: scoring.made_with(place)}, indent=1),
-    )
+    write_row(place / ROWS, row, scoring.made_with(place))
     report({"stage": stage.name, "point": point.key, **row})
 
 
@@ -231,21 +161,32 @@ class _Reconstruction:
 
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         generator = draws.generator(seed, "evaluation noise", device=images.device)
-        return self.codec.round_trip(self.source.observe(pixels(images), generator), seed)
+        observed = self.source.observe(pixels(images), generator)  # noise may leave [0, 1]
+        symbols = self.codec.quantize(self.codec.latents(observed), seed)
+        return self.codec.decode(symbols, seed)
 
 
 def _entropy(
     codec: TradeoffCodec, source: Source, seed: int, device: str, steps: dict[str, int]
 ) -> dict[str, Any]:
     """H(Z|U) of the codec's symbols."""
+    import numpy as np
+
+    from quadrate.codecs.familiarity import code_lengths
     from quadrate.evaluation import conditional_entropy_bits
 
     latents = []
     for split in (source.train, source.validation):
         generator = draws.generator(seed, "entropy noise", device=device)
         latents.append(codec.source_latents(source, split.images, generator))
-    entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels, **steps)
-    return dict(zip(_ENTROPY, (entropy.bits, entropy.stderr, entropy.method), strict=True))
+    if codec.rate_bound_bits is None:  # a learned rate: what its tables make of validation images
+        lengths = code_lengths(codec, codec.quantize(latents[1]).cpu().numpy())
+        bits = np.sum(lengths, axis=0)  # (n,)
+        values = float(bits.mean()), float(bits.std() / len(bits) ** 0.5), "code length"
+    else:
+        entropy = conditional_entropy_bits(latents[0], latents[1], codec.levels, **steps)
+        values = entropy.bits, entropy.stderr, entropy.method
+    return dict(zip(_ENTROPY, values, strict=True))
 
 
 def _levels_text(levels: tuple[int, ...]) -> str:

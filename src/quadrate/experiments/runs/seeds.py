@@ -1,24 +1,20 @@
 """A run with more seeds goes on from one with fewer.
 
-What is trained for a seed does not depend on which others there are.
+What is trained for a seed does not depend on the other seeds.
 """
 
 from __future__ import annotations
 
-import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from quadrate.config import Recipe
+from quadrate.core.files import temporary_beside
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.changes import with_seeds
-from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.run_folder import read_recipe
-
-_Recipe = TypeVar("_Recipe", Recipe, InvariantRecipe)
+from quadrate.experiments.runs.kinds import read_recipe
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,8 @@ class Item:
     built_on: Path | None = None
 
 
-def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequence[Item]) -> None:
-    """Copies into a run's folder what runs of the same recipe with other seeds have finished.
+def take_over(recipe: Any, folder_of: Callable[[Any], Path], items: Sequence[Item]) -> None:
+    """Copy into a run's folder what runs of the same recipe with other seeds have finished.
 
     Args:
         recipe: The run's recipe.
@@ -47,42 +43,44 @@ def take_over(recipe: _Recipe, folder_of: Callable[[_Recipe], Path], items: Sequ
     Raises:
         QuadrateError: If a file cannot be copied.
     """
-    own = folder_of(recipe)
-    for other in sorted(own.parent.iterdir()):
+    here = folder_of(recipe)
+    for other in sorted(here.parent.iterdir()):
         if (
             other.name.startswith(f"{recipe.name}-")
-            and other != own
+            and other != here
             and _same_but_for_seeds(recipe, other, folder_of)
         ):
             for item in items:
-                wanted = (other / item.finished).exists() and not (own / item.path).exists()
+                wanted = (other / item.finished).exists() and not (here / item.path).exists()
                 if wanted and (
-                    item.built_on is None or _same(own / item.built_on, other / item.built_on)
+                    item.built_on is None or _same(here / item.built_on, other / item.built_on)
                 ):
-                    _copy(other / item.path, own / item.path)
+                    _copy(other / item.path, here / item.path)
 
 
 def _same(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.read_bytes() == other.read_bytes()
 
 
-def _same_but_for_seeds(
-    recipe: _Recipe, folder: Path, folder_of: Callable[[_Recipe], Path]
-) -> bool:
-    """Whether a folder is a run of the recipe with other seeds, on the same data, with the same judges and networks."""
+def _same_but_for_seeds(recipe: Any, folder: Path, folder_of: Callable[[Any], Path]) -> bool:
+    """Whether a folder is a run of the recipe with other seeds, on the same data and judges."""
     try:
-        other = read_recipe(folder, type(recipe))
-    except QuadrateError:  # no run, or one of another kind
+        other = read_recipe(folder)
+    except QuadrateError:  # not a run
         return False
-    return folder_of(other).name == folder.name and with_seeds(other, 1) == with_seeds(recipe, 1)
+    return (
+        type(other) is type(recipe)
+        and folder_of(other).name == folder.name
+        and with_seeds(other, 1) == with_seeds(recipe, 1)
+    )
 
 
 def _copy(path: Path, target: Path) -> None:
-    """Copies a file or a folder, under a temporary name until it is whole.
+    """Copy a file or a folder, under a temporary name until it is whole.
 
     Another process may do the same at the same time.
     """
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    temporary = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

@@ -353,7 +353,7 @@ class _Newton:
         self.solve = _positive_solver(system[np.ix_(self.keep, self.keep)])
         inputs = state.inputs()
         # Newton's method for ln Σ_x̂ q(x̂) p(x|x̂) = ln p(x), not for the sums themselves: the
-        # multipliers stand in an exponential.
+        # multipliers are inside an exponential.
         rows = inputs * np.log(state.program.pmf / inputs)
         self.gradient = np.concatenate([rows, state._overrun()])
 

@@ -33,7 +33,7 @@ _MAX_STEPS, _LEAST_STEP = 100, 1e-6
 
 @dataclass(frozen=True)
 class Barrier:
-    """A convex function that grows to infinity at the edge of what is allowed.
+    """A convex function that grows to infinity at the edge of the feasible set.
 
     Attributes:
         order: Its parameter ν: at the centre of weight t the objective exceeds its least value by

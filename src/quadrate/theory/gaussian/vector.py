@@ -176,7 +176,7 @@ class VectorGaussian(Source):
         return _each(least, rate, constraints)
 
     def measure(self, channel: Channel, divergence: str) -> Point:
-        """Where a Gaussian channel stands, from the covariance of (X, X̂); NaN where the channel is.
+        """The quantities of a Gaussian channel, by the covariance of (X, X̂); NaN where it is NaN.
 
         Raises:
             ValueError: If the channel has another type, or not a gain and a noise (..., n, n).

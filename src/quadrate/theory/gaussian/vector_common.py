@@ -49,7 +49,7 @@ def constrained(
     searches find both.
 
     Args:
-        response: What minimizes rate + ℓ · distortion + m · label.
+        response: The minimizer of rate + ℓ · distortion + m · label.
         distortion_excess: By how much a response exceeds its distortion; falls with ℓ.
         label_excess: By how much a response exceeds its bound on the label.
         scale: A distortion of the source's order, to start the searches at its reciprocal.

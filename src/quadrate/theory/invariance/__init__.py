@@ -1,4 +1,4 @@
-"""What invariance of the tasks saves: exact entropies of finite groups, and the banana."""
+"""The savings of invariant tasks: exact entropies of finite groups, and the banana."""
 
 from quadrate.theory.invariance import banana_rate as banana
 from quadrate.theory.invariance.groups import (

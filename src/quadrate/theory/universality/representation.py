@@ -328,7 +328,7 @@ class _Letters:
 
     Attributes:
         law: (n,) p_X.
-        noise: (n, k) p(y|x) of what the encoder sees.
+        noise: (n, k) p(y|x) of the view of the encoder.
         distortion: (n, m) Δ(x,x̂).
         labels: (n, l) p(s|x), or None.
         classifier: (m, l) c(s|x̂), or None.

@@ -1,4 +1,4 @@
-"""Run folders of CLIP recipes: symbols that published bottlenecks expect, in real files."""
+"""Runs of CLIP recipes: symbols that published bottlenecks expect, in real files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quadrate.core.digests import digest
 from quadrate.core.files import exists, read_bytes
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, ClipRecipe
-from quadrate.experiments.runs.point_run import PointRun
+from quadrate.experiments.runs.kind import Job, Kind
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:
@@ -27,29 +27,20 @@ _REACH = 400  # symbols on either side of the median; beyond it the published de
 _REPEATS = 5
 
 
-class ClipRun(PointRun):
-    """A CLIP recipe at work, in the folder `root/NAME-DIGEST`: codec files, and a row a bottleneck.
-
-    The bottlenecks are read from `$QUADRATE_DATA/lossyless/`.
-
-    Args:
-        recipe: Which bottlenecks.
-        root: Where run folders live.
-        device: "cpu", as nothing here is work for another.
-
-    Raises:
-        QuadrateError: If bottlenecks or the device are missing.
-    """
+class ClipKind(Kind):
+    """A CLIP recipe with its published bottlenecks, from `$QUADRATE_DATA/lossyless/`."""
 
     recipe_class = ClipRecipe
 
-    def __init__(self, recipe: ClipRecipe, root: Path | str = "runs", device: str = "cpu") -> None:
-        self._published = {point: _find(point) for point in recipe.points}
+    def prepare(self) -> None:
+        """Find the bottlenecks."""
+        self._published = {point: _find(point) for point in self.recipe.points}
         contents = [read_bytes(path).hex() for path in self._published.values()]
-        super().__init__(recipe, ("lossyless", digest(*contents)), root, device)
+        self.decisive = [digest(*contents)]
+        self.described = {"source": {"name": "lossyless", "fingerprint": digest(*contents)}}
 
     def published(self, point: ClipBottleneck) -> PublishedBottleneck:
-        """A bottleneck as it was published.
+        """Return a bottleneck as it was published.
 
         Raises:
             QuadrateError: If its file is damaged.
@@ -59,26 +50,21 @@ class ClipRun(PointRun):
         return PublishedBottleneck.load(self._published[point])
 
     def codec_file(self, point: ClipBottleneck) -> Path:
-        """The bottleneck's codec, which `FeatureCodec.load` reads."""
+        """Return the file of the bottleneck's codec, which `FeatureCodec.load` reads."""
         return self.folder / "codecs" / f"{point.key}.safetensors"
 
-    def _needed(self) -> list[Path]:
-        return [self.codec_file(point) for point in self.recipe.points]
+    def needs(self, job: Job) -> list[Path]:
+        """Return the codec's file."""
+        return [self.codec_file(job.point).relative_to(self.folder)]
 
-    def _read_by(self, point: ClipBottleneck) -> list[Path]:
-        return [self.codec_file(point)]
+    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+        """Freeze the bottlenecks."""
+        points = [point for point in self.recipe.points if not exists(self.codec_file(point))]
+        run_jobs(_freeze, self, points, self.processes(workers), report)
 
-    def _make(self, workers: int, report: Report) -> None:
-        run_jobs(
-            _freeze,
-            self,
-            [point for point in self.recipe.points if not exists(self.codec_file(point))],
-            workers,
-            report,
-        )
-
-    def _score(self, points: Sequence[ClipBottleneck], workers: int, report: Report) -> None:
-        run_jobs(_score_point, self, points, workers, report)
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Code symbols with each bottleneck."""
+        run_jobs(_score_point, self, jobs, self.processes(workers), report)
 
 
 def draw_symbols(
@@ -128,14 +114,15 @@ def _find(point: ClipBottleneck) -> Path:
     return path
 
 
-def _freeze(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
+def _freeze(run: ClipKind, point: ClipBottleneck, report: Report) -> None:
     run.published(point).codec().save(run.codec_file(point))
     report({"stage": run.recipe.name, "point": f"codec of {point.key}"})
 
 
-def _score_point(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
+def _score_point(run: ClipKind, job: Job, report: Report) -> None:
     from quadrate.codecs import FeatureCodec
 
+    point = job.point
     path = run.codec_file(point)
     codec = FeatureCodec.load(path)
     symbols, entropy = draw_symbols(run.published(point), point.samples, point.seed)
@@ -160,7 +147,7 @@ def _score_point(run: ClipRun, point: ClipBottleneck, report: Report) -> None:
         "codec_file_bytes": path.stat().st_size,
     }
     run.keep(
-        point,
+        job,
         row
         | {
             "encoded_a_second": point.samples / encoding,

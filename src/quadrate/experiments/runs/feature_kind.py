@@ -1,4 +1,4 @@
-"""Run folders of feature recipes.
+"""Runs of feature recipes.
 
 Features are extracted once, coded and read by receivers, beside images that classical codecs have
 coded.
@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quadrate.core.array_file import read_array
 from quadrate.core.fields import is_number
 from quadrate.core.files import exists, read_json, write_atomically, write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.feature_recipes import FeatureRecipe, Storage
-from quadrate.experiments.runs.point_run import PointRun
+from quadrate.experiments.runs.kind import Job, Kind
 from quadrate.networks.backbones import Backbone, load_backbone
 from quadrate.sources import Split, load_source
 from quadrate.training.processes import Report, run_jobs
@@ -41,36 +42,31 @@ _Stored = tuple[
 ]  # columns of its own, bits an image, and what comes back
 
 
-class FeatureRun(PointRun):
-    """A feature recipe at work, in the folder `root/NAME-DIGEST`.
-
-    Its features, codec files, and a row a point.
-
-    Args:
-        recipe: What to store in which ways.
-        root: Where run folders live.
-        device: "cpu" or "cuda", of the backbone.
+class FeatureKind(Kind):
+    """A feature recipe with its images.
 
     Attributes:
         splits: The images, by the names of splits.
-
-    Raises:
-        QuadrateError: If data or the device are missing, or there are too few images.
     """
 
     recipe_class = FeatureRecipe
 
-    def __init__(
-        self, recipe: FeatureRecipe, root: Path | str = "runs", device: str = "cpu"
-    ) -> None:
-        source = load_source(recipe.source)
+    @classmethod
+    def options(cls, recipe: Any) -> frozenset[str]:
+        """Return that other images may be stored."""
+        return frozenset(("data",))
+
+    def prepare(self) -> None:
+        """Load the images, as many of each split as the recipe takes."""
+        recipe, source = self.recipe, load_source(self.recipe.source)
         if source.shape[0] not in (1, 3):
             raise QuadrateError(
                 f"{recipe.name}: backbones and image codecs take 1 or 3 channels; {recipe.source}"
                 f" has {source.shape[0]}"
             )
         self.splits = {name: _first(recipe, name, getattr(source, name)) for name in SPLITS}
-        super().__init__(recipe, (source.name, source.fingerprint), root, device)
+        self.decisive = [source.fingerprint]
+        self.described = {"source": {"name": source.name, "fingerprint": source.fingerprint}}
 
     def features(self, *splits: str) -> Features:
         """The features of splits' images, of all by default, extracted before.
@@ -92,7 +88,7 @@ class FeatureRun(PointRun):
         return self.folder / "reference" / f"{receiver}.npy"
 
     def extract(self, images: Tensor, backbone: Backbone, path: Path) -> None:
-        """Writes the features of images, uint8 (N, C, H, W), as float32 (N, d), unless they are there."""
+        """Write the features of images, uint8 (N, C, H, W), as float32 (N, d), if missing."""
         if not exists(path):
             values = (
                 backbone.to(self.device).features(images, bfloat16=self.recipe.bfloat16).numpy()
@@ -125,37 +121,35 @@ class FeatureRun(PointRun):
             )
         )
 
-    def _needed(self) -> list[Path]:
-        return [*map(self._features_file, SPLITS), *map(self.codec_file, self._rates_bits)]
-
-    def _read_by(self, point: Storage) -> list[Path]:
+    def needs(self, job: Job) -> list[Path]:
+        """Return the files of features, and of the feature codec if the point is one."""
         files = [self._features_file(split) for split in SPLITS]
-        files += [self.codec_file(point.quality)] if point.codec == "features" else []
-        return files if point.codec == "fp16" else [*files, self.reference_file(point.receiver)]
+        if job.point.codec == "features":
+            files.append(self.codec_file(job.point.quality))
+        return [path.relative_to(self.folder) for path in files]
 
-    def _make(self, workers: int, report: Report) -> None:
+    def read_by(self, job: Job) -> list[Path]:
+        """Return those files, and what the receiver of fp16 features reads right."""
+        if job.point.codec == "fp16":
+            return self.needs(job)
+        reference = self.reference_file(job.point.receiver)
+        return [*self.needs(job), reference.relative_to(self.folder)]
+
+    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+        """Extract the features, and fit the codecs to those of training images."""
+        processes = self.processes(workers)
         splits = [name for name in SPLITS if not exists(self._features_file(name))]
         if splits:
-            run_jobs(
-                _extract_split, (self, load_backbone(self.recipe.backbone)), splits, workers, report
-            )
-        run_jobs(
-            _fit_codec,
-            self,
-            [rate for rate in self._rates_bits if not exists(self.codec_file(rate))],
-            workers,
-            report,
-        )
+            shared = (self, load_backbone(self.recipe.backbone))
+            run_jobs(_extract_split, shared, splits, processes, report)
+        rates = [rate for rate in self._rates_bits if not exists(self.codec_file(rate))]
+        run_jobs(_fit_codec, self, rates, processes, report)
 
-    def _score(self, points: Sequence[Storage], workers: int, report: Report) -> None:
-        for first in (True, False):  # the others are compared with fp16 features
-            run_jobs(
-                _score_point,
-                self,
-                [point for point in points if (point.codec == "fp16") == first],
-                workers,
-                report,
-            )
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Store the images and train receivers; fp16 features first, the reference of others."""
+        for first in (True, False):
+            some = [job for job in jobs if (job.point.codec == "fp16") == first]
+            run_jobs(_score_point, self, some, self.processes(workers), report)
 
 
 def _first(recipe: FeatureRecipe, name: str, split: Split) -> Split:
@@ -176,10 +170,8 @@ def _read(path: Path, count: int, kind: type[np.generic] = np.float32) -> NDArra
             f"no such file: {path}; remove its run folder, and train and evaluate anew"
         )
     try:
-        values = np.array(
-            np.load(path, mmap_mode="r", allow_pickle=False)
-        )  # mapped, for a size beyond the file's is then refused and not allocated
-    except Exception:  # NumPy raises a dozen kinds of exception on damaged headers
+        values = read_array(path)
+    except QuadrateError:
         values = np.empty(0)
     dimensions = 1 if kind is np.bool_ else 2
     if (
@@ -203,7 +195,7 @@ def _write(path: Path, values: NDArray[Any]) -> None:
     write_atomically(path, save)
 
 
-def _extract_split(shared: tuple[FeatureRun, Backbone], name: str, report: Report) -> None:
+def _extract_split(shared: tuple[FeatureKind, Backbone], name: str, report: Report) -> None:
     run, backbone = shared
     start, images = time.process_time(), run.splits[name].images
     run.extract(images, backbone, run._features_file(name))
@@ -213,7 +205,7 @@ def _extract_split(shared: tuple[FeatureRun, Backbone], name: str, report: Repor
     )
 
 
-def _fit_codec(run: FeatureRun, rate_bits: float, report: Report) -> None:
+def _fit_codec(run: FeatureKind, rate_bits: float, report: Report) -> None:
     """Fits a codec to the training features alone."""
     from threadpoolctl import threadpool_limits
 
@@ -232,13 +224,14 @@ def _fit_codec(run: FeatureRun, rate_bits: float, report: Report) -> None:
     )
 
 
-def _score_point(run: FeatureRun, point: Storage, report: Report) -> None:
+def _score_point(run: FeatureKind, job: Job, report: Report) -> None:
     from threadpoolctl import threadpool_limits
 
+    point = job.point
     with threadpool_limits(1):
         way, bits, received = _stored(run, point, run.features())
         run.keep(
-            point,
+            job,
             way
             | {"bits_per_image": bits, "receiver": point.receiver}
             | _received(run, point, received),
@@ -247,7 +240,7 @@ def _score_point(run: FeatureRun, point: Storage, report: Report) -> None:
     run.drop_coded(point)
 
 
-def _received(run: FeatureRun, point: Storage, features: Features) -> dict[str, Any]:
+def _received(run: FeatureKind, point: Storage, features: Features) -> dict[str, Any]:
     """How well a receiver does, and what is lost against the same receiver of fp16 features."""
     from quadrate.evaluation.receivers import accuracy_interval, accuracy_lost, train_receiver
 
@@ -277,7 +270,7 @@ def _columns(name: str, estimate: float, low: float, high: float) -> list[tuple[
     return [(name, estimate), (f"{name}_low", low), (f"{name}_high", high)]
 
 
-def _stored(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
+def _stored(run: FeatureKind, point: Storage, plain: Features) -> _Stored:
     """What a way to store images makes of them."""
     if point.codec == "fp16":
         return _as_fp16(plain)
@@ -300,7 +293,7 @@ def _as_fp16(plain: Features) -> _Stored:
     )
 
 
-def _by_feature_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
+def _by_feature_codec(run: FeatureKind, point: Storage, plain: Features) -> _Stored:
     from quadrate.codecs import FeatureCodec
 
     path = run.codec_file(point.quality)
@@ -334,7 +327,7 @@ def _fit_seconds(path: Path) -> float:
     return float(seconds)
 
 
-def _by_image_codec(run: FeatureRun, point: Storage, plain: Features) -> _Stored:
+def _by_image_codec(run: FeatureKind, point: Storage, plain: Features) -> _Stored:
     from quadrate.evaluation.classical import code_images
 
     coded = {

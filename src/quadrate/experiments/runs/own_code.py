@@ -1,7 +1,4 @@
-"""What is the user's own in a run.
-
-Networks, terms, judges and sources, described so that a changed one has a folder of its own.
-"""
+"""The user's own networks, terms, judges and sources, described so that a changed one shows."""
 
 from __future__ import annotations
 
@@ -16,14 +13,14 @@ from quadrate.sources import Source
 from quadrate.training.judges import Judge
 
 
-class Own:
-    """The user's own things in a run.
+class OwnCode:
+    """What the user's own things in a run compute.
 
     Attributes:
         described: For config.json and the folder's digest: weights, and digests of code or versions
             that the user gave; empty if all is built in.
-        unknown: What cannot be told from other code, in a line each; where there is such a thing,
-            nothing that was made before may be used.
+        unknown: What cannot be told from other code, a line each; then nothing that was made before
+            may be used.
     """
 
     def __init__(
@@ -69,7 +66,7 @@ class Own:
 
 
 def _own_parts(source: Source) -> tuple[Any, ...]:
-    """A source's own class, and what it holds beside images; nothing for one of Quadrate's."""
+    """A source's own class, and what it holds besides images; nothing for Quadrate's sources."""
     usual = {field.name for field in dataclasses.fields(Source)}
     more = {name: value for name, value in vars(source).items() if name not in usual}
     return () if is_built_in(type(source)) and not more else (type(source), more)

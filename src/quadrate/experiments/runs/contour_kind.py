@@ -1,16 +1,17 @@
-"""Run folders of contours: where the rate functions in closed form reach given rates."""
+"""Runs of contours: where the rate functions in closed form reach given rates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from quadrate import __version__
-from quadrate.experiments.recipes.contour_recipe import Contour, ContourRecipe
-from quadrate.experiments.runs.point_run import PointRun
+from quadrate.experiments.recipes.contour_recipe import ContourRecipe
+from quadrate.experiments.runs.kind import Job, Kind, Row
 from quadrate.theory import ScalarGaussian, classification, distortion, rate
 from quadrate.training.processes import Report
 
@@ -19,39 +20,41 @@ _PERCEPTIONS = np.linspace(
 )  # squared 2-Wasserstein distances, along which a contour of R(P, C) is followed
 
 
-class ContourRun(PointRun):
-    """A recipe of contours at work, in the folder `root/NAME-DIGEST`: a row a rate.
-
-    Args:
-        recipe: Which source and rates.
-        root: Where run folders live.
-        device: "cpu", as nothing here is work for another.
-
-    Raises:
-        QuadrateError: If the device is missing.
-    """
+class ContourKind(Kind):
+    """A recipe of contours, which needs no data: a row a rate."""
 
     recipe_class = ContourRecipe
 
-    def __init__(
-        self, recipe: ContourRecipe, root: Path | str = "runs", device: str = "cpu"
-    ) -> None:
-        super().__init__(recipe, ("closed form", ""), root, device)
+    def prepare(self) -> None:
+        """Nothing is loaded."""
+        self.decisive = [""]
+        self.described = {"source": {"name": "closed form", "fingerprint": ""}}
 
-    def _needed(self) -> list[Path]:
+    def needs(self, job: Job) -> list[Path]:
+        """Nothing is trained."""
         return []
 
-    def _made_with(self, point: Contour) -> dict[str, str]:
+    def made_with(self, job: Job) -> dict[str, str]:
+        """The version decides everything."""
         return {"quadrate": __version__}
 
-    def _make(self, workers: int, report: Report) -> None:
-        """Nothing is made beforehand."""
+    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+        """Nothing is trained."""
 
-    def _score(self, points: Sequence[Contour], workers: int, report: Report) -> None:
+    def draw(self, rows: Sequence[Row]) -> list[Path]:
+        """Draw the contours."""
+        from quadrate.experiments.reports.theory_figures import contours_figure
+
+        contours_figure(self.folder / "contours.png")
+        return [self.folder / "contours.png"]
+
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Compute where the rate functions reach the rates."""
         source = ScalarGaussian(
             self.recipe.variance, self.recipe.label_variance, self.recipe.correlation
         )
-        for point in points:
+        for job in jobs:
+            point = job.point
             mse = float(distortion(source, point.rate, unit="nats"))
             entropy = float(classification(source, point.rate, unit="nats"))
             along = np.asarray(
@@ -72,4 +75,4 @@ class ContourRun(PointRun):
                     float(np.ptp(along)) if np.isfinite(along).all() else math.inf
                 ),
             }
-            self.keep(point, row, report)
+            self.keep(job, row, report)

@@ -1,4 +1,4 @@
-"""Run folders of invariant recipes."""
+"""Runs of invariant codecs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.files import exists
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.point_run import PointRun
-from quadrate.experiments.runs.seeds import Item, take_over
+from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.seeds import Item
 from quadrate.sources import Source, load_source
 from quadrate.sources.symmetry import (
     Banana,
@@ -36,56 +36,40 @@ _HELD_OUT_SAMPLES = 5000  # at most
 _FIT_SAMPLES = 100_000  # members that the joint tables are fitted to
 
 
-class InvariantRun(PointRun):
-    """An invariant recipe at work, in the folder `root/NAME-DIGEST`.
-
-    A codec a point, and its scores.
-
-    Args:
-        recipe: What to train.
-        root: Where run folders live.
-        device: "cpu" or "cuda".
-
-    Attributes:
-        source: The images, if the recipe's source is a data set.
-
-    Raises:
-        QuadrateError: If data or the device are missing.
-    """
+class InvariantKind(Kind):
+    """An invariant recipe with its images, or with samples drawn at will."""
 
     recipe_class = InvariantRecipe
 
-    def __init__(
-        self, recipe: InvariantRecipe, root: Path | str = "runs", device: str = "cpu"
-    ) -> None:
-        self.source = None if recipe.source in POPULATIONS else load_source(recipe.source)
-        fingerprint = self.source.fingerprint if self.source else recipe.source
-        super().__init__(recipe, (recipe.source, fingerprint), root, device)
+    @classmethod
+    def options(cls, recipe: Any) -> frozenset[str]:
+        """Return that other seeds may be trained, and other images, not other fresh samples."""
+        return frozenset(("seeds",) if recipe.source in POPULATIONS else ("seeds", "data"))
 
-    def place(self, point: InvariantConfig) -> Path:
-        """The folder of one point."""
-        return self.folder / point.key
+    def prepare(self) -> None:
+        """Load the images, if the recipe's source is a data set."""
+        name = self.recipe.source
+        self.source = None if name in POPULATIONS else load_source(name)
+        fingerprint = self.source.fingerprint if self.source else name
+        self.decisive = [fingerprint]
+        self.described = {"source": {"name": name, "fingerprint": fingerprint}}
 
-    def codec(self, point: InvariantConfig) -> InvariantCodec:
-        """A trained codec.
-
-        Raises:
-            QuadrateError: If it is not trained yet.
-        """
+    def load(self, job: Job) -> InvariantCodec:
+        """Return a trained codec."""
         from quadrate.codecs import InvariantCodec
 
-        return InvariantCodec.load(self.place(point) / "model.safetensors")
+        return InvariantCodec.load(self.folder / job.model)
 
     def shown(self) -> list[tuple[InvariantConfig, InvariantCodec]]:
-        """The trained codecs of seed 0 for pictures: of each objective the first."""
-        first: dict[str, InvariantConfig] = {}
-        for point in self.recipe.points:
-            if exists(self.place(point) / "model.safetensors"):
-                first.setdefault(point.objective, point)
-        return [(point, self.codec(point)) for point in first.values()]
+        """Return the trained codecs for pictures: the first of each objective."""
+        first: dict[str, Job] = {}
+        for job in self.jobs(self.recipe):
+            if exists(self.folder / job.model):
+                first.setdefault(job.point.objective, job)
+        return [(job.point, self.load(job)) for job in first.values()]
 
     def samples(self, count: int) -> tuple[Tensor, Tensor]:
-        """Some test members, and the samples or images that they came from: (count, ...) each."""
+        """Return some test members, and the samples that they came from: (count, ...) each."""
         generator = draws.generator("invariant shown members")
         if self.source is None:
             source = _population(self.recipe, self.recipe.points[0])
@@ -94,28 +78,28 @@ class InvariantRun(PointRun):
         test, chosen = _splits(self.source, self.recipe.augmentation).test, torch.arange(count)
         return test.sample_orbit(chosen, generator), test.representatives(chosen)
 
-    def _needed(self) -> list[Path]:
-        return [self.place(point) / "model.safetensors" for point in self.recipe.points]
-
-    def _read_by(self, point: InvariantConfig) -> list[Path]:
-        return [self.place(point) / "model.safetensors"]
-
-    def _make(self, workers: int, report: Report) -> None:
-        models = [Path(point.key, "model.safetensors") for point in self.recipe.points]
-        rows = [self._row_file(point).relative_to(self.folder) for point in self.recipe.points]
-        items = [Item(model.parent, model) for model in models] + [
-            Item(row, row, model) for row, model in zip(rows, models, strict=True)
+    def items(self) -> list[Item]:
+        """Return the codecs' folders, and scores that are built on them."""
+        jobs = self.jobs(self.recipe)
+        rows = [(self.row_file(job), job.model) for job in jobs]
+        return [Item(job.place, job.model) for job in jobs] + [
+            Item(row, row, model) for row, model in rows
         ]
-        take_over(self.recipe, self._folder_of, items)
-        jobs = [
-            (point, path.parent)
-            for point, path in zip(self.recipe.points, self._needed(), strict=True)
-            if not exists(path)
-        ]
-        run_jobs(_train_point, (self.recipe, self.source, self.device), jobs, workers, report)
 
-    def _score(self, points: Sequence[InvariantConfig], workers: int, report: Report) -> None:
-        run_jobs(_score_point, self, points, workers, report)
+    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+        """Train the points that are not trained, each in a process."""
+        jobs = [job for job in self.jobs(self.recipe) if not exists(self.folder / job.model)]
+        run_jobs(_train_point, self, jobs, self.processes(workers), report)
+
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Score points, each in a process."""
+        run_jobs(_score_point, self, jobs, self.processes(workers), report)
+
+    def draw(self, rows: Sequence[Row]) -> list[Path]:
+        """Draw the curve, and what codecs do to samples."""
+        from quadrate.experiments.reports.invariant_figures import draw_invariant_run
+
+        return draw_invariant_run(self, rows)
 
 
 def _population(recipe: InvariantRecipe, point: InvariantConfig) -> Population:
@@ -152,7 +136,7 @@ def _fit_members(data: Population | OrbitSplits, seed: int) -> Tensor:
 
 
 def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
-    """Members of samples that trained nothing, one each, by which a codec knows samples that are like them."""
+    """Members of samples that trained nothing, one each, to recognize similar samples by."""
     generator = draws.generator("invariant held-out members", seed)
     if isinstance(data, Population):
         return data.sample_orbit(
@@ -163,15 +147,11 @@ def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
     )
 
 
-def _train_point(
-    shared: tuple[InvariantRecipe, Source | None, str],
-    job: tuple[InvariantConfig, Path],
-    report: Report,
-) -> None:
-    """Trains one point and writes its codec."""
+def _train_point(run: InvariantKind, job: Job, report: Report) -> None:
+    """Train one point and write its codec."""
 
-    recipe, source, device = shared
-    point, place = job
+    recipe, source, device = run.recipe, run.source, run.device
+    point, place = job.point, run.folder / job.place
     data = _splits(source, recipe.augmentation) if source else _population(recipe, point)
     train = data if isinstance(data, Population) else data.train.to(device)
 
@@ -201,11 +181,11 @@ def _train_point(
     (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
-def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> None:
-    """Scores one point and writes its rows."""
+def _score_point(run: InvariantKind, job: Job, report: Report) -> None:
+    """Score one point and write its rows."""
     from quadrate.evaluation.invariant_scores import score_images, score_population
 
-    recipe, codec = run.recipe, run.codec(point)
+    recipe, point, codec = run.recipe, job.point, run.load(job)
     data = _splits(run.source, recipe.augmentation) if run.source else _population(recipe, point)
     warn_if_constant(
         f"the codec {point.key}",
@@ -225,7 +205,7 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
             "seed",
         )
     }
-    size = (run.place(point) / "model.safetensors").stat().st_size
+    size = (run.folder / job.model).stat().st_size
     cost = {"codec_file_bytes": size}
     cost |= {
         f"train_{name}": codec.details[name]
@@ -244,4 +224,4 @@ def _score_point(run: InvariantRun, point: InvariantConfig, report: Report) -> N
         rows = [
             row | own | (cost if i == 0 else {}) for i, own in enumerate(scores)
         ]  # what training took counts once
-    run.keep(point, {**rows[0], "rows": rows}, report)
+    run.keep(job, {**rows[0], "rows": rows}, report)

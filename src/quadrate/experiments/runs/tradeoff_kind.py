@@ -1,0 +1,243 @@
+"""Runs of trade-off codecs: stages of points, judged by classifiers and critics."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from quadrate import __version__
+from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
+from quadrate.codecs import TradeoffCodec
+from quadrate.config import Recipe
+from quadrate.core.identity import weights_digest
+from quadrate.errors import QuadrateError
+from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.kinds import read_recipe, read_results
+from quadrate.experiments.runs.own_code import OwnCode
+from quadrate.experiments.runs.scoring import ROWS, Scoring, score_point
+from quadrate.experiments.runs.seeds import Item
+from quadrate.networks.family import CLASSIFIERS, find_family
+from quadrate.objectives import find_term
+from quadrate.sources import load_source
+from quadrate.sources.source import with_true_fingerprint
+from quadrate.training.judges import Judge, find_judge
+from quadrate.training.processes import Report, one_thread, run_jobs
+from quadrate.training.stages import Assignment, Execution, train_stage
+
+
+class TradeoffKind(Kind):
+    """A trade-off recipe with its images and judges.
+
+    Attributes:
+        family: The networks.
+        terms: Your own terms of the loss, and those that the recipe names.
+    """
+
+    recipe_class = Recipe
+    has_quick = exports = True
+
+    def prepare(self) -> None:
+        """Load the images and the judge, and describe what is your own."""
+        recipe, own = self.recipe, self.own
+        self.terms = (*own.terms, *(find_term(term.name, term.weight) for term in recipe.terms))
+        names = [term.name for term in self.terms]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise QuadrateError(
+                f"the loss term {twice[0]!r} is given twice; give it once, with the sum of its"
+                " weights"
+            )
+        source = (
+            load_source(recipe.source) if own.source is None else with_true_fingerprint(own.source)
+        )
+        self.source = source.to(self.device)
+        self.family = own.family or find_family(recipe.family)
+        if self.source.noise_std:
+            raise QuadrateError(
+                "give the noise to the recipe's stages (Stage.noise_std), not to the source: it"
+                " belongs to the run's configuration"
+            )
+        self._check_labels()
+        self.judge = self._find_judge(recipe.judge)
+        code = OwnCode(self.family, self.terms, self.source, self.judge)
+        self.unknown = code.unknown
+        self.decisive = [self.source.fingerprint, self.family.name, *names]
+        judge: dict[str, Any] = {"name": "none, as the images have no labels"}
+        if self.judge:
+            self.decisive.append(weights_digest(self.judge.module))
+            judge = {
+                "name": self.judge.name,
+                "accuracy": self.judge.accuracy,
+                "cross_entropy_nats": self.judge.cross_entropy_nats,
+            }
+        if code.described:
+            self.decisive.append(json.dumps(code.described, sort_keys=True))
+        if code.unknown:
+            self.decisive.append(secrets.token_hex(8))
+        self.described = {
+            "source": {
+                "name": self.source.name,
+                "fingerprint": self.source.fingerprint,
+                "shape": self.source.shape,
+            },
+            "family": self.family.name,
+            "terms": names,
+            **({"own": code.described} if code.described else {}),
+            "judge": judge,
+        }
+
+    def _check_labels(self) -> None:
+        """Refuse points that learn from labels on a source without labels."""
+        for job in self.jobs(self.recipe):
+            if job.point.lambda_c > 0 and not self.source.is_labelled:
+                raise QuadrateError(
+                    f"{self.recipe.name}: the point {job.point.key} of stage {job.stage} has"
+                    f" lambda_c > 0 and needs labels, which {self.source.name} lacks: images in"
+                    " class folders have some; points with lambda_c = 0 need none"
+                )
+
+    def _find_judge(self, spec: str, seed: int = 0) -> Judge | None:
+        """A judge, trained here if need be; None where there are no labels to judge by."""
+        if not self.source.is_labelled:
+            return None
+        with one_thread():  # a judge must not depend on how many cores there are
+            return find_judge(spec, self.source, self.root / "judges", seed=seed)
+
+    @classmethod
+    def options(cls, recipe: Any) -> frozenset[str]:
+        """Return all options."""
+        return frozenset(
+            ("data", "family", "judge", "term", "seeds", "epochs", "execution", "part")
+        )
+
+    @classmethod
+    def jobs(cls, recipe: Any) -> list[Job]:
+        """Return the points of all stages."""
+        return [Job(stage.name, point) for stage in recipe.stages for point in stage.points]
+
+    @staticmethod
+    def row_file(job: Job) -> Path:
+        """Return the file of scores, which stands next to the codec."""
+        return job.place / ROWS
+
+    def items(self) -> list[Item]:
+        """Return the points' folders; a point of a frozen encoder is built on the encoder's."""
+        items = []
+        for job in self.jobs(self.recipe):
+            stage = self.recipe.stage(job.stage)
+            base = stage.base_of(job.point)
+            built_on = Job(stage.base_stage, base).model if base else None
+            items.append(Item(job.place, job.model, built_on))
+        return items
+
+    def make(self, execution: Execution, workers: int | None, report: Report) -> None:
+        """Train every stage in order."""
+        details = {
+            "recipe": self.recipe.name,
+            "source": self.source.name,
+            "fingerprint": self.source.fingerprint,
+            "version": __version__,
+        }
+        classifier = self.judge.module if self.judge else None
+        for stage in self.recipe.stages:
+            assignment = Assignment(
+                stage, self.source, self.family, classifier, self.folder, details, self.terms
+            )
+            train_stage(assignment, execution, workers, report)
+
+    def load(self, job: Job) -> TradeoffCodec:
+        """Return a trained codec."""
+        path = self.folder / job.model
+        return TradeoffCodec.load(path, device=self.device, family=self.family)
+
+    def differs(self, job: Job, quick: bool = False) -> bool:
+        """Whether a point was scored with something else; a judge not at hand is left out."""
+        return self._scoring(self._found_judge, quick).differs(self.folder / job.place)
+
+    def is_whole(self, rows: Sequence[Row]) -> bool:
+        """Whether a row has all columns of the protocol."""
+        from quadrate.evaluation import columns_of
+
+        return set(columns_of(self.source)) <= rows[0].keys()
+
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Score points with both judges."""
+        from quadrate.evaluation import Protocol, prepare
+
+        scoring = self._scoring(self._independent_judge, quick)
+        with one_thread():
+            terms = Protocol.quick() if quick else None
+            prepare(self.source, scoring.judges, terms, scoring.floors)
+        points = [
+            (self.recipe.stage(job.stage), job.point, self.folder / job.place) for job in jobs
+        ]
+        run_jobs(score_point, scoring, points, self.processes(workers), report)
+
+    def warn(self, rows: Sequence[Row]) -> None:
+        """Warn of points that have collapsed, unless their training had hardly begun."""
+        warn_of_collapse(self.recipe, rows, len(self.source.train))
+
+    def draw(self, rows: Sequence[Row]) -> list[Path]:
+        """Draw the trade-off."""
+        from quadrate.experiments.reports.figures import plot_run
+
+        plot_run(self.recipe.name, rows, self.folder / "trade-off.png")
+        return [self.folder / "trade-off.png"]
+
+    @staticmethod
+    def plot(folders: Sequence[Path], path: Path) -> None:
+        """Draw the trade-offs of runs as one figure; warn of points that have collapsed."""
+        from quadrate.experiments.reports import plot_runs
+
+        for folder in folders:
+            warn_of_collapse(read_recipe(folder), read_results(folder)[1])
+        plot_runs([read_results(folder) for folder in folders], path)
+
+    def _scoring(self, independent: Judge | None, quick: bool) -> Scoring:
+        judges = {"training": self.judge, "independent": independent}
+        return Scoring(self.source, self.family, judges, self.root / "floors", self.device, quick)
+
+    @cached_property
+    def _independent_judge(self) -> Judge | None:
+        return self._find_judge(self.recipe.independent_judge, seed=1)
+
+    @cached_property
+    def _found_judge(self) -> Judge | None:
+        """The independent judge if it is there already.
+
+        Scores that were made with it are not held against one trained for nothing else.
+        """
+        spec, judges = self.recipe.independent_judge, self.root / "judges"
+        if spec in CLASSIFIERS and not any(
+            judges.glob(f"*-{self.source.fingerprint[:8]}-{spec}-s1.safetensors")
+        ):
+            return None
+        try:
+            return self._independent_judge
+        except QuadrateError:
+            return None
+
+
+def warn_of_collapse(recipe: Recipe, rows: Sequence[Row], images: int | None = None) -> None:
+    """Warn of points whose symbols carry hardly anything, unless training had hardly begun.
+
+    Args:
+        recipe: The recipe.
+        rows: Scores.
+        images: How many images trained the codecs, where that is known.
+    """
+    for row in rows:
+        training, steps = recipe.stage(row["stage"]).training, LEAST_STEPS
+        if images is not None:
+            steps = training.epochs * (images // min(training.batch, images))
+        names = ("levels", "lambda_d", "lambda_p", "lambda_c", "seed")
+        what = " ".join(f"{name}={row[name]}" for name in names)
+        warn_if_collapsed(
+            f"the point {what} of stage {row['stage']!r}",
+            row["rate_entropy_bits"],
+            row["rate_bound_bits"],
+            steps=steps,
+        )
