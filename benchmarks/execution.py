@@ -147,9 +147,7 @@ def measure_case(bench: Bench, case: str, options: argparse.Namespace) -> dict[s
         "epochs": options.epochs,
         "full_epochs": settings.epochs,
         "batch": settings.batch,
-        "precision": (
-            "bfloat16" if uses_bfloat16(settings.precision, device) else "float32"
-        ),
+        "precision": ("bfloat16" if uses_bfloat16(settings.precision, device) else "float32"),
         "spread_equals_single": (
             len(weights["single"] | weights["spread"]) == 1 if weights["spread"] else None
         ),

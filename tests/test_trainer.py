@@ -47,7 +47,11 @@ def test_training_lowers_the_loss_and_the_rows_say_so(digits, judge):
     }
     for name in ("mse", "validation_mse", "cross_entropy_nats", "validation_cross_entropy_nats"):
         assert rows[-1][name] < 0.8 * rows[0][name], name
-    assert rows[-1]["validation_accuracy"] > 0.4 and (trained.clock.seconds() > 0).all() and trained.epoch == 12
+    assert (
+        rows[-1]["validation_accuracy"] > 0.4
+        and (trained.clock.seconds() > 0).all()
+        and trained.epoch == 12
+    )
 
 
 @pytest.mark.parametrize("lambda_c", [0.0, 0.1])

@@ -236,9 +236,7 @@ class TrainingConfig:
         make_plain(self)
         check_at_least(self, 1, "epochs", "batch", "critic_steps")
         check_shares(self, "warmup", "anneal")
-        check_positive(
-            self, "learning_rate", "critic_learning_rate", "bottleneck_learning_rate"
-        )
+        check_positive(self, "learning_rate", "critic_learning_rate", "bottleneck_learning_rate")
         check_not_negative(self, "gradient_penalty")
         for name in ("betas", "critic_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):

@@ -74,7 +74,7 @@ def test_universal_decoders_share_the_frozen_encoder_of_the_base_of_their_seed(m
     )
     critic = load(end_to_end, bases[0]).critic.state_dict()
     assert all(torch.equal(frozen.critic[name], critic[name]) for name in critic)
-    assert frozen.levels == (3, 3)
+    assert [layer.levels for layer in frozen.layers] == [(3, 3)]
 
 
 def test_universal_training_is_spread_and_resumed_like_any_other(make, checkpoints):

@@ -216,7 +216,7 @@ class TradeoffCodec(Codec):
     @property
     def rate_bound_bits(self) -> float | None:
         """The sum of log2 L over all layers, in bits a sample; None if a rate is learned."""
-        levels = self._levels_before(len(self.layers))
+        levels = self.levels_before(len(self.layers))
         return sum(map(math.log2, levels)) if all(levels) else None
 
     @property
@@ -370,7 +370,7 @@ class TradeoffCodec(Codec):
         )
 
     def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:  # noqa: D102
-        levels = np.array(self._levels_before(len(self.layers)))  # (columns,)
+        levels = np.array(self.levels_before(len(self.layers)))  # (columns,)
         if symbols.ndim == 2 and symbols.shape[1] == len(levels):
             given, leveled = symbols.cpu().numpy(), levels > 0
             if ((given < 0) | (given >= levels))[:, leveled].any():

@@ -283,7 +283,9 @@ class _Training:
             return first, first
         if config.objective == "bince":
             return first, data.sample_orbit(x, generator)
-        representative = data.representative if isinstance(data, Population) else data.representatives
+        representative = (
+            data.representative if isinstance(data, Population) else data.representatives
+        )
         return first, representative(x)
 
     def state(self) -> dict[str, Tensor]:
