@@ -149,7 +149,6 @@ def _held_out_members(data: Population | OrbitSplits, seed: int) -> Tensor:
 
 def _train_point(run: InvariantKind, job: Job, report: Report) -> None:
     """Train one point and write its codec."""
-
     recipe, source, device = run.recipe, run.source, run.device
     point, place = job.point, run.folder / job.place
     data = _splits(source, recipe.augmentation) if source else _population(recipe, point)

@@ -161,7 +161,7 @@ class Kind(ABC):
         """Return a trained codec."""
         raise NotImplementedError
 
-    def warn(self, rows: Sequence[Row]) -> None:
+    def warn(self, rows: Sequence[Row]) -> None:  # noqa: B027 (most kinds warn while they score)
         """Warn of points that have collapsed."""
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
