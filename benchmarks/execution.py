@@ -28,8 +28,8 @@ from quadrate.experiments.runs import machine
 from quadrate.networks import find_family
 from quadrate.sources import Source, Split, from_arrays, load_source
 from quadrate.training import Assignment, Execution, find_judge, train_stage
+from quadrate.training.loop import uses_bfloat16
 from quadrate.training.processes import available_cores
-from quadrate.training.trainer import precision
 from stopwatch import timed
 
 CASES = {
@@ -147,7 +147,7 @@ def measure_case(bench: Bench, case: str, options: argparse.Namespace) -> dict[s
         "epochs": options.epochs,
         "full_epochs": settings.epochs,
         "batch": settings.batch,
-        "precision": precision(settings, device),
+        "precision": ("bfloat16" if uses_bfloat16(settings.precision, device) else "float32"),
         "spread_equals_single": (
             len(weights["single"] | weights["spread"]) == 1 if weights["spread"] else None
         ),

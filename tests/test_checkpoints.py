@@ -23,7 +23,7 @@ from quadrate.errors import QuadrateError
 from quadrate.networks.family import find_family
 from quadrate.objectives import Batch, Term
 from quadrate.sources.symmetry import dihedral_patterns
-from quadrate.training import Assignment, stages, train_stage
+from quadrate.training import Assignment, Trainer, loop, train_stage
 from quadrate.training import invariant_trainer as invariant_training
 from quadrate.training.invariant_trainer import train_invariant
 
@@ -49,8 +49,7 @@ def stop(message: dict) -> None:
 @pytest.fixture(autouse=True)
 def checkpoints(monkeypatch):
     """After each epoch and step instead of every few seconds."""
-    monkeypatch.setattr(stages, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    monkeypatch.setattr(invariant_training, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
 
 @pytest.fixture
@@ -309,7 +308,7 @@ def test_times_add_up_over_interruptions(digits, tmp_path, monkeypatch):
         tmp_path,
         {},
     )
-    original = stages.Trainer.train_epoch
+    original = Trainer.train_epoch
 
     def train_epoch(trainer):
         with monkeypatch.context() as patch:
@@ -317,7 +316,7 @@ def test_times_add_up_over_interruptions(digits, tmp_path, monkeypatch):
             patch.setattr(trainer, "validate", lambda: time.sleep(0.4) or validate())
             return original(trainer)
 
-    monkeypatch.setattr(stages.Trainer, "train_epoch", train_epoch)
+    monkeypatch.setattr(Trainer, "train_epoch", train_epoch)
     for epoch in (2, 3):
 
         def stop_at(message: dict, epoch: int = epoch) -> None:

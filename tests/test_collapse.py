@@ -17,7 +17,8 @@ from codecs_made import TINY, source_of
 from evaluation_parts import QUICK
 from quadrate.bottlenecks.collapse import has_collapsed
 from quadrate.bottlenecks.counted_entropy import counted_entropy
-from quadrate.codecs.tradeoff_codec import Layer, TradeoffCodec
+from quadrate.codecs.layer import Layer
+from quadrate.codecs.tradeoff_codec import TradeoffCodec
 from quadrate.config import InvariantConfig, OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.errors import QuadrateWarning
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe

@@ -36,7 +36,7 @@ def codec(digits) -> TradeoffCodec:
     trainer = Trainer(
         Task(digits, COMPACT, None, TrainingConfig(epochs=12, batch=64, precision="float32")),
         [point],
-    )
+    ).prepare()
     for _ in range(12):
         trainer.train_epoch()
     networks = trainer.networks(0)

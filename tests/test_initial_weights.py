@@ -123,7 +123,7 @@ def test_trainers_built_in_several_threads_while_others_draw_are_those_built_alo
     points = [OperatingPoint((3, 3), lambda_p=0.1, seed=seed) for seed in range(8)]
 
     def build(point):
-        return Trainer(task, [point]).networks(0)
+        return Trainer(task, [point]).prepare().networks(0)
 
     alone = [build(point) for point in points]
     encoder = as_after_manual_seed(

@@ -395,7 +395,7 @@ def test_the_colour_family_stacks_and_says_what_it_takes():
         [copy.deepcopy(module)(images) for module, images in zip(modules, x, strict=True)]
     )
     assert alone.shape == (2, 6, 20) and alone.abs().max() <= 1
-    torch.testing.assert_close(Stack(modules)(x), alone, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(Stack.of(modules)(x), alone, rtol=1e-4, atol=1e-4)
     assert encoder((1, 28, 28), 3)(torch.rand(4, 1, 28, 28)).shape == (4, 3)
     with pytest.raises(
         QuadrateError, match="even sizes from 8x8 on, not of 9x21; `compact` takes any shape"

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from quadrate.bottlenecks import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.networks.family import Family, find_family
 from quadrate.sources import Source, Split, pixels
-from quadrate.training import Frozen, Task, Trainer, trainer
+from quadrate.training import FrozenLatents, Task, Trainer, trainer
 from trainer_parts import BALANCED, same, task
 
 RECOGNIZABLE = tuple(
@@ -65,7 +66,10 @@ def assert_stacked_equals_single(
     One gradient in a hundred may be off by more, up to 1e-2: a unit of LeakyReLU that is zero but
     for rounding takes the other slope. (Single models in float32 and in float64 differ by the same
     at such places.)"""
-    stacked, singles = Trainer(task, points), [Trainer(task, [point]) for point in points]
+    stacked, singles = (
+        Trainer(task, points).prepare(),
+        [Trainer(task, [point]).prepare() for point in points],
+    )
     for k, single in enumerate(singles):
         assert same(stacked.state(k), single.state(0)), "the initial weights differ"
     off: list[float] = []
@@ -95,7 +99,7 @@ def assert_stacked_equals_single(
     )[-20:]
     for k, point in enumerate(points):  # it was training that was compared
         assert not same(
-            stacked.networks(k)["decoder"], Trainer(task, [point]).networks(0)["decoder"]
+            stacked.networks(k)["decoder"], Trainer(task, [point]).prepare().networks(0)["decoder"]
         )
 
 
@@ -117,18 +121,20 @@ def test_stacked_equals_single_with_a_noisy_source_and_the_papers_surrogate(digi
 def test_stacked_equals_single_on_frozen_encoders(digits):
     draw = torch.Generator().manual_seed(0)
     frozen = [
-        Frozen(
-            (3, 3),
+        FrozenLatents(
+            (DitheredQuantizer((3, 3)),),
             torch.rand(256, 2, generator=draw) * 2 - 1,
             torch.rand(64, 2, generator=draw) * 2 - 1,
         )
         for _ in range(2)
     ]
     points = (OperatingPoint((3, 3), lambda_d=0.5), OperatingPoint((3, 3), seed=1))
-    for own_encoder in (False, True):
-        settings = task(digits, own_encoder=own_encoder)
-        stacked = Trainer(settings, points, frozen)
-        singles = [Trainer(settings, [p], [f]) for p, f in zip(points, frozen, strict=True)]
+    for train_encoder in (False, True):
+        settings = task(digits, train_encoder=train_encoder)
+        stacked = Trainer(settings, points, frozen).prepare()
+        singles = [
+            Trainer(settings, [p], [f]).prepare() for p, f in zip(points, frozen, strict=True)
+        ]
         losses, *alone = (next(one.steps()) for one in (stacked, *singles))
         for k in (0, 1):
             assert difference(losses["mse"][k], alone[k]["mse"][0]) < 1e-5
@@ -169,7 +175,10 @@ def test_stacked_equals_single_left_alone_in_double_precision(digits, double_pre
         OperatingPoint((3, 3), lambda_p=p, seed=seed) for p, seed in ((0.05, 0), (0.01, 1))
     )
     settings = task(digits, family=double_precision("compact"), epochs=7)
-    stacked, singles = Trainer(settings, points), [Trainer(settings, [point]) for point in points]
+    stacked, singles = (
+        Trainer(settings, points).prepare(),
+        [Trainer(settings, [point]).prepare() for point in points],
+    )
     for _ in range(7):
         for losses, *alone in zip(*(one.steps() for one in (stacked, *singles)), strict=True):
             for k in (0, 1):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from quadrate.config import OperatingPoint, TrainingConfig
+from quadrate.config import OperatingPoint
 from quadrate.objectives import Batch, Term
 from quadrate.training import Trainer
-from quadrate.training.trainer import precision
+from quadrate.training.loop import uses_bfloat16
 from trainer_parts import same, task, weights
 
 # --- settings ---
@@ -29,7 +29,9 @@ def probe(seen: list[float]):
 def test_annealing_raises_the_weights_from_zero_and_leaves_the_others(digits):
     ramped, plain = [], []
     terms = [Term("ramped", 0.25, probe(ramped), ramp=True), Term("plain", 0.5, probe(plain))]
-    trained = Trainer(task(digits, terms=terms, anneal=0.5, epochs=3), [OperatingPoint((3,))])
+    trained = Trainer(
+        task(digits, terms=terms, anneal=0.5, epochs=3), [OperatingPoint((3,))]
+    ).prepare()
     for _ in range(3):
         trained.train_epoch()
     assert plain == [0.5] * 24
@@ -42,12 +44,12 @@ def test_annealing_raises_the_weights_from_zero_and_leaves_the_others(digits):
 def test_annealing_is_for_perception_and_classification(digits, judge, weights):
     trained = Trainer(
         task(digits, judge, anneal=0.5), [OperatingPoint((3,), 1.0, **{weights[0]: 0.1})]
-    )
+    ).prepare()
     assert {term.name: term.ramp for term in trained.terms} == {"mse": False, weights[1]: True}
 
 
 def test_the_published_alternation_gives_each_batch_to_one_of_the_two(digits):
-    trained = Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=0.1)])
+    trained = Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=0.1)]).prepare()
     before: dict[str, dict[str, Tensor]] = {}
     for step, losses in enumerate(trained.steps()):
         roles = {"encoder": trained.encoder, "decoder": trained.decoder, "critic": trained.critic}
@@ -64,7 +66,7 @@ def test_the_published_alternation_gives_each_batch_to_one_of_the_two(digits):
 
 
 def test_the_published_alternation_wastes_half_the_batches_where_there_is_no_critic(digits):
-    trained = Trainer(task(digits, alternate=True), [OperatingPoint((3,))])
+    trained = Trainer(task(digits, alternate=True), [OperatingPoint((3,))]).prepare()
     changes = []
     before = weights(trained.decoder)
     for _ in trained.steps():
@@ -77,7 +79,7 @@ def test_the_published_alternation_wastes_half_the_batches_where_there_is_no_cri
 @pytest.mark.parametrize("lambda_p", [0.0, 0.1])
 def test_with_alternation_a_row_holds_the_mean_over_the_steps_that_had_the_loss(digits, lambda_p):
     one, twin = (
-        Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=lambda_p)])
+        Trainer(task(digits, alternate=True), [OperatingPoint((3,), lambda_p=lambda_p)]).prepare()
         for _ in range(2)
     )
     steps = [float(losses["mse"]) for step, losses in enumerate(one.steps()) if step % 2 == 1]
@@ -87,7 +89,9 @@ def test_with_alternation_a_row_holds_the_mean_over_the_steps_that_had_the_loss(
 def test_the_critic_takes_as_many_steps_as_told(digits):
     critics = []
     for steps in (1, 3):
-        trained = Trainer(task(digits, critic_steps=steps), [OperatingPoint((3,), lambda_p=0.1)])
+        trained = Trainer(
+            task(digits, critic_steps=steps), [OperatingPoint((3,), lambda_p=0.1)]
+        ).prepare()
         next(trained.steps())
         critics.append(trained)
     assert [float(one.state(0)["critic_optimizer.0.step"]) for one in critics] == [1, 3]
@@ -98,12 +102,13 @@ def test_learning_rates_follow_their_schedules(digits):
     trained = Trainer(
         task(digits, epochs=5, learning_rate=0.01, critic_learning_rate=0.001, warmup=0.25),
         [OperatingPoint((3,), lambda_p=0.1)],
-    )
+    ).prepare()
     codec, critic = [], []
     for _ in range(5):
         for _ in trained.steps():
-            codec.append(trained._codec_optimizer.param_groups[0]["lr"])
-            critic.append(trained._critic_optimizer.param_groups[0]["lr"])
+            for role, rates in (("codec", codec), ("critic", critic)):
+                optimizer = trained._descents[f"{role}_optimizer"].optimizer
+                rates.append(optimizer.param_groups[0]["lr"])
         trained.epoch += 1
     assert codec[:10] == pytest.approx([0.01 * (step + 0.5) / 10 for step in range(10)])
     assert codec[10:] == pytest.approx(
@@ -116,11 +121,9 @@ def test_learning_rates_follow_their_schedules(digits):
 
 def test_precision_is_resolved():
     cpu = torch.device("cpu")
-    assert precision(TrainingConfig(precision="float32"), cpu) == "float32"
-    assert precision(TrainingConfig(), torch.device("cuda")) == "bfloat16"
-    assert precision(TrainingConfig(), cpu) == (
-        "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-    )
+    assert not uses_bfloat16("float32", cpu) and uses_bfloat16("bfloat16", cpu)
+    assert uses_bfloat16("auto", torch.device("cuda"))
+    assert uses_bfloat16("auto", cpu) == torch.cpu._is_avx512_bf16_supported()
 
 
 @pytest.mark.parametrize("lambdas", [(0.01,), (0.01, 0.02)], ids=["single", "stacked"])
@@ -130,7 +133,7 @@ def test_bfloat16_trains_nearly_as_well_and_keeps_the_parameters_in_float32(digi
         trained = Trainer(
             task(digits, judge, precision=name),
             [OperatingPoint((3, 3), lambda_p=p, lambda_c=0.02) for p in lambdas],
-        )
+        ).prepare()
         rows[name] = trained.train_epoch()[0]
         assert all(
             tensor.dtype in (torch.float32, torch.int64)

@@ -19,27 +19,26 @@ from trainer_parts import BALANCED, COMPACT, same, task
 @pytest.mark.parametrize("points", [BALANCED[:1], BALANCED[:2]], ids=["single", "stacked"])
 def test_a_saved_state_goes_on_bit_for_bit(digits, judge, points):
     settings = task(digits, judge, epochs=4, anneal=0.5, alternate=True)
-    whole = Trainer(settings, points)
+    whole = Trainer(settings, points).prepare()
     rows = [whole.train_epoch() for _ in range(4)]
-    first = Trainer(settings, points)
+    first = Trainer(settings, points).prepare()
     assert [first.train_epoch() for _ in range(2)] == rows[:2]
     states = [first.state(k) for k in range(len(points))]
     first.train_epoch()  # what was saved must not move with what goes on
-    second = Trainer(settings, points)
+    second = Trainer(settings, points).prepare()
     second.load(states)
     assert second.epoch == 2 and [second.train_epoch() for _ in range(2)] == rows[2:]
     for k in range(len(points)):
         a, b = whole.state(k), second.state(k)
-        for clock in ("seconds", "wall_seconds"):
-            assert a.pop(clock) > 0 and b.pop(clock) > 0
+        assert (a.pop("seconds") > 0).all() and (b.pop("seconds") > 0).all()
         assert same(a, b)
 
 
 def test_a_point_saved_from_a_stack_may_go_on_alone(digits):
     points = (OperatingPoint((3,)), OperatingPoint((3,), seed=1))
-    stacked = Trainer(task(digits), points)
+    stacked = Trainer(task(digits), points).prepare()
     stacked.train_epoch()
-    alone = Trainer(task(digits), points[1:])
+    alone = Trainer(task(digits), points[1:]).prepare()
     alone.load([stacked.state(1)])
     assert stacked.train_epoch()[1]["mse"] == pytest.approx(alone.train_epoch()[0]["mse"], rel=1e-2)
 
@@ -51,7 +50,7 @@ def test_the_global_generator_neither_matters_nor_moves(digits):
         before = torch.get_rng_state()
         trained = Trainer(
             task(dataclasses.replace(digits, noise_std=0.1)), [OperatingPoint((3,), lambda_p=0.1)]
-        )
+        ).prepare()
         trained.train_epoch()
         assert torch.equal(before, torch.get_rng_state())
         results.append(trained.networks(0))
@@ -64,13 +63,13 @@ def test_the_global_generator_neither_matters_nor_moves(digits):
 def test_points_that_do_not_fit_together_are_refused(digits):
     for other in (OperatingPoint((3, 4)), OperatingPoint((3, 3), lambda_p=0.1)):
         with pytest.raises(
-            QuadrateError, match="must have the same levels, and all or none of them lambda_p > 0"
+            QuadrateError, match="same levels or learned bottleneck, and all or none of them"
         ):
-            Trainer(task(digits), [OperatingPoint((3, 3)), other])
+            Trainer(task(digits), [OperatingPoint((3, 3)), other]).prepare()
     with pytest.raises(
         QuadrateError, match="lambda_c > 0 needs a classifier; give the recipe a judge"
     ):
-        Trainer(task(digits), [OperatingPoint((3, 3), lambda_c=0.1)])
+        Trainer(task(digits), [OperatingPoint((3, 3), lambda_c=0.1)]).prepare()
 
 
 def test_a_loss_that_is_not_a_number_names_the_point_and_the_epoch(digits):
@@ -82,7 +81,9 @@ def test_a_loss_that_is_not_a_number_names_the_point_and_the_epoch(digits):
             * (math.nan if (batch.indices == 7).any() else 1)
         ),
     )
-    trained = Trainer(task(digits, terms=[hurt], batch=8, epochs=3), [OperatingPoint((3,), seed=5)])
+    trained = Trainer(
+        task(digits, terms=[hurt], batch=8, epochs=3), [OperatingPoint((3,), seed=5)]
+    ).prepare()
     with pytest.raises(
         QuadrateError, match=r"training of 1x3_d1_p0_c0_s5 diverged in epoch 1"
     ) as caught:
@@ -124,7 +125,7 @@ def test_weights_that_the_last_step_spoilt_do_not_pass(digits, role):
     with pytest.raises(QuadrateError, match="training of 1x3_d1_p0_c0_s0 diverged"):
         Trainer(
             task(digits, family=family, batch=256, epochs=1), [OperatingPoint((3,))]
-        ).train_epoch()
+        ).prepare().train_epoch()
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (1, 32)], ids=str)
@@ -132,7 +133,7 @@ def test_a_loss_of_another_shape_than_one_number_a_model_is_refused(digits, shap
     """The commonest mistake in a loss of one's own is to average over everything."""
     wrong = Term("mine", 1.0, lambda batch: batch.reconstruction.mean() * torch.ones(shape))
     with pytest.raises(QuadrateError, match="'?mine'?"):
-        Trainer(task(digits, terms=[wrong]), [OperatingPoint((3,))]).train_epoch()
+        Trainer(task(digits, terms=[wrong]), [OperatingPoint((3,))]).prepare().train_epoch()
 
 
 def test_weights_for_another_number_of_models_are_refused(digits):
@@ -145,4 +146,4 @@ def test_weights_for_another_number_of_models_are_refused(digits):
                 ],
             ),
             [OperatingPoint((3,))],
-        ).train_epoch()
+        ).prepare().train_epoch()

@@ -18,10 +18,12 @@ BALANCED = tuple(
 
 
 def task(
-    source: Source, judge=None, family: Family = COMPACT, terms=(), own_encoder=True, **settings
+    source: Source, judge=None, family: Family = COMPACT, terms=(), train_encoder=True, **settings
 ) -> Task:
     config = TrainingConfig(**{"epochs": 2, "batch": 32, "precision": "float32", **settings})
-    return Task(source, family, judge.module if judge else None, config, own_encoder, tuple(terms))
+    return Task(
+        source, family, judge.module if judge else None, config, train_encoder, tuple(terms)
+    )
 
 
 def weights(network) -> dict[str, Tensor]:

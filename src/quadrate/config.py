@@ -28,9 +28,11 @@ Surrogate = Literal["perturb", "soft"]
 Precision = Literal["auto", "float32", "bfloat16"]
 InvariantObjective = Literal["vc", "vic", "bince"]
 InvariantNetwork = Literal["perceptron", "convolutional"]
-BottleneckName = Literal["factorized", "hyperprior", "unit-gaussian"]
 Schedule = Literal["end-to-end", "staggered"]
 Likelihood = Literal["gaussian", "bernoulli"]
+
+FITTED = ("factorized", "hyperprior")
+"""Bottlenecks that can be fitted to frozen latents (`quadrate.training.bottleneck_fits`)."""
 
 # Of fields that came later: left out of texts where they have their default, so that folders are
 # found again by the digests that they had before.
@@ -109,16 +111,18 @@ class OperatingPoint:
             # Never -0.0, so that equal points have equal texts.
             object.__setattr__(self, weight.name, abs(float(getattr(self, weight.name))))
         if self.has_learned_rate:
-            if self.levels or not self.lambda_r > 0:
+            _check_bottleneck(self.bottleneck)
+            if self.levels or not (self.dims and self.lambda_r > 0):
                 raise QuadrateError(
                     f"bottleneck {self.bottleneck!r} learns its rate: give dims and lambda_r above"
                     f" 0, and levels=(); got levels={shown(self.levels)}, dims={self.dims},"
                     f" lambda_r={self.lambda_r:g}"
                 )
-        elif self.lambda_r:
+        elif self.dims or self.lambda_r:
             raise QuadrateError(
-                f"lambda_r={self.lambda_r:g} prices a learned rate: give dims and a bottleneck that"
-                f" learns one, and levels=(); the levels {shown(self.levels)} fix the rate"
+                f"dims={self.dims} and lambda_r={self.lambda_r:g} are of a learned rate: give a"
+                f" bottleneck that learns one, and levels=(); the levels {shown(self.levels)} fix"
+                " the rate"
             )
         elif not self.levels or min(self.levels) < 2:
             raise QuadrateError(
@@ -133,12 +137,17 @@ class OperatingPoint:
     @property
     def has_learned_rate(self) -> bool:
         """Whether the rate is learned rather than fixed by levels."""
-        return self.dims > 0
+        return self.bottleneck != "dithered"
 
     @property
     def latent_dims(self) -> int:
         """Latent dimensions that the encoder gives, or channels of latent maps."""
         return self.dims or len(self.levels)
+
+    @property
+    def code(self) -> tuple[tuple[int, ...], int, str]:
+        """How the latents are coded: levels, dims and bottleneck."""
+        return self.levels, self.dims, self.bottleneck
 
     @property
     def rate_bound_bits(self) -> float:
@@ -199,11 +208,13 @@ class TrainingConfig:
         warmup: Share of the steps over which the learning rate rises.
         surrogate: "perturb", f(x) + u with the exact identity gradient, or "soft", the soft-to-hard
             surrogate of the papers.
-        anneal: Share of the steps over which lambda_p and lambda_c rise linearly from 0.
+        anneal: Share of the steps over which all weights but lambda_d rise linearly from 0.
         alternate: The published alternation: of two batches one trains only the critic, the other
             only the codec.
         precision: "bfloat16" computes the networks in bfloat16 (parameters and losses stay
             float32); "auto" takes it where the processor has it.
+        bottleneck_learning_rate: Peak of the same schedule for the steps and densities of a
+            bottleneck that learns its rate.
     """
 
     epochs: int = 16
@@ -219,12 +230,13 @@ class TrainingConfig:
     anneal: float = 0.0
     alternate: bool = False
     precision: Precision = "auto"
+    bottleneck_learning_rate: float = field(default=1e-2, metadata=_NEW)
 
     def __post_init__(self) -> None:
         make_plain(self)
         check_at_least(self, 1, "epochs", "batch", "critic_steps")
         check_shares(self, "warmup", "anneal")
-        check_positive(self, "learning_rate", "critic_learning_rate")
+        check_positive(self, "learning_rate", "critic_learning_rate", "bottleneck_learning_rate")
         check_not_negative(self, "gradient_penalty")
         for name in ("betas", "critic_betas"):
             if not all(0 <= beta < 1 for beta in getattr(self, name)):
@@ -276,11 +288,19 @@ class Stage:
         if (
             self.mode == "universal"
             and self.base
-            and any(point.levels != self.base.levels for point in self.points)
+            and any(point.code != self.base.code for point in self.points)
         ):
+            levels, dims, bottleneck = self.base.code
+            asked = f"levels must be {levels}" if levels else f"dims must be {dims}"
             raise QuadrateError(
-                f"stage {self.name!r}: universal decoders read the codes of their base, so levels"
-                f" must be {self.base.levels}"
+                f"{where}universal decoders read the codes of their base, so {asked} and bottleneck"
+                f" {bottleneck!r}"
+            )
+
+        if self.training.surrogate == "soft" and any(p.has_learned_rate for p in self.points):
+            raise QuadrateError(
+                f"{where}surrogate 'soft' is that of the dithered quantizer; a learned rate takes"
+                " 'perturb'"
             )
 
     def base_of(self, point: OperatingPoint) -> OperatingPoint | None:
@@ -404,21 +424,15 @@ class InvariantConfig:
         check_at_least(self, 1, "dims", "steps", "batch")
         check_not_negative(self, "weight_decay")
         check_shares(self, "anneal", "polish")
-        if self.bottleneck not in typing.get_args(BottleneckName):
-            if not _is_registered(self.bottleneck):
-                known = ", ".join(typing.get_args(BottleneckName))
-                raise QuadrateError(
-                    f"bottleneck must be one of {known}, or a registered one; got"
-                    f" {shown(self.bottleneck)}"
-                )
-            if self.schedule == "staggered":
-                raise QuadrateError(
-                    f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents; train it"
-                    " end-to-end"
-                )
-        if self.bottleneck == "unit-gaussian" and self.schedule == "staggered":
+        _check_bottleneck(self.bottleneck)
+        if self.bottleneck == "dithered":
             raise QuadrateError(
-                "a unit-Gaussian penalty shapes latents while they are learned; train it end-to-end"
+                "the rate of bottleneck 'dithered' is fixed by levels; take one that learns its rate"
+            )
+        if self.schedule == "staggered" and self.bottleneck not in FITTED:
+            raise QuadrateError(
+                f"bottleneck {self.bottleneck!r} cannot be fitted to frozen latents, as"
+                f" {' and '.join(FITTED)} can; train it end-to-end"
             )
 
     @property
@@ -432,10 +446,11 @@ class InvariantConfig:
         return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
 
 
-def _is_registered(bottleneck: str) -> bool:
+def _check_bottleneck(name: str) -> None:
+    """Raise a QuadrateError if there is no bottleneck of a name."""
     from quadrate.bottlenecks.bottleneck import BOTTLENECKS
 
-    return BOTTLENECKS.knows(bottleneck)
+    BOTTLENECKS.find(name)
 
 
 def to_json(config: Any) -> str:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from quadrate.config import OperatingPoint, Stage, TrainingConfig
-from quadrate.training import Assignment, stages
+from quadrate.training import Assignment, loop
 from stage_parts import COMPACT, SETTINGS
 
 # --- tools ---
@@ -47,4 +47,4 @@ def make(digits, judge, tmp_path):
 @pytest.fixture
 def checkpoints(monkeypatch):
     """After each epoch instead of every few seconds."""
-    monkeypatch.setattr(stages, "_SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_CHECKPOINTS", -1.0)

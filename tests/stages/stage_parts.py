@@ -5,12 +5,12 @@ import time
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from quadrate.codecs import TradeoffCodec
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.core.files import read_rows
-from quadrate.networks.family import find_family
+from quadrate.networks.family import Family, find_family
 from quadrate.objectives import Batch, Term
 from quadrate.training import Assignment
 
@@ -73,3 +73,17 @@ class Interrupt:
     def __call__(self, message: dict) -> None:
         if message["epoch"] == self.epoch:
             raise KeyboardInterrupt
+
+
+def maps_encoder(shape: tuple[int, int, int], dims: int) -> nn.Module:
+    """Images (N, 1, 8, 8) to maps (N, dims, 4, 4)."""
+    return nn.Sequential(nn.Conv2d(shape[0], 16, 4, 2, 1), nn.LeakyReLU(), nn.Conv2d(16, dims, 1))
+
+
+def maps_decoder(shape: tuple[int, int, int], dims: int) -> nn.Module:
+    """Maps (N, dims, 4, 4) to images (N, 1, 8, 8)."""
+    layers = (nn.Conv2d(dims, 16, 3, 1, 1), nn.LeakyReLU(), nn.ConvTranspose2d(16, shape[0], 2, 2))
+    return nn.Sequential(*layers, nn.Sigmoid())
+
+
+MAPS = Family("maps", maps_encoder, maps_decoder, COMPACT.critic)

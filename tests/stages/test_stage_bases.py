@@ -9,7 +9,7 @@ from quadrate.codecs import Layer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.sources import pixels
-from quadrate.training import stages, train_stage
+from quadrate.training import FrozenLatents, train_stage
 from stage_parts import Interrupt, assert_same, load, rows, tensors
 
 PLAIN = OperatingPoint((3, 3))
@@ -65,7 +65,7 @@ def test_universal_decoders_share_the_frozen_encoder_of_the_base_of_their_seed(m
     with pytest.raises(QuadrateError, match="was trained on another encoder"):
         first.add_decoder(fourth, "fourth")
 
-    frozen = stages._freeze(load(end_to_end, bases[0]), digits, 0)
+    frozen = FrozenLatents.of(load(end_to_end, bases[0]), digits, 0)
     assert torch.equal(
         frozen.train, load(end_to_end, bases[0]).latents(pixels(digits.train.images))
     )
@@ -74,7 +74,7 @@ def test_universal_decoders_share_the_frozen_encoder_of_the_base_of_their_seed(m
     )
     critic = load(end_to_end, bases[0]).critic.state_dict()
     assert all(torch.equal(frozen.critic[name], critic[name]) for name in critic)
-    assert frozen.levels == (3, 3)
+    assert [layer.levels for layer in frozen.layers] == [(3, 3)]
 
 
 def test_universal_training_is_spread_and_resumed_like_any_other(make, checkpoints):
@@ -129,11 +129,11 @@ def test_a_frozen_encoder_sees_the_noise_of_the_stage(make, digits):
     assert (
         rows(base, PLAIN)[0]["mse"] > rows(without, PLAIN)[0]["mse"]
     )  # so did the encoder while it was trained
-    clean = stages._freeze(codec, digits, 0)
-    noisy = stages._freeze(codec, dataclasses.replace(digits, noise_std=0.5), 0)
+    clean = FrozenLatents.of(codec, digits, 0)
+    noisy = FrozenLatents.of(codec, dataclasses.replace(digits, noise_std=0.5), 0)
     assert not torch.allclose(clean.train, noisy.train, atol=1e-3)
     assert torch.equal(
-        noisy.train, stages._freeze(codec, dataclasses.replace(digits, noise_std=0.5), 0).train
+        noisy.train, FrozenLatents.of(codec, dataclasses.replace(digits, noise_std=0.5), 0).train
     )
 
 

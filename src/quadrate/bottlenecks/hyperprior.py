@@ -159,15 +159,38 @@ def _log_mass(x: Tensor, scale: Tensor) -> Tensor:
     In logs throughout, so that far away it still has a gradient.
     """
     distance = x.abs()  # the side where both CDFs are small
-    upper = torch.special.log_ndtr((0.5 - distance) / scale)
-    lower = torch.special.log_ndtr((-0.5 - distance) / scale)
+    upper = _LogNdtr.apply((0.5 - distance) / scale)
+    lower = _LogNdtr.apply((-0.5 - distance) / scale)
     return upper + torch.log(-torch.expm1(lower - upper))
+
+
+class _LogNdtr(torch.autograd.Function):
+    """`torch.special.log_ndtr` and its gradient, for stacked models, too, which it has no rule for."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return torch.special.log_ndtr(x)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        context.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        (x, value), (gradient,) = context.saved_tensors, gradients
+        return gradient / math.sqrt(2 * math.pi) * (value + x.pow(2) / 2).neg().exp()
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], x: Tensor) -> tuple[Tensor, int]:
+        return _LogNdtr.apply(x), in_dims[0]
 
 
 class _Bounded(torch.autograd.Function):
     """Clamp log scales to those of the tables; gradients pass unless they lead further out."""
 
     generate_vmap_rule = True
+
+    generate_vmap_rule = True  # of stacked models
 
     @staticmethod
     def forward(log_scale: Tensor) -> Tensor:

@@ -110,7 +110,7 @@ class TradeoffCodec(Codec):
 
     def _layer_of(self, i: int, model: FrozenBottleneck | None) -> Any:
         """What rounds the latents of a layer, its frozen bottleneck or the quantizer alone."""
-        layer, first = self.layers[i], len(self._levels_before(i))
+        layer, first = self.layers[i], len(self.levels_before(i))
         if model is None:
             bottleneck = build_bottleneck(layer.bottleneck, self._latent_shape(i), layer.levels)
             if bottleneck.has_learned_rate:
@@ -130,7 +130,7 @@ class TradeoffCodec(Codec):
                 self.encoders[i](torch.zeros(1, *self.shape, device=self.device)).shape[1:]
             )
 
-    def _levels_before(self, i: int) -> tuple[int, ...]:
+    def levels_before(self, i: int) -> tuple[int, ...]:
         """The levels of each column of the layers before one; 0 where they have none."""
         levels: tuple[int, ...] = ()
         for layer, rounder in zip(self.layers[:i], self._rounders, strict=False):
@@ -162,8 +162,12 @@ class TradeoffCodec(Codec):
     @property
     def models(self) -> tuple[FrozenBottleneck, ...]:  # type: ignore[override]
         """The frozen bottleneck of each layer; empty before the codec is frozen."""
-        frozen = not any(isinstance(rounder, Unfrozen) for rounder in self._rounders)
-        return tuple(self._rounders) if frozen else ()
+        return tuple(self._rounders) if all(self.layer_models) else ()
+
+    @property
+    def layer_models(self) -> tuple[FrozenBottleneck | None, ...]:
+        """The frozen bottleneck of each layer; None where tables are not fitted yet."""
+        return tuple(None if isinstance(one, Unfrozen) else one for one in self._rounders)
 
     @property
     def _layers(self) -> list[Any]:
@@ -182,7 +186,7 @@ class TradeoffCodec(Codec):
     @property
     def rate_bound_bits(self) -> float | None:
         """The sum of log2 L over all layers, in bits a sample; None if a rate is learned."""
-        levels = self._levels_before(len(self.layers))
+        levels = self.levels_before(len(self.layers))
         return sum(map(math.log2, levels)) if all(levels) else None
 
     @property
@@ -301,7 +305,7 @@ class TradeoffCodec(Codec):
             flat = part.flatten(1).numpy()  # (n, d)
             rounder = self._rounders[i]
             if i == len(models):
-                levels = self._levels_before(i)
+                levels = self.levels_before(i)
                 both = np.concatenate([before, flat], axis=1)
                 if layer.levels:
                     rounder = self._layer_of(i, None).freeze(both, levels)
@@ -336,7 +340,7 @@ class TradeoffCodec(Codec):
         )
 
     def dequantize(self, symbols: Tensor, seed: int = 0, first: int = 0) -> Tensor:  # noqa: D102
-        levels = np.array(self._levels_before(len(self.layers)))  # (columns,)
+        levels = np.array(self.levels_before(len(self.layers)))  # (columns,)
         if symbols.ndim == 2 and symbols.shape[1] == len(levels):
             given, leveled = symbols.cpu().numpy(), levels > 0
             if ((given < 0) | (given >= levels))[:, leveled].any():
@@ -382,6 +386,8 @@ class TradeoffCodec(Codec):
                 own = layer.levels * sites
                 model = from_arrays(arrays, tables.get(str(i)), len(levels), levels + own)
                 levels += own or (0,) * model.columns
+            else:
+                levels += layer.levels
             models.append(model)
         codec = cls(
             *(family or name, (channels, height, width), layers, points, states, details),

@@ -21,6 +21,7 @@ from quadrate.bottlenecks.counted_entropy import (
     counted_entropy,
     is_countable,
 )
+from quadrate.evaluation.yardsticks import descend
 
 MAX_MODEL_DIMS = 128  # the longest code that is modelled jointly
 
@@ -87,28 +88,21 @@ def _learned(
     def fresh_dither(latents: Tensor) -> Tensor:  # drawn on the CPU: the same on every device
         return torch.from_numpy(rng.random(latents.shape, dtype=np.float32)).to(latents.device)
 
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-    ):  # evaluation, the usual caller, runs without gradients
+    with torch.inference_mode(False):  # whatever mode the caller is in
         model = _SymbolModel(levels, rng, train.device)
-        # The decay is a prior worth a fixed number of samples: it stops a thousand latents from
-        # being learnt by heart, and 50,000 do not feel it.
-        optimizer = torch.optim.AdamW(
-            model.parameters,
-            lr=LEARNING_RATE,
-            betas=(0.9, 0.99),
-            weight_decay=1000 / (len(train) + 100),
-        )
-        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-        for _ in range(steps):
-            batch = train[
-                torch.from_numpy(rng.integers(len(train), size=BATCH)).to(train.device)
-            ]  # (B, d)
-            optimizer.zero_grad()
-            model.bits(batch, fresh_dither(batch)).mean().backward()
-            optimizer.step()
-            schedule.step()
+
+    def loss(step: int) -> Tensor:
+        chosen = torch.from_numpy(rng.integers(len(train), size=BATCH)).to(train.device)
+        batch = train[chosen]  # (B, d)
+        return model.bits(batch, fresh_dither(batch)).mean()
+
+    # The decay is a prior worth a fixed number of samples: it stops a thousand latents from being
+    # learnt by heart, and 50,000 do not feel it.
+    decay = 1000 / (len(train) + 100)
+    optimizer = torch.optim.AdamW(
+        model.parameters, lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=decay
+    )
+    descend(optimizer, loss, steps)
     with torch.no_grad():
         scores = []
         for chunk in held_out.split(SCORING_CHUNK):

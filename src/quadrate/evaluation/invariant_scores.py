@@ -22,7 +22,7 @@ from quadrate.networks.classifiers import ConvClassifier
 from quadrate.objectives.invariance import Contrast, information_bound_bits
 from quadrate.sources.symmetry import Banana, OrbitSet, OrbitSplits, Population
 from quadrate.sources.symmetry.patterns import PermutedPatterns
-from quadrate.training.trainer import native_bfloat16
+from quadrate.training.loop import Descent, autocast, run, scheduled, uses_bfloat16
 
 if TYPE_CHECKING:
     from quadrate.codecs import InvariantCodec
@@ -193,33 +193,31 @@ def _probes(codec: InvariantCodec, train: OrbitSet) -> dict[str, Callable[[Tenso
         "reconstructions": codec.reconstruct,
     }
     steps = _EPOCHS * (len(train) // _BATCH)
-    optimizers = {
-        name: torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-        for name, module in modules.items()
-    }
-    schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(each, _LEARNING_RATE, total_steps=steps, pct_start=0.1)
-        for each in optimizers.values()
-    ]
-    bfloat16 = native_bfloat16(torch.device("cpu"))
-    for epoch in range(_EPOCHS):
-        generator = draws.generator("invariant predictor members", codec.config.seed, epoch)
-        order = draws.permutation(
-            "invariant predictor order", codec.config.seed, epoch, n=len(train)
+    descents = {}
+    for name, module in modules.items():
+        adam = torch.optim.AdamW(module.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            adam, _LEARNING_RATE, total_steps=steps, pct_start=0.1
         )
-        for chosen in order.split(_BATCH)[: len(train) // _BATCH]:
-            received = codec.dequantize(codec.encode(train.sample_orbit(chosen, generator)))
+        descents[name] = Descent(adam, scheduled(cycle))
+    bfloat16 = uses_bfloat16("auto", device := torch.device("cpu"))
+    labels = train.labels
+
+    def advance(epoch: int) -> None:
+        key = (codec.config.seed, epoch)
+        generator = draws.generator("invariant predictor members", *key)
+        order = draws.permutation("invariant predictor order", *key, n=len(train))
+        in_epoch = len(train) // _BATCH
+        for step, chosen in enumerate(order.split(_BATCH)[:in_epoch], epoch * in_epoch):
+            received = codec.dequantize(
+                codec.encode(train.sample_orbit(chosen, generator))
+            )  # (B, d)
             for name, module in modules.items():
-                with torch.autocast(
-                    "cpu", torch.bfloat16, enabled=bfloat16 and name == "reconstructions"
-                ):
-                    logits = module(reads[name](received))
-                loss = F.cross_entropy(logits.float(), train.labels[chosen])
-                optimizers[name].zero_grad(set_to_none=True)
-                loss.backward()
-                optimizers[name].step()
-            for schedule in schedules:
-                schedule.step()
+                with autocast(device, bfloat16 and name == "reconstructions"):
+                    logits = module(reads[name](received))  # (B, classes)
+                descents[name].step(step, F.cross_entropy(logits.float(), labels[chosen]))
+
+    run(advance, _EPOCHS)
     return {name: _labels_by(module.eval(), reads[name]) for name, module in modules.items()}
 
 

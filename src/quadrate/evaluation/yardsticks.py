@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from quadrate.core import draws
 from quadrate.sources.source import pixels
+from quadrate.training.loop import Descent, run, scheduled
 
 
 def fully_connected(
@@ -50,16 +51,25 @@ def minimize(
     learning_rate: float,
     betas: tuple[float, float],
 ) -> None:
-    """Trains `module` in place by Adam, the rate falling linearly to 0, on the losses (scalars) of steps 0 .. steps - 1; then freezes it."""
+    """Train a module in place by Adam, then freeze it; the learning rate falls linearly to 0.
+
+    Args:
+        module: What is trained.
+        loss: From the number of a step to its loss, a scalar.
+        steps: How many steps.
+        learning_rate: Of the first step.
+        betas: Adam's decay rates.
+    """
     optimizer = torch.optim.Adam(module.parameters(), lr=learning_rate, betas=betas)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
-    with torch.enable_grad():
-        for step in range(steps):
-            optimizer.zero_grad()
-            loss(step).backward()
-            optimizer.step()
-            schedule.step()
+    descend(optimizer, loss, steps)
     module.eval().requires_grad_(False)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Callable[[int], Tensor], steps: int) -> None:
+    """Take steps down the losses that a function gives; learning rates fall linearly to 0."""
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
+    descent = Descent(optimizer, scheduled(falling))
+    run(lambda step: descent.step(step, loss(step)), steps)
 
 
 def batches(count: int, steps: int, batch: int, *key: object, device: torch.device) -> Tensor:

@@ -6,6 +6,7 @@ A term of your own is a function from a `Batch` to one number a model.
 from quadrate.objectives.classification import CrossEntropy
 from quadrate.objectives.distortion import squared_error
 from quadrate.objectives.perception import Wasserstein, critic_losses
+from quadrate.objectives.rate import rate_nats
 from quadrate.objectives.term import TERMS, Batch, Term, find_term, register_term
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Wasserstein",
     "critic_losses",
     "find_term",
+    "rate_nats",
     "register_term",
     "squared_error",
 ]

@@ -23,12 +23,14 @@ class Batch:
         reconstruction: What the decoders made of them, of the same shape.
         labels: The classes, int64 (K, B).
         indices: Which training samples these are, int64 (K, B).
+        rate_nats: What each sample costs, (K, B), where a bottleneck learns its rate.
     """
 
     clean: Tensor
     reconstruction: Tensor
     labels: Tensor
     indices: Tensor
+    rate_nats: Tensor | None = None
 
 
 @dataclass(frozen=True)

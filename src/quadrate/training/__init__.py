@@ -9,13 +9,14 @@ from quadrate.training.judges import (
     score,
     train_judge,
 )
+from quadrate.training.layers import FrozenLatents
 from quadrate.training.stages import Assignment, Execution, train_stage
-from quadrate.training.trainer import Frozen, Task, Trainer
+from quadrate.training.trainer import Task, Trainer
 
 __all__ = [
     "Assignment",
     "Execution",
-    "Frozen",
+    "FrozenLatents",
     "Judge",
     "Task",
     "Trainer",

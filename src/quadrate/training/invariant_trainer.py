@@ -1,7 +1,4 @@
-"""Training of invariant compressors.
-
-An encoder and a bottleneck that keep what invariant tasks need (Dubois et al. 2021).
-"""
+"""Training of invariant compressors, which keep what invariant tasks need (Dubois et al. 2021)."""
 
 from __future__ import annotations
 
@@ -9,11 +6,8 @@ import copy
 import dataclasses
 import hashlib
 import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import build_bottleneck
-from quadrate.bottlenecks.factorized import FactorizedBottleneck
-from quadrate.bottlenecks.hyperprior import HyperpriorBottleneck
-from quadrate.bottlenecks.unit_gaussian import UnitGaussianBottleneck
 from quadrate.codecs import InvariantCodec
-from quadrate.coding.symbols import NO_DITHER
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
@@ -34,7 +24,7 @@ from quadrate.networks import autoencoders as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
 from quadrate.sources.symmetry import OrbitSet, Population
 from quadrate.training.batch_size import check_batch
-from quadrate.training.bottleneck_fits import fit_factorized, fit_hyperprior
+from quadrate.training.bottleneck_fits import FITS
 from quadrate.training.checkpoints import (
     check_counter,
     check_tensors,
@@ -42,10 +32,21 @@ from quadrate.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from quadrate.training.trainer import native_bfloat16
+from quadrate.training.layers import received
+from quadrate.training.loop import (
+    Clock,
+    Descent,
+    autocast,
+    check_finite,
+    one_cycle,
+    ramp,
+    run,
+    shares,
+    uses_bfloat16,
+)
 
-LearnedBottleneck = FactorizedBottleneck | HyperpriorBottleneck | UnitGaussianBottleneck
-_SECONDS_BETWEEN_CHECKPOINTS = 15.0
+_WARMUP = 0.1  # the share of the steps over which learning rates rise
+_SAMPLES_TO_FIT = 100_000  # of a staggered bottleneck
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Trained:
 
     Attributes:
         encoder: Members (n, ...) to latents (n, d).
-        bottleneck: Still in floating point; `FactorizedBottleneck.freeze` makes it integer.
+        bottleneck: Still in floating point; its `freeze` makes it integer.
         head: A `Reconstruction` with its decoder, or a `Contrast`.
         config: What was asked for.
         cpu_seconds: Processor time of all sessions together, up to their last checkpoints.
@@ -62,7 +63,7 @@ class Trained:
     """
 
     encoder: nn.Module
-    bottleneck: LearnedBottleneck
+    bottleneck: Any
     head: Reconstruction | Contrast
     config: InvariantConfig
     cpu_seconds: float = 0.0
@@ -100,7 +101,7 @@ def train_invariant(
     report: Showing = "auto",
     checkpoint: Path | None = None,
 ) -> Trained:
-    """Trains an invariant compressor through additive noise.
+    """Train an invariant compressor through additive noise.
 
     The same arguments give the same weights, interrupted or not.
 
@@ -114,29 +115,24 @@ def train_invariant(
             removes it.
 
     Raises:
-        QuadrateError: If the loss is not finite, or the checkpoint is another training's.
+        QuadrateError: If the loss is not finite, or the checkpoint is of another training.
     """
     if isinstance(data, OrbitSet):
         check_batch(config.key, config.batch, len(data))
-    training = _Training(data, config)
+    training = _Training(data, config).prepare()
     if checkpoint is not None:
         training.load(checkpoint)
     with shown(report, "training", 1) as told:
-        saved = time.monotonic()
-        while training.step < training.steps:
-            row = training.advance()
-            if training.step % max(1, config.steps // 100) == 0:
-                if not math.isfinite(row["distortion"] + row["rate_bits"]):
-                    raise QuadrateError(
-                        f"training diverged at step {training.step}; take a smaller learning rate"
-                    )
-                told(row)
-            if checkpoint is not None and (
-                time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-                or training.step == training.steps
-            ):
-                training.save(checkpoint)
-                saved = time.monotonic()
+
+        def advance(step: int) -> None:
+            with training.clock:
+                row = training.advance(step)
+            if training.at % max(1, config.steps // 100) == 0:
+                check_finite(config.key, f"step {training.at}", row)
+                told({"step": training.at, "steps": training.steps, **row})
+
+        save = None if checkpoint is None else lambda: training.save(checkpoint)
+        run(advance, training.steps, training.at, save)
     return training.finish()
 
 
@@ -145,138 +141,110 @@ class _Training:
 
     def __init__(self, data: Population | OrbitSet, config: InvariantConfig) -> None:
         self.data, self.config = data, config
+        # Without symbols there is nothing to round, so nothing to polish.
+        polishing = config.bottleneck != "unit-gaussian" and int(config.polish * config.steps)
+        self.at, self.steps = 0, max(1, config.steps - polishing)
+        self.clock = Clock()
+
+    def prepare(self) -> _Training:
+        """Build networks, bottleneck and optimizer; return the training."""
+        config = self.config
         first, second = self._views(0)
         self.device = first.device
-        build = partial(_build, config, first.shape[1:], second.shape[1:])
         self.bottleneck, self.encoder, self.head = draws.build_with_seed(
-            build, draws.key("invariant", config.seed)
+            lambda: _build(config, first.shape[1:], second.shape[1:]),
+            draws.key("invariant", config.seed),
         )
         if config.network == "convolutional":
             self.encoder = self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for module in (self.encoder, self.head, self.bottleneck):
+        for _, module in self._modules():
             module.to(self.device)
-        self.bfloat16 = config.network == "convolutional" and native_bfloat16(self.device)
+        convolutional = config.network == "convolutional"
+        self.bfloat16 = convolutional and uses_bfloat16("auto", self.device)
+        networks = [*self.encoder.parameters(), *self.head.parameters()]
         groups = [
             {
-                "params": [*self.encoder.parameters(), *self.head.parameters()],
+                "params": networks,
+                "lr": config.learning_rate,
                 "weight_decay": config.weight_decay,
             },
-            {"params": list(self.bottleneck.parameters()), "weight_decay": 0.0},
+            {
+                "params": list(self.bottleneck.parameters()),
+                "lr": config.bottleneck_learning_rate,
+                "weight_decay": 0.0,
+            },
         ]
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0)
-        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        for p in self._parameters:  # from the start, so that a checkpoint lacks none
-            zero = torch.zeros((), dtype=torch.float32)
-            self.optimizer.state[p] = {
-                "step": zero,
-                "exp_avg": torch.zeros_like(p),
-                "exp_avg_sq": torch.zeros_like(p),
-            }
-        polishing = (
-            0 if config.bottleneck == "unit-gaussian" else int(config.polish * config.steps)
-        )  # there is nothing to round
-        self.step, self.steps = 0, max(1, config.steps - polishing)
-        self._before, self._started = (
-            torch.zeros(2, dtype=torch.float64),
-            _clocks(),
-        )  # seconds of earlier sessions: the processor's, the clock's
+        optimizer = torch.optim.AdamW(groups)
+        rates = shares(optimizer, lambda step: one_cycle(max(step / self.steps, 1e-3), _WARMUP))
+        self.descent = Descent(optimizer, rates, list(self.encoder.parameters())).prepare()
+        return self
 
-    def advance(self) -> dict[str, float]:
-        """One step; the report's row."""
+    def advance(self, step: int) -> dict[str, float]:
+        """Take one step; return the distortion, and the rate in bits a sample."""
         config, coded = self.config, self.config.schedule == "end-to-end"
-        for group, peak in zip(
-            self.optimizer.param_groups,
-            (config.learning_rate, config.bottleneck_learning_rate),
-            strict=True,
-        ):
-            group["lr"] = peak * _schedule(self.step / self.steps)
-        generator = draws.generator("invariant noise", config.seed, self.step)
-        first, second = self._views(self.step)
-        received, rate_nats = self._through(first, generator, coded)
+        generator = draws.generator("invariant noise", config.seed, step)
+        first, second = self._views(step)  # (B, ...) each
+        code, rate_nats = self._through(first, generator, coded)  # (B, d), (B,)
         if config.objective == "bince":
-            second, _ = self._through(second, generator, coded)
-        distortion = self._distortion(received, second)
-        weight = (
-            config.beta * min(1.0, (self.step + 1) / (config.anneal * config.steps))
-            if config.anneal
-            else config.beta
-        )
-        loss = distortion + weight * rate_nats.mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 3.0)
-        self.optimizer.step()
-        self.step += 1
+            second, _ = self._through(second, generator, coded)  # (B, d)
+        distortion = self._distortion(code, second)
+        weight = config.beta * ramp(step + 1, config.anneal * config.steps)
+        self.descent.step(step, distortion + weight * rate_nats.mean())
+        self.at = step + 1
         return {
-            "step": self.step,
-            "steps": self.steps,
             "distortion": distortion.item(),
             "rate_bits": rate_nats.mean().item() / math.log(2),
         }
 
     def finish(self) -> Trained:
-        """Fits a staggered bottleneck, and trains the head alone on codes as they are received, rounded, which additive noise only stands for."""
-        self.encoder.eval().requires_grad_(False)
-        if self.config.schedule == "staggered":
-            self.bottleneck = self._staggered().to(self.device)
-        self.bottleneck.eval().requires_grad_(False)
-        if self.steps < self.config.steps:
-            self._polish()
-        cpu_seconds, wall_seconds = self._seconds().tolist()
-        return Trained(
-            self.encoder,
-            self.bottleneck,
-            self.head.eval().requires_grad_(False),
-            self.config,
-            cpu_seconds,
-            wall_seconds,
-        )
+        """Fit a staggered bottleneck, and train the head alone on codes as they are received.
 
-    def _staggered(self) -> LearnedBottleneck:
+        These are rounded, which additive noise only stands for.
+        """
+        with self.clock:
+            self.encoder.eval().requires_grad_(False)
+            if self.config.schedule == "staggered":
+                self.bottleneck = self._staggered().to(self.device)
+            self.bottleneck.eval().requires_grad_(False)
+            if self.steps < self.config.steps:
+                self._polish()
+            self.head.eval().requires_grad_(False)
+        seconds = self.clock.seconds().tolist()
+        return Trained(self.encoder, self.bottleneck, self.head, self.config, *seconds)
+
+    def _staggered(self) -> Any:
         """A bottleneck for the frozen latents of a hundred thousand samples.
 
         Their spread is the unit of the error that beta is paid in.
         """
-        count = -(-100_000 // self.config.batch)
-        latents = torch.cat(
-            [self.encoder(self._views(step)[0]).float().cpu() for step in range(count)]
-        )
-        beta, seed = self.config.beta * float(latents.var(0).mean()), self.config.seed
-        if self.config.bottleneck == "hyperprior":
-            return fit_hyperprior(latents, beta, seed=seed)
-        return fit_factorized(latents, beta, learning_rate=0.03, seed=seed)
+        config = self.config
+        views = (self._views(step)[0] for step in range(-(-_SAMPLES_TO_FIT // config.batch)))
+        latents = torch.cat([self.encoder(view).float().cpu() for view in views])  # (n, d)
+        beta = config.beta * float(latents.var(0).mean())
+        return FITS[config.bottleneck](latents, beta, seed=config.seed)
 
     def _polish(self) -> None:
         frozen = copy.deepcopy(self.bottleneck).cpu().freeze()
 
-        def received(view: Tensor) -> Tensor:
-            return (
-                torch.from_numpy(
-                    frozen.dequantize(
-                        frozen.quantize(self.encoder(view).cpu().numpy(), NO_DITHER), NO_DITHER
-                    )
-                )
-                .float()
-                .to(self.device)
-            )
+        def through(view: Tensor, generator: torch.Generator) -> Tensor:
+            latent = self.encoder(view)  # (B, d)
+            noise = torch.rand((len(latent), frozen.dither_columns), generator=generator) - 0.5
+            return received(frozen, latent, noise)
 
-        optimizer = torch.optim.Adam(self.head.parameters(), lr=0.0)
-        for step in range(self.steps, self.config.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = (
-                    self.config.learning_rate
-                    / 8
-                    * (
-                        1
-                        + math.cos(math.pi * (step - self.steps) / (self.config.steps - self.steps))
-                    )
-                )
-            first, second = self._views(step)
-            target = received(second) if self.config.objective == "bince" else second
-            loss = self._distortion(received(first), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+        first, steps = self.steps, self.config.steps
+        optimizer = torch.optim.Adam(self.head.parameters(), lr=self.config.learning_rate / 8)
+        cosine = shares(
+            optimizer, lambda step: 1 + math.cos(math.pi * (step - first) / (steps - first))
+        )
+        descent = Descent(optimizer, cosine)
+
+        def advance(step: int) -> None:
+            generator = draws.generator("invariant dither", self.config.seed, step)
+            view, other = self._views(step)
+            target = through(other, generator) if self.config.objective == "bince" else other
+            descent.step(step, self._distortion(through(view, generator), target))
+
+        run(advance, steps, first)
 
     def _through(
         self, view: Tensor, generator: torch.Generator, coded: bool
@@ -285,58 +253,40 @@ class _Training:
 
         Without a bottleneck, as they are, at no rate.
         """
-        with self._autocast():
-            latent = self.encoder(view).float()
+        with autocast(self.device, self.bfloat16):
+            latent = self.encoder(view).float()  # (B, d)
         if not coded:
             return latent, torch.zeros(len(latent), device=self.device)
-        with torch.autocast(self.device.type, enabled=False):
-            return self.bottleneck(
-                latent,
-                (
-                    torch.rand((len(latent), self.bottleneck.noise_columns), generator=generator)
-                    - 0.5
-                ).to(self.device),
-            )
+        shape = (len(latent), self.bottleneck.noise_columns)
+        noise = torch.rand(shape, generator=generator) - 0.5  # (B, noise_columns)
+        with autocast(self.device, False):
+            return self.bottleneck(latent, noise.to(self.device))
 
     def _distortion(self, received: Tensor, target: Tensor) -> Tensor:
-        if (
-            self.config.objective == "bince"
-        ):  # whose logits reach 100, where bfloat16 is no finer than a half
-            return self.head(received, target).mean()
-        with self._autocast():
+        # Logits of a contrast reach 100, where bfloat16 is no finer than a half.
+        with autocast(self.device, self.bfloat16 and self.config.objective != "bince"):
             return self.head(received, target).float().mean()
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            yield
 
     def _views(self, step: int) -> tuple[Tensor, Tensor]:
         """What is encoded at a step, and what it is compared with.
 
-        Itself, the representative, or a second member.
+        That is the same, its representative, or a second member of its orbit.
         """
         data, config = self.data, self.config
         generator = draws.generator("invariant", config.seed, step)
         if isinstance(data, Population):
             x = data.sample(config.batch, "train", config.seed, step)
-            first = data.sample_orbit(x, generator)
-            if config.objective == "vc":
-                return first, first
-            return first, (
-                data.representative(x)
-                if config.objective == "vic"
-                else data.sample_orbit(x, generator)
-            )
-        indices = _indices(len(data), config, step).to(data.points.device)
-        first = data.sample_orbit(indices, generator)
+        else:
+            x = _indices(len(data), config, step).to(data.points.device)
+        first = data.sample_orbit(x, generator)
         if config.objective == "vc":
             return first, first
-        return first, (
-            data.representatives(indices)
-            if config.objective == "vic"
-            else data.sample_orbit(indices, generator)
+        if config.objective == "bince":
+            return first, data.sample_orbit(x, generator)
+        representative = (
+            data.representative if isinstance(data, Population) else data.representatives
         )
+        return first, representative(x)
 
     def state(self) -> dict[str, Tensor]:
         """All that is needed to go on."""
@@ -345,47 +295,30 @@ class _Training:
             for role, module in self._modules()
             for name, tensor in module.state_dict().items()
         }
-        for i, p in enumerate(self._parameters):
-            state |= {
-                f"optimizer.{i}.{name}": tensor for name, tensor in self.optimizer.state[p].items()
-            }
-        return state | {"at": torch.tensor(self.step), "seconds": self._seconds()}
+        state |= self.descent.state("optimizer")
+        return state | {"at": torch.tensor(self.at), "seconds": self.clock.seconds()}
 
     def save(self, path: Path) -> None:
-        """Writes a checkpoint."""
+        """Write a checkpoint."""
         write_checkpoint(path, self.state(), self._identity())
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
-        """Goes on from what `save` wrote, if there is something."""
+        """Go on from what `save` wrote, if there is something."""
         found = read_checkpoint(path, self._identity())
         if found is None:
             return
         state = found[0]
         try:
             check_tensors(state, self.state())
-            step = check_counter("at", state["at"], 1, self.steps)
-            if step != max(
-                check_counter(name, state[name], 0, step)
-                for name in (f"optimizer.{i}.step" for i in range(len(self._parameters)))
-            ):
-                raise QuadrateError(
-                    f"its optimizer has not taken the {step} steps that it should have taken"
-                )
+            self.at = check_counter("at", state["at"], 1, self.steps)
+            self.descent.check("optimizer", state, self.at)
         except QuadrateError as error:
             raise damaged(path, error) from None
         for role, module in self._modules():
-            module.load_state_dict(
-                {
-                    name.removeprefix(f"{role}."): tensor
-                    for name, tensor in state.items()
-                    if name.startswith(f"{role}.")
-                }
-            )
-        for i, p in enumerate(self._parameters):
-            for name, slot in self.optimizer.state[p].items():
-                slot.copy_(state[f"optimizer.{i}.{name}"])
-        self.step, self._before = step, state["seconds"]
+            module.load_state_dict({n: state[f"{role}.{n}"] for n in module.state_dict()})
+        self.descent.load("optimizer", [state])
+        self.clock.load([state["seconds"]])
 
     def _identity(self) -> str:
         """What a checkpoint belongs to: the settings and the data."""
@@ -403,39 +336,20 @@ class _Training:
                 )
         return sha.hexdigest()
 
-    def _seconds(self) -> Tensor:
-        """Processor time and the clock's time, of this session and those before."""
-        return self._before + _clocks() - self._started
-
     def _modules(self) -> list[tuple[str, nn.Module]]:
         return [("encoder", self.encoder), ("head", self.head), ("bottleneck", self.bottleneck)]
 
 
-def _clocks() -> Tensor:
-    return torch.tensor([time.process_time(), time.monotonic()], dtype=torch.float64)
-
-
 def _build(
     config: InvariantConfig, encoded: torch.Size, decoded: torch.Size
-) -> tuple[LearnedBottleneck, nn.Module, Reconstruction | Contrast]:
+) -> tuple[Any, nn.Module, Reconstruction | Contrast]:
     """Bottleneck, encoder and head, for samples of a shape and targets of another."""
-    bottleneck: LearnedBottleneck = build_bottleneck(config.bottleneck, (config.dims,))
+    bottleneck = build_bottleneck(config.bottleneck, (config.dims,))
     encoder = networks.encoder(config.network, encoded, bottleneck.latent_shape[0])
     if config.objective == "bince":
         return bottleneck, encoder, Contrast(config.dims)
-    return (
-        bottleneck,
-        encoder,
-        Reconstruction(networks.decoder(config.network, decoded, config.dims), config.likelihood),
-    )
-
-
-def _schedule(done: float) -> float:
-    """The share of the peak learning rate after a share of the steps.
-
-    Up over a tenth, then down along a cosine.
-    """
-    return max(done, 1e-3) / 0.1 if done < 0.1 else (1 + math.cos(math.pi * (done - 0.1) / 0.9)) / 2
+    decoder = networks.decoder(config.network, decoded, config.dims)
+    return bottleneck, encoder, Reconstruction(decoder, config.likelihood)
 
 
 def _indices(count: int, config: InvariantConfig, step: int) -> Tensor:

@@ -31,6 +31,7 @@ from quadrate.networks.filled import filled
 from quadrate.networks.published_weights import load_published_classifier
 from quadrate.sources.source import Source, pixels
 from quadrate.training.checkpoints import check_tensors
+from quadrate.training.loop import Descent, check_finite, run, scheduled
 
 _FORMAT, _OLDER = "quadrate-judge-2", "quadrate-judge-1"  # the older one has no digest
 _MOST_CLASSES, _MOST_SIDE = 1 << 16, 1 << 14
@@ -166,41 +167,27 @@ def train_judge(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr or usual_lr, total_steps=epochs * steps
     )
-
+    descent = Descent(optimizer, scheduled(schedule))
     name = f"{architecture}-s{seed}"
     deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with deterministic, shown(report, f"judge {name}", 1) as told:
-        for epoch in range(1, epochs + 1):
-            order = draws.permutation("judge", seed, architecture, epoch, n=len(split)).to(
-                split.images.device
-            )
-            total = torch.zeros((), device=order.device)
-            for chosen in order.tensor_split(
-                steps
-                # batches of equal size, give or take one: never a lone last image, which batch norm
-                # cannot take
-            ):
-                loss = F.cross_entropy(module(pixels(split.images[chosen])), split.labels[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
+
+        def advance(epoch: int) -> None:
+            order = draws.permutation("judge", seed, architecture, epoch + 1, n=len(split))
+            total = torch.zeros((), device=split.images.device)
+            # Batches of equal size, give or take one: never a lone last image, which batch norm
+            # cannot take.
+            parts = order.to(total.device).tensor_split(steps)
+            for step, chosen in enumerate(parts, epoch * steps):
+                logits = module(pixels(split.images[chosen]))  # (B, classes)
+                loss = F.cross_entropy(logits, split.labels[chosen])
+                descent.step(step, loss)
                 total += loss.detach()
-            mean_nats = float(total) / steps
-            if not math.isfinite(mean_nats):
-                raise QuadrateError(
-                    f"training of the {architecture} judge on {source.name} diverged in epoch"
-                    f" {epoch}; a smaller lr would be right"
-                )
-            told(
-                {
-                    "stage": "judge",
-                    "point": name,
-                    "epoch": epoch,
-                    "epochs": epochs,
-                    "cross_entropy_nats": mean_nats,
-                }
-            )
+            row = {"epoch": epoch + 1, "epochs": epochs, "cross_entropy_nats": float(total) / steps}
+            check_finite(f"the {architecture} judge on {source.name}", f"epoch {epoch + 1}", row)
+            told({"stage": "judge", "point": name, **row})
+
+        run(advance, epochs)
 
     provenance = _provenance(architecture, source) | {"seed": str(seed), "epochs": str(epochs)}
     return Judge(name, module, *score(module, source.test.images, source.test.labels), provenance)

@@ -1,12 +1,8 @@
-"""Training a stage.
-
-Which points run together and where, with checkpoints, metrics and resumption.
-"""
+"""Training of a stage: which points run together and where, with checkpoints and metrics."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +10,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
+from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed, warn_if_constant
 from quadrate.bottlenecks.counted_entropy import counted_entropy
 from quadrate.codecs import Layer, TradeoffCodec
 from quadrate.config import OperatingPoint, Stage, to_json
@@ -32,11 +28,12 @@ from quadrate.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from quadrate.training.layers import FrozenLatents
+from quadrate.training.loop import Diverged, run, uses_bfloat16
 from quadrate.training.processes import Report, available_cores, run_jobs
-from quadrate.training.trainer import Diverged, Frozen, Task, Trainer, precision
+from quadrate.training.trainer import Task, Trainer
 
 Execution = Literal["auto", "single", "spread", "stacked"]
-_SECONDS_BETWEEN_CHECKPOINTS = 15.0
 _IMAGES_FOR_ENTROPY = 5000  # at most
 _DITHERS = 32  # enough for a quick look at the entropy
 
@@ -52,7 +49,7 @@ class Assignment:
         classifier: The frozen classifier of the loss, if any.
         folder: The run's folder; a point's files are in `folder/stage/point`.
         details: What goes into the codecs' files.
-        terms: The user's own terms of the loss.
+        terms: Your own terms of the loss.
     """
 
     stage: Stage
@@ -74,8 +71,9 @@ def train_stage(
     workers: int | None = None,
     report: Report = lambda message: None,
 ) -> None:
-    """Trains all points of a stage that are not trained yet, and goes on where an interrupted run
-    stopped.
+    """Train the points of a stage that are not trained yet, from where an interrupted run stopped.
+
+    Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
 
     Args:
         assignment: The stage and what its points share.
@@ -84,8 +82,6 @@ def train_stage(
             GPU and spreads on a CPU. Spread and single give the same bits.
         workers: How many processes at most; by default one a core.
         report: Takes progress: stage, point, epoch, epochs, losses and validation scores.
-
-    Warns (`QuadrateWarning`) of points that have collapsed (`quadrate.bottlenecks.collapse`).
 
     Raises:
         QuadrateError: If a point diverged, its base is not trained, or files cannot be written; the
@@ -108,7 +104,7 @@ def train_stage(
         groups: dict[Any, list[OperatingPoint]] = {}
         for point in pending:
             groups.setdefault(
-                (point.levels, point.lambda_p > 0, _epoch_reached(assignment, point)), []
+                (*point.code, point.lambda_p > 0, _epoch_reached(assignment, point)), []
             ).append(point)
         jobs = list(groups.values())
     else:
@@ -124,9 +120,15 @@ def train_stage(
 
 
 def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], report: Report) -> None:
-    """Trains points side by side, each with files of its own."""
+    """Train points side by side, each with files of its own."""
     stage = assignment.stage
     source = replace(assignment.source, noise_std=stage.noise_std)
+    bases = [_load_base(assignment, point) if stage.base else None for point in points]
+    frozen = [
+        FrozenLatents.of(base, source, point.seed)
+        for base, point in zip(bases, points, strict=True)
+        if base
+    ]
     task = Task(
         source,
         assignment.family,
@@ -135,116 +137,130 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         stage.mode != "universal",
         assignment.terms,
     )
-    bases = [_load_base(assignment, point) for point in points] if stage.base else []
-    trainer = Trainer(
-        task,
-        points,
-        (
-            [_freeze(base, source, point.seed) for base, point in zip(bases, points, strict=True)]
-            if bases
-            else []
-        ),
-    )
-    places = [assignment.place(point) for point in points]
-    trainings = [
-        _training(assignment, point, bases[k] if bases else None) for k, point in enumerate(points)
-    ]
-    histories: list[list[dict[str, Any]]] = [[] for _ in points]
-    found = [
-        resumable
-        for place, training in zip(places, trainings, strict=True)
-        if (resumable := _resumable(trainer, place, training))
-    ]
+    trainer = Trainer(task, points, frozen).prepare()
+    files = [_Files(assignment, point, base) for point, base in zip(points, bases, strict=True)]
+    found = [resumable for one in files if (resumable := one.resumable(trainer))]
     if len(found) == len(points):
         trainer.load([state for state, _ in found])
-        histories = [rows for _, rows in found]
-    saved = time.monotonic()
-    while trainer.epoch < stage.training.epochs:
-        try:
-            rows = trainer.train_epoch()
-        except Diverged as error:
-            if others := [point for point in points if point != error.point]:
-                _train_group(
-                    assignment, others, report
-                )  # a stack goes on without the point that failed, from the checkpoints
-            raise
-        for k, (point, row) in enumerate(zip(points, rows, strict=True)):
-            histories[k].append(
-                {"epoch": trainer.epoch, **row, "cpu_seconds": round(trainer.seconds[k], 3)}
-            )
-            report(
-                {
-                    "stage": stage.name,
-                    "point": point.key,
-                    "epochs": stage.training.epochs,
-                    **histories[k][-1],
-                }
-            )
-        if (
-            time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS
-            and trainer.epoch < stage.training.epochs
-        ):
-            for k, place in enumerate(places):
-                write_rows(place / "metrics.jsonl", histories[k])
-                write_checkpoint(
-                    place / "checkpoint.safetensors", trainer.state(k), trainings[k], histories[k]
-                )
-            saved = time.monotonic()
-    for k, (point, place) in enumerate(zip(points, places, strict=True)):
-        write_rows(place / "metrics.jsonl", histories[k])
-        details = {
-            **assignment.details,
-            "stage": stage.name,
-            "noise_std": stage.noise_std,
-            "wall_seconds": round(trainer.wall_seconds[k], 2),
-        }
-        details |= {
-            "precision": precision(stage.training, source.train.images.device),
-            "cpu_seconds": round(trainer.seconds[k], 2),
-        }
-        details["stacked_with"] = len(points) - 1
-        codec = _codec(assignment, point, trainer.networks(k), bases[k] if bases else None, details)
+        for one, (_, rows) in zip(files, found, strict=True):
+            one.rows = rows
+
+    def advance(epoch: int) -> None:
+        for k, row in enumerate(trainer.train_epoch()):
+            cpu_seconds = round(float(trainer.clock.seconds(k)[0]), 3)
+            files[k].rows.append({"epoch": epoch + 1, **row, "cpu_seconds": cpu_seconds})
+            where = {"stage": stage.name, "point": points[k].key, "epochs": stage.training.epochs}
+            report({**where, **files[k].rows[-1]})
+
+    def save() -> None:
+        for k, one in enumerate(files):
+            one.save(trainer, k)
+
+    try:
+        run(advance, stage.training.epochs, trainer.epoch, save)
+    except Diverged as error:
+        # A stack goes on without the point that failed, from the checkpoints.
+        if others := [point for point in points if point.key != error.what]:
+            _train_group(assignment, others, report)
+        raise
+    for k, (point, base) in enumerate(zip(points, bases, strict=True)):
+        codec = _codec(assignment, trainer, k, base)
+        place = assignment.place(point)
         codec.save(place / "model.safetensors")
         if trainer.encoder and trainer.total_steps >= LEAST_STEPS:
             _check_alive(codec, point, source, stage.name)
         (place / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
+class _Files:
+    """The metrics and the checkpoint of one point."""
+
+    def __init__(
+        self, assignment: Assignment, point: OperatingPoint, base: TradeoffCodec | None
+    ) -> None:
+        self.place = assignment.place(point)
+        self.training = _training(assignment, point, base)
+        self.rows: list[dict[str, Any]] = []
+
+    def save(self, trainer: Trainer, index: int) -> None:
+        """Write the metrics, and a checkpoint unless all epochs are done."""
+        write_rows(self.place / "metrics.jsonl", self.rows)
+        if trainer.epoch < trainer.config.epochs:
+            path = self.place / "checkpoint.safetensors"
+            write_checkpoint(path, trainer.state(index), self.training, self.rows)
+
+    def resumable(self, trainer: Trainer) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+        """Read a point's state and metrics, where it was interrupted.
+
+        Raises:
+            QuadrateError: If its checkpoint is damaged or of another training, or the metrics with
+                it are.
+        """
+        path = self.place / "checkpoint.safetensors"
+        found = read_checkpoint(path, self.training)
+        if found is None:
+            return None
+        state, digest = found
+        try:
+            trainer.check(state)
+            # Those of an epoch whose checkpoint was not written are done again.
+            rows = read_rows(self.place / "metrics.jsonl")[: int(state["epoch"])]
+            check_metrics(rows, digest)
+        except QuadrateError as error:
+            raise damaged(path, error) from None
+        return state, rows
+
+
 def _check_alive(codec: TradeoffCodec, point: OperatingPoint, source: Source, stage: str) -> None:
-    """Warns if the encoder that was trained for a point has collapsed."""
-    images = source.validation.images[:_IMAGES_FOR_ENTROPY]
-    latents = codec.source_latents(
-        source, images.to(codec.device), draws.generator(point.seed, point.key, "entropy check")
-    )
-    own = latents[:, -len(point.levels) :]
-    if len(own) > 1:
-        warn_if_collapsed(
-            f"{point.key} of stage {stage!r}",
-            counted_entropy(own, own, point.levels, dithers=_DITHERS).bits,
-            point.rate_bound_bits,
-        )
+    """Warn if the encoder that was trained for a point has collapsed."""
+    images = source.validation.images[:_IMAGES_FOR_ENTROPY].to(codec.device)
+    generator = draws.generator(point.seed, point.key, "entropy check")
+    latents = codec.source_latents(source, images, generator)  # (n, ...)
+    what = f"{point.key} of stage {stage!r}"
+    if point.has_learned_rate:
+        earlier = len(codec.levels_before(len(codec.layers) - 1))
+        warn_if_constant(what, codec.quantize(latents)[:, earlier:].cpu().numpy())
+    elif len(own := latents[:, -len(point.levels) :]) > 1:
+        bits = counted_entropy(own, own, point.levels, dithers=_DITHERS).bits
+        warn_if_collapsed(what, bits, point.rate_bound_bits)
 
 
 def _codec(
-    assignment: Assignment,
-    point: OperatingPoint,
-    networks: dict[str, dict[str, Tensor]],
-    base: TradeoffCodec | None,
-    details: dict[str, Any],
+    assignment: Assignment, trainer: Trainer, index: int, base: TradeoffCodec | None
 ) -> TradeoffCodec:
     """The trained networks of one point, with the frozen ones they build on."""
-    states = {role: state for role, state in networks.items() if role == "critic"} | {
-        f"decoder.{point.purpose}": networks["decoder"]
-    }
-    layers: list[Layer] = []
-    if base:
-        layers += base.layers
-        states |= {f"encoder.{i}": encoder.state_dict() for i, encoder in enumerate(base.encoders)}
+    point, networks = trainer.points[index], trainer.networks(index)
+    states = {f"decoder.{point.purpose}": networks["decoder"]}
+    if "critic" in networks:
+        states = {"critic": networks["critic"]} | states
+    layers, models = list(base.layers if base else ()), list(base.layer_models if base else ())
+    for i, encoder in enumerate(base.encoders if base else ()):
+        states[f"encoder.{i}"] = encoder.state_dict()
     if "encoder" in networks:
         states[f"encoder.{len(layers)}"] = networks["encoder"]
+        before = base.levels_before(len(layers)) if base else ()
+        models.append(trainer.freeze(index, before))
         layers.append(Layer.of(point))
+    stage, source = assignment.stage, assignment.source
+    cpu_seconds, wall_seconds = trainer.clock.seconds(index).tolist()
+    bfloat16 = uses_bfloat16(stage.training.precision, source.train.images.device)
+    details = {
+        **assignment.details,
+        "stage": stage.name,
+        "noise_std": stage.noise_std,
+        "wall_seconds": round(wall_seconds, 2),
+        "precision": "bfloat16" if bfloat16 else "float32",
+        "cpu_seconds": round(cpu_seconds, 2),
+        "stacked_with": len(trainer.points) - 1,
+    }
     return TradeoffCodec(
-        assignment.family, assignment.source.shape, layers, {point.purpose: point}, states, details
+        assignment.family,
+        source.shape,
+        layers,
+        {point.purpose: point},
+        states,
+        details,
+        models=models,
     )
 
 
@@ -258,29 +274,8 @@ def _load_base(assignment: Assignment, point: OperatingPoint) -> TradeoffCodec:
             f"stage {assignment.stage.name!r} builds on {base.key} of stage"
             f" {assignment.stage.base_stage!r}, which is not trained"
         )
-    return TradeoffCodec.load(
-        path, device=assignment.source.train.images.device, family=assignment.family
-    )
-
-
-def _freeze(base: TradeoffCodec, source: Source, seed: int) -> Frozen:
-    """The latents of a frozen encoder over the training and validation images.
-
-    With a frozen encoder they never change.
-    """
-    device = source.train.images.device
-    latents: list[Tensor] = []
-    for split in (source.train, source.validation):
-        generator = draws.generator(
-            seed, base.point.key, "frozen noise", len(latents), device=device
-        )
-        latents.append(base.source_latents(source, split.images, generator))
-    critic = (
-        {name: tensor.cpu() for name, tensor in base.critic.state_dict().items()}
-        if base.critic
-        else None
-    )
-    return Frozen(base.levels, latents[0], latents[1], critic)
+    device = assignment.source.train.images.device
+    return TradeoffCodec.load(path, device=device, family=assignment.family)
 
 
 def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec | None) -> str:
@@ -303,32 +298,10 @@ def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec
     ):
         for name, tensor in sorted(network.state_dict().items()) if network else ():
             sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    for layer, model in zip(base.layers, base.layer_models, strict=True) if base else ():
+        if model and not layer.levels:
+            sha.update(model.identity)
     return sha.hexdigest()
-
-
-def _resumable(
-    trainer: Trainer, place: Path, training: str
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
-    """A point's state and metrics, where it was interrupted.
-
-    Raises:
-        QuadrateError: If its checkpoint is damaged or of another training, or the metrics beside it
-            are.
-    """
-    path = place / "checkpoint.safetensors"
-    found = read_checkpoint(path, training)
-    if found is None:
-        return None
-    state, digest = found
-    try:
-        trainer.check(state)
-        rows = read_rows(place / "metrics.jsonl")[
-            : int(state["epoch"])
-        ]  # those of an epoch whose checkpoint was not written are done again
-        check_metrics(rows, digest)
-    except QuadrateError as error:
-        raise damaged(path, error) from None
-    return state, rows
 
 
 def _epoch_reached(assignment: Assignment, point: OperatingPoint) -> int:

@@ -1,63 +1,51 @@
-"""The training loop: K operating points of one latent shape, side by side, step by step."""
+"""Training of trade-off codecs: K operating points of one latent shape, side by side."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quadrate.bottlenecks.dithered import DitheredQuantizer
-from quadrate.config import OperatingPoint, TrainingConfig
+from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.frozen import FrozenBottleneck
+from quadrate.config import WEIGHTS, OperatingPoint, TrainingConfig
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
-from quadrate.objectives import Batch, CrossEntropy, Term, Wasserstein, critic_losses, squared_error
+from quadrate.objectives import (
+    Batch,
+    CrossEntropy,
+    Term,
+    Wasserstein,
+    critic_losses,
+    rate_nats,
+    squared_error,
+)
 from quadrate.sources.source import Source, pixels
 from quadrate.training.checkpoints import check_counter, check_tensors
+from quadrate.training.layers import FrozenLatents, TrainingLayer, member
+from quadrate.training.loop import (
+    Clock,
+    Descent,
+    autocast,
+    check_finite,
+    one_cycle,
+    ramp,
+    shares,
+    uses_bfloat16,
+)
 from quadrate.training.stack import Stack
-
-
-class Diverged(QuadrateError):
-    """The training of `point` came to a number that is not finite."""
-
-    def __init__(self, point: OperatingPoint, message: str) -> None:
-        super().__init__(message)
-        self.point = point
-
-    def __reduce__(self) -> tuple[type[Diverged], tuple[OperatingPoint, str]]:
-        """How it travels between processes."""
-        return Diverged, (self.point, str(self))
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """What a frozen encoder gives a point, computed once.
-
-    Attributes:
-        levels: The levels of its latent dimensions.
-        train: Its latents of the training images, (N, d).
-        validation: Its latents of the validation images.
-        critic: The state of a critic to start from, if any.
-    """
-
-    levels: tuple[int, ...]
-    train: Tensor
-    validation: Tensor
-    critic: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the points of a stage have in common.
-
-    Everything but their weights, their seed and what is frozen for them.
+    """What the points of a stage have in common: all but weights, seed and what is frozen for them.
 
     Attributes:
         source: The images; `source.noise_std` is the noise that encoders see.
@@ -65,15 +53,15 @@ class Task:
         classifier: The frozen classifier of the cross-entropy term; needed where a point has
             lambda_c > 0.
         config: The settings.
-        own_encoder: Whether an encoder is trained (not in the universal mode).
-        terms: Terms of the user's own, added to the objective.
+        train_encoder: Whether an encoder is trained (not in the universal mode).
+        terms: Your own terms, added to the objective.
     """
 
     source: Source
     family: Family
     classifier: nn.Module | None
     config: TrainingConfig
-    own_encoder: bool = True
+    train_encoder: bool = True
     terms: tuple[Term, ...] = ()
 
 
@@ -85,153 +73,182 @@ class Trainer:
 
     Args:
         task: What the points have in common.
-        points: K operating points; levels, and whether lambda_p > 0, must be the same for all.
+        points: K operating points; how their latents are coded, and whether lambda_p > 0, must be
+            the same for all.
         frozen: For each point, what its frozen encoder gives; empty for end-to-end training.
 
-    Raises:
-        QuadrateError: If the points do not fit together, or a classifier is missing.
+    Attributes:
+        layers: What the latents of each layer pass through; the trained encoder's come last.
+        epoch: How many epochs are done.
+        total_steps: Steps in all epochs.
+        clock: The time that training took.
     """
 
+    layers: list[TrainingLayer]
+    encoder: Stack | None
+    decoder: Stack
+    critic: Stack | None
+
     def __init__(
-        self, task: Task, points: Sequence[OperatingPoint], frozen: Sequence[Frozen] = ()
+        self, task: Task, points: Sequence[OperatingPoint], frozen: Sequence[FrozenLatents] = ()
     ) -> None:
-        self.task, self.points, self.config = task, list(points), task.config
+        self.task, self.points, self.frozen = task, list(points), list(frozen)
+        self.config = task.config
         self.device = task.source.train.images.device
-        levels = {(point.levels, point.lambda_p > 0) for point in points}
-        if len(levels) != 1:
+        self.batch = min(task.config.batch, len(task.source.train))
+        self.steps_per_epoch = len(task.source.train) // self.batch
+        self.total_steps = self.steps_per_epoch * task.config.epochs
+        self.epoch = 0
+
+    def prepare(self) -> Trainer:
+        """Build networks, bottleneck and optimizers; return the trainer.
+
+        Raises:
+            QuadrateError: If the points do not fit together, or a classifier is missing.
+        """
+        task, point, config = self.task, self.points[0], self.config
+        if len({(*p.code, p.lambda_p > 0) for p in self.points}) != 1:
             raise QuadrateError(
-                "points that are stacked must have the same levels, and all or none of them"
-                " lambda_p > 0"
+                "points that are stacked must have the same levels or learned bottleneck, and all"
+                " or none of them lambda_p > 0"
             )
-        own = points[0].levels
-        if task.classifier is None and any(point.lambda_c > 0 for point in points):
+        if task.classifier is None and any(p.lambda_c > 0 for p in self.points):
             raise QuadrateError(
                 "an operating point with lambda_c > 0 needs a classifier; give the recipe a judge"
             )
         if task.classifier:
             task.classifier.eval().requires_grad_(False)
-        base_levels = frozen[0].levels if frozen else ()
-        all_levels = base_levels + own if task.own_encoder else base_levels
-        self.quantizer = DitheredQuantizer(all_levels, self.device)
-        self._frozen_train = (
-            torch.stack([f.train for f in frozen]).to(self.device) if frozen else None
-        )  # (K, N, d0)
-        self._frozen_validation = (
-            torch.stack([f.validation for f in frozen]).to(self.device) if frozen else None
-        )
-
+        self.clock = Clock(len(self.points))
+        self._bfloat16 = uses_bfloat16(config.precision, self.device)
+        self._frozen = [
+            torch.stack([getattr(one, split) for one in self.frozen]).to(self.device)
+            for split in (("train", "validation") if self.frozen else ())
+        ]  # (K, N, ...)
+        soft = config.surrogate == "soft"
+        layers = zip(*(one.layers for one in self.frozen), strict=True)
+        self.layers = [TrainingLayer.frozen(models, soft) for models in layers]
+        self.encoder = bottleneck = None
         shape = task.source.shape
-        self.encoder = (
-            self._build("encoder", lambda: task.family.encoder(shape, len(own)))
-            if task.own_encoder
-            else None
-        )
-        self.decoder = self._build("decoder", lambda: task.family.decoder(shape, len(all_levels)))
-        self.critic = (
-            self._build("critic", lambda: task.family.critic(shape))
-            if points[0].lambda_p > 0
-            else None
-        )
-        critics = [f.critic for f in frozen if f.critic]
-        if self.critic and critics and len(critics) == len(frozen):
-            self.critic.load({name: torch.stack([c[name] for c in critics]) for name in critics[0]})
-
-        stacks = {"encoder": self.encoder, "decoder": self.decoder, "critic": self.critic}
-        self._stacks = {role: stack for role, stack in stacks.items() if stack}
-        codec = [
-            p
-            for role, stack in self._stacks.items()
-            if role != "critic"
-            for p in stack.parameters()
-        ]
-        self._codec_optimizer = _adam(codec, self.config.learning_rate, self.config.betas)
-        self._critic_optimizer = (
-            _adam(
-                self.critic.parameters(), self.config.critic_learning_rate, self.config.critic_betas
-            )
-            if self.critic
-            else None
-        )
+        if task.train_encoder:
+            encoder = partial(task.family.encoder, shape, point.latent_dims)
+            self.encoder = self._build("encoder", encoder)
+            latent_shape = self._latent_shape(self.encoder)
+            build = partial(build_bottleneck, point.bottleneck, latent_shape, point.levels)
+            self._own = build().to(self.device)
+            if self._own.latent_shape != latent_shape:
+                raise QuadrateError(
+                    f"bottleneck {point.bottleneck!r} takes latents of shape"
+                    f" {self._own.latent_shape}; the encoder gives {latent_shape}"
+                )
+            if self._own.has_learned_rate:
+                bottleneck = self._build("bottleneck", build)
+                self.layers.append(TrainingLayer.learned(self._own, bottleneck))
+            else:
+                self.layers.append(TrainingLayer.shared(self._own, soft))
+        dims = sum(layer.dims for layer in self.layers)
+        self.decoder = self._build("decoder", lambda: task.family.decoder(shape, dims))
+        self.critic = None
+        if point.lambda_p > 0:
+            self.critic = self._build("critic", lambda: task.family.critic(shape))
+            if critics := [one.critic for one in self.frozen if one.critic]:
+                states = {n: torch.stack([c[n] for c in critics]) for n in critics[0]}
+                self.critic.load(states)
+        roles = {
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "bottleneck": bottleneck,
+            "critic": self.critic,
+        }
+        self._stacks = {role: stack for role, stack in roles.items() if stack}
+        self._descents = self._optimizers()
         self.terms = self._objective()
+        return self
 
-        self.batch = min(self.config.batch, len(task.source.train))
-        self.steps_per_epoch = len(task.source.train) // self.batch
-        self.total_steps = self.steps_per_epoch * self.config.epochs
-        self.epoch = 0
-        self.seconds = [0.0] * len(
-            points
-        )  # processor time so far; K stacked points share it evenly
-        self.wall_seconds = [0.0] * len(
-            points
-        )  # the clock's time so far, which each of them waits for
-        self._bfloat16 = precision(self.config, self.device) == "bfloat16"
+    @torch.no_grad()
+    def _latent_shape(self, encoder: Stack) -> tuple[int, ...]:
+        """Of one sample's latents, (d,) or (c, h, w)."""
+        samples = torch.zeros(encoder.count, 2, *self.task.source.shape, device=self.device)
+        latents: Tensor = encoder.train(False)(samples)  # (K, 2, ...)
+        return tuple(latents.shape[2:])
 
     def _build(self, stream: str, factory: Callable[[], nn.Module]) -> Stack:
-        """One network a point, each initialized from the point's own key and not from the global generator."""
-        modules = []
-        for point in self.points:
-            module = draws.build_with_seed(factory, draws.key(point.seed, point.key, stream) >> 1)
-            modules.append(module.to(self.device))
-        return Stack(modules)
+        """One network a point, each initialized from the point's own key."""
+        keys = [draws.key(point.seed, point.key, stream) >> 1 for point in self.points]
+        modules = [draws.build_with_seed(factory, key).to(self.device) for key in keys]
+        return Stack.of(modules)
+
+    def _optimizers(self) -> dict[str, Descent]:
+        config = self.config
+        codec = [self.encoder, self.decoder] if self.encoder else [self.decoder]
+        groups = [(codec, config.learning_rate)]
+        if "bottleneck" in self._stacks:
+            groups.append(([self._stacks["bottleneck"]], config.bottleneck_learning_rate))
+
+        def progress(step: int) -> float:
+            return (step + 0.5) / self.total_steps
+
+        descents = {
+            "codec_optimizer": _descent(
+                groups, config.betas, lambda step: one_cycle(progress(step), config.warmup)
+            )
+        }
+        if self.critic:
+            descents["critic_optimizer"] = _descent(
+                [([self.critic], config.critic_learning_rate)],
+                config.critic_betas,
+                lambda step: min(1.0, 2 * (1 - progress(step))),
+            )
+        return descents
 
     def _objective(self) -> list[Term]:
-        """The terms of L = λd·MSE + λp·W1 + λc·CE that any point uses, and the user's own."""
-        terms = [Term("mse", tuple(point.lambda_d for point in self.points), squared_error)]
+        """The terms of L = λr·R + λd·D + λp·P + λc·C that any point uses, and your own."""
+        losses: dict[str, Callable[[Batch], Tensor]] = {"lambda_d": squared_error}
+        if "bottleneck" in self._stacks:
+            losses["lambda_r"] = rate_nats
         if self.critic:
-            terms.append(
-                Term(
-                    "wasserstein",
-                    tuple(point.lambda_p for point in self.points),
-                    Wasserstein(self.critic),
-                    ramp=True,
-                )
-            )
+            losses["lambda_p"] = Wasserstein(self.critic)
         if any(point.lambda_c > 0 for point in self.points):
             assert self.task.classifier is not None
-            terms.append(
-                Term(
-                    "cross_entropy_nats",
-                    tuple(p.lambda_c for p in self.points),
-                    CrossEntropy(self.task.classifier),
-                    ramp=True,
-                )
+            losses["lambda_c"] = CrossEntropy(self.task.classifier)
+        terms = [
+            Term(
+                weight.column,
+                tuple(getattr(point, weight.name) for point in self.points),
+                losses[weight.name],
+                weight.ramp,
             )
+            for weight in WEIGHTS
+            if weight.name in losses
+        ]
         return [*terms, *self.task.terms]
 
     # One epoch ------------------------------------------------------------------------------------
 
     def train_epoch(self) -> list[dict[str, float]]:
-        """One pass over the training images.
+        """Pass over the training images once.
 
-        The mean losses and the validation scores after it, one dictionary a point.
+        Returns:
+            The mean losses, and the validation scores after it, one dictionary a point.
 
         Raises:
             Diverged: If a loss or a score is not finite; it names the point and the epoch.
         """
-        started, clock = time.process_time(), time.monotonic()
-        totals: dict[str, Tensor] = {}
-        counts: Counter[str] = Counter()  # with alternation not every step has every loss
-        for losses in self.steps():
-            counts.update(losses.keys())
-            for name, value in losses.items():
-                totals[name] = totals[name] + value if name in totals else value
-        rows = self._rows({name: total / counts[name] for name, total in totals.items()})
-        self.epoch += 1
-        rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
+        with self.clock:
+            totals: dict[str, Tensor] = {}
+            counts: Counter[str] = Counter()  # with alternation not every step has every loss
+            for losses in self.steps():
+                counts.update(losses.keys())
+                for name, value in losses.items():
+                    totals[name] = totals[name] + value if name in totals else value
+            rows = self._rows({name: total / counts[name] for name, total in totals.items()})
+            self.epoch += 1
+            rows = [row | scores for row, scores in zip(rows, self.validate(), strict=True)]
         for point, row, finite in zip(self.points, rows, self._finite(), strict=True):
-            if not (finite and all(map(math.isfinite, row.values()))):
-                raise Diverged(
-                    point,
-                    f"training of {point.key} diverged in epoch {self.epoch}: {row}; a smaller"
-                    " learning rate would be right",
-                )
-        spent = (time.process_time() - started) / len(self.points)
-        self.seconds = [seconds + spent for seconds in self.seconds]
-        self.wall_seconds = [seconds + time.monotonic() - clock for seconds in self.wall_seconds]
+            check_finite(point.key, f"epoch {self.epoch}", row, finite)
         return rows
 
     def steps(self) -> Iterator[dict[str, Tensor]]:
-        """The steps of the current epoch, one by one; yields the losses of each, detached, (K,)."""
+        """Take the steps of the current epoch; yield the losses of each, detached, (K,)."""
         for stack in self._stacks.values():
             stack.train()
         images, labels = self.task.source.train.images, self.task.source.train.labels
@@ -239,70 +256,68 @@ class Trainer:
         order = self._draw(
             lambda *k: draws.permutation(*k, n=len(images))[:used].view(-1, self.batch), "order"
         )  # (K, S, B)
-        dither = self._draw(
-            lambda *k: draws.uniform(
-                *k, shape=(self.steps_per_epoch, self.batch, len(self.quantizer.levels))
-            ),
-            "dither",
-        )
+        shape = (self.steps_per_epoch, self.batch, self._noise_columns)
+        uniform = partial(draws.uniform, shape=shape)
+        noise = self._draw(uniform, "dither")  # (K, S, B, columns)
         for step in range(self.steps_per_epoch):
             indices = order[:, step]  # (K, B)
             clean = pixels(images[indices])  # (K, B, C, H, W)
-            yield self._step(
-                self.epoch * self.steps_per_epoch + step,
-                clean,
-                labels[indices],
-                indices,
-                dither[:, step] - 0.5,
-            )
+            batch = Batch(clean, clean, labels[indices], indices)
+            yield self._step(self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5)
 
     def _draw(self, draw: Callable[..., Tensor], stream: str) -> Tensor:
         """One draw a point for this epoch, stacked."""
-        return torch.stack(
-            [draw(point.seed, point.key, stream, self.epoch) for point in self.points]
-        ).to(self.device)
+        keys = [(point.seed, point.key, stream, self.epoch) for point in self.points]
+        return torch.stack([draw(*key) for key in keys]).to(self.device)
 
-    def _step(
-        self, step: int, clean: Tensor, labels: Tensor, indices: Tensor, dither: Tensor
-    ) -> dict[str, Tensor]:
-        """One step of critic and codec on the same batch: the reconstructions serve both."""
-        self._set_learning_rates(step)
-        critic_turn = self.critic is not None
-        codec_turn = True
-        if (
-            self.config.alternate
-        ):  # the published way, in which the critic has its turn even where nothing depends on it
+    def _step(self, step: int, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
+        """Take one step of critic and codec on the same batch: reconstructions serve both."""
+        critic_turn, codec_turn = self.critic is not None, True
+        if self.config.alternate:
+            # The published way, in which the critic has its turn even where nothing depends on it.
             codec_turn = step % 2 == 1
             critic_turn = critic_turn and not codec_turn
             if not (critic_turn or codec_turn):
                 return {}
         with self._autocast(), torch.set_grad_enabled(codec_turn):
-            reconstruction = self._reconstruct(step, clean, indices, dither)
+            latents = []
+            if self._frozen:
+                models = torch.arange(len(self.points), device=self.device)[:, None]
+                latents.append(self._frozen[0][models, batch.indices])  # (K, B, ...)
+            if self.encoder:
+                seen = self._observe(batch.clean, "noise", step)  # (K, B, C, H, W)
+                latents.append(self.encoder(seen).float())  # (K, B, ...)
+            parts, rates = zip(*self._through(torch.cat(latents, 2), noise), strict=True)
+            reconstruction = self.decoder(torch.cat(parts, 2)).float()  # (K, B, C, H, W)
+        batch = replace(batch, reconstruction=reconstruction, rate_nats=rates[-1])
         losses: dict[str, Tensor] = {}
         if critic_turn:
+            clean = batch.clean
             losses["critic_gap"] = self._critic_step(step, clean, reconstruction.detach())
         if codec_turn:
-            batch = Batch(clean, reconstruction, labels, indices)
             losses |= self._codec_step(step, batch)
         return losses
 
-    def _reconstruct(self, step: int, clean: Tensor, indices: Tensor, dither: Tensor) -> Tensor:
-        """(K, B, C, H, W) to the same, through the surrogate of the quantizer."""
-        parts = []
-        if self._frozen_train is not None:
-            models = torch.arange(len(self.points), device=self.device)[:, None]
-            parts.append(self._frozen_train[models, indices])
-        if self.encoder:
-            parts.append(self.encoder(self._observe(clean, "noise", step)).float())
-        latent = torch.cat(parts, dim=-1)  # (K, B, d)
-        if self.config.surrogate == "perturb":
-            received, _ = self.quantizer(latent, dither)
-        else:
-            received = self.quantizer.soft(latent, dither)
-        return self.decoder(received).float()
+    @property
+    def _noise_columns(self) -> int:
+        return sum(layer.noise_columns for layer in self.layers)
+
+    def _through(
+        self, latents: Tensor, noise: Tensor, hard: bool = False
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """What decoders read of latents (K, B, ...), and its rate (K, B), layer by layer.
+
+        By the surrogate, or quantized and dequantized as files have it.
+        """
+        parts = latents.split([layer.dims for layer in self.layers], 2)
+        columns = noise.split([layer.noise_columns for layer in self.layers], 2)
+        return [
+            (layer.hard(part, own), None) if hard else layer.surrogate(part, own)
+            for layer, part, own in zip(self.layers, parts, columns, strict=True)
+        ]
 
     def _observe(self, clean: Tensor, stream: str, counter: int) -> Tensor:
-        """What the encoders see of the targets."""
+        """What the encoders see of the targets, (K, B, C, H, W)."""
         source = self.task.source
         if not source.noise_std:
             return clean
@@ -313,39 +328,30 @@ class Trainer:
         return torch.stack([source.observe(x, key) for x, key in zip(clean, keys, strict=True)])
 
     def _critic_step(self, step: int, clean: Tensor, reconstruction: Tensor) -> Tensor:
-        assert self.critic is not None and self._critic_optimizer is not None
+        assert self.critic is not None
         self.critic.requires_grad_(True)
         gap = torch.zeros(len(self.points), device=self.device)
         for turn in range(self.config.critic_steps):
             keys = [(point.seed, point.key, "mix", step, turn) for point in self.points]
-            mix = torch.stack([draws.uniform(*key, shape=(self.batch,)) for key in keys]).to(
-                self.device
-            )
+            mix = torch.stack([draws.uniform(*key, shape=(self.batch,)) for key in keys])  # (K, B)
+            penalty = self.config.gradient_penalty
             with self._autocast():
                 losses, gap = critic_losses(
-                    self.critic, clean, reconstruction, mix, self.config.gradient_penalty
-                )
-            self._critic_optimizer.zero_grad()
-            losses.sum().backward()
-            self._critic_optimizer.step()
+                    self.critic, clean, reconstruction, mix.to(self.device), penalty
+                )  # (K,), (K,)
+            self._descents["critic_optimizer"].step(step, losses.sum())
         self.critic.requires_grad_(False)
         return gap.detach()
 
     def _codec_step(self, step: int, batch: Batch) -> dict[str, Tensor]:
-        ramp = (
-            min(1.0, step / (self.config.anneal * self.total_steps)) if self.config.anneal else 1.0
-        )
+        share = ramp(step, self.config.anneal * self.total_steps)
         losses, total = {}, torch.zeros(len(self.points), device=self.device)
         with self._autocast():
             for term in self.terms:
-                losses[term.name] = self._checked(term, term.loss(batch))
-                weight = torch.as_tensor(term.weight, device=self.device, dtype=torch.float32) * (
-                    ramp if term.ramp else 1.0
-                )
-                total = total + weight * losses[term.name]
-        self._codec_optimizer.zero_grad()
-        total.sum().backward()
-        self._codec_optimizer.step()
+                losses[term.name] = self._checked(term, term.loss(batch))  # (K,)
+                weight = torch.as_tensor(term.weight, device=self.device, dtype=torch.float32)
+                total = total + weight * (share if term.ramp else 1.0) * losses[term.name]
+        self._descents["codec_optimizer"].step(step, total.sum())
         return {name: value.detach() for name, value in losses.items()}
 
     def _checked(self, term: Term, loss: Tensor) -> Tensor:
@@ -363,64 +369,52 @@ class Trainer:
             )
         return loss
 
-    def _set_learning_rates(self, step: int) -> None:
-        progress = (step + 0.5) / self.total_steps
-        warmup = self.config.warmup
-        if progress < warmup:
-            factor = progress / warmup
-        else:
-            factor = 0.5 + 0.5 * math.cos(math.pi * (progress - warmup) / (1 - warmup))
-        for group in self._codec_optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
-        if self._critic_optimizer:
-            for group in self._critic_optimizer.param_groups:
-                group["lr"] = self.config.critic_learning_rate * min(1.0, 2 * (1 - progress))
-
-    @contextmanager
-    def _autocast(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            yield
+    def _autocast(self) -> Any:
+        return autocast(self.device, self._bfloat16)
 
     # Between epochs -------------------------------------------------------------------------------
 
     @torch.no_grad()
     def validate(self) -> list[dict[str, float]]:
-        """MSE, and the cross-entropy and accuracy of the classifier in the loss, on the validation images; networks in evaluation mode."""
+        """Score the validation images, networks in evaluation mode.
+
+        Returns:
+            For each point the MSE, the rate if it is learned, and if there is a classifier in the
+            loss its cross-entropy and accuracy.
+        """
         for stack in self._stacks.values():
             stack.train(False)
-        split = self.task.source.validation
-        models, size = len(self.points), len(split)
-        clean = pixels(split.images).expand(models, -1, -1, -1, -1)
-        parts = [self._frozen_validation] if self._frozen_validation is not None else []
+        split, models = self.task.source.validation, len(self.points)
+        clean = pixels(split.images).expand(models, -1, -1, -1, -1)  # (K, N, C, H, W)
+        labels = split.labels.expand(models, -1)  # (K, N)
+        latents = self._frozen[1:]
+        keys = [(point.seed, point.key, "validation dither") for point in self.points]
+        shape = (len(split), self._noise_columns)
+        uniform = torch.stack([draws.uniform(*key, shape=shape) for key in keys])
+        noise = uniform.to(self.device) - 0.5  # (K, N, columns)
         with self._autocast():
             if self.encoder:
-                parts.append(self.encoder(self._observe(clean, "validation noise", 0)).float())
-            latent = torch.cat(parts, dim=-1)
-            keys = [(point.seed, point.key, "validation dither") for point in self.points]
-            uniform = [draws.uniform(*key, shape=tuple(latent.shape[1:])) for key in keys]
-            dither = torch.stack(uniform).to(self.device) - 0.5
-            reconstruction = self.decoder(
-                self.quantizer.dequantize(self.quantizer.quantize(latent, dither), dither)
-            ).float()
-        indices = torch.arange(size, device=self.device).expand(models, -1)
-        columns = {
-            "validation_mse": squared_error(
-                Batch(clean, reconstruction, split.labels.expand(models, -1), indices)
-            )
-        }
+                seen = self._observe(clean, "validation noise", 0)
+                latents = [*latents, self.encoder(seen).float()]
+            latent = torch.cat(latents, 2)  # (K, N, ...)
+            received = [part for part, _ in self._through(latent, noise, hard=True)]
+            reconstruction = self.decoder(torch.cat(received, 2)).float()  # (K, N, C, H, W)
+            indices = torch.arange(len(split), device=self.device).expand(models, -1)
+            batch = Batch(clean, reconstruction, labels, indices)
+            columns = {"validation_mse": squared_error(batch)}
+            if "bottleneck" in self._stacks:
+                batch = replace(batch, rate_nats=self._through(latent, noise)[-1][1])
+                columns["validation_rate_nats"] = rate_nats(batch)
         if self.task.classifier:
-            logits = (
-                self.task.classifier(reconstruction.flatten(0, 1)).float().view(models, size, -1)
-            )
-            labels = split.labels.expand(models, -1)
-            columns["validation_cross_entropy_nats"] = F.cross_entropy(
-                logits.mT, labels, reduction="none"
-            ).mean(1)
+            logits = self.task.classifier(reconstruction.flatten(0, 1)).float()
+            logits = logits.view(models, len(split), -1)  # (K, N, classes)
+            nats = F.cross_entropy(logits.mT, labels, reduction="none").mean(1)
+            columns["validation_cross_entropy_nats"] = nats
             columns["validation_accuracy"] = (logits.argmax(-1) == labels).float().mean(1)
         return self._rows(columns)
 
     def _finite(self) -> list[bool]:
-        """Whether each point's weights are finite.
+        """Whether the weights of each point are finite.
 
         What the last update did shows in no loss, and symbols hide what has become of an encoder.
         """
@@ -436,115 +430,72 @@ class Trainer:
         return [{name: values[name][k] for name in values} for k in range(len(self.points))]
 
     def networks(self, index: int) -> dict[str, dict[str, Tensor]]:
-        """The state dicts of one point's networks, by role, on the CPU."""
-        return {role: stack.member(index) for role, stack in self._stacks.items()}
+        """Copy the state dicts of one point's networks to the CPU, by role."""
+        return {
+            role: stack.member(index)
+            for role, stack in self._stacks.items()
+            if role != "bottleneck"
+        }
+
+    def freeze(self, index: int, before: Sequence[int]) -> FrozenBottleneck | None:
+        """Freeze the learned bottleneck of one point; None if no rate is learned.
+
+        Args:
+            index: Of the point.
+            before: The levels of each column of the layers before, 0 for one without levels.
+        """
+        stack = self._stacks.get("bottleneck")
+        if stack is None:
+            return None
+        bottleneck = member(self._own, stack, index)
+        frozen: FrozenBottleneck = bottleneck.cpu().freeze(before=before)
+        return frozen
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """All that one point needs to go on later.
-
-        Networks and both optimizers, flat, on the CPU.
-        """
+        """Copy all that one point needs to go on later to the CPU: networks and optimizers."""
         flat = {
             f"{role}.{name}": tensor
-            for role, state in self.networks(index).items()
-            for name, tensor in state.items()
+            for role, stack in self._stacks.items()
+            for name, tensor in stack.member(index).items()
         }
-        flat |= self._optimizer_state(index)
+        for role, descent in self._descents.items():
+            flat |= descent.state(role, index, len(self.points))
         flat["epoch"] = torch.tensor(self.epoch)
-        flat["seconds"] = torch.tensor(self.seconds[index], dtype=torch.float64)
-        flat["wall_seconds"] = torch.tensor(self.wall_seconds[index], dtype=torch.float64)
+        flat["seconds"] = self.clock.seconds(index)
         return flat
 
     def check(self, state: dict[str, Tensor]) -> None:
-        """Raises a QuadrateError unless a state is one that `state` may give after an epoch, and before the last one."""
+        """Raise a QuadrateError unless a state is one that `state` may give between epochs."""
         check_tensors(state, self.state(0))
-        steps = (
-            check_counter("epoch", state["epoch"], 1, self.config.epochs - 1) * self.steps_per_epoch
-        )
-        critic, codec = (
-            (steps - steps // 2, steps // 2) if self.config.alternate else (steps, steps)
-        )
-        for (role, optimizer), done in zip(
-            self._optimizers(), (codec, critic * self.config.critic_steps), strict=False
-        ):
-            names = [f"{role}.{i}.step" for i in range(len(optimizer.state))]
-            if done != max(
-                check_counter(name, state[name], 0, done) for name in names
-            ):  # networks may have weights that are not used
-                raise QuadrateError(
-                    f"its {role} has not taken the {done} steps that it should have taken"
-                )
+        epochs = check_counter("epoch", state["epoch"], 1, self.config.epochs - 1)
+        steps = epochs * self.steps_per_epoch
+        codec = steps // 2 if self.config.alternate else steps
+        critic = steps - codec if self.config.alternate else steps
+        taken = (codec, critic * self.config.critic_steps)
+        for (role, descent), done in zip(self._descents.items(), taken, strict=False):
+            descent.check(role, state, done)
 
     @torch.no_grad()
     def load(self, states: Sequence[dict[str, Tensor]]) -> None:
-        """Goes on from the states of the K points, which must stand at the same epoch."""
+        """Go on from the states of the K points, which must stand at the same epoch."""
         for role, stack in self._stacks.items():
-            stack.load(
-                {
-                    name: torch.stack([state[f"{role}.{name}"] for state in states])
-                    for name in stack.state()
-                }
-            )
+            names = stack.state()
+            stack.load({n: torch.stack([s[f"{role}.{n}"] for s in states]) for n in names})
+        for role, descent in self._descents.items():
+            descent.load(role, states)
         self.epoch = int(states[0]["epoch"])
-        self.seconds = [float(state["seconds"]) for state in states]
-        self.wall_seconds = [float(state["wall_seconds"]) for state in states]
-        for role, optimizer in self._optimizers():
-            for i, (p, slots) in enumerate(optimizer.state.items()):
-                slots["step"].copy_(states[0][f"{role}.{i}.step"])
-                for slot in _MOMENTS:
-                    slots[slot].copy_(
-                        torch.stack([state[f"{role}.{i}.{slot}"] for state in states]).view_as(p)
-                    )
-
-    def _optimizers(self) -> list[tuple[str, torch.optim.Adam]]:
-        optimizers = [("codec_optimizer", self._codec_optimizer)]
-        return (
-            [*optimizers, ("critic_optimizer", self._critic_optimizer)]
-            if self._critic_optimizer
-            else optimizers
-        )
-
-    def _optimizer_state(self, index: int) -> dict[str, Tensor]:
-        """One point's share of the optimizers' moments, flat."""
-        flat: dict[str, Tensor] = {}
-        for role, optimizer in self._optimizers():
-            for i, slots in enumerate(optimizer.state.values()):
-                flat[f"{role}.{i}.step"] = slots["step"].cpu().clone()
-                flat |= {
-                    f"{role}.{i}.{slot}": (
-                        slots[slot].reshape(len(self.points), -1)[index].cpu().clone()
-                    )
-                    for slot in _MOMENTS
-                }
-        return flat
+        self.clock.load([state["seconds"] for state in states])
 
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def _adam(
-    params: list[Tensor], learning_rate: float, betas: tuple[float, float]
-) -> torch.optim.Adam:
-    """Adam that has its moments from the start, so that a checkpoint lacks none, however few steps were taken."""
-    optimizer = torch.optim.Adam(params, lr=learning_rate, betas=betas, fused=True)
-    for p in params:
-        optimizer.state[p] = {
-            "step": torch.zeros((), dtype=torch.float32, device=p.device),
-            **{slot: torch.zeros_like(p) for slot in _MOMENTS},
-        }
-    return optimizer
-
-
-def precision(config: TrainingConfig, device: torch.device) -> str:
-    """The precision that "auto" stands for here.
-
-    Bfloat16 on a GPU and on a CPU with bfloat16 instructions, where it halves the time.
-    """
-    if config.precision != "auto":
-        return config.precision
-    return "bfloat16" if native_bfloat16(device) else "float32"
-
-
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 instructions, without which it would be slower than float32."""
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+def _descent(
+    groups: Sequence[tuple[Sequence[Stack], float]],
+    betas: tuple[float, float],
+    share: Callable[[int], float],
+) -> Descent:
+    """Adam on stacks with a peak learning rate for each group."""
+    params = [
+        {"params": [p for stack in stacks for p in stack.parameters()], "lr": peak}
+        for stacks, peak in groups
+    ]
+    optimizer = torch.optim.Adam(params, betas=betas, fused=True)
+    return Descent(optimizer, shares(optimizer, share)).prepare()

@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from quadrate.codecs import InvariantCodec
-    from quadrate.experiments.runs.invariant_kind import InvariantKind
 
 Row = dict[str, Any]
-_LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}
+LABELS = {"vic": "VIC", "vc": "VC", "bince": "BINCE"}
 _STYLES = {"vic": 0, "vc": 1, "bince": 2}
 _EXTENT = 7.0  # of the banana's pictures, either way
 
@@ -34,43 +33,6 @@ PUBLISHED_MNIST = (
     ("VIC, published, in theory (1,736 on disk)", 47.3, 0.9715, "vic"),
     ("VC, published, in theory (1,767 on disk)", 178.0, 0.9731, "vc"),
 )
-
-
-def draw_invariant_run(run: InvariantKind, rows: Sequence[Row]) -> list[Path]:
-    """Draw the curve of a run and what its codecs do to samples, into the run's folder.
-
-    Args:
-        run: The run.
-        rows: Its scored points.
-
-    Returns:
-        The pictures; empty if bits and bounds say all.
-    """
-    if run.recipe.source == "patterns":
-        return []
-    curve, samples = run.folder / "trade-off.png", run.folder / "samples.png"
-    shown = run.shown()
-    if run.source is None:
-        draw_banana(rows, run.recipe.augmentation, curve)
-        draw_quantization(
-            [(f"{_LABELS[point.objective]}, β = {point.beta:g}", codec) for point, codec in shown],
-            *run.samples(3000),
-            samples,
-        )
-    else:
-        draw_accuracy(rows, curve)
-        members, originals = run.samples(14)
-        named = [
-            (f"{_LABELS[point.objective]}, β = {point.beta:g}", codec)
-            for point, codec in shown
-            if codec.decoders
-        ]
-        if not named:
-            return [curve]
-        draw_reconstructions(
-            [(name, _reconstructing(codec)) for name, codec in named], members, originals, samples
-        )
-    return [curve, samples]
 
 
 def plot_tables(tables: Sequence[Path], path: Path) -> None:
@@ -104,7 +66,7 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
     draw_accuracy(rows, path)
 
 
-def _reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
+def reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
     return lambda members: codec.reconstruct(codec.dequantize(codec.encode(members)))
 
 
@@ -214,7 +176,7 @@ def _scatter(axis: Axes, rows: Sequence[Row], x: str, y: str) -> None:
             ]
             axis.plot(*means, color=COLOURS[style], lw=1, alpha=0.6)
             points = [[float(row[name]) for row in own] for name in (x, y)]
-            label = f"{_LABELS[objective]}, on disk" + (
+            label = f"{LABELS[objective]}, on disk" + (
                 f", {steps:,} steps" if len(lengths) > 1 else ""
             )
             axis.plot(

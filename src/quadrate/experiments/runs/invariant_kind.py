@@ -15,8 +15,7 @@ from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.files import exists
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.kind import Job, Kind, Row
-from quadrate.experiments.runs.seeds import Item
+from quadrate.experiments.runs.kind import Item, Job, Kind, Row
 from quadrate.sources import Source, load_source
 from quadrate.sources.symmetry import (
     Banana,
@@ -97,9 +96,39 @@ class InvariantKind(Kind):
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
         """Draw the curve, and what codecs do to samples."""
-        from quadrate.experiments.reports.invariant_figures import draw_invariant_run
+        from quadrate.experiments.reports import invariant_figures as figures
 
-        return draw_invariant_run(self, rows)
+        if self.recipe.source == "patterns":
+            return []
+        curve, samples = self.folder / "trade-off.png", self.folder / "samples.png"
+        shown = self.shown()
+        if self.source is None:
+            figures.draw_banana(rows, self.recipe.augmentation, curve)
+            figures.draw_quantization(
+                [
+                    (f"{figures.LABELS[point.objective]}, β = {point.beta:g}", codec)
+                    for point, codec in shown
+                ],
+                *self.samples(3000),
+                samples,
+            )
+        else:
+            figures.draw_accuracy(rows, curve)
+            members, originals = self.samples(14)
+            named = [
+                (f"{figures.LABELS[point.objective]}, β = {point.beta:g}", codec)
+                for point, codec in shown
+                if codec.decoders
+            ]
+            if not named:
+                return [curve]
+            figures.draw_reconstructions(
+                [(name, figures.reconstructing(codec)) for name, codec in named],
+                members,
+                originals,
+                samples,
+            )
+        return [curve, samples]
 
 
 def _population(recipe: InvariantRecipe, point: InvariantConfig) -> Population:

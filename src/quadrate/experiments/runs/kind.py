@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from quadrate.config import to_json
 from quadrate.core.digests import digest
@@ -16,9 +16,6 @@ from quadrate.core.files import exists, read_bytes
 from quadrate.evaluation.protocol import VERSION
 from quadrate.experiments.runs.rows import read_made_with, read_rows, write_row
 from quadrate.training.processes import Report, available_cores
-
-if TYPE_CHECKING:
-    from quadrate.experiments.runs.seeds import Item
 
 Row = dict[str, Any]
 
@@ -44,6 +41,21 @@ class Job:
     def model(self) -> Path:
         """The file of its codec inside the run's folder."""
         return self.place / "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something in a run's folder that another run may have made; paths are inside the folder.
+
+    Attributes:
+        path: The file or folder to copy.
+        finished: The file that shows that it is finished.
+        built_on: A file that it was made from, which must be the same in both folders.
+    """
+
+    path: Path
+    finished: Path
+    built_on: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -7,29 +7,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from quadrate.core.files import temporary_beside
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.changes import with_seeds
+from quadrate.experiments.runs.kind import Item
 from quadrate.experiments.runs.kinds import read_recipe
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something in a run's folder that another run may have made; paths are inside the folder.
-
-    Attributes:
-        path: The file or folder to copy.
-        finished: The file that shows that it is finished.
-        built_on: A file that it was made from, which must be the same in both folders.
-    """
-
-    path: Path
-    finished: Path
-    built_on: Path | None = None
 
 
 def take_over(recipe: Any, folder_of: Callable[[Any], Path], items: Sequence[Item]) -> None:

@@ -15,11 +15,10 @@ from quadrate.codecs import TradeoffCodec
 from quadrate.config import Recipe
 from quadrate.core.identity import weights_digest
 from quadrate.errors import QuadrateError
-from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.kind import Item, Job, Kind, Row
 from quadrate.experiments.runs.kinds import read_recipe, read_results
 from quadrate.experiments.runs.own_code import OwnCode
 from quadrate.experiments.runs.scoring import ROWS, Scoring, score_point
-from quadrate.experiments.runs.seeds import Item
 from quadrate.networks.family import CLASSIFIERS, find_family
 from quadrate.objectives import find_term
 from quadrate.sources import load_source
