@@ -29,7 +29,7 @@ from quadrate.training.invariant_trainer import train_invariant
 
 POINT = OperatingPoint((3, 3), lambda_p=0.05)
 SETTINGS = TrainingConfig(epochs=3, batch=64, precision="float32")
-FORMAT = "quadrate-checkpoint-2"
+FORMAT = "quadrate-checkpoint-3"
 SOURCE = dihedral_patterns(2, [0.5, 0.5])
 SMALL = InvariantConfig(dims=2, steps=20, batch=32, objective="vic", likelihood="bernoulli")
 ATTACKS = pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What to train: frozen dataclasses that a recipe returns and that travel inside every model file."""
+"""What to train: frozen dataclasses that a recipe returns and that model files contain."""
 
 from __future__ import annotations
 
@@ -110,8 +110,7 @@ class OperatingPoint:
             check_not_negative(self, weight.name)
             # Never -0.0, so that equal points have equal texts.
             object.__setattr__(self, weight.name, abs(float(getattr(self, weight.name))))
-        if self.has_learned_rate:
-            _check_bottleneck(self.bottleneck)
+        if not _takes_levels(self.bottleneck):
             if self.levels or not (self.dims and self.lambda_r > 0):
                 raise QuadrateError(
                     f"bottleneck {self.bottleneck!r} learns its rate: give dims and lambda_r above"
@@ -121,8 +120,7 @@ class OperatingPoint:
         elif self.dims or self.lambda_r:
             raise QuadrateError(
                 f"dims={self.dims} and lambda_r={self.lambda_r:g} are of a learned rate: give a"
-                f" bottleneck that learns one, and levels=(); the levels {shown(self.levels)} fix"
-                " the rate"
+                f" bottleneck that learns one, and levels=(); {self.bottleneck!r} has a fixed rate"
             )
         elif not self.levels or min(self.levels) < 2:
             raise QuadrateError(
@@ -137,7 +135,7 @@ class OperatingPoint:
     @property
     def has_learned_rate(self) -> bool:
         """Whether the rate is learned rather than fixed by levels."""
-        return self.bottleneck != "dithered"
+        return self.dims > 0
 
     @property
     def latent_dims(self) -> int:
@@ -313,7 +311,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class WeightedTerm:
-    """A loss of the user's own by its name (`quadrate.objectives.register_term`), and what it weighs beside lambda_d, lambda_p and lambda_c."""
+    """A registered loss (`quadrate.objectives.register_term`) and its weight in the objective."""
 
     name: str
     weight: float
@@ -338,7 +336,7 @@ class Recipe:
         judge: The classifier in the loss: an architecture to train, or the path of a checkpoint,
             looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
-        terms: Registered losses of the user's own that all points add to theirs.
+        terms: Your own registered losses, which all points add to theirs.
     """
 
     kind: ClassVar = "trade-off"
@@ -424,10 +422,9 @@ class InvariantConfig:
         check_at_least(self, 1, "dims", "steps", "batch")
         check_not_negative(self, "weight_decay")
         check_shares(self, "anneal", "polish")
-        _check_bottleneck(self.bottleneck)
-        if self.bottleneck == "dithered":
+        if _takes_levels(self.bottleneck):
             raise QuadrateError(
-                "the rate of bottleneck 'dithered' is fixed by levels; take one that learns its rate"
+                f"the rate of bottleneck {self.bottleneck!r} is fixed; take one that learns it"
             )
         if self.schedule == "staggered" and self.bottleneck not in FITTED:
             raise QuadrateError(
@@ -437,7 +434,7 @@ class InvariantConfig:
 
     @property
     def key(self) -> str:
-        """A name that is fit for a folder, and unique among configurations that differ in what a recipe varies."""
+        """A name for a folder, unique among configurations that differ in what a recipe varies."""
         end = "".join(
             f"_{name}"
             for name in (self.bottleneck, self.schedule)
@@ -446,11 +443,10 @@ class InvariantConfig:
         return f"{self.objective}_b{self.beta:g}_d{self.dims}{end}_s{self.seed}"
 
 
-def _check_bottleneck(name: str) -> None:
-    """Raise a QuadrateError if there is no bottleneck of a name."""
-    from quadrate.bottlenecks.bottleneck import BOTTLENECKS
+def _takes_levels(bottleneck: str) -> bool:
+    from quadrate.bottlenecks.bottleneck import takes_levels
 
-    BOTTLENECKS.find(name)
+    return bottleneck == "dithered" or takes_levels(bottleneck)
 
 
 def to_json(config: Any) -> str:

@@ -132,14 +132,25 @@ def build_bottleneck(name: str, shape: Shape, levels: Sequence[int] = ()) -> Any
     build = BOTTLENECKS.find(name)
     if not levels:
         return build(shape)
-    try:
-        inspect.signature(build).bind(shape, levels)
-    except TypeError:
+    if not takes_levels(name):
         raise QuadrateError(
             f"bottleneck {name!r} learns its rate: give dims instead of levels; got"
             f" levels={tuple(levels)}"
-        ) from None
+        )
     return build(shape, levels)
+
+
+def takes_levels(name: str) -> bool:
+    """Whether levels fix the rate of the bottleneck of a name, rather than that it is learned.
+
+    Raises:
+        QuadrateError: If the name is unknown.
+    """
+    try:
+        inspect.signature(BOTTLENECKS.find(name)).bind((1,), (2,))
+    except TypeError:
+        return False
+    return True
 
 
 def register_bottleneck(

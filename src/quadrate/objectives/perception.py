@@ -1,4 +1,4 @@
-"""Perception: the Wasserstein-1 distance between pictures and reconstructions, by a critic with a gradient penalty."""
+"""Perception: the Wasserstein-1 distance of reconstructions from pictures, by a critic."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ class Wasserstein:
 def critic_losses(
     critics: Critics, clean: Tensor, reconstruction: Tensor, mix: Tensor, penalty: float
 ) -> tuple[Tensor, Tensor]:
-    """The loss of each critic (WGAN-GP, Gulrajani et al. 2017) and the gap it sees, E D(x) - E
-    D(x̂), both (K,).
+    """Compute the loss of each critic and the gap it sees (WGAN-GP, Gulrajani et al. 2017).
 
     Args:
         critics: Images (K, B, C, H, W) to scores (K, B).
         clean: Pictures, (K, B, C, H, W).
         reconstruction: Reconstructions of the same shape, without gradient.
-        mix: The share of the picture in each point at which the gradient is held near norm 1, (K,
-            B).
+        mix: The share of the picture in each point at which the gradient is held near norm 1,
+            (K, B).
         penalty: The weight of the gradient penalty.
+
+    Returns:
+        The losses and the gaps E D(x) - E D(x̂), (K,) each.
     """
     size = clean.shape[1]
     scores = critics(torch.cat([clean, reconstruction], dim=1)).float()
     gap = scores[:, :size].mean(1) - scores[:, size:].mean(1)
-    share = mix[..., None, None, None]
+    share = mix[..., None, None, None]  # (K, B, 1, 1, 1)
     between = (share * clean + (1 - share) * reconstruction).requires_grad_()
     (slope,) = torch.autograd.grad(critics(between).float().sum(), between, create_graph=True)
     norms = slope.float().flatten(2).norm(dim=2)  # (K, B)

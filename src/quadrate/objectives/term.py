@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from quadrate.config import WEIGHTS
 from quadrate.core.fields import number, plain, shown
 from quadrate.core.names import check_text
 from quadrate.core.registry import Registry
@@ -77,9 +78,7 @@ class Term:
 
 
 _TAKEN = (
-    "mse",
-    "wasserstein",
-    "cross_entropy_nats",
+    *(weight.column for weight in WEIGHTS),
     "critic_gap",
     "epoch",
     "epochs",
@@ -94,8 +93,7 @@ TERMS: Registry[Term] = Registry("loss term", {})
 def register_term(
     name: str, loss: Callable[[Batch], Tensor], ramp: bool = False, version: str = ""
 ) -> None:
-    """Makes a loss of one's own known by a name, so that recipes and `quadrate train --term
-    NAME=WEIGHT` find it.
+    """Register your own loss, so that recipes and `quadrate train --term NAME=WEIGHT` find it.
 
     Args:
         name: The name, which becomes a column of the metrics.
@@ -104,8 +102,7 @@ def register_term(
         version: As that of a `Term`.
 
     Raises:
-        QuadrateError: If the name is taken, or cannot be that of a file, or an argument is not of
-            its kind.
+        QuadrateError: If the name is taken or not fit for a file, or an argument has a wrong type.
     """
     if name in _TAKEN or name.startswith("validation_"):
         raise QuadrateError(

@@ -8,12 +8,15 @@ from quadrate.errors import QuadrateWarning
 
 
 def fitting_batch(batch: int, count: int) -> int:
-    """The batch itself, or where a pass over `count` training samples would take one or two steps, one that makes it take about eight."""
+    """Choose a batch for so many training samples.
+
+    It is the batch itself, unless a pass would take one or two steps: then it takes about eight.
+    """
     return batch if count // batch > 2 else min(count, max(2, count // 8))
 
 
 def check_batch(what: str, batch: int, count: int) -> None:
-    """Warns where a pass over `count` training samples takes one or two steps, as few learn little.
+    """Warn where a pass over the training samples takes one or two steps, which teach little.
 
     A batch is never larger than the data.
     """

@@ -1,7 +1,4 @@
-"""Checkpoints of unfinished trainings.
-
-A file goes on to the result that it was on its way to, or it is refused.
-"""
+"""Checkpoints of unfinished trainings: they lead to the uninterrupted result, or are refused."""
 
 from __future__ import annotations
 
@@ -18,15 +15,13 @@ from quadrate.core.files import exists
 from quadrate.core.tensor_file import read_tensors, write_tensors
 from quadrate.errors import QuadrateError
 
-_FORMAT = (  # those of version 0.1 had neither a digest nor a format, and are refused
-    "quadrate-checkpoint-2"
-)
+_FORMAT = "quadrate-checkpoint-3"  # earlier ones are refused
 
 
 def write_checkpoint(
     path: Path, state: Mapping[str, Tensor], training: str, rows: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Writes all that a training needs to go on.
+    """Write all that a training needs to go on.
 
     Args:
         path: The file.
@@ -45,7 +40,7 @@ def write_checkpoint(
 def read_checkpoint(
     path: Path, training: str | None = None
 ) -> tuple[dict[str, Tensor], str] | None:
-    """Reads what `write_checkpoint` wrote.
+    """Read what `write_checkpoint` wrote.
 
     Args:
         path: The file.
@@ -72,7 +67,7 @@ def read_checkpoint(
 
 
 def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raises a QuadrateError unless a state has the names, shapes and types of another, whose numbers do not matter."""
+    """Raise a QuadrateError unless a state has the names, shapes and types of another."""
     if state.keys() != wanted.keys():
         raise QuadrateError(
             "it has too few or too many tensors:"
@@ -88,10 +83,7 @@ def check_tensors(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
 
 
 def check_counter(name: str, found: Tensor, least: int, most: int) -> int:
-    """A counter's value.
-
-    Raises a QuadrateError unless it is a whole number from `least` to `most`.
-    """
+    """Read a counter; raise a QuadrateError unless it is a whole number in its range."""
     if (
         found.shape
         or found.dtype not in (torch.int64, torch.float32)
@@ -105,13 +97,13 @@ def check_counter(name: str, found: Tensor, least: int, most: int) -> int:
 
 
 def check_metrics(rows: Sequence[dict[str, Any]], digest: str) -> None:
-    """Raises a QuadrateError unless these are the rows that a checkpoint was written with."""
+    """Raise a QuadrateError unless these are the rows that a checkpoint was written with."""
     if _digest_of(rows) != digest:
-        raise QuadrateError("metrics.jsonl beside it does not go with it")
+        raise QuadrateError("metrics.jsonl next to it does not match it")
 
 
 def damaged(path: Path, reason: object) -> QuadrateError:
-    """An error that tells what is wrong with a checkpoint."""
+    """Make an error that tells what is wrong with a checkpoint."""
     return QuadrateError(
         f"checkpoint {path} is damaged ({str(reason).removeprefix(f'{path} ')}); delete it to train"
         " the point from the start"

@@ -122,11 +122,10 @@ def train_invariant(
     training = _Training(data, config).prepare()
     if checkpoint is not None:
         training.load(checkpoint)
-    with shown(report, "training", 1) as told:
+    with shown(report, "training", 1) as told, training.clock:
 
         def advance(step: int) -> None:
-            with training.clock:
-                row = training.advance(step)
+            row = training.advance(step)
             if training.at % max(1, config.steps // 100) == 0:
                 check_finite(config.key, f"step {training.at}", row)
                 told({"step": training.at, "steps": training.steps, **row})

@@ -1,8 +1,7 @@
-"""Judges: frozen classifiers with a known accuracy on clean images, which score what a codec leaves
-readable.
+"""Judges: frozen classifiers that score what a codec leaves readable.
 
 A codec learns to please the classifier in its loss, so it is scored by others that it never met:
-trained here on first use and kept in a folder.
+trained here on first use and kept in a folder. Their accuracy on clean images is known.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class Judge:
     def is_built_in(self) -> bool:
         """Whether weights alone say what it computes.
 
-        Its classes are Quadrate's and PyTorch's, and its architecture is no registered one.
+        Its classes are those of Quadrate and PyTorch, and its architecture is a built-in one.
         """
         return is_built_in_module(self.module) and self.provenance.get("architecture", "") in (
             "",
@@ -82,8 +81,9 @@ class Judge:
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) in [0, 1] to penultimate activations (N, F), for distances between
-        sets of images.
+        """Compute penultimate activations (N, F) of images (N, C, H, W) in [0, 1].
+
+        They serve for distances between sets of images.
 
         Raises:
             QuadrateError: If the module is not the kind that has features.
@@ -130,7 +130,7 @@ def train_judge(
     lr: float | None = None,
     report: Showing = "auto",
 ) -> Judge:
-    """Trains a classifier of the source's clean training images.
+    """Train a classifier of the source's clean training images.
 
     Adam, one-cycle schedule, last weights; the test set is scored once, at the end.
 
@@ -141,7 +141,7 @@ def train_judge(
     Args:
         source: The images; training runs on the device they lie on.
         architecture: A name in `quadrate.networks.CLASSIFIERS`.
-        seed: Decides the initial weights and the order of the images, and nothing else does.
+        seed: Decides the initial weights and the order of the images.
         epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("paper") or
             6 ("residual"), more where they would make fewer than 600 steps.
         batch: Images a step, at most.
@@ -196,8 +196,7 @@ def train_judge(
 def judge_of(
     module: nn.Module, source: Source, architecture: str, name: str | None = None
 ) -> Judge:
-    """A judge of a classifier that was trained elsewhere, scored here on the source's clean test
-    images.
+    """Make a judge of a classifier trained elsewhere; score it on the source's clean test images.
 
     Args:
         module: Images (N, C, H, W) in [0, 1] to logits (N, classes).
@@ -220,7 +219,7 @@ def judge_of(
 
 
 def save_judge(judge: Judge, path: Path | str) -> None:
-    """Writes a judge as safetensors, whole or not at all; the metadata say what it is and how good.
+    """Write a judge as safetensors, whole or not at all; the metadata say what it is and how good.
 
     Raises:
         QuadrateError: If the judge's architecture is unknown, so that nobody could read it again,
@@ -246,7 +245,7 @@ def save_judge(judge: Judge, path: Path | str) -> None:
 
 
 def load_judge(path: Path | str, source: Source | None = None) -> Judge:
-    """Reads a judge that `save_judge` wrote.
+    """Read a judge that `save_judge` wrote.
 
     Args:
         path: The file.
@@ -255,7 +254,7 @@ def load_judge(path: Path | str, source: Source | None = None) -> Judge:
             test set. The judge lies on its device, or else on the CPU.
 
     Raises:
-        QuadrateError: If the file is missing, damaged, no judge, or does not fit the source.
+        QuadrateError: If the file is missing, damaged, not a judge, or does not fit the source.
     """
     path = Path(path)
     if not exists(path):
@@ -307,7 +306,7 @@ def find_judge(
     seed: int = 0,
     report: Showing = "auto",
 ) -> Judge:
-    """The judge that a few words name, trained if need be.
+    """Find the judge that a few words name, or train it.
 
     Two processes may ask for the same judge at once: both train it, both get the same, and the file
     is whole at any time.

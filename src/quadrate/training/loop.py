@@ -183,20 +183,25 @@ class Clock:
     def __init__(self, models: int = 1) -> None:
         self._share = torch.tensor([1 / models, 1.0], dtype=torch.float64)
         self._seconds = torch.zeros(models, 2, dtype=torch.float64)
-        self._started = self._seconds
+        self._started: Tensor | None = None
 
     def __enter__(self) -> None:
         self._started = self._now()
 
     def __exit__(self, *exception: object) -> None:
-        self._seconds = self._seconds + (self._now() - self._started) * self._share
+        self._seconds, self._started = self._all(), None
 
     def _now(self) -> Tensor:
         return torch.tensor([time.process_time(), time.monotonic()], dtype=torch.float64)
 
+    def _all(self) -> Tensor:
+        if self._started is None:
+            return self._seconds
+        return self._seconds + (self._now() - self._started) * self._share
+
     def seconds(self, index: int = 0) -> Tensor:
-        """Seconds of a model: the processor's and the clock's, float64 (2,)."""
-        return self._seconds[index]
+        """Seconds of a model so far: the processor's and the clock's, float64 (2,)."""
+        return self._all()[index]
 
     def load(self, seconds: Sequence[Tensor]) -> None:
         """Go on from the seconds of earlier sessions, one (2,) for each model."""

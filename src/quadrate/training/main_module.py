@@ -1,7 +1,5 @@
 """The script that Python was started with, which new processes import under another name.
 
-Whether they may, and how to do without.
-
 A new process imports the script to find the functions and classes that are defined in it. All that
 does not stand below `if __name__ == "__main__":` then runs again.
 """
@@ -23,14 +21,14 @@ _starting = threading.Lock()
 
 
 def importing_main() -> bool:
-    """Whether this is a new process that has not got further than to import the script it was made for."""
+    """Whether this is a new process that is still importing the script it was made for."""
     return getattr(multiprocessing.current_process(), "_inheriting", False)
 
 
 def is_safe_to_import() -> bool:
     """Whether the script can be imported without running again what it runs now.
 
-    A file whose running line stands below its guard.
+    It can if it is a file whose running line stands below its guard.
     """
     main = sys.modules["__main__"]
     line = _running_line(main)
@@ -50,7 +48,7 @@ def is_safe_to_import() -> bool:
 
 
 def _running_line(main: ModuleType) -> int | None:
-    """Which line of a module's own code the main thread is at; None if it is at none."""
+    """The line of a module's own code that the main thread is at, if any."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     while frame is not None:
         if (
@@ -79,9 +77,9 @@ def _is_guard(test: ast.expr) -> bool:
 
 @contextmanager
 def started_without_main(wanted: bool) -> Iterator[None]:
-    """New processes that this thread starts do not import the script, if that is wanted.
+    """Let new processes that this thread starts not import the script, if that is wanted.
 
-    Nothing that they are sent refers to it.
+    What they are sent must not refer to it.
     """
     if not wanted:
         yield

@@ -1,4 +1,4 @@
-"""Independent jobs over one-thread processes, behind the same call as running them here one after another."""
+"""Independent jobs over one-thread processes, or one after another in this one, by one call."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ def available_cores() -> int:
 def run_jobs(
     work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report
 ) -> list[Any]:
-    """Runs `work(shared, job, report)` for each job and returns the results in the order of the
-    jobs.
+    """Run `work(shared, job, report)` for each job; return the results in the order of the jobs.
 
     Each job runs on one thread, here if there is one worker, otherwise in one of `workers`
     processes, so that the numbers are the same either way. Where other processes cannot have what
@@ -314,7 +313,7 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
         pipe.send_bytes(pickle.dumps((kind, content)))
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        """Hands Quadrate's own doubts to the parent, where whoever called sees them, and shows all others here."""
+        """Hand Quadrate's warnings to the parent, where the caller sees them; show others here."""
         (
             tell("doubt", str(message))
             if issubclass(category, QuadrateWarning)
