@@ -25,7 +25,7 @@ COLUMNS = 12
 
 
 def banana() -> None:
-    """A cloud of points, and of four of them the orbits, spread by members, and the representatives."""
+    """Draw a cloud of points, the orbits of four of them, and their representatives."""
     figure, ((*axes,),) = new_figure(1, 3, 3.6, 3.6)
     for axis, invariance in zip(axes, ("rotation", "y_translation", "x_translation"), strict=True):
         group = Banana(invariance)

@@ -265,7 +265,7 @@ def test_a_file_gives_what_the_receiver_was_said_to_see(codec, model):
         model.side.bits(side) + model.gaussians.bits(main, model._predictions(side)[0].T)
     )
     np.testing.assert_allclose(
-        codec.decompress(data, slice(2999, 3002)), codec.decompress(data)[2999:3002]
+        codec.decompress(data, samples=slice(2999, 3002)), codec.decompress(data)[2999:3002]
     )
 
 

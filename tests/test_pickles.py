@@ -103,7 +103,7 @@ def test_tensors_of_every_kind_are_read_as_pytorch_reads_them(tmp_path, new):
         "transposed": base.reshape(3, 4).T,
         "slice": base[3:7],
         "parameter": nn.Parameter(base),
-        "half": base.to_float16(),
+        "half": base.half(),
         "none": torch.zeros(0, 3),
     }
     state |= {

@@ -111,7 +111,7 @@ def test_memory_that_decoding_lacks_is_the_same_line(codec, folder, monkeypatch,
     def fails(*_):
         raise error
 
-    monkeypatch.setattr(QuadFile, "received", fails)
+    monkeypatch.setattr(QuadFile, "latents", fails)
     with pytest.raises(QuadrateError, match="100 samples take 6400 bytes of memory at once"):
         codec.decompress(folder / "a.quad")
 

@@ -284,6 +284,8 @@ def test_perfect_perception_holds_for_letters_that_lie_close_together(seed, spre
 
 @settle(30)
 @example(0.5, 0.0, 0.0, "tv", 2.2250738585e-313, 0)
+@example(0.125, 0.0, 0.0, "kl", 2.2250738585e-313, 0)
+@example(0.125, 0.0, 0.0, "kl", 1e-25, 0)
 @given(
     st.floats(0.1, 0.9),
     st.floats(0, 0.5),

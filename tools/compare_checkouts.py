@@ -36,7 +36,9 @@ COMMANDS = {
     "files": "compress DIGITS --codec mnist-6bit --output digits.quad --seed 3",
     "pixels": "decompress digits.quad --decoder realistic --output pixels.npy",
 }
-TIMES = re.compile(r"seconds|_a_second|made_with|^date$|^quadrate$|codec_bytes|codec_file_bytes")
+TIMES = re.compile(
+    r"seconds|_a_second|made_with|^date$|^quadrate$|codec_bytes|codec_file_bytes|^protocol$"
+)
 CODECS = """
 import hashlib, json, numpy
 try:

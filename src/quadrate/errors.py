@@ -1,4 +1,4 @@
-"""The exception that Quadrate raises for anything a user can mend, and the warning for what may be meant and may not."""
+"""The exception for anything that a user can mend, and the warning for what may be a mistake."""
 
 
 class QuadrateError(Exception):

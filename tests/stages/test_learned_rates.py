@@ -1,4 +1,4 @@
-"""Codecs that learn their rate: trained end to end, on a frozen encoder, as a refinement; by files."""
+"""Codecs that learn their rate: end to end, on a frozen encoder, as a refinement, in files."""
 
 import math
 from dataclasses import replace

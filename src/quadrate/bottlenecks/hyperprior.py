@@ -165,7 +165,7 @@ def _log_mass(x: Tensor, scale: Tensor) -> Tensor:
 
 
 class _LogNdtr(torch.autograd.Function):
-    """`torch.special.log_ndtr` and its gradient, for stacked models, too, which it has no rule for."""
+    """`torch.special.log_ndtr` and its gradient, with a rule for stacked models."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:

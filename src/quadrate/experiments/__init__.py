@@ -1,1 +1,1 @@
-"""Experiments: recipes of the papers, runs, published points, claims, tables, figures and the HTML report."""
+"""Recipes of the papers, runs, published points, claims, tables, figures, the HTML report."""

@@ -67,6 +67,7 @@ def plot_tables(tables: Sequence[Path], path: Path) -> None:
 
 
 def reconstructing(codec: InvariantCodec) -> Callable[[Tensor], Tensor]:
+    """What takes samples through a codec's symbols and back."""
     return lambda members: codec.reconstruct(codec.dequantize(codec.encode(members)))
 
 

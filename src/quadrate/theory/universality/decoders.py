@@ -23,7 +23,7 @@ from quadrate.theory.discrete.transport import column_sums, linear_program, row_
 # An f-divergence may exceed its bound by this part of it plus this much; the most tangents tried.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
-_LEAST_BOUND = 1e-300  # below it a bound on moves is zero, since its inverse overflows
+_LEAST_BOUND = 1e-26  # a lower one is zero: laws that near are equal in floating point
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,7 @@ class DecoderProblem:
         """
         if perception < 0:
             return None
+        perception = perception if perception > _LEAST_BOUND else 0.0
         if perception == math.inf:
             joint = self._free(limit, ())
         elif perception > 0 and divergence in DIVERGENCES:
@@ -86,7 +87,6 @@ class DecoderProblem:
         The transport plan is part of the unknowns.
         """
         m, n = self.costs.shape
-        perception = perception if perception > _LEAST_BOUND else 0.0
         row, bound = self._penalty_row(limit)
         ground = np.where(np.isfinite(self.ground), self.ground, 0).reshape(1, -1)
         # Where moves cost more than the bound, the unknowns are their costs: so the coefficients
