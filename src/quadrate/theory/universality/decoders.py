@@ -23,7 +23,9 @@ from quadrate.theory.discrete.transport import column_sums, linear_program, row_
 # An f-divergence may exceed its bound by this part of it plus this much; the most tangents tried.
 _EXCESS = (1e-6, 1e-10)
 _TANGENTS = 1000
-_LEAST_BOUND = 1e-26  # a lower one is zero: laws that near are equal in floating point
+# Lower bounds are zero: f-divergences are computed to about that, and inverses of others overflow.
+_LEAST_DIVERGENCE = 1e-16
+_LEAST_COST = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ class DecoderProblem:
         """
         if perception < 0:
             return None
-        perception = perception if perception > _LEAST_BOUND else 0.0
+        least = _LEAST_DIVERGENCE if divergence in DIVERGENCES else _LEAST_COST
+        perception = perception if perception > least else 0.0
         if perception == math.inf:
             joint = self._free(limit, ())
         elif perception > 0 and divergence in DIVERGENCES:
