@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.config import OperatingPoint, TrainingConfig

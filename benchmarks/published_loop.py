@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from quadrate.bottlenecks import DitheredQuantizer
+from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.errors import QuadrateError
 from quadrate.networks import paper

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from quadrate.bottlenecks.bottleneck import BOTTLENECKS, build_bottleneck, register_bottleneck
+from quadrate.bottlenecks.by_name import BOTTLENECKS, build_bottleneck, register_bottleneck
 from quadrate.bottlenecks.frozen import from_arrays
 from quadrate.bottlenecks.rounding import RoundingModel
 from quadrate.coding.streams import decode_layer, encode_layer

@@ -10,7 +10,7 @@ from torch import nn
 
 from codecs_made import COMPACT, TINY, make, source_of
 from quadrate import Codec, QuadDataset
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.cli import main
 from quadrate.codecs import (
     Batch,

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quadrate.bottlenecks import DitheredQuantizer
 from quadrate.bottlenecks.contexts import DITHER_BITS
+from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.coding.symbols import dither_noise
 from quadrate.core import draws
 from test_codec import make

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from quadrate.bottlenecks import DitheredQuantizer
+from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 

@@ -218,7 +218,7 @@ def test_damaged_files_are_named(tmp_path, layer):
     with pytest.raises(QuadrateError, match="not the configuration of a FeatureRecipe: .*missing"):
         Run.open(run.folder)
     (run.folder / "config.json").write_text("[]")
-    with pytest.raises(QuadrateError, match="not the configuration of a FeatureRecipe"):
+    with pytest.raises(QuadrateError, match="not the configuration of a Recipe"):
         Run.open(run.folder)
     with pytest.raises(QuadrateError, match="no run at .*/nothing: a run folder holds config.json"):
         Run.open(tmp_path / "nothing")

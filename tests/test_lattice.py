@@ -13,7 +13,7 @@ from scipy.stats import kstest
 from torch.func import functional_call, stack_module_state, vmap
 
 from codecs_made import TINY, source_of
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.contexts import fit_contexts
 from quadrate.bottlenecks.frozen import from_arrays
 from quadrate.bottlenecks.lattice import (

@@ -30,7 +30,7 @@ register_term("brightness", brightness)
     "bottleneck": '''
 """A bottleneck: the factorized one, with monotone networks for densities."""
 import torch
-from quadrate.bottlenecks.bottleneck import register_bottleneck
+from quadrate.bottlenecks.by_name import register_bottleneck
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, MonotoneNetwork
 
 def monotone(shape):

@@ -231,7 +231,7 @@ def test_a_bottleneck_of_ones_own_is_trained_and_saved(made):
     script = """
 import torch
 from quadrate.bottlenecks.factorized import FactorizedBottleneck, LogisticMixture
-from quadrate.bottlenecks.bottleneck import register_bottleneck
+from quadrate.bottlenecks.by_name import register_bottleneck
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
 from quadrate.codecs import InvariantCodec
@@ -259,6 +259,6 @@ for settings in (dict(bottleneck="narrow"), dict(bottleneck="wide", schedule="st
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
     assert (
-        first.startswith("bottleneck must be one of factorized, hyperprior, unit-gaussian")
+        first.startswith("unknown bottleneck 'narrow'; known: dithered, factorized, hyperprior")
         and "train it end-to-end" in second
     )

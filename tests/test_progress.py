@@ -86,7 +86,7 @@ def test_python_users_see_a_bar_on_a_terminal(digits, tmp_path, terminal):
 
 
 def test_they_see_a_line_in_a_notebook_without_widgets(digits, tmp_path, notebook):
-    run = Run(RECIPE, tmp_path, source=digits)
+    run = Run(RECIPE, tmp_path, source=digits).prepare()
     assert (
         notebook[0].startswith("judge dense-s0 ░")
         and "█" * 24 + " 1.0 of 1 dense-s0 CE" in notebook[-1]
@@ -105,7 +105,7 @@ def test_elsewhere_they_see_nothing_and_none_is_silence_everywhere(digits, tmp_p
 
 
 def test_none_is_silence_on_a_terminal_too(digits, tmp_path, terminal):
-    run, screen = Run(RECIPE, tmp_path, source=digits), terminal()
+    run, screen = Run(RECIPE, tmp_path / "run", source=digits), terminal()
     work(digits, tmp_path, report=None)
     run.train("single", report=None)
     assert screen.getvalue() == ""
@@ -113,7 +113,7 @@ def test_none_is_silence_on_a_terminal_too(digits, tmp_path, terminal):
 
 def test_a_function_of_ones_own_is_called_instead(digits, tmp_path, terminal):
     messages: list[dict] = []
-    run, screen = Run(RECIPE, tmp_path / "run", source=digits), terminal()
+    run, screen = Run(RECIPE, tmp_path / "run", source=digits).prepare(None), terminal()
     work(digits, tmp_path, report=messages.append)
     assert {message.get("stage") for message in messages} == {"judge", None}
     assert {"step", "steps", "distortion", "rate_bits"} == set(messages[-1])

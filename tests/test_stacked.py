@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks import DitheredQuantizer
+from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint
 from quadrate.networks.family import Family, find_family
 from quadrate.sources import Source, Split, pixels

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks import DitheredQuantizer
+from quadrate.bottlenecks.dithered import DitheredQuantizer
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import Family

@@ -29,7 +29,6 @@ COMMANDS = {
     "restoration": f"train restore-mnist {SHORT}",
     "invariant, samples": "reproduce banana-x-translation",
     "invariant, exact": "reproduce group-exact --seeds 1",
-    "invariant, images": "reproduce mnist-invariant-bince --epochs 1 --seeds 1",
     "published bottlenecks": "reproduce lossyless-clip",
     "contours": "reproduce rdpc-contours",
     "theory": "theory rate --distortion 0.3 --perception 0.1 gaussian",

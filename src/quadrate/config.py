@@ -75,7 +75,7 @@ class OperatingPoint:
     """One codec to train: `(rate, λ_r, λ_d, λ_p, λ_c, seed)`.
 
     The rate is fixed by `levels`, or learned at the price `lambda_r` by a bottleneck that has a
-    learned rate (`quadrate.bottlenecks.bottleneck`). The weights multiply the rate in nats, MSE
+    learned rate (`quadrate.bottlenecks.by_name`). The weights multiply the rate in nats, MSE
     per pixel on the [0, 1] scale, W1 in units of the Euclidean norm of an image, and
     cross-entropy in nats.
 
@@ -88,7 +88,7 @@ class OperatingPoint:
         seed: Of initial weights and all draws.
         lambda_r: Weight of the rate, above 0 where the rate is learned, else 0.
         dims: Latent dimensions, or channels of latent maps, where the rate is learned, else 0.
-        bottleneck: The bottleneck's name in `quadrate.bottlenecks.bottleneck.BOTTLENECKS`.
+        bottleneck: The bottleneck's name in `quadrate.bottlenecks.by_name.BOTTLENECKS`.
 
     Raises:
         QuadrateError: If a value is not of its type or range, or all weights of the decoder are 0.
@@ -383,7 +383,7 @@ class InvariantConfig:
         network: Encoder and decoder; see `quadrate.networks.autoencoders`.
         bottleneck: "factorized", "hyperprior" (side information tells each dimension's mean and
             spread), or "unit-gaussian", a penalty without a coder, of which no codec can be made;
-            or a registered one (`quadrate.bottlenecks.bottleneck`), trained end-to-end.
+            or a registered one (`quadrate.bottlenecks.by_name`), trained end-to-end.
         steps: Training steps.
         batch: Samples a step.
         learning_rate: Peak of encoder's and decoder's schedule: a linear rise, then a cosine to
@@ -444,7 +444,7 @@ class InvariantConfig:
 
 
 def _takes_levels(bottleneck: str) -> bool:
-    from quadrate.bottlenecks.bottleneck import takes_levels
+    from quadrate.bottlenecks.by_name import takes_levels
 
     return bottleneck == "dithered" or takes_levels(bottleneck)
 

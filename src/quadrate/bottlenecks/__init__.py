@@ -1,7 +1,14 @@
-"""Bottlenecks: latents to integer symbols and back, with a differentiable surrogate and a rate."""
+"""Bottlenecks: latents to integer symbols and back, with a differentiable surrogate and a rate.
 
-from quadrate.bottlenecks.dithered import DitheredQuantizer
+Each is imported from its own module, or built by its name.
+"""
 
-# Frozen bottlenecks are imported from their own modules: some need the entropy coder, which
-# training does without.
-__all__ = ["DitheredQuantizer"]
+from quadrate.bottlenecks.by_name import (
+    BOTTLENECKS,
+    FROZEN,
+    build_bottleneck,
+    register_bottleneck,
+    takes_levels,
+)
+
+__all__ = ["BOTTLENECKS", "FROZEN", "build_bottleneck", "register_bottleneck", "takes_levels"]

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.bottlenecks.by_name import FROZEN, Shape, find_lazily
 from quadrate.coding.symbols import SymbolModel, Words
-from quadrate.core.registry import Registry
 from quadrate.errors import QuadrateError
-
-Shape = tuple[int, ...]
-"""Of one sample's latents: (d,) for vectors, (c, h, w) for maps."""
 
 
 class FrozenBottleneck(SymbolModel, Protocol):
@@ -57,29 +52,6 @@ class FrozenBottleneck(SymbolModel, Protocol):
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything but `first` and levels, for a codec's file."""
         ...
-
-
-def find_lazily(path: str) -> Any:
-    """Import `module:name` of the bottlenecks: names alone, for a configuration, need no torch."""
-    module, name = path.split(":")
-    return attrgetter(name)(import_module(f"quadrate.bottlenecks.{module}"))
-
-
-def _loads(path: str) -> Callable[..., Any]:
-    return lambda arrays, first, levels: find_lazily(path).from_arrays(arrays, first, levels)
-
-
-FROZEN: Registry[Callable[..., Any]] = Registry(
-    "frozen bottleneck",
-    {
-        "dithered": _loads("contexts:ContextModel"),
-        "rounding": _loads("rounding:RoundingModel"),
-        "lattice": _loads("lattice:LatticeModel"),
-        "joint": _loads("joint_tables:JointModel"),
-        "hyperprior": _loads("hyperprior_model:HyperpriorModel"),
-    },
-)
-"""What builds a frozen bottleneck from its arrays, `first`, and levels, by the model's `name`."""
 
 
 def from_arrays(

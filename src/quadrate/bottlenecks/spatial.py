@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from quadrate.bottlenecks.bottleneck import Bottleneck
-from quadrate.bottlenecks.frozen import FrozenBottleneck, Shape
+from quadrate.bottlenecks.by_name import Shape
+from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.coding.symbols import NO_DITHER, Words, layer_bits
 from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck, from_arrays
 from quadrate.codecs.batches import in_blocks
 from quadrate.codecs.codec import Codec

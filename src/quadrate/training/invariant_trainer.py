@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.codecs import InvariantCodec
 from quadrate.config import InvariantConfig
 from quadrate.core import draws

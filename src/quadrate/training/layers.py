@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.bottleneck import Bottleneck, build_bottleneck
+from quadrate.bottlenecks.bottleneck import Bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.codecs import TradeoffCodec
 from quadrate.core import draws

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quadrate.bottlenecks.bottleneck import build_bottleneck
+from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.config import WEIGHTS, OperatingPoint, TrainingConfig
 from quadrate.core import draws

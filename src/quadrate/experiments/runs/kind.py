@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from quadrate.config import to_json
 from quadrate.core.digests import digest
 from quadrate.core.files import exists, read_bytes
+from quadrate.core.progress import Showing
 from quadrate.evaluation.protocol import VERSION
 from quadrate.experiments.runs.rows import read_made_with, read_rows, write_row
 from quadrate.training.processes import Report, available_cores
@@ -87,6 +88,7 @@ class Kind(ABC):
         judge: The classifier in the loss, None without one.
         decisive: What decides the numbers next to the recipe, set by `prepare`.
         described: The data and all else that config.json says of the run, set by `prepare`.
+        showing: How the training of a judge is shown, as `report` of `Run.train`.
         unknown: What cannot be told from other code, a line each; it takes a fresh folder.
     """
 
@@ -103,6 +105,7 @@ class Kind(ABC):
         self.decisive: list[str] = []
         self.described: dict[str, Any] = {}
         self.unknown: list[str] = []
+        self.showing: Showing = "auto"
 
     @abstractmethod
     def prepare(self) -> None:

@@ -56,10 +56,13 @@ class Run:
         self._own = Own(source, family, tuple(terms))
         self._kind: Kind | None = None
 
-    def prepare(self) -> Run:
+    def prepare(self, report: Showing = "auto") -> Run:
         """Load the data and the judges, once; return the run itself.
 
         All that needs them does it first.
+
+        Args:
+            report: As in `train`, where a judge is trained.
 
         Raises:
             QuadrateError: If data, a judge, a named term or the device is missing, a term is given
@@ -73,6 +76,7 @@ class Run:
             kind = find_kind(self.recipe.kind)(
                 self.recipe, self.root, str(find_device(self.device)), self._own
             )
+            kind.showing = report
             kind.prepare()
             self._kind = kind
             for line in kind.unknown:
@@ -164,6 +168,7 @@ class Run:
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
+        self.prepare(report).kind.showing = report
         if execution != "auto" and "execution" not in self.kind.options(self.recipe):
             raise QuadrateError(f"{self.recipe.name} runs a point a process: leave --execution out")
         self.begin()
@@ -195,7 +200,8 @@ class Run:
             QuadrateError: If nothing is trained, a point cannot be scored (the others are scored
                 first), or there are no quick terms.
         """
-        kind = self.kind
+        kind = self.prepare(report).kind
+        kind.showing = report
         if quick and not kind.has_quick:
             raise QuadrateError(f"{self.recipe.name} has one way to be scored; leave --quick out")
         trained = [job for job in kind.jobs(self.recipe) if self._is_trained(job)]

@@ -103,7 +103,7 @@ class TradeoffKind(Kind):
         if not self.source.is_labelled:
             return None
         with one_thread():  # a judge must not depend on how many cores there are
-            return find_judge(spec, self.source, self.root / "judges", seed=seed)
+            return find_judge(spec, self.source, self.root / "judges", seed, self.showing)
 
     @classmethod
     def options(cls, recipe: Any) -> frozenset[str]:
