@@ -29,7 +29,7 @@ COMMANDS = {
     "restoration": f"train restore-mnist {SHORT}",
     "invariant, samples": "reproduce banana-x-translation",
     "invariant, exact": "reproduce group-exact --seeds 1",
-    "published bottlenecks": "reproduce lossyless-clip",
+    "published bottlenecks": "train lossyless-clip",
     "contours": "reproduce rdpc-contours",
     "theory": "theory rate --distortion 0.3 --perception 0.1 gaussian",
     "files": "compress DIGITS --codec mnist-6bit --output digits.quad --seed 3",
