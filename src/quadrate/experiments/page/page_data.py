@@ -16,7 +16,7 @@ from quadrate.errors import QuadrateError
 from quadrate.evaluation.score import SCORES
 from quadrate.experiments.claims import Verdict, decide_run
 from quadrate.experiments.reports.summary import POINT, Row, read_points, require
-from quadrate.experiments.runs import kind_of, naming, read_recipe, read_results
+from quadrate.experiments.runs import find_kind, kind_of, naming, read_recipe, read_results
 
 _LARGEST_SIDE = 1 << 16  # of a picture that is drawn
 
@@ -97,7 +97,7 @@ def open_run(folder: Path | str, number: int = 0) -> ReportedRun:
         QuadrateError: If there is no run there, no point is scored, or a file is damaged.
     """
     folder = Path(folder)
-    if kind_of(folder) != Recipe.kind:
+    if not find_kind(kind_of(folder)).has_chart:
         return _open_points(folder)
     _, rows = read_results(folder)
     config = _checked_config(folder)

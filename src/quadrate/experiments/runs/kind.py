@@ -95,6 +95,8 @@ class Kind(ABC):
     recipe_class: ClassVar[type[Any]]
     has_quick: ClassVar[bool] = False
     """Whether there are quick terms of evaluation."""
+    has_chart: ClassVar[bool] = False
+    """Whether a report charts the points one by one, rather than showing the table alone."""
     exports: ClassVar[bool] = False
     """Whether codecs are made ready for files by `quadrate export`, not by training."""
 

@@ -37,7 +37,7 @@ class TradeoffKind(Kind):
     """
 
     recipe_class = Recipe
-    has_quick = exports = True
+    has_quick = has_chart = exports = True
 
     def prepare(self) -> None:
         """Load the images and the judge, and describe what is your own."""
