@@ -37,7 +37,8 @@ def trained(run):
     """What a run trains, rather than finds."""
     messages = []
     run.train("single", report=messages.append)
-    return {(message["stage"], message["point"]) for message in messages}
+    points = {(message["stage"], message["point"]) for message in messages}
+    return {(stage, point) for stage, point in points if stage != "judge"}
 
 
 def files(folder):

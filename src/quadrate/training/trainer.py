@@ -167,8 +167,8 @@ class Trainer:
     @torch.no_grad()
     def _latent_shape(self, encoder: Stack) -> tuple[int, ...]:
         """Of one sample's latents, (d,) or (c, h, w)."""
-        samples = torch.zeros(encoder.count, 2, *self.task.source.shape, device=self.device)
-        latents: Tensor = encoder.train(False)(samples)  # (K, 2, ...)
+        samples = pixels(self.task.source.train.images[:1])  # (1, C, H, W)
+        latents: Tensor = encoder.train(False)(samples.expand(encoder.count, 1, -1, -1, -1))
         return tuple(latents.shape[2:])
 
     def _build(self, stream: str, factory: Callable[[], nn.Module]) -> Stack:
