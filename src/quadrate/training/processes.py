@@ -310,7 +310,10 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
     torch.set_num_threads(1)
 
     def tell(kind: str, content: Any) -> None:
-        pipe.send_bytes(pickle.dumps((kind, content)))
+        try:
+            pipe.send_bytes(pickle.dumps((kind, content)))
+        except OSError:  # the parent is gone, and nobody reads
+            os._exit(1)
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         """Hand Quadrate's warnings to the parent, where the caller sees them; show others here."""
@@ -333,7 +336,7 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
     while True:
         try:
             job = pickle.loads(pipe.recv_bytes())
-        except EOFError:  # nothing is left to do
+        except (EOFError, OSError):  # nothing is left to do, or the parent is gone
             return
         try:
             tell("outcome", _outcome(work, shared, job, lambda message: tell("report", message)))
