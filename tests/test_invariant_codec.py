@@ -10,6 +10,7 @@ import torch
 from quadrate.codecs import InvariantCodec, QuadDataset
 from quadrate.config import InvariantConfig
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.invariant_scores import score_population
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
 from quadrate.experiments.runs import Run
 from quadrate.sources.symmetry import AUGMENTATIONS, OrbitSet, dihedral_patterns
@@ -46,6 +47,17 @@ def test_a_codec_survives_its_file_and_reads_its_streams(codec, tmp_path):
         again.details == {"recipe": "none"}
         and list(again.decoders) == ["representative"]
         and again.identities == codec.identities
+    )
+
+
+def test_patterns_are_scored_on_numbers_in_the_unit_interval(codec, monkeypatch):
+    monkeypatch.setattr("quadrate.evaluation.invariant_scores.TEST_SAMPLES", 2000)
+    row = score_population(codec, SOURCE)
+    test = SOURCE.sample(2000, "test", codec.config.seed).float()
+    target = SOURCE.representative(test)
+    wrong = (codec.round_trip(target) > 0.5) != (target > 0.5)
+    assert row["pattern_error"] == pytest.approx(
+        float(wrong.flatten(1).any(1).float().mean()), abs=0.05
     )
 
 

@@ -53,7 +53,9 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
     row: Row = {"disk_bits": 8 * len(data) / TEST_SAMPLES, **_factorized(codec, members)}
     target = source.representative(test) if codec.config.objective == "vic" else members
     if isinstance(source, Banana):
-        distortion = float((torch.from_numpy(codec.decompress(data)) - target).square().mean())
+        distortion = float(
+            (torch.from_numpy(codec.decompress(data, dtype="float32")) - target).square().mean()
+        )
         objective = distortion + codec.config.beta * row["disk_bits"] * math.log(2)
         return row | {"distortion": distortion, "objective_disk": objective}
     assert isinstance(source, PermutedPatterns)
@@ -69,7 +71,7 @@ def score_population(codec: InvariantCodec, source: Population) -> Row:
         "information_bits": _entropy(codes) + _entropy(orbits) - joint,
     }
     if codec.config.objective != "bince":
-        wrong = (torch.from_numpy(codec.decompress(data)) > 0.5) != (target > 0.5)
+        wrong = (torch.from_numpy(codec.decompress(data, dtype="float32")) > 0.5) != (target > 0.5)
         return row | {"pattern_error": float(wrong.flatten(1).any(dim=1).float().mean())}
     return row | _bound(codec, codec.decompress_latents(data), others)
 
@@ -164,7 +166,7 @@ def score_images(codec: InvariantCodec, splits: OrbitSplits, name: str = "") -> 
     if codec.decoders:
         representative = codec.config.objective == "vic"
         target = splits.test.representatives(everything) if representative else members
-        errors = torch.from_numpy(codec.decompress(data)) - target
+        errors = torch.from_numpy(codec.decompress(data, dtype="float32")) - target
         row["distortion_mse"] = float(errors.square().mean())
     else:
         others = splits.test.sample_orbit(
