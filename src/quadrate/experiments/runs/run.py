@@ -72,11 +72,11 @@ class Run:
             QuadrateWarning: If your own code cannot be told from other code, so that the run takes
                 a fresh folder.
         """
+        kind = self._kind or find_kind(self.recipe.kind)(
+            self.recipe, self.root, str(find_device(self.device)), self._own
+        )
+        kind.showing = report
         if self._kind is None:
-            kind = find_kind(self.recipe.kind)(
-                self.recipe, self.root, str(find_device(self.device)), self._own
-            )
-            kind.showing = report
             kind.prepare()
             self._kind = kind
             for line in kind.unknown:
@@ -91,7 +91,8 @@ class Run:
     @property
     def kind(self) -> Kind:
         """What is prepared, made and scored, prepared."""
-        self.prepare()
+        if self._kind is None:
+            self.prepare()
         assert self._kind is not None
         return self._kind
 
@@ -168,7 +169,7 @@ class Run:
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
-        self.prepare(report).kind.showing = report
+        self.prepare(report)
         if execution != "auto" and "execution" not in self.kind.options(self.recipe):
             raise QuadrateError(f"{self.recipe.name} runs a point a process: leave --execution out")
         self.begin()
@@ -201,7 +202,6 @@ class Run:
                 first), or there are no quick terms.
         """
         kind = self.prepare(report).kind
-        kind.showing = report
         if quick and not kind.has_quick:
             raise QuadrateError(f"{self.recipe.name} has one way to be scored; leave --quick out")
         trained = [job for job in kind.jobs(self.recipe) if self._is_trained(job)]

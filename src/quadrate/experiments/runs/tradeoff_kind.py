@@ -191,9 +191,10 @@ class TradeoffKind(Kind):
         """Draw the trade-offs of runs as one figure; warn of points that have collapsed."""
         from quadrate.experiments.reports import plot_runs
 
-        for folder in folders:
-            warn_of_collapse(read_recipe(folder), read_results(folder)[1])
-        plot_runs([read_results(folder) for folder in folders], path)
+        results = [read_results(folder) for folder in folders]
+        for folder, (_, rows) in zip(folders, results, strict=True):
+            warn_of_collapse(read_recipe(folder), rows)
+        plot_runs(results, path)
 
     def _scoring(self, independent: Judge | None, quick: bool) -> Scoring:
         judges = {"training": self.judge, "independent": independent}
