@@ -6,7 +6,6 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from quadrate.codecs.batches import Batch, Blend, of_images
 from quadrate.coding.container import ChunkData, Header, Reader
 from quadrate.coding.streams import decode_layer
 from quadrate.coding.symbols import Words
-from quadrate.core.files import FileSource
+from quadrate.core.files import Closing, FileSource
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ CHUNK_PIXELS = 1 << 24  # so that large images make small chunks: what is in mem
 CHUNK_FEATURES = 1 << 21
 
 
-class QuadFile:
+class QuadFile(Closing):
     """A .quad file with the codec that reads it; a context manager.
 
     Any number of threads may read from one.
@@ -170,17 +169,6 @@ class QuadFile:
     def close(self) -> None:
         """Closes the file."""
         self.reader.close()
-
-    def __enter__(self) -> QuadFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def as_bytes(images: Tensor) -> Tensor:

@@ -12,12 +12,26 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
 
 _NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems allow 255
+
+
+class Closing:
+    """Something that is closed at the end of a `with` block; it has a method `close`."""
+
+    def close(self) -> None:
+        """Close it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,15 +8,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, cast
 
 from quadrate.coding.container.lock import locked
-from quadrate.core.files import FileSource, data_or_path, shown, target_of, temporary_beside
+from quadrate.core.files import (
+    Closing,
+    FileSource,
+    data_or_path,
+    shown,
+    target_of,
+    temporary_beside,
+)
 from quadrate.errors import QuadrateError
 
 
-class InputFile:
+class InputFile(Closing):
     """A regular file or bytes, read at any place, by any number of threads; counts bytes read."""
 
     def __init__(self, source: FileSource) -> None:
@@ -80,17 +86,6 @@ class InputFile:
         """Close the file, if it is one."""
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> InputFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def check_regular(path: Path, verb: str) -> None:

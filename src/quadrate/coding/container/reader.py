@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -33,14 +32,14 @@ from quadrate.coding.container.layout import (
     Header,
 )
 from quadrate.coding.container.side import ChunkData, unpack_side
-from quadrate.core.files import FileSource
+from quadrate.core.files import Closing, FileSource
 from quadrate.errors import QuadrateError
 
 _LOOKS = 5  # at a file that changes while it is opened
 _ENTRY = np.dtype([("offset", "<u8"), ("samples", "<u4"), ("checksum", "V8")])
 
 
-class Reader:
+class Reader(Closing):
     """A .quad file, open for reading; a context manager. Any number of threads may read from one.
 
     Args:
@@ -213,17 +212,6 @@ class Reader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _where(self, number: int) -> str:
         return f"{self._file.name}: chunk {number} at byte {self._offsets[number]}"
