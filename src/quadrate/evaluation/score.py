@@ -6,9 +6,9 @@ and `NAME_high`, or `NAME_floor`; tables, figures, pages and claims find here ho
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quadrate.core.registry import Registry
 
@@ -141,3 +141,12 @@ def register_score(score: Score) -> None:
         QuadrateError: If the name is taken or cannot be the name of a file.
     """
     SCORES.register(score.name, score)
+
+
+QUICK = "quick"
+"""In the column `protocol` of rows on quick terms (`Protocol.quick()`); others lack the column."""
+
+
+def is_quick(row: Mapping[str, Any]) -> bool:
+    """Whether a row has rough scores, of `quadrate evaluate --quick`."""
+    return row.get("protocol") == QUICK

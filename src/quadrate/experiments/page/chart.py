@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from quadrate.core.table import bits_text
-from quadrate.evaluation.score import SCORES
+from quadrate.evaluation.score import SCORES, is_quick
 from quadrate.experiments.page.page_data import (
     ReportedRun,
     ScoredPoint,
@@ -22,7 +22,6 @@ from quadrate.experiments.reports.summary import (
     Row,
     interval,
     is_judged,
-    is_quick,
     point_of,
 )
 

@@ -13,7 +13,7 @@ from quadrate.core.fields import is_number, shown
 from quadrate.core.names import is_printable
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import mean_interval
-from quadrate.evaluation.score import SCORES
+from quadrate.evaluation.score import SCORES, is_quick
 
 Row = Mapping[str, Any]
 """One scored point, as `quadrate.experiments.runs.Run.results` returns it, or a mean of seeds."""
@@ -177,11 +177,6 @@ def point_of(row: Row) -> tuple[Any, ...]:
     Scores on quick terms are never taken together with others.
     """
     return tuple(row.get(name) for name in SETTINGS)
-
-
-def is_quick(row: Row) -> bool:
-    """Whether a row has rough scores, of `quadrate evaluate --quick`."""
-    return row.get("protocol") == "quick"
 
 
 def quick_note(rows: Iterable[Row]) -> str:

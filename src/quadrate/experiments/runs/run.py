@@ -12,6 +12,7 @@ from quadrate.core.devices import find_device
 from quadrate.core.files import exists, write_text
 from quadrate.core.progress import Showing, shown
 from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.evaluation.score import is_quick
 from quadrate.experiments.runs.kind import Job, Kind, Own
 from quadrate.experiments.runs.kinds import find_kind, read_recipe
 from quadrate.experiments.runs.run_folder import describe, to_csv
@@ -276,5 +277,5 @@ class Run:
         rows = self.kind.rows(job)
         if not rows or not self._is_trained(job) or not self.kind.is_whole(rows):
             return False
-        is_quick = rows[0].get("protocol") == "quick"
-        return (quick or not is_quick) and not self.kind.differs(job, is_quick)
+        rough = is_quick(rows[0])
+        return (quick or not rough) and not self.kind.differs(job, rough)

@@ -16,12 +16,13 @@ from typing import Any
 from torch import Tensor
 
 from quadrate.codecs import TradeoffCodec
-from quadrate.config import OperatingPoint, Stage
+from quadrate.config import WEIGHTS, OperatingPoint, Stage
 from quadrate.core import draws
 from quadrate.core.digests import digest
 from quadrate.core.files import read_bytes
 from quadrate.core.tensor_file import read_metadata
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.score import QUICK
 from quadrate.experiments.runs.rows import read_made_with, read_rows, write_row
 from quadrate.networks.family import Family
 from quadrate.sources import Source, pixels
@@ -29,7 +30,6 @@ from quadrate.training.judges import Judge
 from quadrate.training.processes import Report
 
 ROWS = "evaluation.json"  # in a point's folder
-QUICK = "quick"  # in the column "protocol"; scores on full terms have no such column
 _LONG = 100  # dimensions
 _ENTROPY = ("rate_entropy_bits", "rate_entropy_stderr", "rate_entropy_method")
 _PICTURED = (1, 3)  # channels
@@ -121,9 +121,11 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         "stage": stage.name,
         **({"protocol": QUICK} if scoring.quick else {}),
         "levels": _levels_text(codec.levels) or point.key.partition("_")[0],
-        "lambda_d": point.lambda_d,
-        "lambda_p": point.lambda_p,
-        "lambda_c": point.lambda_c,
+        **{
+            weight.name: getattr(point, weight.name)
+            for weight in WEIGHTS
+            if weight.name != "lambda_r" or point.has_learned_rate
+        },
         "seed": point.seed,
         "noise_std": stage.noise_std,
         "rate_bound_bits": codec.rate_bound_bits,
@@ -136,7 +138,7 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         else _entropy(codec, source, point.seed, scoring.device, steps)
     )
     if codec.rate_bound_bits is None:  # nothing bounds a learned rate, so its mean stands here
-        row |= {"rate_bound_bits": row["rate_entropy_bits"], "lambda_r": point.lambda_r}
+        row["rate_bound_bits"] = row["rate_entropy_bits"]
     row |= evaluate(
         reconstruct, source, scoring.judges, protocol, codec.critic, scoring.floors, known
     )

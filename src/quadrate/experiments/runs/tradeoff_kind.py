@@ -12,7 +12,7 @@ from typing import Any
 from quadrate import __version__
 from quadrate.bottlenecks.collapse import LEAST_STEPS, warn_if_collapsed
 from quadrate.codecs import TradeoffCodec
-from quadrate.config import Recipe
+from quadrate.config import WEIGHTS, Recipe
 from quadrate.core.identity import weights_digest
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs.kind import Item, Job, Kind, Row
@@ -233,7 +233,7 @@ def warn_of_collapse(recipe: Recipe, rows: Sequence[Row], images: int | None = N
         training, steps = recipe.stage(row["stage"]).training, LEAST_STEPS
         if images is not None:
             steps = training.epochs * (images // min(training.batch, images))
-        names = ("levels", "lambda_d", "lambda_p", "lambda_c", "seed")
+        names = ("levels", *(weight.name for weight in WEIGHTS if weight.name in row), "seed")
         what = " ".join(f"{name}={row[name]}" for name in names)
         warn_if_collapsed(
             f"the point {what} of stage {row['stage']!r}",
