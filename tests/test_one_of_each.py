@@ -129,6 +129,10 @@ if __name__ == "__main__":
     main([*own, "evaluate", run, "--workers", "1"])
     main([*own, "report", run, "-o", "report.html"])
     main([*own, "export", run, "-o", "bars.safetensors"])
+    try:
+        main([*own, "export", run])  # lists the codecs
+    except SystemExit:
+        pass
     main([*own, "compress", "bars:test", "--codec", "bars.safetensors", "-o", "bars.quad"])
     main([*own, "decompress", "bars.quad", "--codec", "bars.safetensors", "-o", "bars.npy"])
     main([*own, "count", "bars", "--times", "2"])
@@ -179,6 +183,11 @@ def test_files_are_written_and_read_with_the_codec(made):
     images = np.load(made[0] / "bars.npy")
     assert images.shape == (300, 1, 8, 8)
     assert (made[0] / "bars.quad").stat().st_size < images.nbytes / 10
+
+
+def test_the_list_of_codecs_says_that_the_rate_is_learned(made):
+    listed = [line.split()[:3] for line in made[1].splitlines() if line.startswith("end-to-end ")]
+    assert ["end-to-end", "monotone-3_r0.0001_d1_p0_c0_s0", "learned"] in listed
 
 
 def test_the_verb_is_called(made):

@@ -191,7 +191,8 @@ def _list(run: Run, stages: list[Stage]) -> None:
             texts = [f"{row[column]:.4f}" if column in row else "" for column in _SCORES.values()]
             if not exists(run.place(stage, point) / "model.safetensors"):
                 texts = ["not trained", "", ""]
-            lines.append((stage.name, point.key, f"{point.rate_bound_bits:.2f}", *texts))
+            bits = "learned" if point.has_learned_rate else f"{point.rate_bound_bits:.2f}"
+            lines.append((stage.name, point.key, bits, *texts))
     headings = ("--stage", "--point", "bits", "accuracy", "MSE", "W1")
     columns = zip(headings, zip(*lines, strict=True), strict=True)
     CONSOLE.print(Table([Column(name, own, name[:2] == "--") for name, own in columns]).text())
