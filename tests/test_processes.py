@@ -184,7 +184,8 @@ HEAD = """
 import os, signal, sys, time
 from quadrate.training.processes import run_jobs
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-print("begins", flush=True)
+sys.stdout.write("begins\\n")  # in one piece: processes share the pipe
+sys.stdout.flush()
 """
 OWN = """
 def work(shared, job, report):
