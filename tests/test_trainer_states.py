@@ -61,9 +61,11 @@ def test_the_global_generator_neither_matters_nor_moves(digits):
 
 
 def test_points_that_do_not_fit_together_are_refused(digits):
-    for other in (OperatingPoint((3, 4)), OperatingPoint((3, 3), lambda_p=0.1)):
+    labelled = OperatingPoint((3, 3), lambda_c=0.1, decoder="labelled")
+    for other in (OperatingPoint((3, 4)), OperatingPoint((3, 3), lambda_p=0.1), labelled):
         with pytest.raises(
-            QuadrateError, match="same levels or learned bottleneck, and all or none of them"
+            QuadrateError,
+            match="same levels or learned bottleneck, the same kind of decoder, and all or none",
         ):
             Trainer(task(digits), [OperatingPoint((3, 3)), other]).prepare()
     with pytest.raises(

@@ -66,6 +66,8 @@ WEIGHTS = (
     Weight("lambda_c", "λc", "cross_entropy_nats", "nats a sample", ramp=True),
 )
 
+_PURPOSES = {"flow": "realistic", "labelled": "recognizable"}  # of decoders, whatever the weights
+
 _LONGEST_KEY = 200  # bytes; file systems allow 255, of which temporary names take some
 _RUN_FILES = ("config.json", "results.csv", "verdicts.md", "trade-off.png")
 
@@ -89,6 +91,10 @@ class OperatingPoint:
         lambda_r: Weight of the rate, above 0 where the rate is learned, else 0.
         dims: Latent dimensions, or channels of latent maps, where the rate is learned, else 0.
         bottleneck: The bottleneck's name in `quadrate.bottlenecks.by_name.BOTTLENECKS`.
+        decoder: The kind of decoder, a name in `quadrate.networks.DECODERS`: "direct", the family's
+            network; "labelled", which estimates the label and draws that class (lambda_c is the
+            weight of the estimate); "flow", which carries the pictures of the stage's base to the
+            distribution of real ones (a universal stage of its own; the weights say nothing).
 
     Raises:
         QuadrateError: If a value is not of its type or range, or all weights of the decoder are 0.
@@ -102,10 +108,12 @@ class OperatingPoint:
     lambda_r: float = field(default=0.0, metadata=_NEW)
     dims: int = field(default=0, metadata=_NEW)
     bottleneck: str = field(default="dithered", metadata=_NEW)
+    decoder: str = field(default="direct", metadata=_NEW)
 
     def __post_init__(self) -> None:
         make_plain(self)
         check_at_least(self, 0, "dims")
+        check_file_name("the kind of a decoder", self.decoder)
         for weight in WEIGHTS:
             check_not_negative(self, weight.name)
             # Never -0.0, so that equal points have equal texts.
@@ -132,6 +140,11 @@ class OperatingPoint:
                 "an operating point needs at least one of lambda_d, lambda_p and lambda_c above 0"
             )
 
+        if self.decoder == "labelled" and not self.lambda_c:
+            raise QuadrateError(
+                "a labelled decoder needs lambda_c above 0, the weight of its estimate of the label"
+            )
+
     @property
     def has_learned_rate(self) -> bool:
         """Whether the rate is learned rather than fixed by levels."""
@@ -154,13 +167,16 @@ class OperatingPoint:
 
     @property
     def purpose(self) -> str:
-        """What a decoder of these weights is for, as its default name."""
-        return {
-            (False, False): "faithful",
-            (True, False): "realistic",
-            (False, True): "recognizable",
-            (True, True): "balanced",
-        }[self.lambda_p > 0, self.lambda_c > 0]
+        """What a decoder of this kind and these weights is for, as its default name."""
+        return (
+            _PURPOSES.get(self.decoder)
+            or {
+                (False, False): "faithful",
+                (True, False): "realistic",
+                (False, True): "recognizable",
+                (True, True): "balanced",
+            }[self.lambda_p > 0, self.lambda_c > 0]
+        )
 
     @property
     def key(self) -> str:
@@ -176,7 +192,8 @@ class OperatingPoint:
             rate = "-".join(map(str, self.levels))
         _, *others = WEIGHTS
         lambdas = ((weight.name[-1], getattr(self, weight.name)) for weight in others)
-        rest = "".join(f"_{letter}{_short(value)}" for letter, value in lambdas) + f"_s{self.seed}"
+        rest = "".join(f"_{letter}{_short(value)}" for letter, value in lambdas)
+        rest += f"_{self.decoder}" * (self.decoder != "direct") + f"_s{self.seed}"
         if len(rate + rest) <= _LONGEST_KEY:
             return rate + rest
         return f"{self.latent_dims}mixed-{digest(rate)}{rest}"
@@ -295,6 +312,11 @@ class Stage:
                 f" {bottleneck!r}"
             )
 
+        if self.mode != "universal" and any(point.decoder == "flow" for point in self.points):
+            raise QuadrateError(
+                f"{where}flow decoders start from the pictures of a trained decoder: give mode"
+                " 'universal', with that decoder's point as the base"
+            )
         if self.training.surrogate == "soft" and any(p.has_learned_rate for p in self.points):
             raise QuadrateError(
                 f"{where}surrogate 'soft' is that of the dithered quantizer; a learned rate takes"

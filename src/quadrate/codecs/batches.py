@@ -101,8 +101,10 @@ def _array(values: Any, what: str) -> NDArray[Any]:
         raise QuadrateError(f"{what}; got no array: {error}") from None
 
 
-def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Sequence[int]) -> Tensor:
-    """Run a network on samples (n, …) in blocks of one size, the last one filled up with zeros.
+def in_blocks(
+    network: Callable[..., Tensor], inputs: Sequence[Tensor], shape: Sequence[int]
+) -> Tensor:
+    """Run a network on samples in blocks of one size, the last one filled up with zeros.
 
     A matrix product of another size may add up in another order, and even a sigmoid rounds
     differently at the end of a row: so the last bit of a sample would depend on the samples next to
@@ -110,15 +112,20 @@ def in_blocks(network: Callable[[Tensor], Tensor], samples: Tensor, shape: Seque
 
     Args:
         network: In evaluation mode, so that samples of a batch do not know of each other.
-        samples: (n, …), on the network's device.
+        inputs: What the network takes of the samples, (n, …) each, on the network's device.
         shape: Of a sample of the codec; large samples go one by one.
     """
     size = _BLOCK if _BLOCK * math.prod(shape) <= _BLOCK_NUMBERS else 1
     parts = []
-    for part in samples.split(size):
-        missing = part.new_zeros((size - len(part), *part.shape[1:]))
-        parts.append(network(torch.cat([part, missing]) if len(missing) else part)[: len(part)])
+    for block in zip(*(samples.split(size) for samples in inputs), strict=True):
+        count = len(block[0])
+        parts.append(network(*(_filled_up(part, size) for part in block))[:count])
     return torch.cat(parts)
+
+
+def _filled_up(part: Tensor, size: int) -> Tensor:
+    missing = part.new_zeros((size - len(part), *part.shape[1:]))
+    return torch.cat([part, missing]) if len(missing) else part
 
 
 def joined(batches: Sequence[Batch], shape: Sequence[int]) -> Batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -243,8 +243,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         features = self.transform_.inverse(latents.flatten(1).cpu().numpy())
         return torch.from_numpy(features).to(self.device)
 
-    def _apply(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
-        return network(batch)
+    def _apply(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
+        return network(*inputs)
 
     def to_parts(self) -> Parts:  # noqa: D102
         self._check_fitted()

@@ -129,7 +129,7 @@ class InvariantCodec(Codec):
         self.check_shape(samples.shape)
         images = of_images(self.shape) and samples.dtype == torch.uint8
         samples = pixels(samples) if images else samples.float()
-        return in_blocks(self.encoder, samples.to(self.device), self.shape).float()
+        return in_blocks(self.encoder, [samples.to(self.device)], self.shape).float()
 
     def _decoded(self, decoder: nn.Module, latents: Tensor) -> Tensor:
         output: Tensor = decoder(latents.float())

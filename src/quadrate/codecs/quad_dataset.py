@@ -157,9 +157,9 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
         if not (self._decodes and self._fits):
             contents, labels = self._latents(chunk)
             picked = contents[rows] if len(contents) else contents
-            return self._decoded(picked) if self._decodes else picked, (
-                labels[rows] if len(labels) else labels
-            )
+            if self._decodes:
+                picked = self._decoded(picked, self._file.numbers(chunk, rows))
+            return picked, labels[rows] if len(labels) else labels
         size = chunk_samples(self._codec)
         pieces = {number: self._piece(chunk, number) for number in {row // size for row in rows}}
         contents = torch.stack([pieces[row // size][0][row % size] for row in rows])
@@ -189,12 +189,14 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             latents, labels = self._latents(chunk)
             size = chunk_samples(self._codec)
             part = slice(number * size, (number + 1) * size)
-            return self._decoded(latents[part]), labels[part]
+            numbers = self._file.numbers(chunk, range(*part.indices(len(latents))))
+            return self._decoded(latents[part], numbers), labels[part]
 
         return self._cache.get((chunk, number), decode)
 
-    def _decoded(self, latents: Tensor) -> Tensor:
-        samples = self._codec.reconstruct(latents, self._decoder).cpu()
+    def _decoded(self, latents: Tensor, numbers: Sequence[int]) -> Tensor:
+        seed = self._file.seed
+        samples = self._codec.reconstruct(latents, self._decoder, seed, numbers).cpu()
         return as_bytes(samples) if self._item == "pixels" else samples
 
     def sampler(self, seed: int = 0, window: int | None = None) -> ChunkSampler:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +100,19 @@ class QuadFile(Closing):
             )
         return self.codec.dequantize(
             torch.from_numpy(self.symbols(chunk)),
-            self.reader.header.seed,
+            self.seed,
             int(self.reader.index[chunk, 0]),
         )
+
+    @property
+    def seed(self) -> int:
+        """Of the dither, and of the noise of decoders that take some."""
+        return self.reader.header.seed
+
+    def numbers(self, chunk: int, places: Iterable[int]) -> list[int]:
+        """The numbers in the file of samples at some places in a chunk."""
+        first = int(self.reader.index[chunk, 0])
+        return [first + int(place) for place in places]
 
     def side(self, chunk: int) -> ChunkData:
         """A chunk's labels and names, without its symbols.
@@ -160,7 +170,10 @@ class QuadFile(Closing):
             # A file may have chunks of more images than there is memory for.
             size = chunk_samples(self.codec)
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):
-                images = self.codec.reconstruct(latents[torch.from_numpy(part)], decoder).cpu()
+                numbers = self.numbers(chunk, part)
+                images = self.codec.reconstruct(
+                    latents[torch.from_numpy(part)], decoder, self.seed, numbers
+                ).cpu()
                 labels = None if side.labels is None else side.labels[part]
                 yield Batch(
                     images, labels, None if side.names is None else [side.names[i] for i in part]

@@ -32,7 +32,8 @@ class SymbolCodec(ABC):
         shape: Of one sample, (C, H, W) of images, (D,) of features.
         device: Where the networks live, and latents and reconstructions.
         models: The frozen bottleneck of each layer; empty before the codec is frozen.
-        decoders: From latents (n, …) to samples (n, *shape), by name; the first is the default.
+        decoders: From latents (n, …), and noise (n, *shape) for those whose `takes_noise` is true,
+            to samples (n, *shape), by name; the first is the default.
         familiarity: How far samples of the codec's own source reach, by which `compress` warns of
             others; None if that is not known.
         rate_bound_bits: The sum of log2 L over all symbols, in bits a sample; None if symbols have
@@ -43,7 +44,7 @@ class SymbolCodec(ABC):
     shape: tuple[int, ...]
     device: torch.device | str
     models: tuple[FrozenBottleneck, ...]
-    decoders: Mapping[str, Callable[[Tensor], Tensor]]
+    decoders: Mapping[str, Callable[..., Tensor]]
     familiarity: Familiarity | None = None
 
     @abstractmethod
@@ -232,32 +233,76 @@ class SymbolCodec(ABC):
             QuadrateError: If there is no decoder of a name, the weights of a blend are invalid, or
                 the symbols are not this codec's.
         """
-        return self.reconstruct(self.dequantize(symbols, seed, first), decoder)
+        numbers = range(first, first + len(symbols))
+        return self.reconstruct(self.dequantize(symbols, seed, first), decoder, seed, numbers)
 
     @torch.no_grad()
-    def reconstruct(self, latents: Tensor, decoder: Blend = None) -> Tensor:
+    def reconstruct(
+        self,
+        latents: Tensor,
+        decoder: Blend = None,
+        seed: int = 0,
+        numbers: Sequence[int] | None = None,
+    ) -> Tensor:
         """Decode what `dequantize` gave to samples, float (n, *shape); images in [0, 1].
 
-        `decoder` and errors as in `decode`.
+        Args:
+            latents: (n, …).
+            decoder: As in `decode`.
+            seed: Of the noise, for decoders that take some; `decompress` takes the file's.
+            numbers: The number of each sample, by default 0 to n - 1; a sample has the same noise
+                in whatever company.
+
+        Raises:
+            QuadrateError: As `decode`.
         """
         weights = self.check_decoder(decoder)
         networks = [(self.decoders[name], weight) for name, weight in weights.items()]
+        samples: list[Tensor] = [latents]
+        if any(takes_noise(network) for network, _ in networks):
+            samples.append(self.noise(numbers or range(len(latents)), seed))
+
+        def reconstructions(block: Tensor, *noise: Tensor) -> list[Tensor]:
+            return [
+                network(block, *noise) if takes_noise(network) else network(block)
+                for network, _ in networks
+            ]
+
         if len(networks) == 1:  # a weight of 1 up to rounding would change the picture
-            return self._apply(networks[0][0], latents)
+            return self._apply(lambda *block: reconstructions(*block)[0], samples)
+        shares = [weight for _, weight in networks]
         return self._apply(
-            lambda block: torch.stack(
-                [weight * network(block) for network, weight in networks]
+            lambda *block: torch.stack(
+                [share * one for share, one in zip(shares, reconstructions(*block), strict=True)]
             ).sum(0),
-            latents,
+            samples,
         )
 
-    def _apply(self, network: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    def _apply(self, network: Callable[..., Tensor], inputs: Sequence[Tensor]) -> Tensor:
         """Run a network so that a sample comes out the same in whatever company."""
-        return in_blocks(network, batch, self.shape)
+        return in_blocks(network, inputs, self.shape)
+
+    def noise(self, numbers: Sequence[int], seed: int = 0) -> Tensor:
+        """Draw the normal noise that sender and receiver share, float32 (n, *shape).
+
+        It depends on the seed and on each sample's number alone.
+        """
+        size = math.prod(self.shape)
+        drawn = [
+            draws.normal("decoder noise", seed, shape=self.shape, first=number * size)
+            for number in numbers
+        ]
+        noise = torch.stack(drawn) if drawn else torch.empty(0, *self.shape)
+        return noise.to(self.device)
 
     def round_trip(self, samples: Any, seed: int = 0, decoder: Blend = None) -> Tensor:
         """Take samples through symbols and back, (n, *shape) to float (n, *shape)."""
         return self.decode(self.encode(samples, seed), seed, decoder)
+
+
+def takes_noise(decoder: Callable[..., Tensor]) -> bool:
+    """Whether a decoder takes noise (n, *shape) beside the latents, as its `takes_noise` says."""
+    return bool(getattr(decoder, "takes_noise", False))
 
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:

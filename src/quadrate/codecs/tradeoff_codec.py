@@ -36,6 +36,7 @@ from quadrate.core.devices import find_device
 from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
+from quadrate.networks.decoders import DECODERS
 from quadrate.networks.family import Family, find_family
 from quadrate.networks.filled import filled
 from quadrate.sources.source import Source, pixels
@@ -156,8 +157,10 @@ class TradeoffCodec(Codec):
             ) from error.__cause__
 
     def _decoder(self, name: str) -> nn.Module:
+        kind = DECODERS.find(self.points[name].decoder)
         dims = sum(layer.latent_dims for layer in self.layers)
-        return self._network(f"decoder.{name}", partial(self.family.decoder, self.shape, dims))
+        classes = kind.classes(self.states.get(role := f"decoder.{name}", {}))
+        return self._network(role, partial(kind.build, self.family, self.shape, dims, classes))
 
     @property
     def models(self) -> tuple[FrozenBottleneck, ...]:  # type: ignore[override]
@@ -330,7 +333,7 @@ class TradeoffCodec(Codec):
         self.check_shape(samples.shape)
         images = pixels(samples) if samples.dtype == torch.uint8 else samples
         images = images.to(self.device, torch.float32)
-        return torch.cat([in_blocks(encoder, images, self.shape) for encoder in self.encoders], 1)
+        return torch.cat([in_blocks(encoder, [images], self.shape) for encoder in self.encoders], 1)
 
     def source_latents(self, source: Source, images: Tensor, generator: torch.Generator) -> Tensor:
         """Encode a source's images, uint8 (n, C, H, W), seen through the source's noise."""

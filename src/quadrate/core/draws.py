@@ -49,6 +49,21 @@ def uniform(*parts: object, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(drawn * np.float32(2**-24)).reshape(shape)
 
 
+def normal(*parts: object, shape: tuple[int, ...], first: int = 0) -> Tensor:
+    """Standard normal float32 numbers under the key of `parts`, equal up to the last bits anywhere.
+
+    They are the quantiles of the midpoints of 2^24 cells, so that none is infinite.
+
+    Args:
+        parts: The key's parts.
+        shape: Of the result.
+        first: The number of the first word.
+    """
+    drawn = words(*parts, count=int(np.prod(shape)), first=first)
+    shares = torch.from_numpy((drawn + 0.5) * 2.0**-24)
+    return torch.special.ndtri(shares).float().reshape(shape)
+
+
 def permutation(*parts: object, n: int) -> Tensor:
     """A random order of 0 .. n-1, int64 (n,), under the key of `parts`."""
     return torch.from_numpy(np.random.Philox(key=key(*parts)).random_raw(n).argsort(kind="stable"))

@@ -3,7 +3,7 @@
 A term of your own is a function from a `Batch` to one number a model.
 """
 
-from quadrate.objectives.classification import CrossEntropy
+from quadrate.objectives.classification import CrossEntropy, estimate_cross_entropy
 from quadrate.objectives.distortion import squared_error
 from quadrate.objectives.perception import Wasserstein, critic_losses
 from quadrate.objectives.rate import rate_nats
@@ -16,6 +16,7 @@ __all__ = [
     "Term",
     "Wasserstein",
     "critic_losses",
+    "estimate_cross_entropy",
     "find_term",
     "rate_nats",
     "register_term",

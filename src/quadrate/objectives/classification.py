@@ -1,4 +1,4 @@
-"""Classification: what a frozen classifier still reads in a reconstruction."""
+"""Classification: what a classifier still reads in a reconstruction, or in the code itself."""
 
 from __future__ import annotations
 
@@ -23,7 +23,20 @@ class CrossEntropy:
 
     def __call__(self, batch: Batch) -> Tensor:
         """One number a model, (K,)."""
-        models, size = batch.labels.shape
         logits = self.classifier(batch.reconstruction.flatten(0, 1)).float()
-        losses = F.cross_entropy(logits, batch.labels.flatten(), reduction="none")
-        return losses.view(models, size).mean(1)
+        return _cross_entropy(logits, batch.labels)
+
+
+def estimate_cross_entropy(batch: Batch) -> Tensor:
+    """Cross-entropy, in nats, of the labels under the decoders' own estimate; (K,).
+
+    An upper bound of H(S | Z), Z the code.
+    """
+    assert batch.logits is not None
+    return _cross_entropy(batch.logits.flatten(0, 1).float(), batch.labels)
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Means for each model, (K,), of logits (K·B, classes) and labels (K, B)."""
+    losses = F.cross_entropy(logits, labels.flatten(), reduction="none")
+    return losses.view(labels.shape).mean(1)

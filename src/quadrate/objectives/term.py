@@ -25,6 +25,7 @@ class Batch:
         labels: The classes, int64 (K, B).
         indices: Which training samples these are, int64 (K, B).
         rate_nats: What each sample costs, (K, B), where a bottleneck learns its rate.
+        logits: Of the labels as decoders estimate them, (K, B, classes), where they do.
     """
 
     clean: Tensor
@@ -32,6 +33,7 @@ class Batch:
     labels: Tensor
     indices: Tensor
     rate_nats: Tensor | None = None
+    logits: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -29,12 +29,14 @@ class FrozenLatents:
         train: Latents of the training images, (N, d) or (N, c, h, w), layers side by side.
         validation: Latents of the validation images.
         critic: The state of a critic to start from, if any.
+        decoder: The state of the base's decoder, which flow decoders start from, if any.
     """
 
     layers: tuple[Bottleneck | FrozenBottleneck, ...]
     train: Tensor
     validation: Tensor
     critic: dict[str, Tensor] | None = None
+    decoder: dict[str, Tensor] | None = None
 
     @classmethod
     def of(cls, base: TradeoffCodec, source: Source, seed: int) -> FrozenLatents:
@@ -59,7 +61,8 @@ class FrozenLatents:
                 part[:, own] = received(model, part[:, own], part.new_zeros(len(part), 0))
         critic = base.critic.state_dict() if base.critic else {}
         state = {name: tensor.cpu() for name, tensor in critic.items()}
-        return cls(tuple(layers), latents[0], latents[1], state or None)
+        decoder = base.states.get(f"decoder.{next(iter(base.points), None)}")
+        return cls(tuple(layers), latents[0], latents[1], state or None, decoder)
 
 
 @dataclass(frozen=True)

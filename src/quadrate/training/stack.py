@@ -57,6 +57,10 @@ class Stack:
     ) -> Any:
         return functional_call(self._module, (params, buffers), inputs)
 
+    def has(self, flag: str) -> bool:
+        """Whether an attribute of the modules is there and true."""
+        return bool(getattr(self._module, flag, False))
+
     def train(self, mode: bool = True) -> Stack:
         """Set training mode (batch statistics) or evaluation mode."""
         self._module.train(mode)

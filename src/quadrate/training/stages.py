@@ -28,12 +28,14 @@ from quadrate.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
+from quadrate.training.flow_trainer import FlowTrainer
 from quadrate.training.layers import FrozenLatents
 from quadrate.training.loop import Diverged, run, uses_bfloat16
 from quadrate.training.processes import Report, available_cores, run_jobs
 from quadrate.training.trainer import Task, Trainer
 
 Execution = Literal["auto", "single", "spread", "stacked"]
+_TRAINERS: dict[str, Any] = {"flow": FlowTrainer}  # of decoders that the usual one cannot train
 _IMAGES_FOR_ENTROPY = 5000  # at most
 _DITHERS = 32  # enough for a quick look at the entropy
 
@@ -103,9 +105,7 @@ def train_stage(
     if execution == "stacked":
         groups: dict[Any, list[OperatingPoint]] = {}
         for point in pending:
-            groups.setdefault(
-                (*point.code, point.lambda_p > 0, _epoch_reached(assignment, point)), []
-            ).append(point)
+            groups.setdefault(_stack_of(point, _epoch_reached(assignment, point)), []).append(point)
         jobs = list(groups.values())
     else:
         jobs = [[point] for point in pending]
@@ -117,6 +117,12 @@ def train_stage(
         (workers or available_cores()) if in_processes else 1,
         report,
     )
+
+
+def _stack_of(point: OperatingPoint, epoch: int) -> Any:
+    """What points that are stacked have in common; each flow decoder is trained by itself."""
+    alone = point.key if point.decoder in _TRAINERS else ""
+    return *point.code, point.decoder, alone, point.lambda_p > 0, epoch
 
 
 def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], report: Report) -> None:
@@ -137,7 +143,7 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         stage.mode != "universal",
         assignment.terms,
     )
-    trainer = Trainer(task, points, frozen).prepare()
+    trainer = _TRAINERS.get(points[0].decoder, Trainer)(task, points, frozen).prepare()
     files = [_Files(assignment, point, base) for point, base in zip(points, bases, strict=True)]
     found = [resumable for one in files if (resumable := one.resumable(trainer))]
     if len(found) == len(points):
@@ -295,6 +301,7 @@ def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec
         assignment.classifier,
         *(base.encoders if base else ()),
         base.critic if base else None,
+        next(iter(base.decoders.values())) if base and point.decoder in _TRAINERS else None,
     ):
         for name, tensor in sorted(network.state_dict().items()) if network else ():
             sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())

@@ -17,6 +17,7 @@ from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.config import WEIGHTS, OperatingPoint, TrainingConfig
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
+from quadrate.networks.decoders import DECODERS
 from quadrate.networks.family import Family
 from quadrate.objectives import (
     Batch,
@@ -24,6 +25,7 @@ from quadrate.objectives import (
     Term,
     Wasserstein,
     critic_losses,
+    estimate_cross_entropy,
     rate_nats,
     squared_error,
 )
@@ -107,14 +109,10 @@ class Trainer:
             QuadrateError: If the points do not fit together, or a classifier is missing.
         """
         task, point, config = self.task, self.points[0], self.config
-        if len({(*p.code, p.lambda_p > 0) for p in self.points}) != 1:
+        if len({(*p.code, p.decoder, p.lambda_p > 0) for p in self.points}) != 1:
             raise QuadrateError(
-                "points that are stacked must have the same levels or learned bottleneck, and all"
-                " or none of them lambda_p > 0"
-            )
-        if task.classifier is None and any(p.lambda_c > 0 for p in self.points):
-            raise QuadrateError(
-                "an operating point with lambda_c > 0 needs a classifier; give the recipe a judge"
+                "points that are stacked must have the same levels or learned bottleneck, the same"
+                " kind of decoder, and all or none of them lambda_p > 0"
             )
         if task.classifier:
             task.classifier.eval().requires_grad_(False)
@@ -146,7 +144,10 @@ class Trainer:
             else:
                 self.layers.append(TrainingLayer.shared(self._own, soft))
         dims = sum(layer.dims for layer in self.layers)
-        self.decoder = self._build("decoder", lambda: task.family.decoder(shape, dims))
+        build_decoder = DECODERS.find(point.decoder).build
+        self.decoder = self._build(
+            "decoder", lambda: build_decoder(task.family, shape, dims, task.source.classes)
+        )
         self.critic = None
         if point.lambda_p > 0:
             self.critic = self._build("critic", lambda: task.family.critic(shape))
@@ -161,6 +162,7 @@ class Trainer:
         }
         self._stacks = {role: stack for role, stack in roles.items() if stack}
         self._descents = self._optimizers()
+        self._takes_labels = self.decoder.has("takes_labels")
         self.terms = self._objective()
         return self
 
@@ -207,8 +209,14 @@ class Trainer:
             losses["lambda_r"] = rate_nats
         if self.critic:
             losses["lambda_p"] = Wasserstein(self.critic)
-        if any(point.lambda_c > 0 for point in self.points):
-            assert self.task.classifier is not None
+        if self._takes_labels:
+            losses["lambda_c"] = estimate_cross_entropy
+        elif any(point.lambda_c > 0 for point in self.points):
+            if self.task.classifier is None:
+                raise QuadrateError(
+                    "an operating point with lambda_c > 0 needs a classifier; give the recipe a"
+                    " judge"
+                )
             losses["lambda_c"] = CrossEntropy(self.task.classifier)
         terms = [
             Term(
@@ -288,8 +296,8 @@ class Trainer:
                 seen = self._observe(batch.clean, "noise", step)  # (K, B, C, H, W)
                 latents.append(self.encoder(seen).float())  # (K, B, ...)
             parts, rates = zip(*self._through(torch.cat(latents, 2), noise), strict=True)
-            reconstruction = self.decoder(torch.cat(parts, 2)).float()  # (K, B, C, H, W)
-        batch = replace(batch, reconstruction=reconstruction, rate_nats=rates[-1])
+            reconstruction, logits = self._decoded(torch.cat(parts, 2), batch.labels)
+        batch = replace(batch, reconstruction=reconstruction, rate_nats=rates[-1], logits=logits)
         losses: dict[str, Tensor] = {}
         if critic_turn:
             clean = batch.clean
@@ -297,6 +305,14 @@ class Trainer:
         if codec_turn:
             losses |= self._codec_step(step, batch)
         return losses
+
+    def _decoded(self, received: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Reconstructions (K, B, C, H, W), and logits (K, B, classes) where decoders give them."""
+        if not self._takes_labels:
+            return self.decoder(received).float(), None
+        truth = F.one_hot(labels, self.task.source.classes).float()  # (K, B, classes)
+        reconstruction, logits = self.decoder(received, truth)
+        return reconstruction.float(), logits
 
     @property
     def _noise_columns(self) -> int:

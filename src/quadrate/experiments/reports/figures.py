@@ -142,9 +142,8 @@ def demo_figure(
         curve, Series("end-to-end, one encoder a point", _ordered(by_point(sweep_rows))), x, y
     )
     for i, group in enumerate(by_point(decoder_rows), 1):
-        purpose = OperatingPoint(
-            **{name: group[0][name] for name in ("lambda_d", "lambda_p", "lambda_c")}
-        ).purpose
+        weights = {name: group[0][name] for name in ("lambda_d", "lambda_p", "lambda_c")}
+        purpose = OperatingPoint(**weights, decoder=group[0].get("decoder", "direct")).purpose
         require(group, "w1_fresh")
         w1 = sum(row["w1_fresh"] for row in group) / len(group)
         draw_series(

@@ -25,6 +25,7 @@ SETTINGS = {
     "stage": "stage",
     "protocol": "protocol",
     "levels": "levels",
+    "decoder": "decoder",
     "noise_std": "noise",
     **{weight.name: weight.symbol for weight in WEIGHTS},
     "objective": "objective",
@@ -42,6 +43,7 @@ SETTINGS = {
 
 _LONGEST_WHOLE = 18  # digits, which every integer type holds
 _TEXTS = {
+    "decoder",
     "objective",
     "bottleneck",
     "schedule",

@@ -13,7 +13,7 @@ from quadrate.errors import QuadrateError
 
 _MADE_WITH = "made_with"  # the key of what the scores were made with
 _ADVICE = "delete it and run `quadrate evaluate` again"
-_TEXTS = ("stage", "levels", "rate_entropy_method", "protocol")
+_TEXTS = ("stage", "levels", "decoder", "rate_entropy_method", "protocol")
 _NUMBERS = (
     *("lambda_", "noise_", "seed", "rate_", "distortion_", "psnr_", "accuracy_"),
     *("cross_entropy_", "w1_", "sliced_", "kid", "train_"),

@@ -121,6 +121,7 @@ def score_point(scoring: Scoring, job: tuple[Stage, OperatingPoint, Path], repor
         "stage": stage.name,
         **({"protocol": QUICK} if scoring.quick else {}),
         "levels": _levels_text(codec.levels) or point.key.partition("_")[0],
+        **({"decoder": point.decoder} if point.decoder != "direct" else {}),
         **{
             weight.name: getattr(point, weight.name)
             for weight in WEIGHTS
