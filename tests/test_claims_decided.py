@@ -10,6 +10,7 @@ import pytest
 from claims_parts import answers, verdicts
 from quadrate.evaluation.intervals import pareto_set
 from quadrate.experiments.claims import verdicts_table
+from quadrate.experiments.claims.perception import better_w1
 from quadrate.experiments.claims.tradeoffs import accuracy_against_perception, accuracy_price
 from quadrate.experiments.reports.published_points import published_figure
 from rows_made import scored, scored_recipe
@@ -33,16 +34,48 @@ def universal(
 
 def test_universal_penalty() -> None:
     small, w1, price = verdicts("rdp-mnist", universal([1.01, 1.02, 1.03]))
+    assert w1.measured == "0.0 % [0.0, 0.0]; W1 by the fresh critic" and price.holds == "no"
     assert small.here == "2.0 % [-0.5, 4.5] (3 seeds)" and small.line.endswith(": holds")
     assert answers("rdp-mnist", universal([1.30, 1.31, 1.32]))[0] == "no"
     assert answers("rdp-mnist", universal([1.02, 1.18, 1.03]))[0] == "undecided"
 
 
-def test_realism_at_more_than_twice_the_mse_is_a_counterexample() -> None:
-    rows = universal([1.0, 1.0], price=2.5)
+def realistic(w1: float, price: float = 1.5) -> list[dict[str, Any]]:
+    """Three seeds whose W1 at λp > 0 is as given, by the better bound; 2 without."""
+    rows = universal([1.0, 1.0, 1.0], price=price)
     for row in rows:
-        row["distortion_mse"] *= 1 + 0.001 * row["seed"] * (row["lambda_p"] > 0)
+        noise = 1 + 0.001 * row["seed"]
+        row["distortion_mse"] *= noise if row["lambda_p"] else 1
+        if row["lambda_p"]:
+            row |= {"w1_fresh": w1 * noise, "w1_certified": 0.0}
+        row["w1_fresh_floor"] = 0.03
+    return rows
+
+
+def test_perfect_realism_is_reached_at_the_floor_and_at_twice_the_mse_at_most() -> None:
+    assert answers("rdp-mnist", realistic(0.05))[2] == "yes"  # .02 above, of at most .0985
+    assert answers("rdp-mnist", realistic(0.2))[2] == "no"
+    assert answers("rdp-mnist", realistic(0.05, price=2.5))[2] == "no"
+    for w1, word in ((0.05, "reached"), (0.2, "not reached")):
+        verdict = verdicts("rdp-mnist", realistic(w1))[2]
+        assert verdict.measured.startswith(f"{word}: the most realistic codec (end-to-end, λp =")
+        assert "real images 0.030" in verdict.measured
+        assert verdict.measured.endswith("W1 by the fresh critic")
+
+
+def test_a_bound_that_sees_nothing_does_not_make_realism_perfect() -> None:
+    rows = [row | {"w1_certified": 1.0} for row in realistic(0.05) if row["lambda_p"]]
+    rows += [row for row in realistic(0.05) if not row["lambda_p"]]
     assert answers("rdp-mnist", rows)[2] == "no"
+    assert "W1 by the certified bound at 2 and the fresh critic at 2 points" in (
+        verdicts("rdp-mnist", rows)[2].measured
+    )
+
+
+def test_without_a_realistic_codec_perfect_realism_is_not_measured() -> None:
+    rows = [row for row in realistic(0.05) if not row["lambda_p"]]
+    assert "no codec was trained for realism" in verdicts("rdp-mnist", rows)[2].measured
+    assert answers("rdp-mnist", rows)[2] == "undecided"
 
 
 def test_refinement() -> None:
@@ -198,7 +231,7 @@ def test_classification_against_perception() -> None:
     assert answers("rpc-mnist", perception(-0.01, 0.0005)) == ["yes"] * 3  # they improve together
     assert answers("rpc-mnist", perception(0.01, 0.0005)) == ["no"] * 3
     assert answers("rpc-mnist", perception(0.002, 0.02)) == ["undecided"] * 3
-    found = accuracy_against_perception(perception(0.01, 0.0), "training")[0]
+    found = accuracy_against_perception(better_w1(perception(0.01, 0.0)), "training")[0]
     assert found["change"] == pytest.approx(2.0) and found["slope"] == pytest.approx(0.01)
 
 
@@ -238,7 +271,7 @@ def test_accuracy_has_a_price_where_the_other_score_is_given() -> None:
     assert answers("rdpc-mnist", prices(0.005, 0.1)) == ["yes", "yes"]
     assert answers("rdpc-mnist", prices(-0.005, 0.1)) == ["no", "no"]
     assert answers("rdpc-mnist", prices(0.0, 0.1)) == ["undecided", "undecided"]
-    found = accuracy_price(prices(0.005, 0.1), "w1_fresh", "distortion_mse")[0]
+    found = accuracy_price(better_w1(prices(0.005, 0.1)), "w1", "distortion_mse")[0]
     base = 0.05 + 0.01 * (3 - found["given"])
     assert found["paid_percent"] == pytest.approx(100 * 0.005 * 1.01 / base)
     assert found["accuracy_training_points"] == pytest.approx(20.1)

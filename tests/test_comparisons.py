@@ -11,11 +11,12 @@ from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import pareto_set
 from quadrate.experiments.claims.comparisons import (
     along_published_front,
-    perception_price,
+    perfect_realism,
     refinement,
     universal_penalty,
     urdc_mses,
 )
+from quadrate.experiments.claims.perception import better_w1
 from quadrate.experiments.claims.tradeoffs import noise_trade_off
 from quadrate.experiments.reports.published_points import published_figure
 from rows_made import scored
@@ -101,17 +102,24 @@ def test_front_needs_a_published_rate() -> None:
         along_published_front([scored(levels="2x2")])
 
 
-def test_perception_price() -> None:
+def test_perfect_realism() -> None:
     rows = [
-        scored(p=p, seed=seed, distortion_mse=mse * (1 + 0.1 * seed * p / 0.015))
-        for p, mse in ((0.0, 0.04), (0.005, 0.9), (0.015, 0.06))
+        scored(stage, p=p, seed=seed, distortion_mse=mse * (1 + seed * noise), w1_fresh=w1 + seed)
+        for stage, p, mse, noise, w1 in (
+            ("end-to-end", 0.0, 0.04, 0.0, 4.0),
+            ("end-to-end", 0.015, 0.9, 0.0, 2.0),
+            ("universal", 0.015, 0.06, 0.1, 1.0),
+        )
         for seed in (0, 1)
     ]
-    price = perception_price(rows)
-    assert (price["lambda_p_low"], price["lambda_p_high"]) == (0.0, 0.015)
-    assert price["distortion_mse_ratio"] == pytest.approx(1.575)  # of 1.5 and 1.65
-    assert price["distortion_mse_ratio_high"] == pytest.approx(1.575 + T_975_1 * 0.075)
-    assert price["w1_fresh_ratio"] == pytest.approx((6 * math.exp(-2.5) + 0.5) / 6.5)
+    rows.append(scored(levels="4x4x4", distortion_mse=0.01, w1_fresh=9.0))  # another rate
+    found = perfect_realism(better_w1([row | {"w1_fresh_floor": 0.2} for row in rows]))
+    assert (found["stage"], found["lambda_p"], found["w1_floor"]) == ("universal", 0.015, 0.2)
+    assert found["distortion_mse_ratio"] == pytest.approx(1.575)  # of 1.5 and 1.65
+    assert found["distortion_mse_ratio_high"] == pytest.approx(1.575 + T_975_1 * 0.075)
+    assert found["w1"] == pytest.approx(1.5)
+    assert found["w1_ratio"] == pytest.approx((1 / 4 + 2 / 5) / 2)
+    assert found["w1_above"] == pytest.approx((0.8 - 0.05 * 3.8 + 1.8 - 0.05 * 4.8) / 2)
 
 
 def test_universal_penalty_pools_within_seeds_first() -> None:
@@ -122,26 +130,26 @@ def test_universal_penalty_pools_within_seeds_first() -> None:
         for (p, seed), ratio in ratios.items()
     ]
     rows += [scored("universal", p=0.5, distortion_mse=9.0)]  # has no partner
-    found = universal_penalty(rows)
-    assert found["distortion_mse_ratio"] == pytest.approx(1.06)  # of 1.04 and 1.08
-    assert found["distortion_mse_ratio_low"] == pytest.approx(1.06 - T_975_1 * 0.02)
-    assert found["w1_fresh_ratio"] == pytest.approx(
+    found = universal_penalty(rows, "distortion_mse")
+    assert found["ratio"] == pytest.approx(1.06)  # of 1.04 and 1.08
+    assert found["ratio_low"] == pytest.approx(1.06 - T_975_1 * 0.02)
+    assert universal_penalty(rows, "w1_fresh")["ratio"] == pytest.approx(
         np.mean([ratio**2 for ratio in ratios.values()])
     )
 
 
 def test_one_seed_has_no_interval() -> None:
-    penalty = universal_penalty([scored(), scored("universal", w1_fresh=3.0)])
-    assert math.isnan(penalty["distortion_mse_ratio_low"])
+    penalty = universal_penalty([scored(), scored("universal")], "distortion_mse")
+    assert math.isnan(penalty["ratio_low"])
 
 
 def test_universal_penalty_needs_partners() -> None:
     with pytest.raises(QuadrateError, match="have no weights and seed in common"):
-        universal_penalty([scored(p=0.1), scored("universal", p=0.2)])
+        universal_penalty([scored(p=0.1), scored("universal", p=0.2)], "distortion_mse")
     with pytest.raises(
         QuadrateError, match="no scored points of stage 'universal'; there are end-to-end"
     ):
-        universal_penalty([scored()])
+        universal_penalty([scored()], "distortion_mse")
 
 
 def test_refinement() -> None:
@@ -161,16 +169,14 @@ def test_refinement() -> None:
             rows.append(
                 scored("single", "3x3x3x3x3x3", p=p, seed=seed, distortion_mse=0.04, w1_fresh=w1)
             )
-    plain, realistic = refinement(rows)
+    plain, realistic = refinement(rows, "distortion_mse")
     assert (plain["lambda_p"], realistic["lambda_p"]) == (0.0, 0.015)
-    assert (plain["first_mse"], plain["refined_mse"], plain["single_mse"]) == pytest.approx(
-        (0.05, 0.041, 0.04)
-    )
-    assert plain["refined_to_single_mse"] == pytest.approx(1.025) and plain[
-        "refined_to_first_mse"
-    ] == pytest.approx(0.82)
-    assert plain["refined_to_single_mse_high"] == pytest.approx(1.025 + T_975_1 * 0.025)
-    assert (realistic["refined_to_single_w1"], realistic["single_w1"]) == pytest.approx((1.2, 1.0))
+    assert (plain["first"], plain["refined"], plain["single"]) == pytest.approx((0.05, 0.041, 0.04))
+    assert plain["refined_to_single"] == pytest.approx(1.025)
+    assert plain["refined_to_first"] == pytest.approx(0.82)
+    assert plain["refined_to_single_high"] == pytest.approx(1.025 + T_975_1 * 0.025)
+    _, realistic = refinement(rows, "w1_fresh")
+    assert (realistic["refined_to_single"], realistic["single"]) == pytest.approx((1.2, 1.0))
     assert (plain["first_bits"], plain["refined_bits"]) == pytest.approx(
         (3 * math.log2(3), 6 * math.log2(3))
     )
@@ -201,7 +207,7 @@ def restored(slope: float, noise: float, scatter: float) -> list[dict[str, Any]]
 
 def test_the_slope_tells_a_trade_off_from_none() -> None:
     rows = restored(0.0, 0.0, 0.05) + restored(-0.8, 0.5, 0.01) + restored(0.8, 1.0, 0.01)
-    none, appears, reverse = noise_trade_off(rows, "training")
+    none, appears, reverse = noise_trade_off(better_w1(rows), "training")
     assert [found["noise_std"] for found in (none, appears, reverse)] == [0.0, 0.5, 1.0]
     assert none["slope_low"] < 0 < none["slope_high"]
     assert appears["slope_high"] < 0 < reverse["slope_low"]
@@ -215,13 +221,13 @@ def test_the_price_of_the_best_classification() -> None:
         | {"lambda_c": 0.01 * i, "seed": 0, "cross_entropy_training_nats": nats, "w1_fresh": w1}
         for i, (nats, w1) in enumerate(ends)
     ]
-    (found,) = noise_trade_off(rows, "training")
+    (found,) = noise_trade_off(better_w1(rows), "training")
     assert found["price"] == pytest.approx(2.0)
 
 
 def test_the_slope_is_that_of_least_squares() -> None:
     rows = [row for row in restored(-0.8, 0.5, 0.1) if row["seed"] == 0]
-    (found,) = noise_trade_off(rows, "training")
+    (found,) = noise_trade_off(better_w1(rows), "training")
     line = linregress(
         [row["w1_fresh"] for row in rows], [row["cross_entropy_training_nats"] for row in rows]
     )

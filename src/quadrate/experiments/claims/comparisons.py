@@ -6,7 +6,7 @@ Intervals are 95 % t-intervals over seeds, NaN for one seed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from quadrate.errors import QuadrateError
@@ -15,6 +15,7 @@ from quadrate.experiments.reports.published_points import published_figure
 from quadrate.experiments.reports.summary import POINT, Row, interval, mean_over_seeds, require
 
 SAME_RATE_BITS = 0.05  # published rates are rounded
+AT_FLOOR = 0.05  # of the excess of W1 at the least MSE: above chance, and far below what is seen
 
 
 def along_published_front(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -59,40 +60,50 @@ def along_published_front(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return points
 
 
-def perception_price(rows: Sequence[Row], stage: str = "end-to-end") -> dict[str, float]:
-    """The MSE and fresh-critic W1 at the largest λp of a stage, as ratios to those at the smallest.
+def perfect_realism(rows: Sequence[Row]) -> dict[str, Any]:
+    """The most realistic codec of any stage, next to the one of least MSE at the same rate.
+
+    The most realistic one has the least excess of W1 over its floor. Both are chosen on means over
+    seeds.
+
+    Args:
+        rows: Scored points with the columns of `quadrate.experiments.claims.perception.better_w1`.
 
     Returns:
-        `lambda_p_low`, `lambda_p_high`, and `distortion_mse_ratio` and `w1_fresh_ratio` with
-        intervals.
+        `stage`, `lambda_p` and `w1_floor` of the most realistic codec; with intervals over the
+        seeds that both codecs have, its `w1`, its ratios `distortion_mse_ratio` and `w1_ratio` to
+        the other codec, and `w1_above`: its excess less `AT_FLOOR` times that of the other, below 0
+        where perfect realism is reached.
 
     Raises:
-        QuadrateError: If the stage or a column is missing, or λp does not vary.
+        QuadrateError: If a column is missing, no codec was trained for realism, or the two have no
+            seed in common.
     """
-    own = _of_stage(rows, stage)
-    low, high = min(row["lambda_p"] for row in own), max(row["lambda_p"] for row in own)
-    if low == high:
-        raise QuadrateError(f"stage {stage!r} has only one lambda_p, {low:g}; its price takes two")
-    price: dict[str, float] = {"lambda_p_low": low, "lambda_p_high": high}
-    for score in ("distortion_mse", "w1_fresh"):
-        base, top = (
-            _by_seed([row for row in own if row["lambda_p"] == weight], score)
-            for weight in (low, high)
-        )
-        price |= interval(
-            f"{score}_ratio", [top[seed] / base[seed] for seed in shared_seeds(base, top)]
-        )
-    return price
+    require(rows, *POINT, "seed", "rate_bound_bits", "distortion_mse", "w1", "w1_floor")
+    if not any(row["lambda_p"] for row in rows):
+        raise QuadrateError("no codec was trained for realism: each has λp = 0")
+    real = _lowest(rows, lambda row: row["w1"] - row["w1_floor"])
+    same_rate = [row for row in rows if row["rate_bound_bits"] == real[0]["rate_bound_bits"]]
+    tops, bases = (
+        {row["seed"]: row for row in seeds} for seeds in (real, _lowest(same_rate, _mse))
+    )
+    pairs = [(tops[seed], bases[seed]) for seed in shared_seeds(tops, bases)]
+    found = {name: real[0][name] for name in ("stage", "lambda_p", "w1_floor")}
+    found |= interval("w1", [top["w1"] for top, _ in pairs])
+    for score in ("distortion_mse", "w1"):
+        found |= interval(f"{score}_ratio", [top[score] / base[score] for top, base in pairs])
+    excesses = [[row["w1"] - row["w1_floor"] for row in pair] for pair in pairs]
+    return found | interval("w1_above", [top - AT_FLOOR * base for top, base in excesses])
 
 
-def universal_penalty(rows: Sequence[Row]) -> dict[str, float]:
-    """What a shared encoder costs: universal decoders against end-to-end codecs.
+def universal_penalty(rows: Sequence[Row], score: str) -> dict[str, float]:
+    """What a shared encoder costs in a score: universal decoders against end-to-end codecs.
 
     Points of equal weights and seed are compared. A seed's decoders share their encoder, so the
     interval is over each seed's mean.
 
     Returns:
-        `distortion_mse_ratio` and `w1_fresh_ratio`, universal to end-to-end, with intervals.
+        `ratio`, universal to end-to-end, with its interval.
 
     Raises:
         QuadrateError: If a stage or a column is missing, or no weights and seed are in both.
@@ -110,30 +121,26 @@ def universal_penalty(rows: Sequence[Row]) -> dict[str, float]:
         raise QuadrateError(
             "stages 'end-to-end' and 'universal' have no weights and seed in common"
         )
-    penalty: dict[str, float] = {}
-    for score in ("distortion_mse", "w1_fresh"):
-        require([row for pairs in by_seed.values() for pair in pairs for row in pair], score)
-        penalty |= interval(
-            f"{score}_ratio",
-            [
-                _mean(universal[score] / alone[score] for alone, universal in by_seed[seed])
-                for seed in sorted(by_seed)
-            ],
-        )
-    return penalty
+    require([row for pairs in by_seed.values() for pair in pairs for row in pair], score)
+    return interval(
+        "ratio",
+        [
+            _mean(universal[score] / alone[score] for alone, universal in by_seed[seed])
+            for seed in sorted(by_seed)
+        ],
+    )
 
 
-def refinement(rows: Sequence[Row]) -> list[dict[str, float]]:
+def refinement(rows: Sequence[Row], score: str) -> list[dict[str, float]]:
     """A second encoder on a frozen first, next to the first alone and a single encoder.
 
     The single encoder has the whole rate.
 
     Returns:
-        One dict for each λp of the refined stage: mean MSE and fresh-critic W1 of the three stages
-        (`first_mse`, `refined_mse`, `single_mse`, `first_w1`, …), `first_bits` and `refined_bits`,
-        and `refined_to_first_mse`, `refined_to_single_mse` and `refined_to_single_w1`, ratios with
-        intervals. The first stage's
-        scores are those of the base decoded alone.
+        One dict for each λp of the refined stage: `lambda_p`, the mean scores `first`, `refined`
+        and `single` of the three stages, `first_bits` and `refined_bits`, and the ratios
+        `refined_to_first` and `refined_to_single` with intervals. The first stage's scores are
+        those of the base decoded alone.
 
     Raises:
         QuadrateError: If a stage, its partner of equal λp, or a column is missing.
@@ -145,18 +152,17 @@ def refinement(rows: Sequence[Row]) -> list[dict[str, float]]:
             name: [row for row in stages[name] if row["lambda_p"] == weight]
             for name in ("refined", "single")
         }
+        scores = {name: _by_seed(part, score) for name, part in own.items()}
         entry = {"lambda_p": weight} | {
             f"{name}_bits": float(own[name][0]["rate_bound_bits"]) for name in ("first", "refined")
         }
-        for short, score in (("mse", "distortion_mse"), ("w1", "w1_fresh")):
-            scores = {name: _by_seed(part, score) for name, part in own.items()}
-            entry |= {f"{name}_{short}": _mean(values.values()) for name, values in scores.items()}
-            for other in ("first", "single") if short == "mse" else ("single",):
-                shared = shared_seeds(scores["refined"], scores[other])
-                entry |= interval(
-                    f"refined_to_{other}_{short}",
-                    [scores["refined"][seed] / scores[other][seed] for seed in shared],
-                )
+        entry |= {name: _mean(values.values()) for name, values in scores.items()}
+        for other in ("first", "single"):
+            shared = shared_seeds(scores["refined"], scores[other])
+            entry |= interval(
+                f"refined_to_{other}",
+                [scores["refined"][seed] / scores[other][seed] for seed in shared],
+            )
         results.append(entry)
     return results
 
@@ -187,8 +193,8 @@ def urdc_mses(rows: Sequence[Row]) -> dict[float, dict[str, dict[int, float]]]:
         largest = max(row["lambda_c"] for row in single)
         chosen = {
             "encoder": [row for row in single if row["lambda_c"] == largest],
-            "best": _lowest(single),
-            "lowest": _lowest(shared),
+            "best": _lowest(single, _mse),
+            "lowest": _lowest(shared, _mse),
         }
         mses[float(single[0]["lambda_p"])] = {
             name: _by_seed(own, "distortion_mse") for name, own in chosen.items()
@@ -220,7 +226,7 @@ def _by_seed(rows: Sequence[Row], score: str) -> dict[int, float]:
     return {row["seed"]: float(row[score]) for row in rows}
 
 
-def shared_seeds(one: Mapping[int, float], other: Mapping[int, float]) -> list[int]:
+def shared_seeds(one: Mapping[int, Any], other: Mapping[int, Any]) -> list[int]:
     """The seeds in both.
 
     Raises:
@@ -234,10 +240,14 @@ def shared_seeds(one: Mapping[int, float], other: Mapping[int, float]) -> list[i
     return seeds
 
 
-def _lowest(rows: Sequence[Row]) -> list[Row]:
-    """The seeds of the point with the lowest mean MSE."""
-    lowest = min(mean_over_seeds(rows), key=lambda row: row["distortion_mse"])
+def _lowest(rows: Sequence[Row], score: Callable[[Row], float]) -> list[Row]:
+    """The seeds of the point with the lowest score of its mean."""
+    lowest = min(mean_over_seeds(rows), key=score)
     return [row for row in rows if all(row[name] == lowest[name] for name in POINT)]
+
+
+def _mse(row: Row) -> float:
+    return float(row["distortion_mse"])
 
 
 def _mean(values: Iterable[float]) -> float:

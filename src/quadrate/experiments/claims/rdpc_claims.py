@@ -13,6 +13,7 @@ from functools import partial
 from quadrate.evaluation.score import JUDGES
 from quadrate.experiments.claims.claim import Answer, Check, Claim, Spread, all_of
 from quadrate.experiments.claims.comparisons import SAME_RATE_BITS, along_published_front
+from quadrate.experiments.claims.perception import on_better_w1
 from quadrate.experiments.claims.tradeoffs import (
     accuracy_against_perception,
     accuracy_price,
@@ -137,7 +138,7 @@ def _no_price_in_perception(judge: str, rows: Sequence[Row]) -> tuple[str, Answe
 
 def _price(given: str, paid: str, rows: Sequence[Row]) -> tuple[str, Answer]:
     require(rows, "accuracy_training", "accuracy_independent")
-    names = {"distortion_mse": ("MSE", 4), "w1_fresh": ("W1", 2)}
+    names = {"distortion_mse": ("MSE", 4), "w1": ("W1", 2)}
     measured: list[str] = []
     answers: list[Answer] = []
     for found in accuracy_price(rows, given, paid):
@@ -158,7 +159,7 @@ def _price(given: str, paid: str, rows: Sequence[Row]) -> tuple[str, Answer]:
 
 def _hardly_depends(rows: Sequence[Row]) -> tuple[str, Answer]:
     """Accuracy, MSE and W1 from the smallest λc to the largest, paired by λp and seed."""
-    require(rows, "accuracy_training", "accuracy_independent", "w1_fresh")
+    require(rows, "accuracy_training", "accuracy_independent")
     low, high = (choose(row["lambda_c"] for row in rows) for choose in (min, max))
     base, top = (
         {(row["seed"], row["lambda_p"]): row for row in rows if row["lambda_c"] == c}
@@ -181,9 +182,7 @@ def _hardly_depends(rows: Sequence[Row]) -> tuple[str, Answer]:
         )
 
     accuracy = gain("accuracy_training")
-    paid = (
-        f"MSE {more('distortion_mse').text(1, ' %', '+')}, W1 {more('w1_fresh').text(1, ' %', '+')}"
-    )
+    paid = f"MSE {more('distortion_mse').text(1, ' %', '+')}, W1 {more('w1').text(1, ' %', '+')}"
     other = gain("accuracy_independent").text(2, "", "+")
     return (
         f"{accuracy.text(2, ' points', '+')} of accuracy (independent judge {other}) for {paid}",
@@ -236,11 +235,11 @@ def _prices(given_perception: str, given_distortion: str) -> tuple[Check, ...]:
     return (
         Check(
             Claim("RDPC", in_mse, given_perception, BOUGHT),
-            partial(_price, "w1_fresh", "distortion_mse"),
+            on_better_w1(partial(_price, "w1", "distortion_mse")),
         ),
         Check(
             Claim("RDPC", in_w1, given_distortion, BOUGHT),
-            partial(_price, "distortion_mse", "w1_fresh"),
+            on_better_w1(partial(_price, "distortion_mse", "w1")),
         ),
     )
 
@@ -318,7 +317,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
                 published,
                 _SLOPE,
             ),
-            partial(_no_price_in_perception, judge),
+            on_better_w1(partial(_no_price_in_perception, judge)),
         )
         for judge, published in zip(
             JUDGES, ("none is visible (Fig. 9b)", _NO_JUDGE, _NO_JUDGE), strict=True
@@ -338,7 +337,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
                 f"from the smallest λc to the largest accuracy surely rises by less than {_HARDLY}"
                 " points",
             ),
-            _hardly_depends,
+            on_better_w1(_hardly_depends),
         ),
         Check(
             Claim(
@@ -365,7 +364,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
                 "cross-entropy regressed on W1 falls surely at the largest σ, and not at the"
                 " smallest",
             ),
-            partial(_noise, judge),
+            on_better_w1(partial(_noise, judge)),
         )
         for judge, published in zip(
             JUDGES,

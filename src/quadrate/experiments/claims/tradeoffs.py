@@ -1,6 +1,7 @@
 """Classification against perception and distortion.
 
 Regressions over a grid of weights, and what accuracy costs if perception or distortion is given.
+The column `w1` is that of `quadrate.experiments.claims.perception.better_w1`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def noise_trade_off(rows: Sequence[Row], judge: str) -> list[dict[str, float]]:
 
     Returns:
         One dict for each noise level: `noise_std`; `slope`, the judge's cross-entropy regressed on
-        fresh-critic W1 within seeds, in nats a unit, with its 95 % interval (surely negative where
+        W1 within seeds, in nats a unit, with its 95 % interval (surely negative where
         better perception goes with worse classification); and `price`, the W1 where cross-entropy
         is lowest over the best W1.
 
@@ -61,14 +62,14 @@ def noise_trade_off(rows: Sequence[Row], judge: str) -> list[dict[str, float]]:
         QuadrateError: If there are no rows or a column is missing.
     """
     nats = f"cross_entropy_{judge}_nats"
-    require(rows, *POINT, "seed", "w1_fresh", nats)
+    require(rows, *POINT, "seed", "w1", nats)
     found = []
     for noise in sorted({row["noise_std"] for row in rows}):
         own = [row for row in rows if row["noise_std"] == noise]
         means = mean_over_seeds(own)
         best = min(means, key=lambda row: row[nats])
-        price = best["w1_fresh"] / min(row["w1_fresh"] for row in means)
-        found.append({"noise_std": noise, **regression(own, "w1_fresh", nats), "price": price})
+        price = best["w1"] / min(row["w1"] for row in means)
+        found.append({"noise_std": noise, **regression(own, "w1", nats), "price": price})
     return found
 
 
@@ -76,18 +77,18 @@ def accuracy_against_perception(rows: Sequence[Row], judge: str) -> list[dict[st
     """Is accuracy bought with perception? For each rate, over all weights.
 
     Returns:
-        One dict for each rate: `rate_bits`; `slope`, accuracy regressed on fresh-critic W1 within
+        One dict for each rate: `rate_bits`; `slope`, accuracy regressed on W1 within
         seeds (positive where better perception goes with less accuracy); `change`, the slope times
         the range of W1, in percentage points; both with 95 % intervals.
 
     Raises:
         QuadrateError: If there are no rows or a column is missing.
     """
-    require(rows, *POINT, "seed", "rate_bound_bits", "w1_fresh", f"accuracy_{judge}")
+    require(rows, *POINT, "seed", "rate_bound_bits", "w1", f"accuracy_{judge}")
     found = []
     for bits, own in by_rate(rows):
-        w1 = [row["w1_fresh"] for row in mean_over_seeds(own)]
-        line = regression(own, "w1_fresh", f"accuracy_{judge}")
+        w1 = [row["w1"] for row in mean_over_seeds(own)]
+        line = regression(own, "w1", f"accuracy_{judge}")
         reach = 100 * (max(w1) - min(w1))
         change = {name.replace("slope", "change"): reach * value for name, value in line.items()}
         found.append({"rate_bits": bits, **line, **change})
