@@ -72,6 +72,25 @@ def test_a_bound_that_sees_nothing_does_not_make_realism_perfect() -> None:
     )
 
 
+def test_a_flow_is_a_realistic_codec_whatever_its_weights() -> None:
+    rows = [row for row in realistic(2.0) if not row["lambda_p"]]
+    flows = [
+        scored(
+            "end-to-end",
+            seed=seed,
+            decoder="flow",
+            distortion_mse=0.08,
+            w1_fresh=0.04 + 0.001 * seed,
+            w1_fresh_floor=0.03,
+            w1_certified=0.0,
+        )
+        for seed in range(3)
+    ]
+    verdict = verdicts("rdp-mnist", rows + flows)[2]
+    assert verdict.holds == "yes"
+    assert "the most realistic codec (end-to-end, flow) has W1 0.04" in verdict.measured
+
+
 def test_without_a_realistic_codec_perfect_realism_is_not_measured() -> None:
     rows = [row for row in realistic(0.05) if not row["lambda_p"]]
     assert "no codec was trained for realism" in verdicts("rdp-mnist", rows)[2].measured

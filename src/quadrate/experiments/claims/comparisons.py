@@ -12,7 +12,14 @@ from typing import Any
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.intervals import interpolate_front, pareto_set
 from quadrate.experiments.reports.published_points import published_figure
-from quadrate.experiments.reports.summary import POINT, Row, interval, mean_over_seeds, require
+from quadrate.experiments.reports.summary import (
+    POINT,
+    Row,
+    interval,
+    mean_over_seeds,
+    point_of,
+    require,
+)
 
 SAME_RATE_BITS = 0.05  # published rates are rounded
 AT_FLOOR = 0.05  # of the excess of W1 at the least MSE: above chance, and far below what is seen
@@ -70,25 +77,26 @@ def perfect_realism(rows: Sequence[Row]) -> dict[str, Any]:
         rows: Scored points with the columns of `quadrate.experiments.claims.perception.better_w1`.
 
     Returns:
-        `stage`, `lambda_p` and `w1_floor` of the most realistic codec; with intervals over the
-        seeds that both codecs have, its `w1`, its ratios `distortion_mse_ratio` and `w1_ratio` to
-        the other codec, and `w1_above`: its excess less `AT_FLOOR` times that of the other, below 0
-        where perfect realism is reached.
+        `stage`, `lambda_p`, `w1_floor` and, unless it is "direct", `decoder` of the most realistic
+        codec; with intervals over the seeds that both codecs have, its `w1`, its ratios
+        `distortion_mse_ratio` and `w1_ratio` to the other codec, and `w1_above`: its excess less
+        `AT_FLOOR` times that of the other, below 0 where perfect realism is reached.
 
     Raises:
         QuadrateError: If a column is missing, no codec was trained for realism, or the two have no
             seed in common.
     """
     require(rows, *POINT, "seed", "rate_bound_bits", "distortion_mse", "w1", "w1_floor")
-    if not any(row["lambda_p"] for row in rows):
-        raise QuadrateError("no codec was trained for realism: each has λp = 0")
+    if not any(row["lambda_p"] or row.get("decoder") == "flow" for row in rows):
+        raise QuadrateError("no codec was trained for realism: each has λp = 0, none a flow")
     real = _lowest(rows, lambda row: row["w1"] - row["w1_floor"])
     same_rate = [row for row in rows if row["rate_bound_bits"] == real[0]["rate_bound_bits"]]
     tops, bases = (
         {row["seed"]: row for row in seeds} for seeds in (real, _lowest(same_rate, _mse))
     )
     pairs = [(tops[seed], bases[seed]) for seed in shared_seeds(tops, bases)]
-    found = {name: real[0][name] for name in ("stage", "lambda_p", "w1_floor")}
+    told = ("stage", "lambda_p", "w1_floor", "decoder")
+    found = {name: real[0][name] for name in told if name in real[0]}
     found |= interval("w1", [top["w1"] for top, _ in pairs])
     for score in ("distortion_mse", "w1"):
         found |= interval(f"{score}_ratio", [top[score] / base[score] for top, base in pairs])
@@ -243,7 +251,7 @@ def shared_seeds(one: Mapping[int, Any], other: Mapping[int, Any]) -> list[int]:
 def _lowest(rows: Sequence[Row], score: Callable[[Row], float]) -> list[Row]:
     """The seeds of the point with the lowest score of its mean."""
     lowest = min(mean_over_seeds(rows), key=score)
-    return [row for row in rows if all(row[name] == lowest[name] for name in POINT)]
+    return [row for row in rows if point_of(row) == point_of(lowest)]
 
 
 def _mse(row: Row) -> float:
