@@ -9,7 +9,12 @@ from torch import nn
 
 from quadrate.core.registry import Registry
 from quadrate.networks import compact, compact_colour, paper
-from quadrate.networks.classifiers import ConvClassifier, DenseClassifier, ResidualClassifier
+from quadrate.networks.classifiers import (
+    ConvClassifier,
+    DenseClassifier,
+    LeNetClassifier,
+    ResidualClassifier,
+)
 from quadrate.networks.compact import Shape
 
 
@@ -46,6 +51,7 @@ CLASSIFIERS: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     {
         "conv": ConvClassifier,
         "dense": DenseClassifier,
+        "lenet": LeNetClassifier,
         "paper": paper.classifier,
         "residual": ResidualClassifier,
     },
