@@ -413,6 +413,9 @@ def test_other_data_get_networks_that_fit(name, shape, found):
     assert fitted(recipe, shape, "paper", "mine.ckpt") == replace(
         fitting, family="paper", judge="mine.ckpt"
     )
+    assert fitting.strangers == ()
+    strangers = fitted(replace(recipe, strangers=("lenet", "residual")), shape).strangers
+    assert strangers == (("lenet", "residual") if min(shape[1:]) >= 8 else ("dense",))
 
 
 def test_small_data_get_a_batch_that_makes_sense(digits, monkeypatch, capsys):

@@ -201,6 +201,16 @@ def test_an_unknown_recipe_is_named_beside_the_known_ones():
 # --- JSON ---
 
 
+def test_strangers_are_written_where_there_are_some_only():
+    recipe = Recipe("r", "", "digits", (Stage("a", (POINT,)),))
+    assert "strangers" not in json.loads(to_json(recipe))
+    judged = dataclasses.replace(recipe, strangers=["lenet", "residual"])
+    assert judged.strangers == ("lenet", "residual")
+    assert from_json(Recipe, to_json(judged)) == judged
+    with pytest.raises(QuadrateError, match="names a stranger twice: lenet, conv, lenet; name"):
+        dataclasses.replace(recipe, strangers=("lenet", "conv", "lenet"))
+
+
 @pytest.mark.parametrize(
     "text",
     [

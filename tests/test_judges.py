@@ -52,7 +52,7 @@ def judge() -> Judge:
     return train_judge(stripes(), "dense", epochs=8)
 
 
-@pytest.mark.parametrize("architecture", ["conv", "dense"])
+@pytest.mark.parametrize("architecture", ["conv", "dense", "lenet"])
 def test_a_trained_judge_is_good_frozen_and_in_evaluation_mode(architecture):
     source = stripes()
     judge = train_judge(source, architecture, epochs=40)
@@ -109,7 +109,7 @@ def test_a_last_lone_image_is_no_batch_of_its_own():
 
 def test_bad_training_gives_one_clear_line():
     with pytest.raises(
-        QuadrateError, match="unknown classifier 'resnet'; known: conv, dense, paper"
+        QuadrateError, match="unknown classifier 'resnet'; known: conv, dense, lenet, paper"
     ):
         train_judge(stripes(), "resnet")
     with pytest.raises(
@@ -332,8 +332,8 @@ def test_a_judge_is_found_by_path_here_or_with_the_data(judge, tmp_path, monkeyp
     with pytest.raises(
         QuadrateError,
         match=(
-            "no judge 'kept/judge.safetensors': neither an architecture .conv, dense, paper,"
-            " residual. nor a file"
+            "no judge 'kept/judge.safetensors': neither an architecture .conv, dense, lenet,"
+            " paper, residual. nor a file"
         ),
     ):
         find_judge("kept/judge.safetensors", stripes(), tmp_path)

@@ -130,6 +130,22 @@ def test_our_classifiers_take_any_shape(shape):
         ConvClassifier((1, 7, 8), 5)
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 21), (2, 15, 40), (4, 16, 17), SVHN])
+def test_lenet_takes_any_shape_of_at_least_8x8_pixels(shape):
+    lenet = CLASSIFIERS["lenet"](shape, 5)
+    assert lenet(torch.rand(2, *shape)).shape == (2, 5)
+    assert lenet.features(torch.rand(2, *shape)).shape == (2, 84)
+    with pytest.raises(QuadrateError, match="lenet classifier needs .* 8x8 pixels, not 8x7"):
+        CLASSIFIERS["lenet"]((shape[0], 8, 7), 5)
+
+
+def test_lenet_is_as_large_as_the_published_one():
+    """On 28x28 pixels, with weights between all channels and none in the pooling."""
+    weights = CLASSIFIERS["lenet"](MNIST, 10).parameters()
+    layers = 6 * (25 + 1), 16 * (6 * 25 + 1), 120 * (400 + 1), 84 * (120 + 1), 10 * (84 + 1)
+    assert sum(each.numel() for each in weights) == sum(layers) == 61_706
+
+
 # Published checkpoints ----------------------------------------------------------------------------
 
 

@@ -359,6 +359,8 @@ class Recipe:
             looked up in QUADRATE_DATA as well.
         independent_judge: The classifier that no codec ever meets in training.
         terms: Your own registered losses, which all points add to theirs.
+        strangers: Further classifiers that no codec ever meets, each an architecture, which is
+            trained on clean images with seed 2.
     """
 
     kind: ClassVar = "trade-off"
@@ -370,9 +372,15 @@ class Recipe:
     judge: str = "dense"
     independent_judge: str = "conv"
     terms: tuple[WeightedTerm, ...] = field(default=(), metadata=_NEW)
+    strangers: tuple[str, ...] = field(default=(), metadata=_NEW)
 
     def __post_init__(self) -> None:
         check_recipe(self)
+        if len(set(self.strangers)) != len(self.strangers):
+            raise QuadrateError(
+                f"recipe {self.name!r} names a stranger twice: {', '.join(self.strangers)}; name"
+                " each architecture once"
+            )
         names = [
             stage.name.casefold() for stage in self.stages
         ]  # some file systems know no upper case

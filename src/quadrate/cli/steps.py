@@ -123,7 +123,10 @@ def fitted(
     elif not CLASSIFIERS.knows(recipe.judge):
         judges = ("conv" if colour else "dense", recipe.independent_judge)
     family, judge = fitting if family is None else family, judges[0] if judge is None else judge
-    return replace(recipe, family=family, judge=judge, independent_judge=judges[1])
+    strangers = recipe.strangers if large else ("dense",) * bool(recipe.strangers)
+    return replace(
+        recipe, family=family, judge=judge, independent_judge=judges[1], strangers=strangers
+    )
 
 
 def for_data(
@@ -139,9 +142,10 @@ def for_data(
     chosen = fitted(changed, source.shape, family, judge)
     if chosen != changed:
         size = "x".join(map(str, source.shape))
+        strangers = f", never in the loss {', '.join(chosen.strangers)}" if chosen.strangers else ""
         print(
             f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge"
-            f" {chosen.independent_judge}"
+            f" {chosen.independent_judge}{strangers}"
         )
     asked = {stage.name: stage.training.batch for stage in recipe.stages}
     stages = tuple(

@@ -14,6 +14,7 @@ from quadrate.core import draws
 from quadrate.core.files import read_json, write_text
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.protocol import VERSION, Protocol, exact_arithmetic
+from quadrate.evaluation.roles import independent_judge
 from quadrate.sources.source import Source
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def prepare(
         `kid_floor`, `accuracy_retrained_clean` and `cross_entropy_retrained_clean_nats`.
 
     Raises:
-        QuadrateError: If there is no independent judge, the source is too small, or the folder
-            cannot be written.
+        QuadrateError: If there is no independent judge, a judge is not what its role says, the
+            source is too small, or the folder cannot be written.
     """
     protocol, judge = protocol or Protocol(), independent_judge(source, judges)
     about_judge = judge and [judge.name, judge.accuracy, judge.cross_entropy_nats, judge.identity]
@@ -72,23 +73,6 @@ def prepare(
     if path and _read(path, terms) is None:
         write_text(path, json.dumps({"terms": terms, "values": _computed[terms]}, indent=1))
     return dict(_computed[terms])
-
-
-def independent_judge(source: Source, judges: Mapping[str, Judge | None]) -> Judge | None:
-    """The judge that the codec was not trained with; None if a source has no labels or judges.
-
-    Raises:
-        QuadrateError: If there is no such judge, or a judge has an unknown role.
-    """
-    independent = judges.get("independent")
-    if not source.is_labelled and not any(judges.values()):
-        return None
-    if independent is None or not set(judges) <= {"training", "independent"}:
-        raise QuadrateError(
-            'evaluation takes an "independent" judge, and a "training" judge or None; got'
-            f" {', '.join(judges) or 'no judges'}"
-        )
-    return independent
 
 
 def _compute(source: Source, judge: Judge | None, protocol: Protocol) -> dict[str, float]:

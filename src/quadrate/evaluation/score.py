@@ -78,6 +78,13 @@ def _judged(role: str) -> tuple[Score, Score]:
     )
 
 
+def _stranger(which: str) -> Score:
+    name = f"accuracy_stranger_{which}"
+    label, axis = f"acc. {which} stranger", f"accuracy ({which} judge never in the loss)"
+    floor = f"{which} stranger on clean images"
+    return Score(name, label, "%", 100, 2, axis, f"{name}_clean", floor, better="higher")
+
+
 def _perception(name: str, label: str, how: str, factor: float = 1.0) -> Score:
     axis = f"perception ({how})"
     return Score(name, label, "", factor, None, axis, f"{name}_floor", better="lower")
@@ -91,6 +98,7 @@ _TRADE_OFFS = (
     Score("distortion_mse", "MSE", factor=1000, axis=_MSE, better="lower"),
     Score("psnr_db", "PSNR", "dB", decimals=2, better="higher", is_main=False),
     *(score for scores in zip(*map(_judged, JUDGES), strict=True) for score in scores),
+    *map(_stranger, ("worst", "mean")),
     _perception("w1_fresh", "W1 fresh", "W1 by a fresh critic, image norm"),
     _perception("w1_certified", "W1 cert.", "W1, certified lower bound, image norm"),
     _perception("sliced_w2sq", "sliced W2²", "sliced W2², squared image norm", 1000),

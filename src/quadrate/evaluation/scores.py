@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
 from quadrate.evaluation.estimate import Estimate
 from quadrate.evaluation.protocol import Protocol, exact_arithmetic
 from quadrate.evaluation.references import prepare
+from quadrate.evaluation.roles import strangers
 from quadrate.evaluation.score import SCORES, Score
 from quadrate.sources.source import Source, Split
 
@@ -36,7 +38,7 @@ class Evaluation:
     Attributes:
         reconstruct: The codec.
         source: The images.
-        judges: "training" and "independent", each may be None.
+        judges: "training", "independent" and "stranger.NAME", each may be None.
         protocol: The terms.
         references: Floors and clean scores, from `prepare`.
         legacy_critic: The critic that trained the codec, if any.
@@ -101,8 +103,8 @@ class Measure:
     Attributes:
         columns: The names of its columns; the first is the measure's own name.
         compute: Their values, in this order.
-        needs: The requirement: a judge, "training" or "independent"; "legacy", the critic that
-            trained the codec; or "" without one.
+        needs: The requirement: a judge, by its role; "legacy", the critic that trained the codec;
+            or "" without one.
         needed: How many of the columns, from the first on, a complete row must have; 0 if codecs
             without this score are complete too.
     """
@@ -202,8 +204,30 @@ MEASURES = (
 """The measures of the protocol; `register_score` adds your own."""
 
 
-def _measures() -> tuple[Measure, ...]:
-    return MEASURES + tuple(_registered(score) for score in SCORES.values() if score.measure)
+_OVER_STRANGERS: dict[str, Callable[[Sequence[float]], float]] = {
+    "accuracy_stranger_worst": min,
+    "accuracy_stranger_mean": fmean,
+}
+
+
+def _over_strangers(row: Mapping[str, float], roles: Sequence[str]) -> dict[str, float]:
+    """The worst and the mean accuracy of strangers, from what each of them reads.
+
+    Of clean images, too, so that a codec that changes nothing scores what stands beside it.
+    """
+    return {
+        f"{name}{end}": take([row[f"accuracy_{role}{end}"] for role in roles])
+        for name, take in _OVER_STRANGERS.items()
+        for end in ("", "_clean")
+        if roles
+    }
+
+
+def _measures(roles: Sequence[str]) -> tuple[Measure, ...]:
+    """All measures, with those of the strangers of these roles."""
+    theirs = (_accuracy(role, partial(_recognition, role), role, needed=2) for role in roles)
+    own = (_registered(score) for score in SCORES.values() if score.measure)
+    return *MEASURES, *theirs, *own
 
 
 def _registered(score: Score) -> Measure:
@@ -214,18 +238,23 @@ def _registered(score: Score) -> Measure:
     return Measure((score.name,), compute)
 
 
-def columns_of(source: Source) -> tuple[str, ...]:
+def columns_of(source: Source, strangers: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns of a complete row of scores on a source.
 
     Without labels there is no judge, and so no accuracies and no kernel distance, which uses a
     judge's features.
+
+    Args:
+        source: The images.
+        strangers: The roles of judges that were never in the loss, such as "stranger.lenet".
     """
+    over = _OVER_STRANGERS if strangers and source.is_labelled else ()
     return tuple(
         column
-        for measure in _measures()
+        for measure in _measures(strangers)
         if source.is_labelled or not measure.needs
         for column in measure.columns[: measure.needed]
-    )
+    ) + tuple(over)
 
 
 def evaluate(
@@ -247,7 +276,8 @@ def evaluate(
             another seed. The targets are the clean images.
         source: Images on the device to run on.
         judges: "training", the classifier in the codec's loss, or None; "independent", one of
-            another architecture and seed, or None for a source without labels.
+            another architecture and seed, or None for a source without labels; "stranger.NAME",
+            any number of further ones that were never in the loss, each with a name of its own.
         protocol: The terms; by default those of docs/evaluation.md.
         legacy_critic: The critic that trained the codec, images (N, C, H, W) to N scores, for the
             figure that the papers report.
@@ -258,22 +288,26 @@ def evaluate(
         `distortion_mse`, `psnr_db`; for each judge (training, independent, retrained) `accuracy_…`,
         `accuracy_…_clean`, `cross_entropy_…_nats` and `cross_entropy_…_clean_nats`; `w1_fresh` and
         `w1_fresh_gradient_norm`, `w1_certified`, `sliced_w2sq`, `kid`, each with `…_stderr` and
-        `…_floor`; `w1_legacy`; registered scores. Scores of an absent judge or critic have no keys.
+        `…_floor`; `w1_legacy`; registered scores. Of strangers `accuracy_stranger_worst` and
+        `accuracy_stranger_mean`, each with `…_clean`, and for each role what other judges have.
+        Scores of an absent judge or critic have no keys.
 
     Raises:
-        QuadrateError: If there is no independent judge for labelled images, the source is too
-            small, or the codec does not return finite float32 images.
+        QuadrateError: If there is no independent judge for labelled images, a judge has an unknown
+            role, a stranger is the training judge, the source is too small, or the codec does not
+            return finite float32 images.
     """
     protocol, known = protocol or Protocol(), known or {}
     references = prepare(source, judges, protocol, cache_dir)
     evaluation = Evaluation(reconstruct, source, judges, protocol, references, legacy_critic)
     row: dict[str, float] = {}
+    roles = strangers(judges)
     with exact_arithmetic(source.test.images.device):
-        for measure in _measures():
+        for measure in _measures(roles):
             if not measure.applies(evaluation):
                 continue
             if set(measure.columns) <= known.keys():
                 row |= {column: known[column] for column in measure.columns}
             else:
                 row |= zip(measure.columns, measure.compute(evaluation), strict=True)
-    return row
+    return row | _over_strangers(row, roles)

@@ -24,9 +24,8 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
         QuadrateError: If it cannot be built, or if names, shapes or types of its weights do not
             match the state.
     """
-    outline = draws.build_with_seed(lambda: _outline(build), 0)
-    if outline is not None:
-        _check(outline, state)
+    if (shapes := outline(build)) is not None:
+        _check(shapes, state)
     try:
         network = draws.build_with_seed(build, 0)
     except QuadrateError:
@@ -42,14 +41,24 @@ def filled(build: Callable[[], nn.Module], state: Mapping[str, Tensor]) -> nn.Mo
     return network.eval().requires_grad_(False)
 
 
-def _outline(build: Callable[[], nn.Module]) -> nn.Module | None:
-    """The network without memory, so that a file cannot make us allocate more than it holds.
+def outline(build: Callable[[], nn.Module]) -> nn.Module | None:
+    """A network without memory for its weights.
 
-    None for a network that cannot be built that way.
+    It tells the shapes of the weights, so that a file cannot make us allocate more than it holds.
+
+    Returns:
+        The network; None if it cannot be built that way.
+
+    Raises:
+        QuadrateError: If the network says that it cannot be built.
     """
-    try:
+
+    def without_memory() -> nn.Module:
         with torch.device("meta"):
             return build()
+
+    try:
+        return draws.build_with_seed(without_memory, 0)
     except QuadrateError:
         raise
     except Exception:

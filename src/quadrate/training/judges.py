@@ -142,7 +142,7 @@ def train_judge(
 
     The same seed gives the same judge, on one kind of device and with one number of threads. On
     MNIST and one core "conv" takes about 35 s (99.4 %), "dense" about 20 s (98.4 %) and "lenet"
-    about 80 s (98.9 %); on digits all take a few seconds.
+    about 85 s (98.8 %); on digits all take a few seconds.
 
     Args:
         source: The images; training runs on the device they lie on.

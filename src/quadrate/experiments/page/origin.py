@@ -13,9 +13,11 @@ from typing import Any
 
 from quadrate.config import Recipe, Stage
 from quadrate.core.table import Column, Table
+from quadrate.evaluation.roles import STRANGER
 from quadrate.experiments.page.page_data import ReportedRun, model_hashes
 from quadrate.experiments.recipes import RECIPES, with_seeds
 
+_STRANGERS = f"accuracy_{STRANGER}"
 _COMMANDS = ("quadrate train ", "quadrate reproduce ")
 _STAGE_COLUMNS = [
     "stage",
@@ -97,7 +99,10 @@ def _facts(run: ReportedRun, recipe: Recipe) -> dict[str, str]:
         "data": f"{run.source}, images of {shape} (channels, height, width)",
         "networks": _text(config.get("family")) + terms,
         "judge in the loss": _judge(config["judge"], recipe.judge),
-        "independent judge": _independent(run, recipe.independent_judge),
+        "independent judge": _clean(run, "independent", recipe.independent_judge),
+        "judges never in the loss": ", ".join(
+            _clean(run, role, role.removeprefix(STRANGER)) for role in _strangers(run)
+        ),
     }
 
 
@@ -167,10 +172,17 @@ def _judge(judge: dict[str, Any], name: str) -> str:
     )
 
 
-def _independent(run: ReportedRun, name: str) -> str:
-    clean = {
-        row["accuracy_independent_clean"] for row in run.rows if "accuracy_independent_clean" in row
-    }
+def _strangers(run: ReportedRun) -> list[str]:
+    """The roles of the strangers that scored a run."""
+    names = dict.fromkeys(name for row in run.rows for name in row)
+    own = (name.removeprefix("accuracy_") for name in names if name.startswith(_STRANGERS))
+    return [role for role in own if not role.endswith("_clean")]
+
+
+def _clean(run: ReportedRun, role: str, name: str) -> str:
+    """A judge's name and its accuracy on clean images."""
+    column = f"accuracy_{role}_clean"
+    clean = {row[column] for row in run.rows if column in row}
     if not clean:
         return "none"
     return name + "".join(f"; on clean images accuracy {value:.4f}" for value in sorted(clean))

@@ -74,6 +74,7 @@ def results_table(rows: Iterable[Row]) -> Table:
         + (" throughout." if fixed else ""),
         _spread(seeds) if has_intervals or not kind else "",
         KINDS.get(kind, _TRADE_OFFS),
+        _STRANGERS if any("accuracy_stranger_worst" in row for row in means) else "",
     ]
     return Table([*settings, *scores], " ".join(filter(None, sentences)), sections=not kind)
 
@@ -143,4 +144,8 @@ _TRADE_OFFS = (
     " retrained on reconstructions. W1 (in Euclidean norms of an image) from below, by a fresh"
     " critic and, where measured, certified. KID in the independent judge's features; floor: real"
     " against real. CPU: training."
+)
+_STRANGERS = (
+    "Strangers: judges trained on clean images that were never in the loss; the one that reads a"
+    " point worst, and the mean of them."
 )

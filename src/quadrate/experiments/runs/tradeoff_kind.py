@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,23 @@ from quadrate.codecs import TradeoffCodec
 from quadrate.config import WEIGHTS, Recipe
 from quadrate.core.identity import weights_digest
 from quadrate.errors import QuadrateError
+from quadrate.evaluation.roles import STRANGER
 from quadrate.experiments.runs.kind import Item, Job, Kind, Row
 from quadrate.experiments.runs.kinds import read_recipe, read_results
 from quadrate.experiments.runs.own_code import OwnCode
 from quadrate.experiments.runs.scoring import ROWS, Scoring, score_point
 from quadrate.networks.family import CLASSIFIERS, find_family
+from quadrate.networks.filled import outline
 from quadrate.objectives import find_term
 from quadrate.sources import load_source
 from quadrate.sources.source import with_true_fingerprint
 from quadrate.training.judges import Judge, find_judge
 from quadrate.training.processes import Report, one_thread, run_jobs
 from quadrate.training.stages import Assignment, Execution, train_stage
+
+# Of judges that are trained here. Strangers share their seed with no judge of a loss, so that even
+# one of an architecture that is in the loss was never met.
+_TRAINING_SEED, _INDEPENDENT_SEED, _STRANGERS_SEED = 0, 1, 2
 
 
 class TradeoffKind(Kind):
@@ -60,7 +66,9 @@ class TradeoffKind(Kind):
                 " belongs to the run's configuration"
             )
         self._check_labels()
-        self.judge = self._find_judge(recipe.judge)
+        self._check_strangers()
+        self._judges: dict[tuple[str, int], Judge | None] = {}
+        self.judge = self._find_judge(recipe.judge, _TRAINING_SEED)
         code = OwnCode(self.family, self.terms, self.source, self.judge)
         self.unknown = code.unknown
         self.decisive = [self.source.fingerprint, self.family.name, *names]
@@ -98,12 +106,21 @@ class TradeoffKind(Kind):
                     " class folders have some; points with lambda_c = 0 need none"
                 )
 
-    def _find_judge(self, spec: str, seed: int = 0) -> Judge | None:
+    def _check_strangers(self) -> None:
+        """Refuse strangers that cannot judge the source, which would show after training only."""
+        for name in self.recipe.strangers if self.source.is_labelled else ():
+            outline(partial(CLASSIFIERS.find(name), self.source.shape, self.source.classes))
+
+    def _find_judge(self, spec: str, seed: int) -> Judge | None:
         """A judge, trained here if need be; None where there are no labels to judge by."""
         if not self.source.is_labelled:
             return None
-        with one_thread():  # a judge must not depend on how many cores there are
-            return find_judge(spec, self.source, self.root / "judges", seed, self.showing)
+        if (spec, seed) not in self._judges:
+            with one_thread():  # a judge must not depend on how many cores there are
+                self._judges[spec, seed] = find_judge(
+                    spec, self.source, self.root / "judges", seed, self.showing
+                )
+        return self._judges[spec, seed]
 
     @classmethod
     def options(cls, recipe: Any) -> frozenset[str]:
@@ -154,19 +171,22 @@ class TradeoffKind(Kind):
 
     def differs(self, job: Job, quick: bool = False) -> bool:
         """Whether a point was scored with something else; a judge not at hand is left out."""
-        return self._scoring(self._found_judge, quick).differs(self.folder / job.place)
+        found = {role: self._judge_at_hand(*spec) for role, spec in self._others.items()}
+        return self._scoring(found, quick).differs(self.folder / job.place)
 
     def is_whole(self, rows: Sequence[Row]) -> bool:
         """Whether a row has all columns of the protocol."""
         from quadrate.evaluation import columns_of
 
-        return set(columns_of(self.source)) <= rows[0].keys()
+        strangers = [role for role in self._others if role.startswith(STRANGER)]
+        return set(columns_of(self.source, strangers)) <= rows[0].keys()
 
     def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
-        """Score points with both judges."""
+        """Score points with all judges."""
         from quadrate.evaluation import Protocol, prepare
 
-        scoring = self._scoring(self._independent_judge, quick)
+        others = {role: self._find_judge(*spec) for role, spec in self._others.items()}
+        scoring = self._scoring(others, quick)
         with one_thread():
             terms = Protocol.quick() if quick else None
             prepare(self.source, scoring.judges, terms, scoring.floors)
@@ -196,27 +216,32 @@ class TradeoffKind(Kind):
             warn_of_collapse(read_recipe(folder), rows)
         plot_runs(results, path)
 
-    def _scoring(self, independent: Judge | None, quick: bool) -> Scoring:
-        judges = {"training": self.judge, "independent": independent}
+    def _scoring(self, others: Mapping[str, Judge | None], quick: bool) -> Scoring:
+        judges = {"training": self.judge, **others}
         return Scoring(self.source, self.family, judges, self.root / "floors", self.device, quick)
 
-    @cached_property
-    def _independent_judge(self) -> Judge | None:
-        return self._find_judge(self.recipe.independent_judge, seed=1)
+    @property
+    def _others(self) -> dict[str, tuple[str, int]]:
+        """What finds the judges that no codec meets, by role: architecture or path, and seed."""
+        strangers = {
+            f"{STRANGER}{name}-s{_STRANGERS_SEED}": (name, _STRANGERS_SEED)
+            for name in self.recipe.strangers
+        }
+        return {"independent": (self.recipe.independent_judge, _INDEPENDENT_SEED), **strangers}
 
-    @cached_property
-    def _found_judge(self) -> Judge | None:
-        """The independent judge if it is there already.
+    def _judge_at_hand(self, spec: str, seed: int) -> Judge | None:
+        """A judge if it is there already.
 
         Scores that were made with it are not held against one trained for nothing else.
         """
-        spec, judges = self.recipe.independent_judge, self.root / "judges"
         if spec in CLASSIFIERS and not any(
-            judges.glob(f"*-{self.source.fingerprint[:8]}-{spec}-s1.safetensors")
+            (self.root / "judges").glob(
+                f"*-{self.source.fingerprint[:8]}-{spec}-s{seed}.safetensors"
+            )
         ):
             return None
         try:
-            return self._independent_judge
+            return self._find_judge(spec, seed)
         except QuadrateError:
             return None
 
