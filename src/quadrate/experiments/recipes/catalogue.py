@@ -14,6 +14,7 @@ from quadrate.experiments.recipes import (
     demo_recipe,
     feature_recipes,
     lossless_prediction,
+    promises,
     rdpc,
     urdc,
     urdp,
@@ -25,6 +26,7 @@ from quadrate.experiments.recipes.settings import Grid, choose
 BUILT_IN: tuple[Callable[..., Any], ...] = (
     demo_recipe.demo,
     zoo_recipe.zoo_mnist,
+    promises.promises_mnist,
     urdp.rdp_mnist,
     urdp.rdp_svhn,
     urdp.refine_mnist,
