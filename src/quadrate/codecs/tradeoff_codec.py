@@ -249,15 +249,17 @@ class TradeoffCodec(Codec):
                 )
             if new in self.decoders:
                 raise QuadrateError(f"there is a decoder {new!r} already; give another name")
-        before = self.states
-        self.states = before | {f"decoder.{new}": pack.states[own] for own, new in called.items()}
+        before = self.states, self.points
+        self.states = self.states | {
+            f"decoder.{new}": pack.states[own] for own, new in called.items()
+        }
+        self.points = self.points | {new: pack.points[own] for own, new in called.items()}
         try:
             networks = {new: self._decoder(new) for new in called.values()}
         except QuadrateError:
-            self.states = before
+            self.states, self.points = before
             raise
         self.decoders |= networks
-        self.points |= {new: pack.points[own] for own, new in called.items()}
         return self
 
     def to_float16(self) -> TradeoffCodec:

@@ -51,7 +51,16 @@ class LabelledDecoder(nn.Module):
         return state["head.bias"].numel() if "head.bias" in state else 0
 
     def logits(self, latents: Tensor) -> Tensor:
-        """Logits (N, K) of the label given latents (N, dim)."""
+        """Compute the logits (N, K) of the label given latents (N, dim).
+
+        Raises:
+            QuadrateError: If the latents are maps.
+        """
+        if latents.ndim != 2:
+            raise QuadrateError(
+                "a labelled decoder reads flat latents (N, dim); the encoder gives maps"
+                f" {tuple(latents.shape[1:])}"
+            )
         logits: Tensor = self.head(self.body(latents))
         return logits
 

@@ -27,6 +27,7 @@ BUILT_IN: tuple[Callable[..., Any], ...] = (
     demo_recipe.demo,
     zoo_recipe.zoo_mnist,
     promises.promises_mnist,
+    promises.promises_mnist_10bit,
     urdp.rdp_mnist,
     urdp.rdp_svhn,
     urdp.refine_mnist,
