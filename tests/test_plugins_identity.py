@@ -19,7 +19,13 @@ from quadrate.config import (
 from quadrate.core import registry
 from quadrate.errors import QuadrateError
 from quadrate.experiments.runs import Run
-from quadrate.networks import Family, register_classifier, register_family
+from quadrate.networks import (
+    DecoderKind,
+    Family,
+    register_classifier,
+    register_decoder,
+    register_family,
+)
 from quadrate.networks.classifiers import DenseClassifier
 from quadrate.networks.family import FAMILIES
 from quadrate.objectives import Term, register_term
@@ -114,6 +120,25 @@ def test_registered_families_count_by_their_code():
             Family("linear", encoder, known.decoder, known.critic)
         )
         for encoder in (shallow, bounded)
+    )
+    names = [folder(recipe, register) for register in (one, one, other)]
+    assert names[0] == names[1] != names[2]
+
+
+def clipped(family, shape, dim, classes):
+    return nn.Sequential(family.decoder(shape, dim), nn.Hardtanh(0.0, 1.0))
+
+
+def doubled(family, shape, dim, classes):
+    return nn.Sequential(family.decoder(shape, dim), nn.Hardtanh(0.0, 2.0))
+
+
+def test_registered_kinds_of_decoders_count_by_their_code():
+    point = OperatingPoint((3, 3), decoder="bounded")
+    recipe = replace(RECIPE, stages=(replace(STAGE, points=(point,)),))
+    one, other = (
+        lambda build=build: register_decoder(DecoderKind("bounded", build))
+        for build in (clipped, doubled)
     )
     names = [folder(recipe, register) for register in (one, one, other)]
     assert names[0] == names[1] != names[2]

@@ -26,11 +26,14 @@ class DecoderKind:
             attribute `takes_labels` is true, it gives the logits (N, K) of the labels as well when
             it is given the labels, one-hot (N, K), in training.
         classes: From a state dict of such a network to its number of classes, 0 if it has none.
+        version: What stands for the code of your own kind in the name of a run's folder; without
+            it, the code itself.
     """
 
     name: str
     build: Callable[[Family, Shape, int, int], nn.Module]
     classes: Callable[[Mapping[str, Tensor]], int] = lambda state: 0
+    version: str = ""
 
 
 def _direct(family: Family, shape: Shape, dim: int, classes: int) -> nn.Module:

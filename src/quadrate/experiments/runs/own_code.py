@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from quadrate.core.identity import Indescribable, code_digest, is_built_in
+from quadrate.networks.decoders import DECODERS
 from quadrate.networks.family import FAMILIES, Family
 from quadrate.objectives import Term
 from quadrate.sources import Source
@@ -24,7 +25,12 @@ class OwnCode:
     """
 
     def __init__(
-        self, family: Family, terms: Sequence[Term], source: Source, judge: Judge | None
+        self,
+        family: Family,
+        terms: Sequence[Term],
+        source: Source,
+        judge: Judge | None,
+        decoders: Iterable[str] = (),
     ) -> None:
         self.described: dict[str, Any] = {}
         self.unknown: list[str] = []
@@ -32,6 +38,11 @@ class OwnCode:
             networks = (family.encoder, family.decoder, family.critic)
             self.described["family"] = {"name": family.name} | self._code(
                 f"family {family.name!r}", networks, family.version, "Family"
+            )
+        for name in sorted(set(decoders) - DECODERS.built_in):
+            kind = DECODERS.find(name)
+            self.described[f"decoder {name}"] = self._code(
+                f"decoder kind {name!r}", kind.build, kind.version, "DecoderKind"
             )
         if terms:
             self.described["terms"] = [

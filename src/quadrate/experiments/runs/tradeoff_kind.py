@@ -69,7 +69,8 @@ class TradeoffKind(Kind):
         self._check_strangers()
         self._judges: dict[tuple[str, int], Judge | None] = {}
         self.judge = self._find_judge(recipe.judge, _TRAINING_SEED)
-        code = OwnCode(self.family, self.terms, self.source, self.judge)
+        decoders = {point.decoder for stage in recipe.stages for point in stage.points}
+        code = OwnCode(self.family, self.terms, self.source, self.judge, decoders)
         self.unknown = code.unknown
         self.decisive = [self.source.fingerprint, self.family.name, *names]
         judge: dict[str, Any] = {"name": "none, as the images have no labels"}
