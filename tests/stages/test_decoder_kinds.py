@@ -195,6 +195,20 @@ def test_noise_depends_on_seed_and_sample_alone(make, trained, digits, tmp_path)
     assert np.array_equal(again.decompress(path), whole)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 10**12), ("steps", 0), ("sigma", 1e9), ("sigma", -1.0)]
+)
+def test_a_file_whose_flow_would_never_end_is_refused(make, trained, tmp_path, name, value):
+    trained()
+    stage = flow_stage(make)
+    train_stage(stage, "single")
+    codec = load(stage, FLOW)
+    codec.states["decoder.realistic"][name] = torch.tensor(value)
+    codec.save(tmp_path / "codec.safetensors")
+    with pytest.raises(QuadrateError, match="a flow has noise of 0 to 10 and 1 to 1000 steps"):
+        type(codec).load(tmp_path / "codec.safetensors")
+
+
 def test_blends_share_the_noise(make, trained, digits):
     decoders = trained()
     stage = flow_stage(make)

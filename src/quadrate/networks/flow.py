@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
 
 _FREQUENCIES = 8
 _FEATURES = 64  # of the time
+_LARGEST_SIGMA, _MOST_STEPS = 10, 1000
 
 
 class FlowDecoder(nn.Module):
@@ -43,6 +47,21 @@ class FlowDecoder(nn.Module):
         # Buffers, so that the file of a codec says with what its flow was trained.
         self.register_buffer("sigma", torch.tensor(sigma))
         self.register_buffer("steps", torch.tensor(steps))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **settings: Any) -> Any:
+        """Load a state as PyTorch does, from files that may hold anything.
+
+        Raises:
+            QuadrateError: If the noise or the number of steps is out of range, so that decoding
+                would give no pictures, or never end.
+        """
+        sigma, steps = float(state_dict["sigma"]), int(state_dict["steps"])
+        if not (0 <= sigma <= _LARGEST_SIGMA and 1 <= steps <= _MOST_STEPS):
+            raise QuadrateError(
+                f"a flow has noise of 0 to {_LARGEST_SIGMA} and 1 to {_MOST_STEPS} steps; got"
+                f" {sigma:g} and {steps}"
+            )
+        return super().load_state_dict(state_dict, *args, **settings)
 
     def start(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Where paths begin, (N, C, H, W): faithful pictures with standard normal noise added."""
