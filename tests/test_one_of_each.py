@@ -1,7 +1,8 @@
 """One of each, as docs/extending.md promises: a package adds a thing by one file and one line.
 
-A loss term with its own weight, a bottleneck, a network family, a data set, a score, a recipe and
-a verb; trained, scored, reported, exported and used for files through the command line.
+A loss term with its own weight, a bottleneck, a network family, a kind of decoder, a data set, a
+score, a recipe and a verb; trained, scored, reported, exported and used for files through the
+command line.
 """
 
 import csv
@@ -56,6 +57,24 @@ def critic(shape):
 
 register_family(Family("linear", encoder, decoder, critic))
 ''',
+    "decoder": '''
+"""A kind of decoder: the family's, with twice the contrast."""
+from torch import nn
+from quadrate.networks import DecoderKind, register_decoder
+
+class Contrast(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, latents):
+        return (2 * self.network(latents) - 0.5).clamp(0, 1)
+
+def contrast(family, shape, dim, classes):
+    return Contrast(family.decoder(shape, dim))
+
+register_decoder(DecoderKind("contrast", contrast))
+''',
     "data": '''
 """A data set: a bright bar in one of eight places, which is the class."""
 import numpy as np
@@ -86,7 +105,7 @@ from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig, Weigh
 from quadrate.experiments.recipes import register_recipe
 
 def bars_monotone():
-    point = OperatingPoint((), lambda_r=1e-4, dims=3, bottleneck="monotone")
+    point = OperatingPoint((), lambda_r=1e-4, dims=3, bottleneck="monotone", decoder="contrast")
     training = TrainingConfig(epochs=4, batch=64)
     terms = (WeightedTerm("brightness", 0.1),)
     stages = (Stage("end-to-end", (point,), training=training),)
@@ -171,7 +190,7 @@ def test_the_recipe_is_trained_and_scored_with_all_of_them(made):
     last = json.loads(metrics.read_text().splitlines()[-1])
     assert last["brightness"] >= 0 and last["rate_nats"] > 0, "the term and the learned rate"
     (row,) = csv.DictReader((run / "results.csv").read_text().splitlines())
-    assert 0 < float(row["largest_error"]) <= 1
+    assert 0 < float(row["largest_error"]) <= 1 and row["decoder"] == "contrast"
 
 
 def test_the_report_has_the_score(made):
@@ -187,7 +206,7 @@ def test_files_are_written_and_read_with_the_codec(made):
 
 def test_the_list_of_codecs_says_that_the_rate_is_learned(made):
     listed = [line.split()[:3] for line in made[1].splitlines() if line.startswith("end-to-end ")]
-    assert ["end-to-end", "monotone-3_r0.0001_d1_p0_c0_s0", "learned"] in listed
+    assert ["end-to-end", "monotone-3_r0.0001_d1_p0_c0_contrast_s0", "learned"] in listed
 
 
 def test_the_verb_is_called(made):
@@ -197,6 +216,6 @@ def test_the_verb_is_called(made):
 def test_the_page_names_the_files_in_which_the_lines_stand():
     page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     places = re.findall(r"in `(\w+)` of `([\w/.]+)`", page)
-    assert len(places) == 8
+    assert len(places) == 9
     for name, path in places:
         assert f"\n{name}: " in (ROOT / "src" / "quadrate" / path).read_text(encoding="utf-8")

@@ -56,9 +56,9 @@ class Counted:
         self.chunks += len(symbols) > 0
         return self.codec.dequantize(symbols, seed, first)
 
-    def reconstruct(self, received, decoder=None):
+    def reconstruct(self, received, *settings):
         self.samples += len(received)
-        return self.codec.reconstruct(received, decoder)
+        return self.codec.reconstruct(received, *settings)
 
 
 # --- threads ---
