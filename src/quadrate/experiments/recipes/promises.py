@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
+from quadrate.experiments.recipes.changes import with_seeds
 from quadrate.experiments.recipes.experiment import OURS, experiment
 from quadrate.experiments.recipes.settings import RDPC_JUDGE, Levels, RATE_3x3
 
@@ -45,13 +44,13 @@ def _promises(name: str, levels: Levels, weight: float) -> Recipe:
         OperatingPoint(levels, 1.0, _CRITIC, 0.0),
         OperatingPoint(levels, 1.0, _SHARPER, _ESTIMATE, decoder="labelled"),
     )
-    flows = _seeded(OperatingPoint(levels, decoder="flow"))
+    realistic = OperatingPoint(levels, decoder="flow")
     stages = (
-        Stage("encoder", _seeded(base), training=TrainingConfig(epochs=28)),
-        Stage("decoders", _seeded(*others), "universal", base, "encoder", critic),
-        Stage("realistic", flows, "universal", faithful, "decoders", flow),
+        Stage("encoder", (base,), training=TrainingConfig(epochs=28)),
+        Stage("decoders", others, "universal", base, "encoder", critic),
+        Stage("realistic", (realistic,), "universal", faithful, "decoders", flow),
     )
-    return Recipe(
+    recipe = Recipe(
         name,
         "faithful, realistic and recognizable decoders before judges that no one trained against",
         "mnist",
@@ -59,7 +58,4 @@ def _promises(name: str, levels: Levels, weight: float) -> Recipe:
         judge=RDPC_JUDGE,
         strangers=("lenet", "dense"),
     )
-
-
-def _seeded(*points: OperatingPoint) -> tuple[OperatingPoint, ...]:
-    return tuple(replace(point, seed=seed) for seed in range(_SEEDS) for point in points)
+    return with_seeds(recipe, _SEEDS)
