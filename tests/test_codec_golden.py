@@ -50,7 +50,7 @@ def test_files_of_version_0_2_open_and_read_their_streams(name, tmp_path):
     check(path, name)
     codec = Codec.load(path)
     codec.save(tmp_path / "new")
-    assert contents(tmp_path / "new")[0]["format"] == "quadrate-codec-4"
+    assert contents(tmp_path / "new")[0]["format"] == "quadrate-codec-5"
     check(tmp_path / "new", name)
     assert Codec.load(tmp_path / "new").identities == codec.identities
 

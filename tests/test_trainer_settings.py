@@ -1,15 +1,19 @@
 """Each setting of training does what it says: annealing, alternation, schedules, precision."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
 from torch import Tensor
 
-from quadrate.config import OperatingPoint
+from quadrate.config import OperatingPoint, Stage, TrainingConfig
+from quadrate.errors import QuadrateError
 from quadrate.objectives import Batch, Term
+from quadrate.sources.source import pixels
 from quadrate.training import Trainer
 from quadrate.training.loop import uses_bfloat16
+from quadrate.training.trainer import _moved
 from trainer_parts import same, task, weights
 
 # --- settings ---
@@ -142,3 +146,48 @@ def test_bfloat16_trains_nearly_as_well_and_keeps_the_parameters_in_float32(digi
         )
     assert rows["bfloat16"]["mse"] == pytest.approx(rows["float32"]["mse"], rel=0.05)
     assert len(lambdas) > 1 or rows["bfloat16"]["mse"] != rows["float32"]["mse"]
+
+
+# --- shift ---
+
+
+def test_images_are_moved_by_up_to_so_many_pixels_each_way(digits):
+    """Each batch by one of the 9 moves; what networks are scored against is moved, too."""
+    seen: list[Tensor] = []
+
+    def loss(batch: Batch) -> Tensor:
+        seen.append(batch.clean[0])
+        return batch.reconstruction.flatten(1).mean(1)
+
+    points = [OperatingPoint((3,)), OperatingPoint((3,), seed=1)]
+    trainer = Trainer(
+        task(digits, terms=[Term("seen", 0.0, loss)], epochs=6, shift=1), points
+    ).prepare()
+    for _ in range(6):
+        trainer.train_epoch()
+    originals = pixels(digits.train.images)
+    moves = Counter()
+    for batch in seen:
+        inner = batch[:, :, 1:-1, 1:-1]  # of each image moved: a cut of one original
+        for down in range(3):
+            for right in range(3):
+                cuts = originals.unfold(2, inner.shape[2], 1).unfold(3, inner.shape[3], 1)
+                known = set(map(tuple, cuts[:, 0, down, right].flatten(1).tolist()))
+                if known.issuperset(map(tuple, inner.flatten(1).tolist())):
+                    moves[down, right] += 1
+    assert sum(moves.values()) == len(seen) and len(moves) > 6
+
+
+def test_edges_are_repeated_where_images_are_moved():
+    image = torch.arange(9.0).view(1, 1, 1, 3, 3)
+    (moved,) = _moved(image, torch.tensor([[1, -1]]))
+    assert moved[0, 0].tolist() == [[1, 2, 2], [1, 2, 2], [4, 5, 5]]
+
+
+def test_frozen_encoders_and_numbers_below_zero_take_no_shift():
+    point = OperatingPoint((3,))
+    moved = TrainingConfig(shift=1)
+    with pytest.raises(QuadrateError, match="shift must be 0 in mode 'universal'"):
+        Stage("decoders", (point,), "universal", point, "encoder", moved)
+    with pytest.raises(QuadrateError, match="shift"):
+        TrainingConfig(shift=-1)

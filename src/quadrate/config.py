@@ -230,6 +230,8 @@ class TrainingConfig:
             float32); "auto" takes it where the processor has it.
         bottleneck_learning_rate: Peak of the same schedule for the steps and densities of a
             bottleneck that learns its rate.
+        shift: Pixels by which a batch of training images is moved at most, each way, with its edges
+            repeated: a code so trained tells the classes of new images apart better. 0 moves none.
     """
 
     epochs: int = 16
@@ -246,10 +248,12 @@ class TrainingConfig:
     alternate: bool = False
     precision: Precision = "auto"
     bottleneck_learning_rate: float = field(default=1e-2, metadata=_NEW)
+    shift: int = field(default=0, metadata=_NEW)
 
     def __post_init__(self) -> None:
         make_plain(self)
         check_at_least(self, 1, "epochs", "batch", "critic_steps")
+        check_at_least(self, 0, "shift")
         check_shares(self, "warmup", "anneal")
         check_positive(self, "learning_rate", "critic_learning_rate", "bottleneck_learning_rate")
         check_not_negative(self, "gradient_penalty")
@@ -316,6 +320,11 @@ class Stage:
             raise QuadrateError(
                 f"{where}flow decoders start from the pictures of a trained decoder: give mode"
                 " 'universal', with that decoder's point as the base"
+            )
+        if self.training.shift and self.mode != "end-to-end":
+            raise QuadrateError(
+                f"{where}frozen encoders have encoded the images where they are: shift must be 0 in"
+                f" mode {self.mode!r}"
             )
         if self.training.surrogate == "soft" and any(p.has_learned_rate for p in self.points):
             raise QuadrateError(

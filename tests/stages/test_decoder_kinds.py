@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from quadrate.codecs import QuadDataset
+from quadrate import Codec
+from quadrate.codecs import Decoders, QuadDataset
 from quadrate.config import OperatingPoint, Stage, TrainingConfig
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
@@ -16,6 +17,7 @@ from quadrate.networks.labelled import LabelledDecoder
 from quadrate.objectives import Batch, estimate_cross_entropy
 from quadrate.training import train_stage
 from stage_parts import COMPACT, MAPS, Interrupt, assert_same, load, rows
+from tensor_files import rewrite
 
 LEVELS = (3, 3)
 ENCODER = OperatingPoint(LEVELS, lambda_c=0.02)
@@ -264,3 +266,30 @@ def test_what_cannot_be_trained_is_refused(make):
         train_stage(make(LABELLED, family=MAPS), "single")
     with pytest.raises(QuadrateError, match="needs images of at least 2 classes"):
         LabelledDecoder(COMPACT.decoder((1, 8, 8), 3), 2, 1)
+
+
+def test_what_two_decoders_share_stands_once_in_a_file(make, trained, tmp_path):
+    """A flow begins with the faithful decoder, whose weights would be there twice."""
+    faithful = load(trained(), FAITHFUL)
+    stage = flow_stage(make)
+    train_stage(stage, "single")
+    flow = load(stage, FLOW)
+    codec = load(trained(), FAITHFUL).add_decoder(flow)
+    sizes = []
+    for one, name in ((faithful, "faithful"), (flow, "flow"), (codec, "both")):
+        one.save(tmp_path / name)
+        sizes.append((tmp_path / name).stat().st_size)
+    assert sizes[2] < sizes[1] + 3000  # the names of what is shared, no more
+    read = Codec.load(tmp_path / "both")
+    assert read.encoder_hash == codec.encoder_hash
+    for role, state in codec.states.items():
+        assert all(torch.equal(read.states[role][name], t) for name, t in state.items())
+    codec.pack().save(tmp_path / "pack")
+    pack = Decoders.load(tmp_path / "pack")
+    assert {name: set(state) for name, state in pack.states.items()} == {
+        name: set(codec.states[f"decoder.{name}"]) for name in codec.decoders
+    }
+    for wrong in ('{"decoder.a/b": "nothing"}', '{"decoder.a/b": 3}', "[]"):
+        rewrite(tmp_path / "faithful", metadata={"same": wrong})
+        with pytest.raises(QuadrateError, match="description is damaged"):
+            Codec.load(tmp_path / "faithful")

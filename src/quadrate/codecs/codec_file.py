@@ -29,7 +29,7 @@ from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.core.files import exists
 from quadrate.core.names import check_text
 from quadrate.core.registry import Registry
-from quadrate.core.tensor_file import read_tensors, write_tensors
+from quadrate.core.tensor_file import read_tensors, tensor_bytes, write_tensors
 from quadrate.errors import QuadrateError
 
 AnyCodec = TypeVar("AnyCodec", bound=SymbolCodec)
@@ -51,7 +51,8 @@ KINDS: Registry[Callable[[], type[SymbolCodec]]] = Registry(
     },
 )
 
-FORMAT = "quadrate-codec-4"
+FORMAT = "quadrate-codec-5"
+_READABLE = (FORMAT, "quadrate-codec-4")  # in which the kind stands in the metadata
 _BEFORE = {  # the kind of each earlier format
     "quadrate-codec-3": "tradeoff",
     "quadrate-codec-2": "tradeoff",
@@ -65,7 +66,7 @@ _WITHOUT_DIGEST = (
     *("quadrate-codec-1", "quadrate-codec-2", "quadrate-invariant-1", "quadrate-features-1"),
     "quadrate-decoders-1",
 )
-_PACK = ("quadrate-decoders-2", "quadrate-decoders-1")
+_PACK = ("quadrate-decoders-3", "quadrate-decoders-2", "quadrate-decoders-1")
 _MAX_LEVEL = 1 << 24  # up to here float32 holds all symbols
 _MAX_SEED = 1 << 64
 _HASH = re.compile("[0-9a-f]{64}")
@@ -81,7 +82,7 @@ def write(path: Path, codec: SymbolCodec) -> None:
     parts = codec.to_parts()
     known = {"familiarity": codec.familiarity.to_json()} if codec.familiarity else {}
     texts = {"format": FORMAT, "kind": codec.kind, **parts.metadata, **known}
-    write_tensors(path, _flat(parts.states), texts)
+    _write(path, parts.states, texts)
 
 
 def read(
@@ -96,7 +97,7 @@ def read(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(place, "a Quadrate codec", (FORMAT, *_BEFORE), _WITHOUT_DIGEST)
+    metadata, tensors = read_tensors(place, "a Quadrate codec", (*_READABLE, *_BEFORE), _WITHOUT_DIGEST)
     with _describing(path, "codec"):
         name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
         kind = KINDS.find(name)()
@@ -104,7 +105,7 @@ def read(
             raise QuadrateError(f"it is a file of {kind.__name__}, not {wanted.__name__}")
         known = metadata.get("familiarity")
         parts = Parts(
-            metadata, _by_role(tensors), None if known is None else Familiarity.from_json(known)
+            metadata, _by_role(tensors, metadata), None if known is None else Familiarity.from_json(known)
         )
         codec: AnyCodec = kind.from_parts(parts, device, family)
         return codec
@@ -132,7 +133,7 @@ class Decoders:
         """
         states = {f"decoder.{name}": state for name, state in self.states.items()}
         texts = {"encoder_hash": self.encoder_hash, "points": points_text(self.points)}
-        write_tensors(Path(path), _flat(states), {"format": _PACK[0], **texts})
+        _write(Path(path), states, {"format": _PACK[0], **texts})
 
     @classmethod
     def load(cls, path: Path | str) -> Decoders:
@@ -149,7 +150,7 @@ class Decoders:
         with _describing(path, "pack"):
             if not _HASH.fullmatch(metadata["encoder_hash"]):
                 raise ValueError("its encoder_hash is not a SHA-256 in hexadecimal digits")
-            states = _by_role(tensors)
+            states = _by_role(tensors, metadata)
             points = read_points(metadata["points"], states)
             found = {name: states[f"decoder.{name}"] for name in points}
             return cls(metadata["encoder_hash"], points, found)
@@ -167,29 +168,43 @@ def _describing(path: Path | str, what: str) -> Iterator[None]:
         raise QuadrateError(f"{path}: the {what}'s description is damaged: {reason}") from None
 
 
-def _flat(states: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors by `role/name`, those that float16 holds exactly as float16."""
-    return {
-        f"{role}/{name}": _smallest(tensor)
-        for role, state in states.items()
-        for name, tensor in state.items()
-    }
+def _write(path: Path, states: Mapping[str, Mapping[str, Tensor]], texts: dict[str, str]) -> None:
+    """Write states by role; of tensors that are equal only the first, and who else has it.
+
+    A flow decoder begins with the pictures of the faithful one, whose weights are most of both.
+    """
+    tensors, same, first = {}, {}, {}
+    for role, state in states.items():
+        for name, tensor in state.items():
+            smallest = _smallest(tensor)
+            content = smallest.dtype, smallest.shape, tensor_bytes(smallest)
+            original = first.setdefault(content, f"{role}/{name}")
+            if original == f"{role}/{name}":
+                tensors[original] = smallest
+            else:
+                same[f"{role}/{name}"] = original
+    write_tensors(path, tensors, texts | ({"same": json.dumps(same)} if same else {}))
 
 
 def _smallest(tensor: Tensor) -> Tensor:
+    """The tensor in float16, if that holds its numbers exactly."""
     if tensor.dtype == torch.float32 and tensor.ndim >= 2:
         half = tensor.half()
         return half if torch.equal(half, tensor) else tensor
     return tensor
 
 
-def _by_role(tensors: Mapping[str, Tensor]) -> States:
-    """The inverse of `_flat`, numbers in float32."""
+def _by_role(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> States:
+    """The inverse of what `_write` does with states, numbers in float32."""
+    wide = {n: t.float() if t.dtype == torch.float16 else t for n, t in tensors.items()}
+    for name, original in read_object(metadata.get("same", "{}"), "equal tensors").items():
+        if name in wide or not isinstance(original, str) or original not in tensors:
+            raise ValueError(f"tensor {name!r} is said to equal {original!r}, which cannot be")
+        wide[name] = wide[original]
     states: States = {}
-    for full_name, tensor in tensors.items():
+    for full_name, tensor in wide.items():
         role, _, name = full_name.partition("/")
-        wide = tensor.float() if tensor.dtype == torch.float16 else tensor
-        states.setdefault(role, {})[name] = wide
+        states.setdefault(role, {})[name] = tensor
     return states
 
 

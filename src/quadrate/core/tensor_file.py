@@ -130,5 +130,11 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         add(name.encode())
         add(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        add(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        add(tensor_bytes(tensor))
     return sha.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> bytes:
+    """The numbers of a tensor of any type and device, row by row."""
+    own = tensor.detach().cpu().contiguous()
+    return own.reshape(-1).view(torch.uint8).numpy().tobytes() if own.numel() else b""

@@ -92,7 +92,7 @@ class VelocityNetwork(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, shape: Shape, width: int = 32, inner: int = 64, depth: int = 3) -> None:
+    def __init__(self, shape: Shape, width: int = 24, inner: int = 48, depth: int = 3) -> None:
         super().__init__()
         channels, height, width_px = shape
         self.padding = (0, -width_px % 4, 0, -height % 4)

@@ -267,9 +267,10 @@ class Trainer:
         shape = (self.steps_per_epoch, self.batch, self._noise_columns)
         uniform = partial(draws.uniform, shape=shape)
         noise = self._draw(uniform, "dither")  # (K, S, B, columns)
+        shifts = self._shifts()  # (K, S, 2)
         for step in range(self.steps_per_epoch):
             indices = order[:, step]  # (K, B)
-            clean = pixels(images[indices])  # (K, B, C, H, W)
+            clean = _moved(pixels(images[indices]), shifts[:, step])  # (K, B, C, H, W)
             batch = Batch(clean, clean, labels[indices], indices)
             yield self._step(self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5)
 
@@ -277,6 +278,14 @@ class Trainer:
         """One draw a point for this epoch, stacked."""
         keys = [(point.seed, point.key, stream, self.epoch) for point in self.points]
         return torch.stack([draw(*key) for key in keys]).to(self.device)
+
+    def _shifts(self) -> Tensor:
+        """Down and right, in pixels, for each point and step of this epoch, (K, S, 2)."""
+        most = self.config.shift
+        if not most:
+            return torch.zeros(len(self.points), self.steps_per_epoch, 2, dtype=torch.long)
+        draw = partial(draws.uniform, shape=(self.steps_per_epoch, 2))
+        return (self._draw(draw, "shift") * (2 * most + 1)).long().cpu() - most
 
     def _step(self, step: int, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
         """Take one step of critic and codec on the same batch: reconstructions serve both."""
@@ -501,6 +510,22 @@ class Trainer:
             descent.load(role, states)
         self.epoch = int(states[0]["epoch"])
         self.clock.load([state["seconds"] for state in states])
+
+
+def _moved(images: Tensor, shifts: Tensor) -> Tensor:
+    """Images (K, B, C, H, W) moved by pixels (K, 2), down and right; their edges are repeated."""
+    if not shifts.any():
+        return images
+    most = int(shifts.abs().max())
+    height, width = images.shape[3:]
+    wide = F.pad(images.flatten(0, 1), (most,) * 4, mode="replicate").view(
+        *images.shape[:3], height + 2 * most, width + 2 * most
+    )
+    moved = [
+        own[:, :, most - down : most - down + height, most - right : most - right + width]
+        for own, (down, right) in zip(wide, shifts.tolist(), strict=True)
+    ]
+    return torch.stack(moved)
 
 
 def _descent(
