@@ -97,7 +97,9 @@ def read(
                 f" {', '.join(zoo()) or 'none'} come with the package"
             )
         place = zoo()[str(path)]
-    metadata, tensors = read_tensors(place, "a Quadrate codec", (*_READABLE, *_BEFORE), _WITHOUT_DIGEST)
+    metadata, tensors = read_tensors(
+        place, "a Quadrate codec", (*_READABLE, *_BEFORE), _WITHOUT_DIGEST
+    )
     with _describing(path, "codec"):
         name = _BEFORE.get(metadata["format"]) or check_text("its kind", metadata["kind"])
         kind = KINDS.find(name)()
@@ -105,7 +107,9 @@ def read(
             raise QuadrateError(f"it is a file of {kind.__name__}, not {wanted.__name__}")
         known = metadata.get("familiarity")
         parts = Parts(
-            metadata, _by_role(tensors, metadata), None if known is None else Familiarity.from_json(known)
+            metadata,
+            _by_role(tensors, metadata),
+            None if known is None else Familiarity.from_json(known),
         )
         codec: AnyCodec = kind.from_parts(parts, device, family)
         return codec
@@ -173,7 +177,9 @@ def _write(path: Path, states: Mapping[str, Mapping[str, Tensor]], texts: dict[s
 
     A flow decoder begins with the pictures of the faithful one, whose weights are most of both.
     """
-    tensors, same, first = {}, {}, {}
+    tensors: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
+    first: dict[Any, str] = {}  # by what a tensor holds
     for role, state in states.items():
         for name, tensor in state.items():
             smallest = _smallest(tensor)
