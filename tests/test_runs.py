@@ -183,3 +183,25 @@ def test_what_was_scored_is_kept_and_what_is_new_is_added(tmp_path, monkeypatch)
     assert again == row | {"kid": 7.0, "rate_entropy_bits": 1.5} and list(again) == list(row)
     table = read_table(run.folder / "results.csv")
     assert table[0]["w1_certified"] == pytest.approx(row["w1_certified"], rel=1e-5)
+
+
+def test_a_universal_codec_has_the_decoders_of_all_stages_on_its_encoder(tmp_path):
+    """Of two with one purpose the flow is called by it, whichever stage comes first."""
+    levels = (2, 2, 2)
+    encoder, faithful = OperatingPoint(levels, lambda_c=0.01), OperatingPoint(levels)
+    critic = OperatingPoint(levels, lambda_p=0.01)
+    flow = OperatingPoint(levels, decoder="flow")
+    once = TrainingConfig(epochs=1, batch=128)
+    stages = (
+        Stage("encoder", (encoder,), training=once),
+        Stage("decoders", (critic, faithful), "universal", encoder, "encoder", once),
+        Stage("flow", (flow,), "universal", faithful, "decoders", once),
+    )
+    run = Run(Recipe("kinds", "a test", "digits", stages, judge="dense"), tmp_path)
+    run.train("single", report=None)
+    for stage in ("decoders", "flow"):
+        codec = run.universal_codec(stage)
+        assert list(codec.decoders) == ["faithful", "realistic", critic.key]
+        assert codec.points == {"faithful": faithful, "realistic": flow, critic.key: critic}
+    with pytest.raises(QuadrateError, match="no stage 'other'"):
+        run.universal_codec("other")

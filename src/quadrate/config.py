@@ -409,6 +409,13 @@ class Recipe:
             f" {', '.join(s.name for s in self.stages)}"
         )
 
+    def encoder_of(self, name: str) -> tuple[str, OperatingPoint | None]:
+        """The stage that trained the encoder of a stage's decoders, and its point (seed 0)."""
+        stage, point = self.stage(name), None
+        while stage.mode == "universal":
+            stage, point = self.stage(stage.base_stage), stage.base
+        return stage.name, point
+
 
 @dataclass(frozen=True)
 class InvariantConfig:

@@ -65,7 +65,7 @@ def demo(
     symbols = codec.encode(originals)  # one code; each decoder reads the same
     pictures = {name: codec.decode(symbols, decoder=name) for name in codec.decoders}
     sweep = [row for row in rows if row["stage"] == "end-to-end"]
-    decoders = [row for row in rows if row["stage"] == "universal"]
+    decoders = [row for row in rows if row["stage"] in ("universal", "realistic")]
     demo_figure(sweep, decoders, pixels(originals), pictures, path)
     CONSOLE.print(
         f"figure: {path}\nrun:    {run.folder}\n{time.monotonic() - started:.0f} s in all"

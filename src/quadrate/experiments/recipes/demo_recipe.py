@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.experiments.recipes.experiment import OURS, experiment
 
@@ -19,21 +21,28 @@ def demo(source: str = "digits") -> Recipe:
     small = source == "digits"
     levels = (3, 3, 3)
     plain = TrainingConfig(epochs=60 if small else 10, batch=64 if small else 256)
-    critic = TrainingConfig(epochs=60 if small else 8, batch=64 if small else 256)
-    p, c = (0.05, 0.004) if small else (0.015, 0.0144)
-    base = OperatingPoint(levels, 1.0, p, c)
-    sweep = tuple(
-        OperatingPoint(levels, 1.0, 0.0, weight) for weight in (0.0, c / 4, c / 2, c, 2 * c, 4 * c)
+    flow = TrainingConfig(
+        epochs=100 if small else 4,
+        batch=64,
+        learning_rate=1.5e-3,
+        betas=(0.9, 0.99),
+        warmup=0.05,
     )
-    decoders = (
-        OperatingPoint(levels, 1.0, 0.0, 0.0),
-        OperatingPoint(levels, 1.0, p, 0.0),
-        OperatingPoint(levels, 1.0, 0.0, c),
+    p, c = (0.03, 0.02) if small else (0.01, 0.02)
+    base = OperatingPoint(levels, 1.0, 0.0, c, decoder="labelled")
+    faithful = OperatingPoint(levels)
+    recognizable = OperatingPoint(levels, 1.0, p, c, decoder="labelled")
+    sweep = tuple(
+        OperatingPoint(levels, 1.0, 0.0, weight) for weight in (0.0, c / 8, c / 4, c / 2, c, 2 * c)
     )
     stages = (
         Stage("end-to-end", sweep, training=plain),
-        Stage("base", (base,), training=critic),
-        Stage("universal", decoders, "universal", base, "base", critic),
+        Stage("base", (base,), training=replace(plain, shift=0 if small else 1)),
+        Stage("universal", (faithful, recognizable), "universal", base, "base", plain),
+        Stage(
+            *("realistic", (OperatingPoint(levels, decoder="flow"),), "universal"),
+            *(faithful, "universal", flow),
+        ),
     )
     return Recipe(
         "demo", "a sweep, and one encoder with three decoders", source, stages, judge="dense"

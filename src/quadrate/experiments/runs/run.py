@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quadrate.config import Stage
+from quadrate.config import OperatingPoint, Stage
 from quadrate.core.devices import find_device
 from quadrate.core.files import exists, write_text
 from quadrate.core.progress import Showing, shown
@@ -243,17 +243,32 @@ class Run:
         return self.kind.load(Job(stage, point))
 
     def universal_codec(self, stage: str, seed: int = 0) -> Any:
-        """Return one encoder with all decoders that a stage trained on it, by their purposes.
+        """Return one encoder with all decoders that were trained on it, by their purposes.
+
+        Where several have a purpose, the first that is not of the direct kind is named so, or else
+        the first; the others are named by their points' keys.
 
         Args:
-            stage: The name of a universal stage.
+            stage: The name of a universal stage; those on the same encoder belong to it.
             seed: The seed of the decoders.
 
         Raises:
             QuadrateError: If there is no such stage, or it is not trained yet.
         """
-        points = [point for point in self.recipe.stage(stage).points if point.seed == seed]
-        first, *others = [self.codec(stage, point) for point in points]
+        encoder = self.recipe.encoder_of(stage)
+        found = [
+            (each.name, point)
+            for each in self.recipe.stages
+            if each.mode == "universal" and self.recipe.encoder_of(each.name) == encoder
+            for point in each.points
+            if point.seed == seed
+        ]
+        purposes: dict[str, OperatingPoint] = {}
+        for _, point in sorted(found, key=lambda each: each[1].decoder == "direct"):
+            purposes.setdefault(point.purpose, point)
+        # Those that have their purpose as a name come first, as a codec's own is named so.
+        found.sort(key=lambda each: purposes[each[1].purpose] != each[1])
+        first, *others = [self.codec(name, point) for name, point in found]
         for other in others:
             purpose = other.point.purpose
             first.add_decoder(other, purpose if purpose not in first.decoders else other.point.key)
