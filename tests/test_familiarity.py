@@ -18,7 +18,7 @@ from quadrate.codecs.watch import familiarity_of
 from quadrate.config import OperatingPoint, TrainingConfig
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import load_source
-from quadrate.training.trainer import Task, Trainer
+from quadrate.training import Task, Trainer
 
 HAS_MNIST = Path(os.environ.get("QUADRATE_DATA", "/none"), "mnist").is_dir()
 ZOO = ["mnist-10bit", "mnist-4.75bit", "mnist-6bit", "mnist-8bit"]

@@ -13,7 +13,7 @@ from quadrate.objectives import Batch, Term
 from quadrate.sources.source import pixels
 from quadrate.training import Trainer
 from quadrate.training.loop import uses_bfloat16
-from quadrate.training.trainer import _moved
+from quadrate.training.shifts import moved
 from trainer_parts import same, task, weights
 
 # --- settings ---
@@ -180,14 +180,14 @@ def test_images_are_moved_by_up_to_so_many_pixels_each_way(digits):
 
 def test_edges_are_repeated_where_images_are_moved():
     image = torch.arange(9.0).view(1, 1, 1, 3, 3)
-    (moved,) = _moved(image, torch.tensor([[1, -1]]))
-    assert moved[0, 0].tolist() == [[1, 2, 2], [1, 2, 2], [4, 5, 5]]
+    (cut,) = moved(image, torch.tensor([[1, -1]]))
+    assert cut[0, 0].tolist() == [[1, 2, 2], [1, 2, 2], [4, 5, 5]]
 
 
 def test_frozen_encoders_and_numbers_below_zero_take_no_shift():
     point = OperatingPoint((3,))
-    moved = TrainingConfig(shift=1)
+    shifted = TrainingConfig(shift=1)
     with pytest.raises(QuadrateError, match="shift must be 0 in mode 'universal'"):
-        Stage("decoders", (point,), "universal", point, "encoder", moved)
+        Stage("decoders", (point,), "universal", point, "encoder", shifted)
     with pytest.raises(QuadrateError, match="shift"):
         TrainingConfig(shift=-1)

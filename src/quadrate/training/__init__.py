@@ -11,7 +11,8 @@ from quadrate.training.judges import (
 )
 from quadrate.training.layers import FrozenLatents
 from quadrate.training.stages import Assignment, Execution, train_stage
-from quadrate.training.trainer import Task, Trainer
+from quadrate.training.task import Task
+from quadrate.training.trainer import Trainer
 
 __all__ = [
     "Assignment",

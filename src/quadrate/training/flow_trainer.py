@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.networks.decoders import DECODERS
@@ -17,7 +16,7 @@ from quadrate.networks.filled import filled
 from quadrate.networks.flow import FlowDecoder
 from quadrate.sources.source import pixels
 from quadrate.training.checkpoints import check_counter, check_tensors
-from quadrate.training.layers import FrozenLatents, TrainingLayer
+from quadrate.training.layers import TrainingLayer
 from quadrate.training.loop import (
     Clock,
     Descent,
@@ -27,38 +26,24 @@ from quadrate.training.loop import (
     shares,
     uses_bfloat16,
 )
-from quadrate.training.trainer import Task
+from quadrate.training.task import PointTrainer
 
 _DECAY = 0.999  # of the weights' moving average, which is what the decoder keeps
 _VALIDATED = 1000  # validation images, at most: each takes all steps of the flow
 
 
-class FlowTrainer:
+class FlowTrainer(PointTrainer):
     """Trains the velocity network of one flow decoder; the faithful decoder before it is frozen.
 
     The loss is the mean of ‖v(x_t, t) - (x - x0)‖² over times t uniform on [0, 1], where x0 is the
     faithful picture plus noise, x the real one and x_t the point between them (Ohayon, Michaeli and
-    Elad, ICLR 2025). Draws are functions of (seed, point, stream, epoch or step), as in `Trainer`,
-    whose interface this is.
+    Elad, ICLR 2025). Draws are functions of (seed, point, stream, epoch or step), as in `Trainer`.
 
     Args:
         task: What the points of a stage have in common.
         points: One operating point.
         frozen: What its base gives: latents, and the faithful decoder.
     """
-
-    encoder = None  # nothing here trains one
-
-    def __init__(
-        self, task: Task, points: Sequence[OperatingPoint], frozen: Sequence[FrozenLatents] = ()
-    ) -> None:
-        self.task, self.points, self.config = task, list(points), task.config
-        self.frozen = list(frozen)
-        self.device = task.source.train.images.device
-        self.batch = min(task.config.batch, len(task.source.train))
-        self.steps_per_epoch = len(task.source.train) // self.batch
-        self.total_steps = self.steps_per_epoch * task.config.epochs
-        self.epoch = 0
 
     def prepare(self) -> FlowTrainer:
         """Build the network and its optimizer; return the trainer.
@@ -124,11 +109,9 @@ class FlowTrainer:
     def steps(self) -> Any:
         """Take the steps of the current epoch; yield the loss of each, detached."""
         split, latents = self.task.source.train, self.frozen[0].train
-        used = self.steps_per_epoch * self.batch
-        shape = (self.steps_per_epoch, self.batch)
-        order = draws.permutation(*self._key, "order", self.epoch, n=len(split))[:used].view(shape)
-        columns = sum(layer.noise_columns for layer in self.layers)
-        dither = draws.uniform(*self._key, "dither", self.epoch, shape=(*shape, columns)) - 0.5
+        order = self.order(*self._key, "order", self.epoch)  # (S, B)
+        shape = (*order.shape, self.noise_columns)
+        dither = draws.uniform(*self._key, "dither", self.epoch, shape=shape) - 0.5
         for i in range(self.steps_per_epoch):
             step = self.epoch * self.steps_per_epoch + i
             own = order[i].to(self.device)  # (B,)
@@ -161,21 +144,15 @@ class FlowTrainer:
 
     def _received(self, latents: Tensor, dither: Tensor) -> Tensor:
         """What decoders read of latents (B, …), with dither (B, columns) on [-1/2, 1/2)."""
-        parts = latents[None].split([layer.dims for layer in self.layers], 2)
-        columns = dither[None].split([layer.noise_columns for layer in self.layers], 2)
-        received = [
-            layer.surrogate(part, own)[0][0]
-            for layer, part, own in zip(self.layers, parts, columns, strict=True)
-        ]
-        return torch.cat(received, 1)
+        parts = self.through(latents[None], dither[None])
+        return torch.cat([part[0] for part, _ in parts], 1)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Score validation images by the averaged weights: the loss, and the MSE of pictures."""
         images = self.task.source.validation.images[:_VALIDATED]
         clean, latents = pixels(images), self.frozen[0].validation[:_VALIDATED]
-        columns = sum(layer.noise_columns for layer in self.layers)
-        shape = (len(clean), columns)
+        shape = (len(clean), self.noise_columns)
         dither = draws.uniform(*self._key, "validation dither", shape=shape).to(self.device) - 0.5
         generator = draws.generator(*self._key, "validation", device=self.device)
         noise = torch.randn(clean.shape, generator=generator, device=self.device)

@@ -32,7 +32,8 @@ from quadrate.training.flow_trainer import FlowTrainer
 from quadrate.training.layers import FrozenLatents
 from quadrate.training.loop import Diverged, run, uses_bfloat16
 from quadrate.training.processes import Report, available_cores, run_jobs
-from quadrate.training.trainer import Task, Trainer
+from quadrate.training.task import Task
+from quadrate.training.trainer import Trainer
 
 Execution = Literal["auto", "single", "spread", "stacked"]
 _TRAINERS: dict[str, Any] = {"flow": FlowTrainer}  # of decoders that the usual one cannot train

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,10 @@ from torch.nn import functional as F
 
 from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck
-from quadrate.config import WEIGHTS, OperatingPoint, TrainingConfig
+from quadrate.config import WEIGHTS
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.networks.decoders import DECODERS
-from quadrate.networks.family import Family
 from quadrate.objectives import (
     Batch,
     CrossEntropy,
@@ -29,9 +28,9 @@ from quadrate.objectives import (
     rate_nats,
     squared_error,
 )
-from quadrate.sources.source import Source, pixels
+from quadrate.sources.source import pixels
 from quadrate.training.checkpoints import check_counter, check_tensors
-from quadrate.training.layers import FrozenLatents, TrainingLayer, member
+from quadrate.training.layers import TrainingLayer, member
 from quadrate.training.loop import (
     Clock,
     Descent,
@@ -42,32 +41,12 @@ from quadrate.training.loop import (
     shares,
     uses_bfloat16,
 )
+from quadrate.training.shifts import moved, random_shifts
 from quadrate.training.stack import Stack
+from quadrate.training.task import PointTrainer
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the points of a stage have in common: all but weights, seed and what is frozen for them.
-
-    Attributes:
-        source: The images; `source.noise_std` is the noise that encoders see.
-        family: The networks.
-        classifier: The frozen classifier of the cross-entropy term; needed where a point has
-            lambda_c > 0.
-        config: The settings.
-        train_encoder: Whether an encoder is trained (not in the universal mode).
-        terms: Your own terms, added to the objective.
-    """
-
-    source: Source
-    family: Family
-    classifier: nn.Module | None
-    config: TrainingConfig
-    train_encoder: bool = True
-    terms: tuple[Term, ...] = ()
-
-
-class Trainer:
+class Trainer(PointTrainer):
     """Trains K points side by side; K is 1 where points are run one by one.
 
     Every number it draws is a function of (seed, point, stream, epoch or step), so the result
@@ -81,26 +60,10 @@ class Trainer:
 
     Attributes:
         layers: What the latents of each layer pass through; the trained encoder's come last.
-        epoch: How many epochs are done.
-        total_steps: Steps in all epochs.
-        clock: The time that training took.
     """
 
-    layers: list[TrainingLayer]
-    encoder: Stack | None
     decoder: Stack
     critic: Stack | None
-
-    def __init__(
-        self, task: Task, points: Sequence[OperatingPoint], frozen: Sequence[FrozenLatents] = ()
-    ) -> None:
-        self.task, self.points, self.frozen = task, list(points), list(frozen)
-        self.config = task.config
-        self.device = task.source.train.images.device
-        self.batch = min(task.config.batch, len(task.source.train))
-        self.steps_per_epoch = len(task.source.train) // self.batch
-        self.total_steps = self.steps_per_epoch * task.config.epochs
-        self.epoch = 0
 
     def prepare(self) -> Trainer:
         """Build networks, bottleneck and optimizers; return the trainer.
@@ -260,17 +223,15 @@ class Trainer:
         for stack in self._stacks.values():
             stack.train()
         images, labels = self.task.source.train.images, self.task.source.train.labels
-        used = self.steps_per_epoch * self.batch
-        order = self._draw(
-            lambda *k: draws.permutation(*k, n=len(images))[:used].view(-1, self.batch), "order"
-        )  # (K, S, B)
-        shape = (self.steps_per_epoch, self.batch, self._noise_columns)
+        order = self._draw(self.order, "order")  # (K, S, B)
+        shape = (self.steps_per_epoch, self.batch, self.noise_columns)
         uniform = partial(draws.uniform, shape=shape)
         noise = self._draw(uniform, "dither")  # (K, S, B, columns)
-        shifts = self._shifts()  # (K, S, 2)
+        shift = partial(random_shifts, self.config.shift, self.steps_per_epoch)
+        shifts = self._draw(shift, "shift").cpu()  # (K, S, 2)
         for step in range(self.steps_per_epoch):
             indices = order[:, step]  # (K, B)
-            clean = _moved(pixels(images[indices]), shifts[:, step])  # (K, B, C, H, W)
+            clean = moved(pixels(images[indices]), shifts[:, step])  # (K, B, C, H, W)
             batch = Batch(clean, clean, labels[indices], indices)
             yield self._step(self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5)
 
@@ -278,14 +239,6 @@ class Trainer:
         """One draw a point for this epoch, stacked."""
         keys = [(point.seed, point.key, stream, self.epoch) for point in self.points]
         return torch.stack([draw(*key) for key in keys]).to(self.device)
-
-    def _shifts(self) -> Tensor:
-        """Down and right, in pixels, for each point and step of this epoch, (K, S, 2)."""
-        most = self.config.shift
-        if not most:
-            return torch.zeros(len(self.points), self.steps_per_epoch, 2, dtype=torch.long)
-        draw = partial(draws.uniform, shape=(self.steps_per_epoch, 2))
-        return (self._draw(draw, "shift") * (2 * most + 1)).long().cpu() - most
 
     def _step(self, step: int, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
         """Take one step of critic and codec on the same batch: reconstructions serve both."""
@@ -304,7 +257,7 @@ class Trainer:
             if self.encoder:
                 seen = self._observe(batch.clean, "noise", step)  # (K, B, C, H, W)
                 latents.append(self.encoder(seen).float())  # (K, B, ...)
-            parts, rates = zip(*self._through(torch.cat(latents, 2), noise), strict=True)
+            parts, rates = zip(*self.through(torch.cat(latents, 2), noise), strict=True)
             reconstruction, logits = self._decoded(torch.cat(parts, 2), batch.labels)
         batch = replace(batch, reconstruction=reconstruction, rate_nats=rates[-1], logits=logits)
         losses: dict[str, Tensor] = {}
@@ -322,24 +275,6 @@ class Trainer:
         truth = F.one_hot(labels, self.task.source.classes).float()  # (K, B, classes)
         reconstruction, logits = self.decoder(received, truth)
         return reconstruction.float(), logits
-
-    @property
-    def _noise_columns(self) -> int:
-        return sum(layer.noise_columns for layer in self.layers)
-
-    def _through(
-        self, latents: Tensor, noise: Tensor, hard: bool = False
-    ) -> list[tuple[Tensor, Tensor | None]]:
-        """What decoders read of latents (K, B, ...), and its rate (K, B), layer by layer.
-
-        By the surrogate, or quantized and dequantized as files have it.
-        """
-        parts = latents.split([layer.dims for layer in self.layers], 2)
-        columns = noise.split([layer.noise_columns for layer in self.layers], 2)
-        return [
-            (layer.hard(part, own), None) if hard else layer.surrogate(part, own)
-            for layer, part, own in zip(self.layers, parts, columns, strict=True)
-        ]
 
     def _observe(self, clean: Tensor, stream: str, counter: int) -> Tensor:
         """What the encoders see of the targets, (K, B, C, H, W)."""
@@ -414,7 +349,7 @@ class Trainer:
         labels = split.labels.expand(models, -1)  # (K, N)
         latents = self._frozen[1:]
         keys = [(point.seed, point.key, "validation dither") for point in self.points]
-        shape = (len(split), self._noise_columns)
+        shape = (len(split), self.noise_columns)
         uniform = torch.stack([draws.uniform(*key, shape=shape) for key in keys])
         noise = uniform.to(self.device) - 0.5  # (K, N, columns)
         with self._autocast():
@@ -422,13 +357,13 @@ class Trainer:
                 seen = self._observe(clean, "validation noise", 0)
                 latents = [*latents, self.encoder(seen).float()]
             latent = torch.cat(latents, 2)  # (K, N, ...)
-            received = [part for part, _ in self._through(latent, noise, hard=True)]
+            received = [part for part, _ in self.through(latent, noise, hard=True)]
             reconstruction = self.decoder(torch.cat(received, 2)).float()  # (K, N, C, H, W)
             indices = torch.arange(len(split), device=self.device).expand(models, -1)
             batch = Batch(clean, reconstruction, labels, indices)
             columns = {"validation_mse": squared_error(batch)}
             if "bottleneck" in self._stacks:
-                batch = replace(batch, rate_nats=self._through(latent, noise)[-1][1])
+                batch = replace(batch, rate_nats=self.through(latent, noise)[-1][1])
                 columns["validation_rate_nats"] = rate_nats(batch)
         if self.task.classifier:
             logits = self.task.classifier(reconstruction.flatten(0, 1)).float()
@@ -510,22 +445,6 @@ class Trainer:
             descent.load(role, states)
         self.epoch = int(states[0]["epoch"])
         self.clock.load([state["seconds"] for state in states])
-
-
-def _moved(images: Tensor, shifts: Tensor) -> Tensor:
-    """Images (K, B, C, H, W) moved by pixels (K, 2), down and right; their edges are repeated."""
-    if not shifts.any():
-        return images
-    most = int(shifts.abs().max())
-    height, width = images.shape[3:]
-    wide = F.pad(images.flatten(0, 1), (most,) * 4, mode="replicate").view(
-        *images.shape[:3], height + 2 * most, width + 2 * most
-    )
-    moved = [
-        own[:, :, most - down : most - down + height, most - right : most - right + width]
-        for own, (down, right) in zip(wide, shifts.tolist(), strict=True)
-    ]
-    return torch.stack(moved)
 
 
 def _descent(
