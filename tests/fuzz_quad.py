@@ -23,7 +23,7 @@ with atheris.instrument_imports(
 sys.path.insert(0, str(Path(__file__).parent))
 from container_attacks import fuzz_one  # noqa: E402
 
-CODEC = Codec.load("mnist-6bit")
+CODEC = Codec.load("mnist-4.75bit")
 
 
 def decode_payload(data: bytes) -> None:
@@ -37,7 +37,7 @@ def decode_payload(data: bytes) -> None:
         writer.write(ChunkData(samples, (data[2:],)))
     with QuadFile(file.getvalue(), CODEC) as opened:
         symbols = opened.symbols(0)
-    assert symbols.shape == (samples, 3) and symbols.min() >= 0 and symbols.max() < 4
+    assert symbols.shape == (samples, 3) and symbols.min() >= 0 and symbols.max() < 3
 
 
 def target(data: bytes) -> None:

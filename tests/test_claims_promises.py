@@ -26,7 +26,7 @@ def row(stage: str, seed: int, decoder: str, scores: dict[str, float]) -> dict[s
         kid=scores["kid"] * noise,
         accuracy_independent=read,
         accuracy_retrained=scores["retrained"],
-        **{"accuracy_stranger.lenet": read, "accuracy_stranger.dense": read},
+        **{"accuracy_stranger.lenet": read, "accuracy_stranger.residual": read},
     )
 
 

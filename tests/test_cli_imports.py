@@ -52,7 +52,10 @@ def test_help_imports_next_to_nothing(arguments):
     [
         (["recipes"], "rdc-mnist"),
         (["theory", "rate", "gaussian", "--distortion", ".25"], "1\n"),
-        (["inspect", str(GOLDEN / "mnist-6bit.quad")], "codec: mnist-6bit reads it"),
+        (
+            ["inspect", str(GOLDEN / "zoo-0.1" / "mnist-4.75bit.quad")],
+            "codec: mnist-4.75bit reads it",
+        ),
     ],
 )
 def test_what_needs_no_torch_imports_none(arguments, said):

@@ -56,7 +56,7 @@ def test_other_devices_are_one_line_everywhere(digits, tmp_path, name):
     recipe = Recipe("r", "t", "digits", (Stage("s", (OperatingPoint(),)),))
     for ask in (
         lambda: find_device(name),
-        lambda: Codec.load("mnist-6bit", device=name),
+        lambda: Codec.load("mnist-4.75bit", device=name),
         lambda: Run(recipe, tmp_path, device=name, source=digits).prepare(),
         lambda: Run(group_exact(), tmp_path, name).prepare(),
         lambda: digits.to(name),

@@ -333,7 +333,7 @@ def test_a_judge_is_found_by_path_here_or_with_the_data(judge, tmp_path, monkeyp
         QuadrateError,
         match=(
             "no judge 'kept/judge.safetensors': neither an architecture .conv, dense, lenet,"
-            " paper, residual. nor a file"
+            " paper, residual, strided. nor a file"
         ),
     ):
         find_judge("kept/judge.safetensors", stripes(), tmp_path)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from quadrate.config import OperatingPoint, Stage, TrainingConfig
+from quadrate.core.shifts import moved
 from quadrate.errors import QuadrateError
 from quadrate.objectives import Batch, Term
 from quadrate.sources.source import pixels
 from quadrate.training import Trainer
 from quadrate.training.loop import uses_bfloat16
-from quadrate.training.shifts import moved
 from trainer_parts import same, task, weights
 
 # --- settings ---

@@ -8,8 +8,10 @@ import pytest
 
 import quadrate
 from quadrate import QuadrateError
-from quadrate.codecs import QuadFile, zoo
-from quadrate.coding.streams import encode_layer
+from quadrate.bottlenecks.frozen import from_arrays
+from quadrate.codecs import zoo
+from quadrate.coding.container import Reader
+from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.core import draws
 from quadrate.evaluation import conditional_entropy_bits
 from quadrate.sources import load_source
@@ -42,30 +44,43 @@ def test_the_zoo_is_what_it_is_said_to_be():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_files_of_the_first_version_are_read_to_the_bit(name):
-    codec = quadrate.Codec.load(name)
-    symbols = np.load(GOLDEN / f"{name}.npy").astype(np.int64)  # (300, d)
-    with QuadFile(GOLDEN / f"{name}.quad", codec) as file:
-        file.reader.verify()
-        assert (
-            file.samples == 300
-            and file.reader.index[:, 1].tolist() == [90, 90, 20, 90, 10]
-            and file.reader.header.seed == 2**63 + 5
-        )
-        assert np.array_equal(np.concatenate([file.symbols(k) for k in range(5)]), symbols)
-        sides = [file.side(k) for k in range(5)]
-        assert np.array_equal(np.concatenate([side.labels for side in sides]), np.arange(300) % 10)
-        assert [n for side in sides for n in side.names] == [f"image {i}" for i in range(300)]
-        for k, (first, count) in enumerate(
-            file.reader.index.tolist()
-        ):  # and what is coded again is the same to the byte
-            dither = codec.dither_words(count, 2**63 + 5, first)
-            assert (
-                encode_layer(codec.models[0], symbols[first : first + count], dither)
-                == file.reader.read(k).payloads[0]
+def test_streams_of_the_first_version_are_read_to_the_bit(name):
+    """By the tables of the codecs of then, also when the package has others."""
+    folder = GOLDEN / "zoo-0.1"
+    arrays = dict(np.load(folder / f"{name}.npz"))
+    levels, identity = arrays.pop("levels"), arrays.pop("identity").tobytes()
+    model = from_arrays(arrays, "dithered", 0, tuple(levels.tolist()))
+    symbols = np.load(folder / f"{name}.npy").astype(np.int64)  # (300, d)
+    read = []
+    with Reader(folder / f"{name}.quad") as file:
+        file.verify()
+        assert file.header.seed == 2**63 + 5 and file.header.layers[0].identity == identity
+        assert model.identity == identity and file.index[:, 1].tolist() == [90, 90, 20, 90, 10]
+        for number, (first, count) in enumerate(file.index.tolist()):
+            chunk = file.read(number)
+            dither = np.stack(
+                [
+                    draws.words("dither", file.header.seed, i, count=count, first=first)
+                    for i in range(len(levels))
+                ],
+                axis=1,
             )
-    pictures = codec.decompress(GOLDEN / f"{name}.quad", samples=slice(95, 105))
-    assert np.array_equal(pictures, codec.decompress(GOLDEN / f"{name}.quad")[95:105])
+            own = decode_layer(model, chunk.payloads[0], np.empty((count, 0), np.int64), dither)
+            # What is coded again is the same to the byte.
+            assert encode_layer(model, own, dither) == chunk.payloads[0]
+            assert chunk.labels.tolist() == [n % 10 for n in range(first, first + count)]
+            assert chunk.names == tuple(f"image {n}" for n in range(first, first + count))
+            read.append(own)
+    assert np.array_equal(np.concatenate(read), symbols)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_a_file_is_decoded_as_the_whole_is(name):
+    codec = quadrate.Codec.load(name)
+    path = GOLDEN / "zoo-0.1" / f"{name}.quad"
+    for decoder in codec.decoders:
+        whole = codec.decompress(path, decoder)
+        assert np.array_equal(codec.decompress(path, decoder, slice(95, 105)), whole[95:105])
 
 
 @pytest.mark.real

@@ -32,7 +32,7 @@ COMMANDS = {
     "published bottlenecks": "train lossyless-clip",
     "contours": "reproduce rdpc-contours",
     "theory": "theory rate --distortion 0.3 --perception 0.1 gaussian",
-    "files": "compress DIGITS --codec mnist-6bit --output digits.quad --seed 3",
+    "files": "compress DIGITS --codec mnist-4.75bit --output digits.quad --seed 3",
     "pixels": "decompress digits.quad --decoder realistic --output pixels.npy",
 }
 TIMES = re.compile(

@@ -279,6 +279,8 @@ class Stage:
         training: The settings.
         noise_std: Standard deviation of the Gaussian noise that the encoder sees added to its
             input; the target stays clean.
+        readers: Classifiers that labelled decoders write for, each an architecture, which is
+            trained on clean images with seed 3. Independent judges and strangers have others.
     """
 
     name: str
@@ -288,6 +290,7 @@ class Stage:
     base_stage: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)
     noise_std: float = 0.0
+    readers: tuple[str, ...] = field(default=(), metadata=_NEW)
 
     def __post_init__(self) -> None:
         where = f"stage {check_file_name('the name of a stage', self.name)!r}: "
@@ -320,6 +323,12 @@ class Stage:
             raise QuadrateError(
                 f"{where}flow decoders start from the pictures of a trained decoder: give mode"
                 " 'universal', with that decoder's point as the base"
+            )
+        if self.readers and not any(
+            point.decoder == "labelled" and point.lambda_c > 0 for point in self.points
+        ):
+            raise QuadrateError(
+                f"{where}readers are for labelled decoders with lambda_c > 0; none is in the stage"
             )
         if self.training.shift and self.mode != "end-to-end":
             raise QuadrateError(
@@ -389,6 +398,13 @@ class Recipe:
             raise QuadrateError(
                 f"recipe {self.name!r} names a stranger twice: {', '.join(self.strangers)}; name"
                 " each architecture once"
+            )
+        strange = {self.independent_judge, *self.strangers}
+        if known := [name for stage in self.stages for name in stage.readers if name in strange]:
+            raise QuadrateError(
+                f"recipe {self.name!r} trains decoders for a reader of the architecture"
+                f" {known[0]!r}, which is that of an independent judge or a stranger, too; choose"
+                " another for one of them"
             )
         names = [
             stage.name.casefold() for stage in self.stages

@@ -8,14 +8,16 @@ import torch
 
 from quadrate import Codec
 from quadrate.codecs import Decoders, QuadDataset
-from quadrate.config import OperatingPoint, Stage, TrainingConfig
+from quadrate.config import OperatingPoint, Recipe, Stage, TrainingConfig
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 from quadrate.networks import DECODERS, DecoderKind, register_decoder
 from quadrate.networks.flow import FlowDecoder, VelocityNetwork
 from quadrate.networks.labelled import LabelledDecoder
-from quadrate.objectives import Batch, estimate_cross_entropy
-from quadrate.training import train_stage
+from quadrate.objectives import Batch, Reading, estimate_cross_entropy
+from quadrate.objectives.reading import disturbed
+from quadrate.sources import pixels
+from quadrate.training import train_judge, train_stage
 from stage_parts import COMPACT, MAPS, Interrupt, assert_same, load, rows
 from tensor_files import rewrite
 
@@ -130,8 +132,8 @@ def test_a_flow_starts_at_the_faithful_picture_and_is_nothing_but_noise_before_t
     start = decoder.mean(latents) + 0.2 * noise
     assert torch.equal(decoder(latents, noise), start.clamp(0, 1))
     decoder.velocity.forward = lambda x, time: torch.full_like(x, 0.5) * (1 + time[0])
-    # Four Euler steps along .5·(1 + t): the mean of t at 0, 1/4, 1/2, 3/4 is 3/8.
-    moved = (start + 0.5 * (1 + 3 / 8)).clamp(0, 1)
+    # Along .5·(1 + t): Euler's first step takes t = 0, each of the others the t of its middle.
+    moved = (start + 0.5 * (1 + (0 + 3 / 8 + 5 / 8 + 7 / 8) / 4)).clamp(0, 1)
     assert torch.allclose(decoder(latents, noise), moved, atol=1e-6)
 
 
@@ -293,3 +295,70 @@ def test_what_two_decoders_share_stands_once_in_a_file(make, trained, tmp_path):
         rewrite(tmp_path / "faithful", metadata={"same": wrong})
         with pytest.raises(QuadrateError, match="description is damaged"):
             Codec.load(tmp_path / "faithful")
+
+
+# --- readers ---
+
+
+def test_reading_is_the_mean_over_classifiers_of_disturbed_pictures(digits, judge):
+    pictures = pixels(digits.train.images[:64])[None]  # (1, B, C, H, W)
+    labels = digits.train.labels[:64][None]
+    batch = Batch(pictures, pictures, labels, torch.arange(64)[None], step=5)
+    key = (0, "point")
+    shown = disturbed(pictures[0], *key, "reading", 5)
+    by_hand = torch.nn.functional.cross_entropy(judge.module(shown), labels[0])
+    (found,) = Reading([judge.module, judge.module], [key])(batch)
+    assert torch.allclose(found, by_hand)
+    (other,) = Reading([judge.module], [key])(replace(batch, step=6))
+    assert other != found
+
+
+def test_pictures_are_disturbed_in_all_ways_and_by_the_key_alone():
+    images = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) + 0.5
+    found = [disturbed(images, "a key", step) for step in range(60)]
+    assert torch.equal(found[3], disturbed(images, "a key", 3))
+    assert all(one.shape == images.shape for one in found)
+    erased = sum(bool((one == 0).any()) for one in found)
+    noisy = sum(bool(one.max() > 1.6) for one in found)
+    blurred = sum(float(one.std()) < 0.25 for one in found)
+    assert 15 < erased < 40 and 15 < noisy < 40 and 5 < blurred < 40
+    moves = {
+        (down, right)
+        for one in found
+        for down in range(-2, 3)
+        for right in range(-2, 3)
+        if (torch.roll(images, (down, right), (2, 3)) - one)[:, :, 10:18, 10:18].abs().max() < 1e-6
+    }
+    assert len(moves) > 4
+
+
+def test_a_decoder_with_readers_is_read_by_a_judge_that_it_never_met(make, trained, digits, judge):
+    trained(LONG)
+    reader = train_judge(digits, "dense", seed=3, epochs=20).module
+    shared = {"mode": "universal", "base": ENCODER, "base_stage": "encoder", "settings": LONG}
+    read = []
+    for readers in ((), (reader,)):
+        stage = make(LABELLED, name=f"read{len(readers)}", **shared)
+        stage = replace(stage, readers=readers)
+        train_stage(stage, "single")
+        codec = load(stage, LABELLED)
+        images = digits.validation.images
+        latents = codec.dequantize(codec.encode(images))
+        drawn = codec.decoders["recognizable"].logits(latents).argmax(1)
+        read.append(
+            float(
+                (judge.module(codec.decode(codec.encode(images))).argmax(1) == drawn).float().mean()
+            )
+        )
+        assert ("reading_nats" in rows(stage, LABELLED)[-1]) == bool(readers)
+    assert read[1] > read[0] + 0.03
+
+
+def test_readers_are_for_labelled_decoders_and_no_judge_of_their_kind_is_independent():
+    labelled = Stage("a", (LABELLED,), readers=("strided",))
+    Recipe("mine", "", "digits", (labelled,), strangers=("lenet",))
+    with pytest.raises(QuadrateError, match="readers are for labelled decoders"):
+        Stage("a", (FAITHFUL,), readers=("strided",))
+    for judges in ({"strangers": ("strided",)}, {"independent_judge": "strided"}):
+        with pytest.raises(QuadrateError, match="reader of the architecture 'strided', which is"):
+            Recipe("mine", "", "digits", (labelled,), **judges)

@@ -43,7 +43,7 @@ def compress(
             arrays (N, C, H, W) or (N, H, W), or data sets with their split, such as mnist:test;
             features as .npy or .npz arrays (N, D).
         output: The .quad file, whose name ends in .quad.
-        codec: A codec in the package, such as mnist-6bit, or a codec's file.
+        codec: A codec in the package, such as mnist-4.75bit, or a codec's file.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make
             files small.

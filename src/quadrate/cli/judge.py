@@ -25,8 +25,8 @@ def judge(
 
     Args:
         data: A data set's name, or a folder of labelled images.
-        architecture: conv, dense, lenet, residual, paper or a registered one; or the path of a
-            judge or a published checkpoint.
+        architecture: conv, dense, lenet, paper, residual, strided or a registered one; or the path
+            of a judge or a published checkpoint.
         seed: The seed of the training.
         runs: Its file goes into RUNS/judges, where training finds it.
         module: A Python file, or the name of a module, that registers what is your own

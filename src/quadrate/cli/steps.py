@@ -124,8 +124,18 @@ def fitted(
         judges = ("conv" if colour else "dense", recipe.independent_judge)
     family, judge = fitting if family is None else family, judges[0] if judge is None else judge
     strangers = recipe.strangers if large else ("dense",) * bool(recipe.strangers)
+    independent = {judges[1], *strangers}
+    stages = tuple(
+        replace(stage, readers=tuple(name for name in stage.readers if name not in independent))
+        for stage in recipe.stages
+    )
     return replace(
-        recipe, family=family, judge=judge, independent_judge=judges[1], strangers=strangers
+        recipe,
+        family=family,
+        judge=judge,
+        independent_judge=judges[1],
+        strangers=strangers,
+        stages=stages,
     )
 
 

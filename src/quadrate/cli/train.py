@@ -41,8 +41,9 @@ def train(
             lambda_c > 0 take class folders.
         family: Other networks: ours (compact), ours for colour (compact-colour), the published ones
             (paper), or registered ones. With other data, those of ours that fit by default.
-        judge: Another classifier in the loss: conv, dense, lenet, residual, paper, a registered
-            one, or the path of a judge or checkpoint. With other data, one that fits by default.
+        judge: Another classifier in the loss: conv, dense, lenet, paper, residual, strided, a
+            registered one, or the path of a judge or checkpoint. With other data, one that fits by
+            default.
         term: A registered loss of your own and its weight; may be given several times.
         seeds: Seeds for each point, in place of the recipe's.
         epochs: Passes over the data, for a quick look.

@@ -100,7 +100,7 @@ class Codec(SymbolCodec):
         """Read a codec's file of any version, or one of the codecs that come with the package.
 
         Args:
-            path: The file, or a name from the zoo, such as "mnist-6bit".
+            path: The file, or a name from the zoo, such as "mnist-4.75bit".
             device: Where the networks shall live.
             family: The networks, where they are not of a family that Quadrate knows.
 

@@ -6,6 +6,7 @@ All give logits, and the activations just before them.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -91,6 +92,27 @@ class ResidualClassifier(Classifier):
             _Mean(),
         )
         super().__init__(body, nn.Linear(128, classes))
+
+
+class StridedClassifier(Classifier):
+    """Three 3×3 convolutions with stride 2 and ReLU, without normalization or a hidden layer.
+
+    The cheapest one that sees shapes: on MNIST five epochs take about half a minute of one core.
+
+    Raises:
+        QuadrateError: If the images are smaller than 8×8.
+    """
+
+    def __init__(self, shape: Shape, classes: int) -> None:
+        channels, *sides = _checked(shape, "strided")
+        widths = (channels, 16, 32, 64)
+        layers = [
+            layer
+            for pair in pairwise(widths)
+            for layer in (nn.Conv2d(*pair, 3, stride=2, padding=1), nn.ReLU())
+        ]
+        features = widths[-1] * math.prod(math.ceil(side / 8) for side in sides)
+        super().__init__(nn.Sequential(*layers, nn.Flatten()), nn.Linear(features, classes))
 
 
 class LeNetClassifier(Classifier):

@@ -14,6 +14,7 @@ from quadrate.networks.classifiers import (
     DenseClassifier,
     LeNetClassifier,
     ResidualClassifier,
+    StridedClassifier,
 )
 from quadrate.networks.compact import Shape
 
@@ -54,6 +55,7 @@ CLASSIFIERS: Registry[Callable[[Shape, int], nn.Module]] = Registry(
         "lenet": LeNetClassifier,
         "paper": paper.classifier,
         "residual": ResidualClassifier,
+        "strided": StridedClassifier,
     },
 )
 

@@ -32,7 +32,7 @@ class FlowDecoder(nn.Module):
         mean: The faithful decoder, from latents to images.
         velocity: From images (N, C, H, W) and times (N,) to velocities (N, C, H, W).
         sigma: The standard deviation of the noise, on the [0, 1] scale.
-        steps: Euler steps that `forward` takes.
+        steps: Steps that `forward` takes, each with one evaluation of the velocity.
     """
 
     takes_noise = True
@@ -71,10 +71,13 @@ class FlowDecoder(nn.Module):
     def forward(self, latents: Tensor, noise: Tensor) -> Tensor:
         """Latents (N, …) and standard normal noise (N, C, H, W) to images in [0, 1]."""
         x = self.start(latents, noise)
-        steps = int(self.steps)
+        steps, before = int(self.steps), None
         for i in range(steps):
-            time = x.new_full((len(x),), i / steps)
-            x = x + self.velocity(x, time) / steps
+            velocity = self.velocity(x, x.new_full((len(x),), i / steps))
+            # The second order of Adams and Bashforth takes no more evaluations than Euler's steps,
+            # which cut the bends of the paths short: pictures would vary too little.
+            slope = velocity if before is None else 1.5 * velocity - 0.5 * before
+            x, before = x + slope / steps, velocity
         return x.clamp(0, 1)
 
 

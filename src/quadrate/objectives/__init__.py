@@ -7,12 +7,14 @@ from quadrate.objectives.classification import CrossEntropy, estimate_cross_entr
 from quadrate.objectives.distortion import squared_error
 from quadrate.objectives.perception import Wasserstein, critic_losses
 from quadrate.objectives.rate import rate_nats
+from quadrate.objectives.reading import Reading
 from quadrate.objectives.term import TERMS, Batch, Term, find_term, register_term
 
 __all__ = [
     "TERMS",
     "Batch",
     "CrossEntropy",
+    "Reading",
     "Term",
     "Wasserstein",
     "critic_losses",

@@ -26,6 +26,7 @@ class Batch:
         indices: Which training samples these are, int64 (K, B).
         rate_nats: What each sample costs, (K, B), where a bottleneck learns its rate.
         logits: Of the labels as decoders estimate them, (K, B, classes), where they do.
+        step: The number of the step, for losses that draw.
     """
 
     clean: Tensor
@@ -34,6 +35,7 @@ class Batch:
     indices: Tensor
     rate_nats: Tensor | None = None
     logits: Tensor | None = None
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Term:
 _TAKEN = (
     *(weight.column for weight in WEIGHTS),
     "critic_gap",
+    "reading_nats",
     "epoch",
     "epochs",
     "stage",

@@ -43,6 +43,7 @@ _SETTINGS = {
     "lenet": (10, 3e-3),
     "paper": (10, 1e-3),
     "residual": (6, 5e-3),
+    "strided": (8, 3e-3),
 }
 
 
@@ -148,8 +149,8 @@ def train_judge(
         source: The images; training runs on the device they lie on.
         architecture: A name in `quadrate.networks.CLASSIFIERS`.
         seed: Decides the initial weights and the order of the images.
-        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense"), 10 ("lenet",
-            "paper") or 6 ("residual"), more where they would make fewer than 600 steps.
+        epochs: Passes over the training images; by default 5 ("conv"), 8 ("dense", "strided"), 10
+            ("lenet", "paper") or 6 ("residual"), more where they would make fewer than 600 steps.
         batch: Images a step, at most.
         lr: Peak learning rate; by default what suits the architecture.
         report: Takes the progress, as `quadrate.core.progress.shown` says: after each pass epoch,
@@ -318,10 +319,10 @@ def find_judge(
     is whole at any time.
 
     Args:
-        spec: An architecture ("conv", "dense", "lenet", "paper", "residual"): trained on first use,
-            kept in `folder`, read from there later. Or the path of a judge (`.safetensors`) or of a
-            classifier that RDPC published (`.ckpt`); paths are looked up in the folder
-            QUADRATE_DATA as well.
+        spec: An architecture ("conv", "dense", "lenet", "paper", "residual", "strided"): trained on
+            first use, kept in `folder`, read from there later. Or the path of a judge
+            (`.safetensors`) or of a classifier that RDPC published (`.ckpt`); paths are looked up
+            in the folder QUADRATE_DATA as well.
         source: What it shall judge; the judge lies on its device.
         folder: Where trained judges are kept.
         seed: Seed of a judge that is trained.

@@ -53,6 +53,7 @@ class Assignment:
         folder: The run's folder; a point's files are in `folder/stage/point`.
         details: What goes into the codecs' files.
         terms: Your own terms of the loss.
+        readers: The frozen classifiers that labelled decoders write for.
     """
 
     stage: Stage
@@ -62,6 +63,7 @@ class Assignment:
     folder: Path
     details: dict[str, Any]
     terms: tuple[Term, ...] = ()
+    readers: tuple[nn.Module, ...] = ()
 
     def place(self, point: OperatingPoint) -> Path:
         """The folder of one point."""
@@ -143,6 +145,7 @@ def _train_group(assignment: Assignment, points: Sequence[OperatingPoint], repor
         stage.training,
         stage.mode != "universal",
         assignment.terms,
+        assignment.readers,
     )
     trainer = _TRAINERS.get(points[0].decoder, Trainer)(task, points, frozen).prepare()
     files = [_Files(assignment, point, base) for point, base in zip(points, bases, strict=True)]
@@ -300,6 +303,7 @@ def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec
     sha = hashlib.sha256("\x1f".join(texts).encode())
     for network in (
         assignment.classifier,
+        *assignment.readers,
         *(base.encoders if base else ()),
         base.critic if base else None,
         next(iter(base.decoders.values())) if base and point.decoder in _TRAINERS else None,

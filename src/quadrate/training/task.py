@@ -29,6 +29,7 @@ class Task:
         config: The settings.
         train_encoder: Whether an encoder is trained (not in the universal mode).
         terms: Your own terms, added to the objective.
+        readers: Frozen classifiers that labelled decoders write for.
     """
 
     source: Source
@@ -37,6 +38,7 @@ class Task:
     config: TrainingConfig
     train_encoder: bool = True
     terms: tuple[Term, ...] = ()
+    readers: tuple[nn.Module, ...] = ()
 
 
 class PointTrainer:

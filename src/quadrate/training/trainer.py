@@ -16,11 +16,13 @@ from quadrate.bottlenecks.by_name import build_bottleneck
 from quadrate.bottlenecks.frozen import FrozenBottleneck
 from quadrate.config import WEIGHTS
 from quadrate.core import draws
+from quadrate.core.shifts import moved, random_shifts
 from quadrate.errors import QuadrateError
 from quadrate.networks.decoders import DECODERS
 from quadrate.objectives import (
     Batch,
     CrossEntropy,
+    Reading,
     Term,
     Wasserstein,
     critic_losses,
@@ -41,7 +43,6 @@ from quadrate.training.loop import (
     shares,
     uses_bfloat16,
 )
-from quadrate.training.shifts import moved, random_shifts
 from quadrate.training.stack import Stack
 from quadrate.training.task import PointTrainer
 
@@ -191,6 +192,10 @@ class Trainer(PointTrainer):
             for weight in WEIGHTS
             if weight.name in losses
         ]
+        if self._takes_labels and self.task.readers:
+            weights = tuple(point.lambda_c for point in self.points)
+            keys = [(point.seed, point.key) for point in self.points]
+            terms.append(Term("reading_nats", weights, Reading(self.task.readers, keys), ramp=True))
         return [*terms, *self.task.terms]
 
     # One epoch ------------------------------------------------------------------------------------
@@ -232,8 +237,9 @@ class Trainer(PointTrainer):
         for step in range(self.steps_per_epoch):
             indices = order[:, step]  # (K, B)
             clean = moved(pixels(images[indices]), shifts[:, step])  # (K, B, C, H, W)
-            batch = Batch(clean, clean, labels[indices], indices)
-            yield self._step(self.epoch * self.steps_per_epoch + step, batch, noise[:, step] - 0.5)
+            number = self.epoch * self.steps_per_epoch + step
+            batch = Batch(clean, clean, labels[indices], indices, step=number)
+            yield self._step(number, batch, noise[:, step] - 0.5)
 
     def _draw(self, draw: Callable[..., Tensor], stream: str) -> Tensor:
         """One draw a point for this epoch, stacked."""

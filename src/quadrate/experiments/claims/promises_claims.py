@@ -10,7 +10,7 @@ from quadrate.experiments.reports.summary import Row, require
 
 _FLOORS, _KERNEL, _REALISTIC_MSE = 4, 5, 2.0  # floors, percent, times
 _LOST, _RECOGNIZABLE_MSE = 0.5, 1.35  # percentage points, times
-_JUDGES = ("independent", "stranger.lenet", "stranger.dense")
+_JUDGES = ("independent", "stranger.lenet", "stranger.residual")
 Decide = Callable[[Sequence[Row]], tuple[str, Answer]]
 
 
@@ -114,7 +114,7 @@ def _promises(
             f"judges that no one trained for read recognizable pictures at {rate} better than"
             f" faithful ones, by {more:g} points",
             "no better (version 0.1)",
-            "the gain of each of three judges, convolutional, LeNet-5 and fully connected, surely"
+            "the gain of each of three judges, convolutional, LeNet-5 and residual, surely"
             f" is above {more:g} percentage points",
             partial(_read_better, more),
         ),

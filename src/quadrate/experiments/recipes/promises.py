@@ -9,7 +9,8 @@ from quadrate.experiments.recipes.settings import RDPC_JUDGE, Levels, RATE_3x3
 
 _SEEDS = 3
 _CRITIC = 0.015  # λp of the realistic decoder that a critic trains, for comparison
-_SHARPER = 0.01  # λp of the recognizable decoder, as blur misleads readers
+_SHARPER = 0.005  # λp of the recognizable decoder
+_READERS = ("strided", "dense")  # which the recognizable decoder writes for
 
 
 @experiment(OURS, "decoders that keep their promise", "mnist")
@@ -17,7 +18,7 @@ def promises_mnist() -> Recipe:
     """One encoder with a faithful, a realistic and a recognizable decoder, at 4.75 bits.
 
     The realistic decoder is a flow; one that a critic trained stands beside it. The recognizable
-    one estimates the label and draws that class; no judge takes part in its training.
+    one estimates the label and draws that class, so that small classifiers read it.
     """
     return _promises("promises-mnist", RATE_3x3, 0.02)
 
@@ -40,15 +41,16 @@ def _promises(name: str, levels: Levels, weight: float) -> Recipe:
     flow = TrainingConfig(epochs=16, batch=64, learning_rate=1.5e-3, betas=(0.9, 0.99), warmup=0.05)
     base = OperatingPoint(levels, 1.0, 0.0, weight, decoder="labelled")
     faithful = OperatingPoint(levels)
-    others = (
-        faithful,
-        OperatingPoint(levels, 1.0, _CRITIC, 0.0),
-        OperatingPoint(levels, 1.0, _SHARPER, weight, decoder="labelled"),
-    )
+    others = (faithful, OperatingPoint(levels, 1.0, _CRITIC, 0.0))
+    recognizable = OperatingPoint(levels, 1.0, _SHARPER, weight, decoder="labelled")
     realistic = OperatingPoint(levels, decoder="flow")
     stages = (
         Stage("encoder", (base,), training=longer),
         Stage("decoders", others, "universal", base, "encoder", critic),
+        Stage(
+            *("recognizable", (recognizable,), "universal", base, "encoder", critic),
+            readers=_READERS,
+        ),
         Stage("realistic", (realistic,), "universal", faithful, "decoders", flow),
     )
     recipe = Recipe(
@@ -57,6 +59,6 @@ def _promises(name: str, levels: Levels, weight: float) -> Recipe:
         "mnist",
         stages,
         judge=RDPC_JUDGE,
-        strangers=("lenet", "dense"),
+        strangers=("lenet", "residual"),
     )
     return with_seeds(recipe, _SEEDS)

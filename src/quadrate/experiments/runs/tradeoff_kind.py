@@ -31,7 +31,7 @@ from quadrate.training.stages import Assignment, Execution, train_stage
 
 # Of judges that are trained here. Strangers share their seed with no judge of a loss, so that even
 # one of an architecture that is in the loss was never met.
-_TRAINING_SEED, _INDEPENDENT_SEED, _STRANGERS_SEED = 0, 1, 2
+_TRAINING_SEED, _INDEPENDENT_SEED, _STRANGERS_SEED, _READERS_SEED = range(4)
 
 
 class TradeoffKind(Kind):
@@ -66,7 +66,7 @@ class TradeoffKind(Kind):
                 " belongs to the run's configuration"
             )
         self._check_labels()
-        self._check_strangers()
+        self._check_classifiers()
         self._judges: dict[tuple[str, int], Judge | None] = {}
         self.judge = self._find_judge(recipe.judge, _TRAINING_SEED)
         decoders = {point.decoder for stage in recipe.stages for point in stage.points}
@@ -107,9 +107,10 @@ class TradeoffKind(Kind):
                     " class folders have some; points with lambda_c = 0 need none"
                 )
 
-    def _check_strangers(self) -> None:
-        """Refuse strangers that cannot judge the source, which would show after training only."""
-        for name in self.recipe.strangers if self.source.is_labelled else ():
+    def _check_classifiers(self) -> None:
+        """Refuse classifiers that cannot judge the source, which would show after training only."""
+        readers = [name for stage in self.recipe.stages for name in stage.readers]
+        for name in (*self.recipe.strangers, *readers) if self.source.is_labelled else ():
             outline(partial(CLASSIFIERS.find(name), self.source.shape, self.source.classes))
 
     def _find_judge(self, spec: str, seed: int) -> Judge | None:
@@ -160,8 +161,10 @@ class TradeoffKind(Kind):
         }
         classifier = self.judge.module if self.judge else None
         for stage in self.recipe.stages:
+            readers = [self._find_judge(name, _READERS_SEED) for name in stage.readers]
             assignment = Assignment(
-                stage, self.source, self.family, classifier, self.folder, details, self.terms
+                *(stage, self.source, self.family, classifier, self.folder, details, self.terms),
+                tuple(reader.module for reader in readers if reader),
             )
             train_stage(assignment, execution, workers, report)
 
