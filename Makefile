@@ -1,10 +1,11 @@
 # Both commands set everything up on a fresh machine: Python 3.11+, make and the package registry are enough.
 PYTHON ?= python3
-BIN := .venv/bin
+SCRIPTS := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := .venv/$(SCRIPTS)
 # The demo takes the real data set where it is at hand, and otherwise the digits that come with scikit-learn.
 DATA ?= $(if $(and $(QUADRATE_DATA),$(wildcard $(QUADRATE_DATA)/mnist)),mnist,digits)
 
-.PHONY: demo quick test lint types clean
+.PHONY: demo quick test lint types wheel clean
 
 demo: .venv/installed
 	$(BIN)/quadrate demo --data $(DATA) --overwrite
@@ -25,10 +26,21 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
+# The package as it is published, checked, and tried in an empty environment and an empty folder.
+wheel:
+	rm -rf dist .venv-build .venv-wheel
+	$(PYTHON) -m venv .venv-build
+	.venv-build/$(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt build twine
+	.venv-build/$(SCRIPTS)/python -m build --outdir dist
+	.venv-build/$(SCRIPTS)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/$(SCRIPTS)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl
+	.venv-wheel/$(SCRIPTS)/python tests/try_wheel.py
+
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-build .venv-wheel dist
