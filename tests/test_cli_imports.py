@@ -75,8 +75,10 @@ def test_an_unknown_verb_is_one_line():
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, "trian"], capture_output=True, text=True, timeout=100
     )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("quadrate: unknown verb 'trian'; known: recipes, reproduce, ")
+    assert ended.returncode == 2
+    line = ended.stderr.splitlines()[0]
+    assert line.startswith("quadrate: unknown verb 'trian'; known: recipes, reproduce, ")
+    assert line.endswith("; see `quadrate --help`")
 
 
 def test_a_plug_in_adds_a_verb(tmp_path):

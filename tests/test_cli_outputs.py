@@ -4,6 +4,7 @@ Nothing is replaced unasked, names say what they make, links are followed, and w
 finished.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -454,16 +455,18 @@ def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monk
         "for images of 3x8x8: family compact-colour, judge conv, independent judge residual" in out
     )
     folder = out.split("trained: ")[1].split()[0]
-    for options in ("", "-o x.safetensors"):
-        with pytest.raises(SystemExit) as ended:
-            run(f"export {folder} {options}")
-        listed, err = capsys.readouterr()
-        assert (
-            ended.value.code == 1
-            and err.startswith("quadrate: nothing was exported: ")
-            and err.count("\n") == 1
-        )
-        assert "3x3_d1_p0_c0_s0" in listed and "3x3_d1_p0_c0.0018_s0" in listed
+    run(f"export {folder}")
+    assert f"next:   quadrate export {folder} -o " in (listed := capsys.readouterr().out)
+    assert "3x3_d1_p0_c0_s0" in listed and "3x3_d1_p0_c0.0018_s0" in listed
+    assert "name a file with -o" in refused(capsys, f"export {folder} --best mse")
+    run(f"export {folder} --json --quiet")
+    first, _ = json.loads(capsys.readouterr().out)
+    assert (first["point"], first["trained"], first["w1_fresh"]) == ("3x3_d1_p0_c0_s0", True, None)
+    with pytest.raises(SystemExit) as ended:
+        run(f"export {folder} -o x.safetensors")
+    listed, err = capsys.readouterr()
+    assert ended.value.code == 1 and err.startswith("quadrate: nothing was exported: ")
+    assert err.count("\n") == 1 and "3x3_d1_p0_c0.0018_s0" in listed
     assert "has a score accuracy_independent yet; run `quadrate evaluate" in refused(
         capsys, f"export {folder} -o x.safetensors --best accuracy"
     )

@@ -1,5 +1,6 @@
 """`quadrate reproduce` from end to end on digits, its options, and its errors."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from quadrate.cli.main import main
-from quadrate.cli.steps import Changes, adapted, reproduce_command, show_verdicts
+from quadrate.cli.steps import Changes, adapted, reproduce_command, verdicts_of
 from quadrate.config import Recipe
 from quadrate.evaluation import Protocol, conditional_entropy_bits
 from quadrate.experiments.recipes import Grid, find_recipe
@@ -73,6 +74,14 @@ def test_one_command_trains_scores_and_gives_verdicts(
     models = {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
     main(command)  # the same command finds everything done
     assert capsys.readouterr().out.splitlines()[-5:] == printed.splitlines()[-5:]
+    for verb in (command, ["evaluate", str(folder)]):
+        main([*verb, "--json", "--quiet"])
+        out, err = capsys.readouterr()
+        facts = json.loads(out)
+        assert not err and facts["run"] == str(folder) and len(facts["rows"]) == 12
+        answers = [verdict["holds"] for verdict in facts["verdicts"]]
+        assert len(answers) == 3 and set(answers) <= {"yes", "no", "undecided"}
+        assert all(Path(path).exists() for path in (facts["table"], *facts["pictures"]))
     assert models == {path: path.stat().st_mtime_ns for path in folder.rglob("model.safetensors")}
 
 
@@ -95,12 +104,10 @@ def test_the_command_says_what_changes_results_and_nothing_else() -> None:
     )
 
 
-def test_a_recipe_without_claims_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recipe_without_claims_says_so(tmp_path: Path) -> None:
     run: Any = SimpleNamespace(folder=tmp_path, recipe=find_recipe("demo"))
-    show_verdicts(run, [], "quadrate reproduce demo")
-    assert capsys.readouterr().out.strip() == "demo decides no published claim."
+    facts, lines = verdicts_of(run, [], "quadrate reproduce demo")
+    assert facts == [] and lines[-1] == "demo decides no published claim."
     assert not list(tmp_path.iterdir())
 
 

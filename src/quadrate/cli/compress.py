@@ -11,6 +11,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.files import exists
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
@@ -33,6 +34,7 @@ def compress(
     overwrite: bool = False,
     strict: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Compress images or features to one .quad file.
 
@@ -55,6 +57,7 @@ def compress(
             them.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
@@ -75,7 +78,7 @@ def compress(
     header = _header_to_append_to(path, seed, labels) if append else None
     wanted = labels or (header is not None and "labels" in header.fields)
     opened = open_inputs(inputs, loaded.shape, wanted)
-    batches = _batches(opened, header)
+    batches = _batches(opened, header, printer.quiet)
     try:
         if header is not None:
             added = quad.append(loaded, batches, path, chunk, strict)
@@ -85,8 +88,17 @@ def compress(
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:
         samples = reader.samples
-    rate = rate_text(samples, path.stat().st_size, loaded.rate_bound_bits)
-    print(f"{path}: {f'{added} samples added; ' if append else ''}{rate}")
+    size, bound = path.stat().st_size, loaded.rate_bound_bits
+    facts = {
+        "file": path,
+        "samples": samples,
+        "added": added,
+        "bytes": size,
+        "rate_bits_per_sample": 8 * size / samples if samples else None,
+        "rate_bound_bits": bound,
+    }
+    more = f"{added} samples added; " if append else ""
+    printer.done(facts, f"{path}: {more}{rate_text(samples, size, bound)}")
 
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
@@ -107,11 +119,11 @@ def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
     return header
 
 
-def _batches(inputs: list[Input], header: Header | None) -> Iterator[Batch]:
+def _batches(inputs: list[Input], header: Header | None, quiet: bool) -> Iterator[Batch]:
     """The samples of all inputs, with names where the file to append to has some."""
     from quadrate.cli.quads import shown
 
     pieces = (batch for each in inputs for batch in each.batches)
     unnamed = header is not None and "names" not in header.fields
-    for batch in shown(pieces, "compressing", sum(each.count for each in inputs)):
+    for batch in shown(pieces, "compressing", sum(each.count for each in inputs), quiet):
         yield replace(batch, names=None) if unnamed else batch

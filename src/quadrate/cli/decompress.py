@@ -14,6 +14,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
@@ -41,6 +42,7 @@ def decompress(
     layers: int | None = None,
     overwrite: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Decode a .quad file to an array or a folder of PNG files.
 
@@ -66,6 +68,7 @@ def decompress(
             into.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.cli.pictures import PictureFolder, write_array
@@ -83,7 +86,7 @@ def decompress(
             "--latents are what decoders read, in the codec's own type; leave --dtype, --decoder"
             " and --blend out"
         )
-    part = _slice(samples)
+    part, quiet = _slice(samples), printer.quiet
     with quad.QuadFile(file, codec_for(file, codec, layers)) as opened:
         wanted = range(*part.indices(opened.samples))
         if not wanted and opened.samples:
@@ -107,17 +110,13 @@ def decompress(
                     path,
                     (len(wanted), *shape),
                     kind,
-                    _numbers(shown(opened.latent_pieces(part), "reading", len(wanted))),
+                    _numbers(shown(opened.latent_pieces(part), "reading", len(wanted), quiet)),
                 )
             elif array:
-                write_array(
-                    path,
-                    (len(wanted), *shape),
-                    kind,
-                    _pixels(shown(opened.pieces(part, chosen), "decompressing", len(wanted)), kind),
-                )
+                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted), quiet)
+                write_array(path, (len(wanted), *shape), kind, _pixels(pieces, kind))
             else:
-                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted))
+                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted), quiet)
                 with PictureFolder(
                     path, opened.codec.shape, _asked(file, codec, chosen, wanted)
                 ) as folder:
@@ -129,7 +128,8 @@ def decompress(
                 else "holds what was written so far; the same command goes on"
             )
             raise KeyboardInterrupt(f"{path} {state}") from None
-    print(f"{path}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
+    facts = {"output": path, "samples": len(wanted), "shape": shape}
+    printer.done(facts, f"{path}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
 
 
 def _asked(file: Path, codec: str | None, decoder: Blend, samples: range) -> dict[str, Any]:

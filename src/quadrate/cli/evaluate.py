@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 
 
@@ -18,6 +19,7 @@ def evaluate(
     workers: int | None = None,
     quick: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Score every trained point of a run on the test set.
 
@@ -32,9 +34,10 @@ def evaluate(
             scores are labelled quick, and compare with no others.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.cli.steps import evaluate_run
     from quadrate.experiments.runs import Run
 
-    evaluate_run(Run.open(run, device), workers, quick)
+    evaluate_run(Run.open(run, device), workers, quick, printer=printer)

@@ -10,6 +10,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import output_file
+from quadrate.cli.printer import PRINTER, Printer, Printing
 from quadrate.core.files import exists, read_json
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
@@ -17,6 +18,7 @@ from quadrate.errors import QuadrateError
 if TYPE_CHECKING:
     from quadrate.codecs import TradeoffCodec
     from quadrate.config import OperatingPoint, Stage
+    from quadrate.core.table import Table
     from quadrate.experiments.runs import Run
     from quadrate.sources import Source
 
@@ -26,6 +28,10 @@ _SCORES: dict[Best, str] = {
     "mse": "distortion_mse",
     "w1": "w1_fresh",
 }
+_SHOWN = (
+    "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on the"
+    " test images"
+)
 
 
 def export(
@@ -38,10 +44,11 @@ def export(
     seed: int = 0,
     overwrite: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Make a trained codec ready for files.
 
-    Its weights become float16, and its tables are fitted to the training images. Without a choice,
+    Its weights become float16, and its tables are fitted to the training images. Without an output,
     the run's codecs are listed.
 
     Args:
@@ -59,6 +66,7 @@ def export(
         overwrite: Replace the file if it is there.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     path = None if output is None else output_file(output, (".safetensors",), overwrite)
@@ -74,28 +82,38 @@ def export(
         raise QuadrateError("give --point or --best, not both")
     stages = [opened.recipe.stage(stage)] if stage is not None else list(opened.recipe.stages)
     if path is None:
-        _list(opened, stages)
-        raise QuadrateError(
-            "nothing was exported: name a file with -o, and choose a codec by --stage and --point,"
-            " or --best"
-        )
+        if point is not None or best is not None:
+            raise QuadrateError("nothing was exported: name a file with -o")
+        printer.result(*_listed(opened, stages))
+        printer.remark(f"next:   quadrate export {run} -o mine.safetensors, and --point or --best")
+        return
     if point is None and best is None and stages[-1].mode == "universal":
         chosen, picked, name = stages[-1], None, stages[-1].name
     else:
         chosen, picked = (
             _best(opened, stages, best)
             if best
-            else _find(opened, stages if point else stages[-1:], point)
+            else _find(opened, stages if point else stages[-1:], point, printer)
         )
         name = f"{chosen.name}/{picked.key}"
     codec = _made(opened, chosen, picked, seed)
     codec.save(path)
-    size = path.stat().st_size / 1e6
+    size = path.stat().st_size
     bound = codec.rate_bound_bits
     rate = "learned rate" if bound is None else f"bound {bound:.2f} bits a sample"
     decoders = ", ".join(codec.decoders)
-    print(f"codec:  {path} ({name}; {size:.1f} MB; {rate}; decoders {decoders})")
-    print(f"next:   quadrate compress IMAGES --codec {path} -o images.quad")
+    facts = {
+        "codec": path,
+        "name": name,
+        "bytes": size,
+        "rate_bound_bits": bound,
+        "decoders": list(codec.decoders),
+    }
+    printer.done(
+        facts,
+        f"codec:  {path} ({name}; {size / 1e6:.1f} MB; {rate}; decoders {decoders})",
+        f"next:   quadrate compress IMAGES --codec {path} -o images.quad",
+    )
 
 
 def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> TradeoffCodec:
@@ -127,14 +145,16 @@ def _seen(run: Run, stage: Stage) -> Source:
     return replace(run.source, noise_std=stage.noise_std)
 
 
-def _find(run: Run, stages: list[Stage], key: str | None) -> tuple[Stage, OperatingPoint]:
-    """The point of that name, or the only one."""
+def _find(
+    run: Run, stages: list[Stage], key: str | None, printer: Printer
+) -> tuple[Stage, OperatingPoint]:
+    """The point of that name, or the only one; where there is a choice, it is printed."""
     found = [
         (stage, point) for stage in stages for point in stage.points if key in (None, point.key)
     ]
     if len(found) == 1:
         return found[0]
-    _list(run, stages)
+    printer.result(*_listed(run, stages))
     names = " and ".join(repr(stage.name) for stage in stages)
     if not found:
         raise QuadrateError(
@@ -179,25 +199,35 @@ def _scores(run: Run, stage: Stage, point: OperatingPoint) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _list(run: Run, stages: list[Stage]) -> None:
-    """Prints the codecs to choose from, with their scores."""
-    from quadrate.cli.console import CONSOLE
+def _listed(run: Run, stages: list[Stage]) -> tuple[list[dict[str, Any]], Table, str]:
+    """The codecs to choose from, with their scores: as facts, as a table, and what it shows."""
     from quadrate.core.table import Column, Table
 
-    lines: list[tuple[str, ...]] = []
-    for stage in stages:
-        for point in stage.points:
-            row = _scores(run, stage, point)
-            texts = [f"{row[column]:.4f}" if column in row else "" for column in _SCORES.values()]
-            if not exists(run.place(stage, point) / "model.safetensors"):
-                texts = ["not trained", "", ""]
-            bits = "learned" if point.has_learned_rate else f"{point.rate_bound_bits:.2f}"
-            lines.append((stage.name, point.key, bits, *texts))
+    facts = [
+        {
+            "stage": stage.name,
+            "point": point.key,
+            "rate_bound_bits": None if point.has_learned_rate else point.rate_bound_bits,
+            "trained": exists(run.place(stage, point) / "model.safetensors"),
+            **{column: _scores(run, stage, point).get(column) for column in _SCORES.values()},
+        }
+        for stage in stages
+        for point in stage.points
+    ]
+    lines = []
+    for line in facts:
+        scores = [line[column] for column in _SCORES.values()]
+        texts = ["" if score is None else f"{score:.4f}" for score in scores]
+        bits = line["rate_bound_bits"]
+        lines.append(
+            (
+                line["stage"],
+                line["point"],
+                "learned" if bits is None else f"{bits:.2f}",
+                *(texts if line["trained"] else ("not trained", "", "")),
+            )
+        )
     headings = ("--stage", "--point", "bits", "accuracy", "MSE", "W1")
     columns = zip(headings, zip(*lines, strict=True), strict=True)
-    CONSOLE.print(Table([Column(name, own, name[:2] == "--") for name, own in columns]).text())
-    CONSOLE.print(
-        "accuracy by the independent judge, W1 by a fresh critic: scores of `quadrate evaluate`, on"
-        " the test images",
-        soft_wrap=True,
-    )
+    table = Table([Column(name, own, name[:2] == "--") for name, own in columns])
+    return facts, table, _SHOWN

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.quads import check_layers, count_of, find_codec, reads
 from quadrate.codecs.zoo_index import CodecSummary
 from quadrate.coding.container import Reader
@@ -19,9 +19,9 @@ def inspect(
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     codec: str | None = None,
-    json: bool = False,
     layers: int | None = None,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Say what a .quad file holds, and which codec reads it.
 
@@ -30,10 +30,10 @@ def inspect(
     Args:
         file: The .quad file.
         codec: A codec to hold against it; by default those in the package.
-        json: Print JSON in place of a table.
         layers: Say what the first so many layers take alone, and which codec reads just these.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     with Reader(file) as reader:
@@ -53,7 +53,7 @@ def inspect(
         "rate_bound_bits": found[1].rate_bound_bits,
         "familiar_samples": found[1].familiar_samples,
     }
-    print(json_format.dumps(facts, indent=2) if json else _table(facts, codec, layers))
+    printer.result(facts, _table(facts, codec, layers))
 
 
 def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 
 
@@ -18,6 +19,7 @@ def judge(
     seed: int = 0,
     runs: Path = Path("runs"),
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Train or score a classifier that judges codecs on a data set.
 
@@ -31,6 +33,7 @@ def judge(
         runs: Its file goes into RUNS/judges, where training finds it.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.sources import load_source
@@ -38,8 +41,17 @@ def judge(
     from quadrate.training.processes import one_thread
 
     with one_thread():
-        found = find_judge(architecture, load_source(data), runs / "judges", seed=seed)
-    print(
+        found = find_judge(
+            architecture, load_source(data), runs / "judges", seed=seed, report=printer.report
+        )
+    facts = {
+        "judge": found.name,
+        "data": data,
+        "accuracy": found.accuracy,
+        "cross_entropy_nats": found.cross_entropy_nats,
+    }
+    printer.result(
+        facts,
         f"judge {found.name} on clean {data}: accuracy {found.accuracy:.4f}, cross-entropy"
-        f" {found.cross_entropy_nats:.4f} nats"
+        f" {found.cross_entropy_nats:.4f} nats",
     )

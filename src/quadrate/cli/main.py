@@ -17,16 +17,16 @@ from quadrate.cli.signals import Interruptions
 from quadrate.core.files import shown
 from quadrate.core.names import one_line
 from quadrate.core.progress import lines_off_terminal
-from quadrate.errors import QuadrateError, QuadrateWarning
+from quadrate.errors import QuadrateError, QuadrateWarning, UsageError
 
 
 @lines_off_terminal()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs one verb.
 
-    Exits with 1 and one line on stderr on an error that the user can mend; with 128 and the number
-    of the signal (130 for Ctrl-C) when it was interrupted; and with 141, as other programs do,
-    where the reader of its output went away.
+    Exits with 1 and one line on stderr on an error that the user can mend; with 2 on words that are
+    no command; with 128 and the number of the signal (130 for Ctrl-C) when it was interrupted; and
+    with 141, as other programs do, where the reader of its output went away.
     """
     own = arguments is None  # the process is ours, not a program's that calls us
     _mend_streams()
@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _fail_of(error: BaseException) -> NoReturn:
     """Ends with one line on whatever a user can mend; the rest is a fault of ours, and goes on."""
+    if isinstance(error, UsageError):
+        _fail(str(error), 2)
     if isinstance(error, QuadrateError):
         _fail(str(error), 1)
     if isinstance(

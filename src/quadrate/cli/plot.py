@@ -9,6 +9,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import FIGURES, Output, output_file
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
@@ -19,6 +20,7 @@ def plot(
     output: Output = "trade-off.png",
     overwrite: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Draw evaluated runs as one figure.
 
@@ -30,6 +32,7 @@ def plot(
         overwrite: Replace the picture if it is there.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     path = output_file(output, FIGURES, overwrite)
@@ -46,4 +49,4 @@ def plot(
         )
     with naming(*runs):
         find_kind(*kinds).plot(runs, path)
-    print(f"figure: {path}")
+    printer.done({"figure": path}, f"figure: {path}")

@@ -93,8 +93,10 @@ def rate_text(samples: int, size: int, bound: float | None) -> str:
     return text if bound is None else f"{text} (bound: sum log2 L = {bound:.4f})"
 
 
-def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
-    """Yield the pieces, of `len(piece)` samples each; a terminal shows a bar."""
+def shown(
+    pieces: Iterable[_Piece], title: str, total: int, quiet: bool = False
+) -> Iterator[_Piece]:
+    """Yield the pieces, of `len(piece)` samples each; a terminal shows a bar unless quiet."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -106,7 +108,7 @@ def shown(pieces: Iterable[_Piece], title: str, total: int) -> Iterator[_Piece]:
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if quiet or not console.is_terminal:
         yield from pieces
         return
     columns = (

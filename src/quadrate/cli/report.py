@@ -9,6 +9,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
@@ -19,6 +20,7 @@ def report(
     output: Output = "report.html",
     overwrite: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Make one HTML page of evaluated runs.
 
@@ -30,6 +32,7 @@ def report(
         overwrite: Replace the page if it is there.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     path = output_file(output, (".html", ".htm"), overwrite)
@@ -38,4 +41,5 @@ def report(
     from quadrate.experiments.page import write_report
 
     write_report(runs, path)
-    print(f"report: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    size = path.stat().st_size
+    printer.done({"report": path, "bytes": size}, f"report: {path} ({size / 1e6:.1f} MB)")

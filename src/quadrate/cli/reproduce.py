@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
@@ -28,6 +29,7 @@ def reproduce(
     workers: int | None = None,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Reproduce a published experiment from end to end.
 
@@ -50,6 +52,7 @@ def reproduce(
             undecided.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.cli.steps import Changes, evaluate_run, reproduce_command
@@ -57,5 +60,7 @@ def reproduce(
 
     family = None if networks == "default" else networks
     changes = Changes(family, grid, seeds, epochs, data, part=part)
-    run = Run(changes.of(name), runs, device).train(workers=workers)
-    evaluate_run(run, workers, command=reproduce_command(name, changes, module))
+    run = Run(changes.of(name, printer.remark), runs, device)
+    run.train(workers=workers, report=printer.report)
+    command = reproduce_command(name, changes, module)
+    evaluate_run(run, workers, command=command, printer=printer)

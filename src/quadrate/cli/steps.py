@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from quadrate.cli.console import CONSOLE
 from quadrate.cli.modules import weighted_terms
+from quadrate.cli.printer import PRINTER, Printer
 from quadrate.config import Recipe, Stage
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import decide_run, write_verdicts
@@ -49,8 +49,8 @@ class Changes:
                 words[field.name] = [w for v in values for w in (f"--{field.name}", str(v))]
         return {name: found for name, found in words.items() if found}
 
-    def of(self, name: str) -> Any:
-        """Return the recipe of that name with these changes.
+    def of(self, name: str, remark: Callable[[str], None] = print) -> Any:
+        """Return the recipe of that name with these changes; remarks say what was chosen.
 
         Raises:
             QuadrateError: If there is no such recipe, or it does not take an option.
@@ -70,7 +70,7 @@ class Changes:
         if self.part.words:
             changed = self.part.of(changed)
         if "family" in taken:
-            changed = for_data(recipe, changed, self.family, self.judge)
+            changed = for_data(recipe, changed, self.family, self.judge, remark)
         return changed
 
 
@@ -140,11 +140,15 @@ def fitted(
 
 
 def for_data(
-    recipe: Recipe, changed: Recipe, family: str | None = None, judge: str | None = None
+    recipe: Recipe,
+    changed: Recipe,
+    family: str | None = None,
+    judge: str | None = None,
+    remark: Callable[[str], None] = print,
 ) -> Recipe:
     """Return the changed recipe with networks, judges and batches that fit its data.
 
-    If the data are the recipe's own, nothing changes; otherwise prints what was chosen.
+    If the data are the recipe's own, nothing changes; otherwise remarks say what was chosen.
     """
     if changed.source == recipe.source:
         return changed
@@ -153,7 +157,7 @@ def for_data(
     if chosen != changed:
         size = "x".join(map(str, source.shape))
         strangers = f", never in the loss {', '.join(chosen.strangers)}" if chosen.strangers else ""
-        print(
+        remark(
             f"for images of {size}: family {chosen.family}, judge {chosen.judge}, independent judge"
             f" {chosen.independent_judge}{strangers}"
         )
@@ -169,7 +173,7 @@ def for_data(
     for batch in {stage.training.batch for stage in stages} - {
         stage.training.batch for stage in chosen.stages
     }:
-        print(f"for {len(source.train)} training images: batches of {batch}")
+        remark(f"for {len(source.train)} training images: batches of {batch}")
     return replace(chosen, stages=stages)
 
 
@@ -180,31 +184,56 @@ def _with_fitting_batch(stage: Stage, count: int) -> Stage:
 
 
 def evaluate_run(
-    run: Run, workers: int | None = None, quick: bool = False, command: str = ""
+    run: Run,
+    workers: int | None = None,
+    quick: bool = False,
+    command: str = "",
+    printer: Printer = PRINTER,
 ) -> list[dict[str, Any]]:
-    """Score what is not scored yet; show the table, the pictures and the verdicts."""
-    rows = run.evaluate(workers, quick=quick)
-    CONSOLE.print(results_table(rows).text())
-    pictures = run.kind.draw(rows)
-    lines = [f"table:    {run.folder / 'results.csv'}", *(f"picture:  {path}" for path in pictures)]
-    print(*lines, sep="\n")
+    """Score what is not scored yet; print the table, the pictures and the verdicts."""
+    rows = run.evaluate(workers, printer.report, quick)
+    pictures, table = run.kind.draw(rows), run.folder / "results.csv"
     if all(run.kind.rows(job) for job in run.kind.jobs(run.recipe)):
-        show_verdicts(run, rows, command)
+        verdicts, said = verdicts_of(run, rows, command)
     else:
-        print("Some points are not trained yet, so no claim is decided yet.")
+        verdicts, said = None, ["Some points are not trained yet, so no claim is decided yet."]
+    facts = {
+        "run": run.folder,
+        "table": table,
+        "pictures": pictures,
+        "rows": rows,
+        "verdicts": verdicts,
+    }
+    places = [f"table:    {table}", *(f"picture:  {path}" for path in pictures)]
+    printer.result(facts, results_table(rows), *places, *said)
     return rows
 
 
-def show_verdicts(run: Run, rows: Sequence[dict[str, Any]], command: str) -> None:
-    """Print what the scores say about the paper's claims, and write it into the run's folder.
+def verdicts_of(
+    run: Run, rows: Sequence[dict[str, Any]], command: str
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Decide the paper's claims by the scores, and write the verdicts into the run's folder.
 
     On other data than the paper's, claims about published numbers are left out.
+
+    Returns:
+        The verdicts as facts, and as lines to print.
     """
     command = command or f"quadrate evaluate {run.folder}"
     recipe = run.recipe
     verdicts = decide_run(recipe.name, getattr(recipe, "source", ""), rows, command)
     if not verdicts:
-        print(f"\n{recipe.name} decides no published claim.")
-        return
+        return [], ["", f"{recipe.name} decides no published claim."]
     path = write_verdicts(run.folder, verdicts, command)
-    print("", *(verdict.line for verdict in verdicts), f"verdicts: {path}", sep="\n")
+    facts = [
+        {
+            "paper": verdict.claim.paper,
+            "claim": verdict.claim.text,
+            "published": verdict.claim.published,
+            "measured": verdict.measured,
+            "holds": verdict.holds,
+            "seeds": verdict.seeds,
+        }
+        for verdict in verdicts
+    ]
+    return facts, ["", *(verdict.line for verdict in verdicts), f"verdicts: {path}"]

@@ -8,12 +8,12 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 
 from quadrate.cli.outputs import FIGURES, Output, output_file
+from quadrate.cli.printer import PRINTER, Printer, Printing
 from quadrate.cli.theory_sources import Sources
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
@@ -71,8 +71,14 @@ class _Question:
         answer: float | FloatArray = getattr(quadrate.theory, of)(source, **constraints, **options)
         return answer
 
-    def _print(self, of: _Solvable, **constraints: float) -> None:
-        print(_digits(self._answer(self.source.make(), of, **constraints)))
+    def _print(self, printer: Printer, of: _Solvable, **constraints: float) -> None:
+        text = _digits(self._answer(self.source.make(), of, **constraints))
+        asked = {name: value for name, value in constraints.items() if value < math.inf}
+        facts = {
+            _column(name, self.divergence, self.unit): float(value)  # type: ignore[arg-type]
+            for name, value in (*asked.items(), (of, text))
+        }
+        printer.result(facts, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +89,9 @@ class _Rate(_Question):
     perception: _LargestPerception = math.inf
     classification: _LargestClassification = math.inf
 
-    def run(self) -> None:
+    def run(self, printer: Printer) -> None:
         self._print(
+            printer,
             "rate",
             distortion=self.distortion,
             perception=self.perception,
@@ -100,8 +107,9 @@ class _Distortion(_Question):
     perception: _LargestPerception = math.inf
     classification: _LargestClassification = math.inf
 
-    def run(self) -> None:
+    def run(self, printer: Printer) -> None:
         self._print(
+            printer,
             "distortion",
             rate=self.rate,
             perception=self.perception,
@@ -120,9 +128,13 @@ class _Classification(_Question):
     distortion: _LargestDistortion = math.inf
     perception: _LargestPerception = math.inf
 
-    def run(self) -> None:
+    def run(self, printer: Printer) -> None:
         self._print(
-            "classification", rate=self.rate, distortion=self.distortion, perception=self.perception
+            printer,
+            "classification",
+            rate=self.rate,
+            distortion=self.distortion,
+            perception=self.perception,
         )
 
 
@@ -148,7 +160,11 @@ class _Sweep(_Question):
     overwrite: bool = False
 
     def _sweep(
-        self, names: Sequence[_Constraint], starts: Sequence[float], stops: Sequence[float]
+        self,
+        printer: Printer,
+        names: Sequence[_Constraint],
+        starts: Sequence[float],
+        stops: Sequence[float],
     ) -> None:
         import numpy as np
 
@@ -182,15 +198,18 @@ class _Sweep(_Question):
             sweep_figure(
                 grids, values, labels, textwrap.fill(title, 62), output, textwrap.fill(caption, 80)
             )
-            print(f"figure: {output}")
+            printer.done({"figure": output}, f"figure: {output}")
         else:
             header = [_column(quantity, self.divergence, self.unit) for quantity in quantities]
             rows = zip(*(array.ravel() for array in (*swept.values(), values)), strict=True)
-            table = "".join(
-                ",".join(line) + "\n"
-                for line in [header, *([_digits(number) for number in row] for row in rows)]
-            )
-            _write_table(table, output)
+            lines = [[_digits(number) for number in row] for row in rows]
+            table = "\n".join(",".join(line) for line in (header, *lines))
+            if output is None:
+                facts = [dict(zip(header, map(float, line), strict=True)) for line in lines]
+                printer.result(facts, table)
+            else:
+                write_text(output, table + "\n")
+                printer.done({"table": output}, f"table: {output}")
 
     def _bound(self, name: str, value: float) -> str:
         """A constraint with its unit, in one piece."""
@@ -245,8 +264,8 @@ class _Curve(_Sweep):
     from_: Annotated[float, tyro.conf.arg(name="from")]
     to: float
 
-    def run(self) -> None:
-        self._sweep([self.vary], [self.from_], [self.to])
+    def run(self, printer: Printer) -> None:
+        self._sweep(printer, [self.vary], [self.from_], [self.to])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,8 +282,8 @@ class _Surface(_Sweep):
     from_: Annotated[tuple[float, float], tyro.conf.arg(name="from")]
     to: tuple[float, float]
 
-    def run(self) -> None:
-        self._sweep(self.vary, self.from_, self.to)
+    def run(self, printer: Printer) -> None:
+        self._sweep(printer, self.vary, self.from_, self.to)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,12 +300,12 @@ class _Contours:
     output: Output = "contours.png"
     overwrite: bool = False
 
-    def run(self) -> None:
+    def run(self, printer: Printer) -> None:
         from quadrate.experiments.reports.theory_figures import contours_figure
 
         output = output_file(self.output, FIGURES, self.overwrite)
         contours_figure(output)
-        print(f"figure: {output}")
+        printer.done({"figure": output}, f"figure: {output}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,12 +320,12 @@ class _Noise:
     output: Output = "source-noise.png"
     overwrite: bool = False
 
-    def run(self) -> None:
+    def run(self, printer: Printer) -> None:
         from quadrate.experiments.reports.theory_figures import source_noise_figure
 
         output = output_file(self.output, FIGURES, self.overwrite)
         source_noise_figure(output)
-        print(f"figure: {output}")
+        printer.done({"figure": output}, f"figure: {output}")
 
 
 _Verbs = (
@@ -328,17 +347,21 @@ _FLAT = (
 )
 
 
-def theory(verb: Annotated[_Verbs, *_FLAT]) -> None:
+def theory(verb: Annotated[_Verbs, *_FLAT], printer: Printing = PRINTER) -> None:
     """Compute what any codec needs at least.
 
     A number, a curve or a surface of the rate function, and two figures.
+
+    Args:
+        verb: What is asked.
+        printer: How the verb answers.
     """
     from quadrate.theory import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
-            verb.run()
+            verb.run(printer)
         except (ValueError, ArithmeticError) as error:
             raise QuadrateError(str(error)) from None
     for category in dict.fromkeys(doubt.category for doubt in doubts):
@@ -364,14 +387,6 @@ def _column(quantity: _Constraint, divergence: str, unit: str) -> str:
         quantity == "perception" and divergence == "kl"
     )
     return f"{quantity}{measure}{f'_{unit}' if in_units else ''}"
-
-
-def _write_table(table: str, output: Path | None) -> None:
-    if output is None:
-        print(table, end="")
-    else:
-        write_text(output, table)
-        print(f"table: {output}")
 
 
 def _digits(number: float | FloatArray) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from quadrate.cli.modules import Modules, Terms
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
@@ -31,6 +32,7 @@ def train(
     workers: int | None = None,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Train a recipe, or go on where it was interrupted.
 
@@ -55,11 +57,14 @@ def train(
         part: Some of the recipe's points, or other settings.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     from quadrate.cli.steps import Changes
     from quadrate.experiments.runs import Run
 
     changes = Changes(family, grid, seeds, epochs, data, judge, term, part)
-    run = Run(changes.of(recipe), runs, device).train(execution, workers)
-    print(f"trained: {run.folder}\nnext:    quadrate evaluate {run.folder}")
+    run = Run(changes.of(recipe, printer.remark), runs, device)
+    run.train(execution, workers, printer.report)
+    next_step = f"next:    quadrate evaluate {run.folder}"
+    printer.done({"run": run.folder}, f"trained: {run.folder}", next_step)

@@ -6,14 +6,18 @@ by `register_verb`.
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import getdoc
 
+from quadrate import __version__
 from quadrate.core.plugins import load_plugin
 from quadrate.core.registry import Registry
+from quadrate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,10 @@ VERBS: Registry[Verb] = Registry(
             "quadrate.cli.inspect_quad", "Say what a .quad file holds, and which codec reads it."
         ),
         "verify": Verb("quadrate.cli.verify", "Check a whole .quad file."),
+        "completion": Verb(
+            "quadrate.cli.completion",
+            "Print a script by which a shell completes verbs, options and recipes.",
+        ),
     },
 )
 
@@ -93,10 +101,13 @@ def run(arguments: Sequence[str], imported: Callable[[], None]) -> None:
         load_plugin(words[1])
         del words[:2]
     if words and not words[0].startswith("-"):
+        name, *rest = words
+        if not VERBS.knows(name):
+            raise UsageError(f"unknown verb {name!r}; {VERBS.hint}; see `quadrate --help`")
+        function = VERBS[name].load(name)
         import tyro
 
-        name, *rest = words
-        function = VERBS.find(name).load(name)
+        tyro._experimental_options["ansi_codes"] = _coloured()
         imported()
         tyro.cli(function, prog=f"quadrate {name}", args=rest)
     else:
@@ -104,14 +115,23 @@ def run(arguments: Sequence[str], imported: Callable[[], None]) -> None:
         _help_parser().parse_args(words)
 
 
+def _coloured() -> bool:
+    """Whether help and usage errors may be coloured: on a terminal, unless NO_COLOR is set.
+
+    Rich asks the same for tables and bars; tyro would look at stdout alone.
+    """
+    return not os.environ.get("NO_COLOR") and sys.stdout.isatty() and sys.stderr.isatty()
+
+
 def _help_parser() -> ArgumentParser:
     """What prints the help, or what is wrong with words without a verb; tyro would take longer."""
     parser = ArgumentParser(
         "quadrate",
-        usage="quadrate [-h] [--module FILE.py] VERB ...",
+        usage="quadrate [-h] [--version] [--module FILE.py] VERB ...",
         description="Lossy compression by purpose.",
         epilog="`quadrate VERB --help` says how a verb is used.",
     )
+    parser.add_argument("--version", action="version", version=f"quadrate {__version__}")
     parser.add_argument(
         "--module", metavar="FILE.py", help="a plug-in with verbs of its own (docs/extending.md)"
     )

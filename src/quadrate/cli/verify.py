@@ -9,6 +9,7 @@ import numpy as np
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.quads import check_layers, find_codec, shown
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
@@ -29,6 +30,7 @@ def verify(
     layers: int | None = None,
     all: bool = False,
     module: Modules = (),
+    printer: Printing = PRINTER,
 ) -> None:
     """Check a whole .quad file.
 
@@ -43,19 +45,21 @@ def verify(
             which otherwise as many are decoded.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
+        printer: How the verb answers.
     """
     load_plugins(module)
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         try:
-            for _ in shown(reader.verified(), "checking", reader.samples):
+            for _ in shown(reader.verified(), "checking", reader.samples, printer.quiet):
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
         name = codec if codec is not None else (find_codec(reader.header) or (None,))[0]
-        chunks = len(reader.index)
-        holds = f"{reader.samples} samples in {chunks} chunks"
+        samples, chunks = reader.samples, len(reader.index)
+        holds = f"{samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
+    read, decoded = 0, None
     if name is None:
         checked = (
             "checksums hold; nothing was decoded: no codec in the package reads it, give one with"
@@ -64,7 +68,7 @@ def verify(
     else:
         from quadrate.codecs import Codec
 
-        read, decoded = _decode(file, Codec.load(name), layers, all)
+        read, decoded = _decode(file, Codec.load(name), layers, all, printer.quiet)
         checked = (
             f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode"
             f" with {name}"
@@ -77,11 +81,20 @@ def verify(
     rest = (
         f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
     )
-    print(f"{file}: whole: {holds}; {checked}{rest}")
+    facts = {
+        "file": file,
+        "samples": samples,
+        "chunks": chunks,
+        "codec": name,
+        "decoded_layers": read,
+        "decoded_chunks": 0 if name is None else chunks if decoded is None else decoded,
+        "ignored_bytes": ignored,
+    }
+    printer.done(facts, f"{file}: whole: {holds}; {checked}{rest}")
 
 
 def _decode(
-    file: Path, codec: Codec, layers: int | None, everything: bool
+    file: Path, codec: Codec, layers: int | None, everything: bool, quiet: bool
 ) -> tuple[int, int | None]:
     """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
@@ -93,7 +106,8 @@ def _decode(
         count = len(symbols) if everything else int(np.searchsorted(symbols, most, side="right"))
         pieces = (opened.symbols(chunk) for chunk in range(count))
         try:
-            for _ in shown(pieces, "verifying", int(opened.reader.index[:count, 1].sum())):
+            total = int(opened.reader.index[:count, 1].sum())
+            for _ in shown(pieces, "verifying", total, quiet):
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
