@@ -2,6 +2,7 @@
 
 import math
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -205,3 +206,25 @@ def test_a_file_of_another_kind_is_refused_by_name(tmp_path):
     for kind in (FeatureCodec, InvariantCodec):
         with pytest.raises(QuadrateError, match=f"TradeoffCodec, not {kind.__name__}"):
             kind.load(tmp_path / "codec")
+
+
+def test_matrices_of_few_bits_pack_well_and_say_nearly_the_same(tmp_path):
+    codec = make(COMPACT)
+    sizes = []
+    for bits in (0, 8):
+        few = codec.to_float16(bits)
+        for role, state in few.states.items():
+            for name, tensor in state.items():
+                own = codec.states[role][name]
+                step = float(own.abs().max()) / 127 if own.ndim >= 2 and bits else 2**-11
+                assert (tensor - own).abs().max() <= step  # half of the power of two above
+                if own.ndim >= 2 and bits:
+                    values = tensor.unique()
+                    assert (values / values.abs()[values != 0].min()).frac().abs().max() == 0
+                    assert len(values) <= 255
+        few.save(tmp_path / f"{bits}")
+        sizes.append(len(zlib.compress((tmp_path / f"{bits}").read_bytes(), 9)))
+    assert sizes[1] < 0.75 * sizes[0]
+    for bits in (1, 12, -3):
+        with pytest.raises(QuadrateError, match="bits must be 0, or 2 to 11"):
+            codec.to_float16(bits)

@@ -48,7 +48,7 @@ of the features of the first judge. Scores are those of this codec's seed before
 In bits an image, on the {tests:,} test images.
 
 * Trained on {trained:,} training images of {source} by `quadrate train {recipe}`, seed 0; {weights}.
-* Made by `python tools/zoo.py` on {processor}, {date}. Weights are float16; file of {size:.1f} MB.
+* Made by `python tools/zoo.py` on {processor}, {date}. Weights are rounded to 8 bits, and stored as float16; file of {size:.1f} MB.
 * For pictures like those of {source} only. The realistic decoder invents detail, another for each seed of a file. The recognizable one decides for a class
   and draws it: where it errs, the picture shows a clear wrong one. No fairness or safety claims. License: Apache-2.0, as the package.
 """
@@ -69,7 +69,7 @@ def _make(run: Run) -> dict[str, Any]:
     first, *others = (run.codec(stage, point) for stage, point in points.values())
     for name, other in zip(list(points)[1:], others, strict=True):
         first.add_decoder(other, name)
-    codec = first.to_float16().freeze(run.source)
+    codec = first.to_float16(bits=8).freeze(run.source)
     name = f"{run.source.name}-{round(codec.rate_bound_bits, 2):g}bit"
     codec.details = {
         "name": name,
