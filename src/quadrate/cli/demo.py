@@ -24,8 +24,8 @@ def demo(
     The codecs are an end-to-end sweep, and a universal encoder with three decoders.
 
     Args:
-        data: digits (embedded, a few minutes), mnist or another data set (a quarter of an hour), or a
-            folder of labelled images.
+        data: digits (embedded, a few minutes), mnist or another data set (a quarter of an hour), or
+            a folder of labelled images.
         runs: Where run folders live.
         output: The figure to write; PNG, PDF or SVG by its ending.
         overwrite: Replace the figure if it is there.
