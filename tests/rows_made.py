@@ -66,7 +66,8 @@ def scored(
 def scored_recipe(name: str) -> list[dict[str, Any]]:
     """A row for each point of a recipe."""
     rows = []
-    for stage in RECIPES[name]().stages:
+    recipe = RECIPES[name]()
+    for stage in recipe.stages:
         for point in stage.points:
             levels = point.levels * 2 if stage.mode == "refinement" else point.levels
             weights = {
@@ -75,7 +76,12 @@ def scored_recipe(name: str) -> list[dict[str, Any]]:
                 "seed": point.seed,
                 "lambda_d": point.lambda_d,
             }
-            rows.append(
-                scored(stage.name, "x".join(map(str, levels)), noise_std=stage.noise_std, **weights)
+            row = scored(
+                stage.name, "x".join(map(str, levels)), noise_std=stage.noise_std, **weights
             )
+            if point.decoder != "direct":
+                row["decoder"] = point.decoder
+            for stranger in recipe.strangers:
+                row[f"accuracy_stranger.{stranger}-s2"] = row["accuracy_independent"]
+            rows.append(row)
     return rows

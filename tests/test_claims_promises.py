@@ -26,7 +26,7 @@ def row(stage: str, seed: int, decoder: str, scores: dict[str, float]) -> dict[s
         kid=scores["kid"] * noise,
         accuracy_independent=read,
         accuracy_retrained=scores["retrained"],
-        **{"accuracy_stranger.lenet": read, "accuracy_stranger.residual": read},
+        **{"accuracy_stranger.lenet-s2": read, "accuracy_stranger.residual-s2": read},
     )
 
 
@@ -49,7 +49,7 @@ def test_all_promises_kept() -> None:
     floor, kernel, price, read, told, near = verdicts("promises-mnist", run({}, {}))
     assert floor.measured.startswith("2.5 [2.5, 2.5] times; faithful 100 [")
     assert kernel.measured.startswith("2.5 %") and price.measured.startswith("× 1.80")
-    assert read.measured.startswith("independent +6.8 [") and "lenet +6.8" in read.measured
+    assert read.measured.startswith("independent +6.8 [") and "lenet-s2 +6.8" in read.measured
     assert told.measured.startswith("the judge that reads it worst loses 0.10 [")
     assert near.measured.startswith("× 1.20")
 

@@ -130,7 +130,7 @@ def test_train_evaluate_plot(tmp_path):
     # decoders.
     exported = quadrate("export", folder, "-o", "mine.safetensors", folder=tmp_path)
     assert (
-        exported.returncode == 0 and "decoders faithful, realistic, recognizable" in exported.stdout
+        exported.returncode == 0 and "decoders faithful, recognizable, realistic" in exported.stdout
     ), exported.stderr
     np.save(tmp_path / "images.npy", load_source("digits").test.images[:50].numpy())
     compressed = quadrate(

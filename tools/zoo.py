@@ -135,7 +135,7 @@ def _card(
     _, scores = read_results(run.folder)
     judges = [
         f"accuracy_{role}"
-        for role in ("independent", *(f"stranger.{s}" for s in run.recipe.strangers))
+        for role in ("independent", *(f"stranger.{s}-s2" for s in run.recipe.strangers))
     ]
     names = [run.recipe.independent_judge, *run.recipe.strangers]
     lines = []

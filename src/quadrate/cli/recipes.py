@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from quadrate.core.table import Table
 
 _QUICK = (
-    "quick, published: points of the two grids (--grid); CPU min: what training the quick one took"
-    " Quadrate's developers on one core"
+    "quick, published: points of the two grids (--grid); CPU min: what training the quick one\n"
+    "took Quadrate's developers on one core"
 )
 _RESULTS = (
-    "results: whether Quadrate's repository has their results (results/NAME); every recipe can be"
-    " run; cifar-10 stood in for svhn"
+    "results: whether Quadrate's repository has their results (results/NAME); every recipe can be\n"
+    "run; cifar-10 stood in for svhn"
 )
 
 

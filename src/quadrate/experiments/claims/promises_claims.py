@@ -10,7 +10,7 @@ from quadrate.experiments.reports.summary import Row, require
 
 _FLOORS, _KERNEL, _REALISTIC_MSE = 4, 5, 2.0  # floors, percent, times
 _LOST, _RECOGNIZABLE_MSE = 0.5, 1.35  # percentage points, times
-_JUDGES = ("independent", "stranger.lenet", "stranger.residual")
+_JUDGES = ("independent", "stranger.lenet-s2", "stranger.residual-s2")
 Decide = Callable[[Sequence[Row]], tuple[str, Answer]]
 
 
