@@ -1,16 +1,13 @@
-"""The knob: blends of the faithful and the realistic decoder, in tenths, against what is best.
+"""Two decoders and their blends against decoders trained for the points between (uRDP, Fig. 4a).
 
-Against decoders that were trained for points between, and against the distortion-perception law.
+All stand on the encoder of rdp-mnist.
 
-    quadrate train promises-mnist && quadrate evaluate runs/promises-mnist-…
-    python tools/blending.py runs/promises-mnist-…
+    quadrate train rdp-mnist && quadrate evaluate runs/rdp-mnist-…
+    python tools/blending.py runs/rdp-mnist-…
 
-Writes results/blending/results.csv and results/blending/blending.png. A blend α·faithful + (1-α)·
-realistic of a perfectly realistic decoder that is an optimal transport of the faithful one has the
-distortion D_min + (1-α)²·(D_b - D_min), in the column `predicted_mse`, and the squared distance to
-real images α²·W2² (Freirich, Michaeli and Meir 2021; Yan, Wen, Liu 2021). So on the law's curve the
-distortion is D_min + (D_b - D_min)·(1 - √(P/P_faithful))², with sliced squared W2 for P; `law_mse`
-is that at the P of a row.
+Writes results/blending/results.csv and results/blending/blending.png. A blend with weight α on the
+MMSE decoder has the distortion D(α) = mmse + (1-α)²(D_b - mmse), D_b that of the other decoder;
+`predicted_mse` is that.
 """
 
 from __future__ import annotations
@@ -21,151 +18,131 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from quadrate.codecs import TradeoffCodec
 from quadrate.core.files import write_text
-from quadrate.evaluation import Protocol
-from quadrate.evaluation.distortion_scores import distortion_mse
+from quadrate.evaluation import evaluate
 from quadrate.experiments.reports.panels import COLOURS, new_figure, save_figure
 from quadrate.experiments.runs import Run, machine, read_results, to_csv
+from quadrate.training.judges import find_judge
 from quadrate.training.processes import one_thread
 
 OUT = Path(__file__).parents[1] / "results" / "blending"
-TENTHS = [i / 10 for i in range(11)]  # weights of the faithful decoder
-Rows = list[dict[str, Any]]
+WEIGHTS = (0.25, 0.5, 0.75)  # of the faithful decoder
+COLUMNS = (
+    "distortion_mse",
+    "w1_fresh",
+    "w1_fresh_floor",
+    "sliced_w2sq",
+    "sliced_w2sq_floor",
+    "kid",
+    "accuracy_independent",
+)
 
 
 def main(folder: Path) -> None:
-    """Scores the blends, prints the largest gaps, and draws the curves."""
+    """Scores the blends and draws them."""
     run = Run.open(folder)
+    stage = run.recipe.stage("universal")
     _, scores = read_results(folder)
-    direct = [
-        row
-        for row in scores
-        if row["stage"] != "encoder"
-        and row.get("decoder", "direct") == "direct"
-        and row["lambda_c"] == 0
+    trained = [row for row in scores if row["stage"] == stage.name]
+    rows: list[dict[str, Any]] = [
+        {"kind": "trained", **{k: row[k] for k in ("lambda_p", "seed", *COLUMNS)}}
+        for row in trained
     ]
     with one_thread():
-        rows = [row for seed in seeds(run) for row in knob(run, seed, direct)]
-    about = {key: machine()[key] for key in ("processor", "date")}
+        judges = {
+            "training": None,
+            "independent": find_judge(
+                run.recipe.independent_judge, run.source, run.root / "judges", seed=1
+            ),
+        }
+        for seed in sorted({point.seed for point in stage.points}):
+            points = sorted(
+                (point for point in stage.points if point.seed == seed),
+                key=lambda point: point.lambda_p,
+            )
+            codec = run.codec(stage.name, points[0]).add_decoder(run.codec(stage.name, points[-1]))
+            ends = [
+                next(
+                    row for row in trained if row["seed"] == seed and row["lambda_p"] == p.lambda_p
+                )
+                for p in (points[0], points[-1])
+            ]
+            for weight in WEIGHTS:
+                blend = dict(zip(codec.decoders, (weight, 1 - weight), strict=True))
+                score = evaluate(
+                    _reconstruct(codec, blend), run.source, judges, cache_dir=run.root / "floors"
+                )
+                mmse, other = (row["distortion_mse"] for row in ends)
+                predicted = mmse + (1 - weight) ** 2 * (other - mmse)
+                rows.append(
+                    {
+                        "kind": "blend",
+                        "weight": weight,
+                        "seed": seed,
+                        **{k: score[k] for k in COLUMNS},
+                        "predicted_mse": predicted,
+                    }
+                )
+                print(rows[-1], flush=True)
+    rows = [
+        {**row, "recipe": run.recipe.name, **{k: machine()[k] for k in ("processor", "date")}}
+        for row in rows
+    ]
+    keys = list(dict.fromkeys(key for row in reversed(rows) for key in row))
     write_text(
-        OUT / "results.csv", to_csv([row | {"recipe": run.recipe.name} | about for row in rows])
+        OUT / "results.csv", to_csv([{key: row.get(key, "") for key in keys} for row in rows])
     )
-    for name, gap in gaps(rows).items():
-        print(f"{name}: {100 * gap:+.1f} % MSE")
     draw(rows, OUT / "blending.png")
 
 
-def seeds(run: Run) -> list[int]:
-    """Of the run's realistic decoders."""
-    return sorted(point.seed for point in run.recipe.stage("realistic").points)
+def _reconstruct(codec: TradeoffCodec, blend: dict[str, float]) -> Any:
+    def reconstruct(images: Tensor, seed: int) -> Tensor:
+        return codec.round_trip(images, seed, blend)
+
+    return reconstruct
 
 
-def knob(run: Run, seed: int, direct: Sequence[dict[str, Any]]) -> Rows:
-    """The rows of one seed: blends in tenths, and the decoders that were trained."""
-    (realistic,) = [p for p in run.recipe.stage("realistic").points if p.seed == seed]
-    stage = run.recipe.stage("realistic")
-    codec = run.codec(stage.base_stage, stage.base_of(realistic))
-    codec.add_decoder(run.codec("realistic", realistic))
-    test, protocol = Protocol().test_sample(run.source), Protocol()
-    symbols = codec.encode(test.images, seed)
-    ends = [codec.decode(symbols, seed, decoder=name) for name in codec.decoders]
-    floor = next(row["sliced_w2sq_floor"] for row in direct)
-    rows: Rows = []
-    for weight in TENTHS:
-        blend = weight * ends[0] + (1 - weight) * ends[1]
-        rows.append(
-            {
-                "kind": "blend",
-                "weight": weight,
-                "lambda_p": "",
-                "seed": seed,
-                "distortion_mse": distortion_mse(test.images, blend, protocol.batch).value,
-                "sliced_w2sq": protocol.sliced_w2sq(test.images, blend).value,
-            }
-        )
-    rows += [
-        {"kind": "trained", "weight": ""}
-        | {key: row[key] for key in ("lambda_p", "seed", "distortion_mse", "sliced_w2sq")}
-        for row in direct
-        if row["seed"] == seed
-    ]
-    realistic_mse, least, blur = (
-        *(rows[i]["distortion_mse"] for i in (0, 10)),
-        rows[10]["sliced_w2sq"],
-    )
-    for row in rows:
-        alpha = row["weight"]
-        share = max(0.0, 1 - (row["sliced_w2sq"] / blur) ** 0.5)
-        row["sliced_w2sq_floor"] = floor
-        row["predicted_mse"] = (
-            "" if alpha == "" else least + (1 - alpha) ** 2 * (realistic_mse - least)
-        )
-        row["law_mse"] = least + share**2 * (realistic_mse - least)
-    return rows
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Perception against MSE, means over seeds.
 
-
-def gaps(rows: Rows) -> dict[str, float]:
-    """The largest relative gaps in MSE, means over seeds.
-
-    Of blends above trained decoders at equal sliced W2² (negative: blends are better everywhere),
-    above the law, and to what the law predicts for a weight.
+    Trained decoders, and blends of the two at the ends.
     """
-    blends, trained = curve(rows, "blend", "weight"), curve(rows, "trained", "lambda_p")
-    ordered = sorted(blends, key=lambda row: row["sliced_w2sq"])
-    roots = [row["sliced_w2sq"] ** 0.5 for row in ordered]
-    mses = [row["distortion_mse"] for row in ordered]
-    against = [
-        float(np.interp(row["sliced_w2sq"] ** 0.5, roots, mses)) / row["distortion_mse"] - 1
-        for row in trained
-        if row["lambda_p"] > 0
-    ]
-    return {
-        "blends above decoders trained for a point, at most": max(against),
-        "blends above the law, at most": max(r["distortion_mse"] / r["law_mse"] for r in blends)
-        - 1,
-        "blends from the predicted MSE, at most": max(
-            abs(r["distortion_mse"] / r["predicted_mse"] - 1) for r in blends
-        ),
-    }
+    figure, (axes,) = new_figure(1, 2)
+    trained = _curve([row for row in rows if row["kind"] == "trained"], "lambda_p")
+    ends = [trained[0], trained[-1]]
+    blends = _curve([row for row in rows if row["kind"] == "blend"], "weight")[::-1]
+    for axis, column, title in zip(
+        axes, ("w1_fresh", "sliced_w2sq"), ("W1, fresh critic", "sliced squared W2"), strict=True
+    ):
+        for curve, label, colour, style in (
+            (trained, "decoders trained for each point", COLOURS[0], "o-"),
+            ([ends[0], *blends, ends[1]], "blends of two decoders", COLOURS[1], "s--"),
+        ):
+            axis.plot(
+                [row["distortion_mse"] for row in curve],
+                [row[column] for row in curve],
+                style,
+                color=colour,
+                label=label,
+            )
+        axis.set_xlabel("MSE")
+        axis.set_ylabel(title)
+        axis.legend(frameon=False)
+    save_figure(figure, path)
 
 
-def curve(rows: Rows, kind: str, by: str) -> list[dict[str, float]]:
-    """Means over seeds of the rows of a kind, in the order of a column."""
-    own = [row for row in rows if row["kind"] == kind]
+def _curve(rows: Sequence[dict[str, Any]], by: str) -> list[dict[str, float]]:
+    groups = sorted({row[by] for row in rows})
     return [
         {
-            name: float(np.mean([row[name] for row in own if row[by] == value]))
-            for name in own[0]
-            if isinstance(own[0][name], float | int)
+            column: float(np.mean([row[column] for row in rows if row[by] == group]))
+            for column in COLUMNS
         }
-        for value in sorted({row[by] for row in own})
+        for group in groups
     ]
-
-
-def draw(rows: Rows, path: Path) -> None:
-    """Sliced W2² against MSE: blends, the law, and trained decoders."""
-    figure, (axes,) = new_figure(1, 1)
-    (axis,) = axes
-    blends, trained = curve(rows, "blend", "weight"), curve(rows, "trained", "lambda_p")
-    for points, x, label, style, colour in (
-        (trained, "distortion_mse", "decoders trained for a point (critic)", "o", COLOURS[0]),
-        (blends, "distortion_mse", "blends of faithful and realistic, in tenths", "s-", COLOURS[1]),
-        (blends, "law_mse", "D(P) = D_min + (W2 - √P)²", "--", COLOURS[2]),
-    ):
-        axis.plot(
-            [p[x] for p in points],
-            [p["sliced_w2sq"] for p in points],
-            style,
-            label=label,
-            color=colour,
-        )
-    axis.axhline(rows[0]["sliced_w2sq_floor"], color="gray", lw=0.8, label="real against real")
-    axis.set_yscale("log")
-    axis.set_xlabel("MSE")
-    axis.set_ylabel("sliced squared W2")
-    axis.legend(frameon=False)
-    save_figure(figure, path)
 
 
 if __name__ == "__main__":
