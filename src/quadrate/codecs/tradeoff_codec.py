@@ -34,6 +34,7 @@ from quadrate.config import OperatingPoint
 from quadrate.core import draws
 from quadrate.core.devices import find_device
 from quadrate.core.names import check_text
+from quadrate.core.tensor_file import tensor_bytes
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
 from quadrate.networks.decoders import DECODERS
@@ -206,7 +207,7 @@ class TradeoffCodec(Codec):
         sha = hashlib.sha256(repr(coded).encode())
         for i, layer in enumerate(self.layers[:count]):
             for name, tensor in sorted(self.states[f"encoder.{i}"].items()):
-                sha.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
+                sha.update(name.encode() + tensor_bytes(tensor))
             if not layer.levels:  # its steps are part of what decoders read
                 sha.update(self._rounders[i].identity)
         return sha.hexdigest()
@@ -269,8 +270,8 @@ class TradeoffCodec(Codec):
 
         Args:
             bits: Round further, each matrix to the multiples of a power of two from -(2^(bits-1) -
-                1) to 2^(bits-1) - 1: the file is as large, but archives of it shrink, by half for 8
-                bits, which add .2 % to the MSE of the codecs in the package. 0 does not.
+                1) to 2^(bits-1) - 1: the file is as large, but archives of it shrink, by about half
+                for 8 bits. 0 does not.
 
         Raises:
             QuadrateError: If `bits` is neither 0 nor 2 to 11, which float16 holds.

@@ -97,7 +97,7 @@ class ResidualClassifier(Classifier):
 class StridedClassifier(Classifier):
     """Three 3×3 convolutions with stride 2 and ReLU, without normalization or a hidden layer.
 
-    The cheapest one that sees shapes: on MNIST five epochs take about half a minute of one core.
+    The cheapest one that sees shapes.
 
     Raises:
         QuadrateError: If the images are smaller than 8×8.

@@ -19,6 +19,7 @@ from quadrate.codecs import InvariantCodec
 from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.progress import Showing, shown
+from quadrate.core.tensor_file import tensor_bytes
 from quadrate.errors import QuadrateError
 from quadrate.networks import autoencoders as networks
 from quadrate.objectives.invariance import Contrast, Reconstruction
@@ -331,7 +332,7 @@ class _Training:
             if isinstance(value := getattr(self.data, field.name), Tensor):
                 sha.update(
                     f"{field.name} {value.dtype} {tuple(value.shape)}".encode()
-                    + value.cpu().contiguous().numpy().tobytes()
+                    + tensor_bytes(value)
                 )
         return sha.hexdigest()
 

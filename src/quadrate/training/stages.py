@@ -16,6 +16,7 @@ from quadrate.codecs import Layer, TradeoffCodec
 from quadrate.config import OperatingPoint, Stage, to_json
 from quadrate.core import draws
 from quadrate.core.files import exists, read_rows, write_rows
+from quadrate.core.tensor_file import tensor_bytes
 from quadrate.errors import QuadrateError
 from quadrate.networks.family import Family
 from quadrate.objectives import Term
@@ -309,7 +310,7 @@ def _training(assignment: Assignment, point: OperatingPoint, base: TradeoffCodec
         next(iter(base.decoders.values())) if base and point.decoder in _TRAINERS else None,
     ):
         for name, tensor in sorted(network.state_dict().items()) if network else ():
-            sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+            sha.update(name.encode() + tensor_bytes(tensor))
     for layer, model in zip(base.layers, base.layer_models, strict=True) if base else ():
         if model and not layer.levels:
             sha.update(model.identity)

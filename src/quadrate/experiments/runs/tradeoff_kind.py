@@ -163,8 +163,14 @@ class TradeoffKind(Kind):
         for stage in self.recipe.stages:
             readers = [self._find_judge(name, _READERS_SEED) for name in stage.readers]
             assignment = Assignment(
-                *(stage, self.source, self.family, classifier, self.folder, details, self.terms),
-                tuple(reader.module for reader in readers if reader),
+                stage,
+                self.source,
+                self.family,
+                classifier,
+                self.folder,
+                details,
+                self.terms,
+                readers=tuple(reader.module for reader in readers if reader),
             )
             train_stage(assignment, execution, workers, report)
 
