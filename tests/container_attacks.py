@@ -1,9 +1,13 @@
 """One attack on the .quad reader, and what it must survive."""
 
+import math
+
+import numpy as np
+
 from containers import (
     content,
 )
-from quadrate.coding.container import Reader
+from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
 
@@ -28,16 +32,30 @@ def fuzz_one(data: bytes) -> None:
                     and len(chunk.payloads) == layers
                     and sum(map(len, chunk.payloads)) < len(data)
                 )
-                assert (chunk.labels is not None, chunk.names is not None) == tuple(
-                    name in reader.header.fields for name in ("labels", "names")
-                )
+                for name in ("labels", "names", "shapes", "profiles"):
+                    assert (getattr(chunk, name) is not None) == (name in reader.header.fields)
                 assert chunk.labels is None or chunk.labels.shape == (samples,)
                 assert chunk.names is None or len(chunk.names) == samples
+                assert chunk.profiles is None or len(chunk.profiles) == samples
+                assert chunk.shapes is None or _are_right(chunk.shapes, samples, reader.header)
         try:
             reader.verify()
         except QuadrateError:
             return
         assert not errors  # what is verified is readable
+
+
+def _are_right(shapes: np.ndarray, samples: int, header: Header) -> bool:
+    """Whether the samples' own shapes are within the limits and those that the header allows."""
+    return (
+        shapes.shape == (samples, len(header.shape))
+        and sum(math.prod(shape) for shape in shapes.tolist()) <= 2**28
+        and all(
+            given in (0, size) and 1 <= size <= 2**26
+            for shape in shapes.tolist()
+            for given, size in zip(header.shape, shape, strict=True)
+        )
+    )
 
 
 def survives(data: bytes) -> bool:

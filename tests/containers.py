@@ -58,6 +58,14 @@ def names_bytes(names) -> bytes:
     return b"".join(struct.pack("<H", len(name)) for name in encoded) + b"".join(encoded)
 
 
+def shapes_bytes(shapes) -> bytes:
+    return b"".join(struct.pack("<I", size) for shape in shapes for size in shape)
+
+
+def profiles_bytes(profiles) -> bytes:
+    return b"".join(struct.pack("<I", len(profile)) for profile in profiles) + b"".join(profiles)
+
+
 @dataclass
 class Chunk:
     """A chunk's fields; None is what is right."""
@@ -140,31 +148,29 @@ class Forgery:
         return replace(self, **changes)
 
 
-def vector() -> bytes:
-    """The test vector of docs/format.md."""
-    section = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").split("## Test vector")[1]
+def vector(version: int = 1) -> bytes:
+    """The test vector of a version in docs/format.md."""
+    page = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    section = page.split("\n## Test vector of version ")[version]
     return bytes.fromhex("".join(re.findall(r"^[0-9a-f]{4}  ([0-9a-f ]+)$", section, re.MULTILINE)))
 
 
 def same(a: ChunkData, b: ChunkData) -> bool:
-    labels = a.labels is b.labels is None or (
-        a.labels is not None and b.labels is not None and np.array_equal(a.labels, b.labels)
+    return plain(a) == plain(b)
+
+
+def plain(chunk: ChunkData) -> tuple:
+    """A chunk in a form that can be compared."""
+    arrays = (
+        None if array is None else np.asarray(array).tolist()
+        for array in (chunk.labels, chunk.shapes)
     )
-    return labels and (a.samples, a.payloads, a.names) == (b.samples, b.payloads, b.names)
+    return chunk.samples, chunk.payloads, chunk.names, chunk.profiles, *arrays
 
 
 def everything(reader: Reader) -> tuple:
     """All that a reader gives away, in a form that can be compared."""
-    chunks = [reader.read(number) for number in range(len(reader.index))]
-    content = [
-        (
-            chunk.samples,
-            chunk.payloads,
-            None if chunk.labels is None else chunk.labels.tolist(),
-            chunk.names,
-        )
-        for chunk in chunks
-    ]
+    content = [plain(reader.read(number)) for number in range(len(reader.index))]
     return reader.header, reader.samples, reader.index.tolist(), content
 
 

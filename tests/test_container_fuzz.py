@@ -28,16 +28,17 @@ from quadrate.errors import QuadrateError
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> dict[str, bytes]:
-    """Small files: as written at once, with an append, and with side data."""
+    """Small files: as written at once, with an append, with side data, and with own shapes."""
     path = tmp_path_factory.mktemp("small") / "x.quad"
     path.write_bytes(written(TWO, CHUNKS[:2]))
-    return {"one": written(TWO, CHUNKS), "grown": appended(path, CHUNKS[2:]), "side": vector()}
+    one, grown = written(TWO, CHUNKS), appended(path, CHUNKS[2:])
+    return {"one": one, "grown": grown, "side": vector(), "own": vector(2)}
 
 
 # --- raw damage
 
 
-@pytest.mark.parametrize("name", ["one", "grown", "side"])
+@pytest.mark.parametrize("name", ["one", "grown", "side", "own"])
 def test_every_flipped_bit_is_an_error(small, name):
     data = small[name]
     header, trailer = Reader(data).header.pack(), data.rindex(b"TRLR")
@@ -55,7 +56,7 @@ def test_every_flipped_bit_is_an_error(small, name):
                     Reader(flipped)
 
 
-@pytest.mark.parametrize("name", ["one", "grown", "side"])
+@pytest.mark.parametrize("name", ["one", "grown", "side", "own"])
 def test_every_cut_and_every_missing_or_doubled_byte_is_an_error_or_the_file_before_the_append(
     small, name
 ):
@@ -83,6 +84,8 @@ def test_random_bytes_are_an_error():
         written(TWO, []),
         written(TWO, CHUNKS)[:-20],
         written(TWO, CHUNKS),
+        vector(2),
+        vector(2)[:-20],
     )
     for _ in range(300):
         for start in starts:
@@ -95,7 +98,7 @@ def test_random_bytes_are_an_error():
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(["one", "grown", "side"]), st.data())
+@given(st.sampled_from(["one", "grown", "side", "own"]), st.data())
 def test_files_that_are_cut_up_and_put_together_again_survive(small, name, data):
     files = list(small.values())
     whole = small[name]

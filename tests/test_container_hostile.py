@@ -55,12 +55,12 @@ BIG = 2**32 - 1
 
 HOSTILE: dict[str, tuple[Forgery, str]] = {
     # header
-    "version 0": (Forgery(header_bytes(version=0)), "version is 0; allowed: 1"),
+    "version 0": (Forgery(header_bytes(version=0)), "version is 0; allowed: 1 to 2"),
     "length too long": (
         Forgery(header_bytes(length=BIG)),
-        "header length is 4294967295; allowed: 56 to 210",
+        "header length is 4294967295; allowed: 56 to 212",
     ),
-    "length too short": (Forgery(header_bytes(length=0)), "header length is 0; allowed: 56 to 210"),
+    "length too short": (Forgery(header_bytes(length=0)), "header length is 0; allowed: 56 to 212"),
     "zero": (Forgery(header_bytes(zero=1)), "zero is 1; allowed: 0"),
     "no dimensions": (Forgery(header_bytes(shape=())), "dimensions is 0; allowed: 1 to 4"),
     "many dimensions": (Forgery(header_bytes(shape=(1,) * 5)), "dimensions is 5"),
@@ -77,11 +77,18 @@ HOSTILE: dict[str, tuple[Forgery, str]] = {
         Forgery(header_bytes(counts=(4, 2, 0))),
         "header length is 84; its counts of dimensions, layers and side fields make 88",
     ),
+    "five side fields": (
+        Forgery(header_bytes(kinds=(1, 2, 3, 4, 4))),
+        "side fields is 5; allowed: 0 to 4",
+    ),
     "many side fields": (
         Forgery(header_bytes(kinds=(1, 2, 2))),
-        "side fields is 3; allowed: 0 to 2",
+        r"kinds of side fields are \[1, 2, 2\]; they must ascend",
     ),
-    "no size": (Forgery(header_bytes(shape=(0,))), r"dimension is 0; allowed: 1 to 2\^26"),
+    "no size": (
+        Forgery(header_bytes(shape=(0,))),
+        r"version is 1; shape \(0,\) .* must have version 2",
+    ),
     "great size": (Forgery(header_bytes(shape=(BIG,))), "dimension is 4294967295"),
     "great product": (Forgery(header_bytes(shape=(2**26,) * 4)), r"allowed: up to 2\^26"),
     "no columns": (Forgery(header_bytes(layers=((b"a" * 16, 0),))), "columns is 0"),
@@ -90,7 +97,7 @@ HOSTILE: dict[str, tuple[Forgery, str]] = {
         Forgery(header_bytes(layers=((b"a" * 16, 2**16),) * 2)),
         "the layers have 131072 columns",
     ),
-    "no such field": (Forgery(header_bytes(kinds=(3,))), "kind is 3; allowed: 1 to 2"),
+    "no such field": (Forgery(header_bytes(kinds=(5,))), "kind is 5; allowed: 1 to 4"),
     "fields in another order": (
         Forgery(header_bytes(kinds=(2, 1))),
         r"kinds of side fields are \[2, 1\]; they must ascend",

@@ -15,7 +15,9 @@ from containers import (
     header_bytes,
     labels_bytes,
     names_bytes,
+    profiles_bytes,
     same,
+    shapes_bytes,
     vector,
     written,
 )
@@ -71,11 +73,14 @@ def test_the_pages_limits_are_the_constants():
         [layout.MAX_CHUNKS * layout.MAX_CHUNK_SAMPLES],
         [layout.MAX_CHUNKS, layout.MAX_CHUNK_SAMPLES],
         [layout.MAX_SAMPLE_SIZE],
+        [layout.MAX_SAMPLE_SIZE],
+        [layout.MAX_CHUNK_VALUES, layout.MAX_CHUNK_VALUES],
         [layout.MAX_COLUMNS],
         [layout.MAX_CHUNK_SYMBOLS],
         [layout.MAX_CHUNK_BYTES],
         [layout.MAX_SIDE_BYTES],
         [layout.MAX_NAME_BYTES],
+        [layout.MAX_PROFILE_BYTES],
     ]
 
 
@@ -93,11 +98,37 @@ VECTOR_CHUNKS = [
 ]
 
 
-def test_the_pages_vector_is_read():
-    reader = Reader(vector())
+OWN_HEADER = Header(
+    (1, 0, 0),
+    0x0123456789ABCDEF,
+    (LayerHeader(bytes(range(16)), 0),),
+    ("names", "shapes", "profiles"),
+)
+
+
+OWN_CHUNKS = [
+    ChunkData(
+        2,
+        (b"two",),
+        names=("a", "é"),
+        shapes=np.array([(1, 2, 3), (1, 17, 31)]),
+        profiles=(b"icc", b""),
+    ),
+    ChunkData(1, (b"one",), names=("b",), shapes=np.array([(1, 1, 70_000)]), profiles=(b"",)),
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "header", "chunks"),
+    [(1, VECTOR_HEADER, VECTOR_CHUNKS), (2, OWN_HEADER, OWN_CHUNKS)],
+)
+def test_the_pages_vectors_are_read(version, header, chunks):
+    data = vector(version)
+    reader = Reader(data)
     reader.verify()
-    assert reader.header == VECTOR_HEADER and reader.samples == 3
-    assert all(same(reader.read(number), chunk) for number, chunk in enumerate(VECTOR_CHUNKS))
+    assert int.from_bytes(data[8:10], "little") == reader.header.version == version
+    assert reader.header == header and reader.samples == 3
+    assert all(same(reader.read(number), chunk) for number, chunk in enumerate(chunks))
 
 
 def test_the_pages_vector_is_written_and_so_are_files_made_from_the_page():
@@ -117,3 +148,25 @@ def test_the_pages_vector_is_written_and_so_are_files_made_from_the_page():
     chunks = tuple(Chunk(chunk.samples, chunk.payloads) for chunk in CHUNKS)
     assert written(TWO, CHUNKS) == Forgery(chunks=chunks).build()
     assert written(TWO, []) == Forgery().build()
+
+
+def test_the_pages_vector_of_version_2_is_written():
+    """If another zlib compresses the side data differently, the first half still holds."""
+    side = [
+        zlib.compress(
+            names_bytes(["a", "é"])
+            + shapes_bytes([(1, 2, 3), (1, 17, 31)])
+            + profiles_bytes([b"icc", b""]),
+            9,
+        ),
+        zlib.compress(
+            names_bytes(["b"]) + shapes_bytes([(1, 1, 70_000)]) + profiles_bytes([b""]), 9
+        ),
+    ]
+    header = header_bytes(
+        (1, 0, 0), 0x0123456789ABCDEF, ((bytes(range(16)), 0),), (2, 3, 4), version=2
+    )
+    forged = Forgery(header, (Chunk(2, (b"two",), side[0]), Chunk(1, (b"one",), side[1])))
+    assert written(OWN_HEADER, OWN_CHUNKS) == forged.build()
+    if all(piece in vector(2) for piece in side):
+        assert forged.build() == vector(2)

@@ -17,19 +17,22 @@ from typing import Any
 from quadrate.errors import QuadrateError
 
 MAGIC = b"\x89QUAD\r\n\x1a"
-VERSION = 1
+NEWEST_VERSION = 2  # 1 is written wherever it suffices
 CHUNK_MARKER, TRAILER_MARKER, END_MAGIC = b"CHNK", b"TRLR", b"QUADEND\n"
-SIDE_FIELDS = ("labels", "names")  # kinds 1, 2
+SIDE_FIELDS = ("labels", "names", "shapes", "profiles")  # kinds 1 to 4
+VERSION_2_FIELDS = frozenset(("shapes", "profiles"))
 
 # The declared limits; the limits of single fields stand below, with the fields.
-MAX_SAMPLE_SIZE = 2**26  # product of a sample's dimensions
+MAX_SAMPLE_SIZE = 2**26  # product of a sample's dimensions in the header
 MAX_COLUMNS = 2**16  # symbols a sample, all layers together
 MAX_CHUNKS = 2**20
 MAX_CHUNK_SAMPLES = 2**20
 MAX_CHUNK_SYMBOLS = 2**24  # samples x columns
+MAX_CHUNK_VALUES = 2**28  # by the samples' own shapes, and so of one sample, too
 MAX_CHUNK_BYTES = 2**27  # payloads of all layers together
 MAX_SIDE_BYTES = 2**26  # side data a chunk, decompressed
 MAX_NAME_BYTES = 2**12
+MAX_PROFILE_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Field:
             return self.constant.hex(" ")
         if self.high is None:
             return "any"
-        low, high = _number(self.low), _number(self.high)
+        low, high = number_text(self.low), number_text(self.high)
         return low if low == high else f"{low} to {high}"
 
     def check(self, value: Any, where: str) -> Any:
@@ -74,12 +77,12 @@ class Field:
             ) from None
         high = 256**self.width - 1 if self.high is None else self.high
         if not self.low <= number <= high:
-            allowed = f"0 to {_number(high)}" if self.high is None else self.allowed
+            allowed = f"0 to {number_text(high)}" if self.high is None else self.allowed
             raise QuadrateError(f"{where}: {self.name} is {number}; allowed: {allowed}")
         return number
 
 
-def _number(value: int) -> str:
+def number_text(value: int) -> str:
     """A number as text, powers of two from 2^10 on as such."""
     if value >= 1024 and value.bit_count() == 1:
         return f"2^{value.bit_length() - 1}"
@@ -118,18 +121,18 @@ class Record:
 
 PREAMBLE = Record(
     Field("magic", "8s", constant=MAGIC),
-    Field("version", "H", VERSION, VERSION),
+    Field("version", "H", 1, NEWEST_VERSION),
     Field("flags", "H", 0, 0),
     # With the fewest and the most dimensions, layers and side fields.
-    Field("header length", "I", 56, 210),
+    Field("header length", "I", 56, 212),
     Field("dither seed", "Q"),
     Field("dimensions", "B", 1, 4),
     Field("layers", "B", 1, 8),
     Field("side fields", "B", 0, len(SIDE_FIELDS)),
     Field("zero", "B", 0, 0),
 )
-DIMENSION = Record(Field("dimension", "I", 1, MAX_SAMPLE_SIZE))
-LAYER = Record(Field("identity", "16s"), Field("columns", "I", 1, MAX_COLUMNS))
+DIMENSION = Record(Field("dimension", "I", 0, MAX_SAMPLE_SIZE))
+LAYER = Record(Field("identity", "16s"), Field("columns", "I", 0, MAX_COLUMNS))
 SIDE_FIELD = Record(Field("kind", "B", 1, len(SIDE_FIELDS)))
 CRC = Record(Field("CRC-32", "I"))
 
@@ -169,7 +172,10 @@ def blake2b(width: int, *parts: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class LayerHeader:
-    """A layer's stream identity (16 bytes, opaque here) and its columns, the symbols a sample."""
+    """A layer's stream identity (16 bytes, opaque here) and its columns, the symbols a sample.
+
+    Columns are 0 where a dimension is each sample's own: then the codec knows how many a shape has.
+    """
 
     identity: bytes
     columns: int
@@ -180,10 +186,13 @@ class Header:
     """The header, which holds for a whole file.
 
     Args:
-        shape: A sample's shape: (C, H, W), (n,), or any other of one to four dimensions.
+        shape: A sample's shape: (C, H, W), (n,), or any other of one to four dimensions. A
+            dimension of 0 is each sample's own.
         seed: The dither's seed, 64 bits.
-        layers: The base layer, then the layers that refine it.
-        fields: The side data of each chunk: empty, or "labels", "names", or both in this order.
+        layers: The base layer, then the layers that refine it. Their columns are 0 if a dimension
+            is 0, and never otherwise.
+        fields: The side data of each chunk: any of "labels", "names", "shapes", "profiles", in this
+            order. "shapes" must be there if a dimension is 0, and never otherwise.
 
     Raises:
         QuadrateError: If a value is beyond the format's limits.
@@ -199,15 +208,20 @@ class Header:
 
     @property
     def columns(self) -> int:
-        """Symbols a sample, all layers together."""
+        """Symbols a sample, all layers together; 0 if each sample's shape decides."""
         return sum(layer.columns for layer in self.layers)
+
+    @property
+    def version(self) -> int:
+        """The format's version, 2 where a dimension is 0, or there are shapes or profiles."""
+        return _version_of(self.shape, self.fields)
 
     def pack(self) -> bytes:
         """The header's bytes."""
         if list(self.fields) != [name for name in SIDE_FIELDS if name in self.fields]:
             raise QuadrateError(
-                f"header: side fields are {', '.join(map(repr, self.fields))}; allowed: 'labels',"
-                " 'names', or both in this order"
+                f"header: side fields are {', '.join(map(repr, self.fields))}; allowed: "
+                f"{', '.join(map(repr, SIDE_FIELDS))}, in this order"
             )
         where = "header"
         parts = [DIMENSION.pack(dimension, where=where) for dimension in self.shape]
@@ -218,9 +232,9 @@ class Header:
         for field, count in zip(PREAMBLE.fields[5:8], counts, strict=True):
             field.check(count, where)  # first, so that the length is not blamed
         length = PREAMBLE.size + len(body) + CRC.size
-        values = (MAGIC, VERSION, 0, length, self.seed, *counts, 0)
+        values = (MAGIC, self.version, 0, length, self.seed, *counts, 0)
         data = PREAMBLE.pack(*values, where=where) + body
-        _check_sums(self.shape, self.columns, where)
+        _check_whole(self.shape, self.layers, self.fields, where)
         return data + CRC.pack(zlib.crc32(data), where=where)
 
     @staticmethod
@@ -245,10 +259,10 @@ class Header:
                 f" {MAGIC.hex(' ')}"
             )
         version = int.from_bytes(data[8:10], "little")
-        if len(data) >= 10 and version > VERSION:
+        if len(data) >= 10 and version > NEWEST_VERSION:
             raise QuadrateError(
                 f"{where} was written by a newer version of the format ({version}; this reads up to"
-                f" {VERSION}): upgrade quadrate"
+                f" {NEWEST_VERSION}): upgrade quadrate"
             )
         if len(data) < PREAMBLE.size:
             raise QuadrateError(
@@ -275,7 +289,7 @@ class Header:
                 f"{where}: flags are {data[10:12].hex()}, which this version of quadrate does not"
                 " know: upgrade quadrate"
             )
-        _, _, _, length, seed, *counts, _ = PREAMBLE.unpack(data, where=where)
+        _, version, _, length, seed, *counts, _ = PREAMBLE.unpack(data, where=where)
         kinds_of_rows = zip(counts, (DIMENSION, LAYER, SIDE_FIELD), strict=True)
         records = [record for count, record in kinds_of_rows for _ in range(count)]
         expected = PREAMBLE.size + sum(record.size for record in records) + CRC.size
@@ -293,17 +307,49 @@ class Header:
         kinds = [kind for (kind,) in rows[counts[0] + counts[1] :]]
         if kinds != sorted(set(kinds)):
             raise QuadrateError(f"{where}: the kinds of side fields are {kinds}; they must ascend")
-        _check_sums(shape, sum(layer.columns for layer in layers), where)
-        return cls(shape, seed, layers, tuple(SIDE_FIELDS[kind - 1] for kind in kinds))
+        fields = tuple(SIDE_FIELDS[kind - 1] for kind in kinds)
+        if version != _version_of(shape, fields):
+            raise QuadrateError(
+                f"{where}: version is {version}; shape {shape} with the side fields"
+                f" {', '.join(fields) or 'none'} must have version {_version_of(shape, fields)}"
+            )
+        _check_whole(shape, layers, fields, where)
+        return cls(shape, seed, layers, fields)
 
 
-def _check_sums(shape: Sequence[int], columns: int, where: str) -> None:
-    if math.prod(shape) > MAX_SAMPLE_SIZE:
+def _version_of(shape: Sequence[int], fields: Sequence[str]) -> int:
+    """The version of a header, the least that can say it."""
+    return 2 if 0 in shape or VERSION_2_FIELDS.intersection(fields) else 1
+
+
+def _check_whole(
+    shape: Sequence[int], layers: Sequence[LayerHeader], fields: Sequence[str], where: str
+) -> None:
+    """Raise a QuadrateError if fields that are allowed one by one do not go together."""
+    own, size = 0 in shape, math.prod(dimension for dimension in shape if dimension)
+    if size > MAX_SAMPLE_SIZE:
         raise QuadrateError(
-            f"{where}: a sample of shape {tuple(shape)} has {math.prod(shape)} values; allowed: up"
-            f" to {_number(MAX_SAMPLE_SIZE)}"
+            f"{where}: a sample of shape {tuple(shape)} has {size} values{' or more' * own};"
+            f" allowed: up to {number_text(MAX_SAMPLE_SIZE)}"
         )
+    if own and "shapes" not in fields:
+        raise QuadrateError(
+            f"{where}: a dimension is 0, each sample's own, but shapes are not among the side"
+            f" fields ({', '.join(fields) or 'none'})"
+        )
+    if "shapes" in fields and not own:
+        raise QuadrateError(
+            f"{where}: shapes are among the side fields, but no dimension of {tuple(shape)} is 0,"
+            " each sample's own"
+        )
+    for number, layer in enumerate(layers):
+        if (layer.columns == 0) != own:
+            allowed = "0, since a dimension is" if own else f"1 to {number_text(MAX_COLUMNS)}"
+            raise QuadrateError(
+                f"{where}: columns is {layer.columns} in layer {number}; allowed: {allowed}"
+            )
+    columns = sum(layer.columns for layer in layers)
     if columns > MAX_COLUMNS:
         raise QuadrateError(
-            f"{where}: the layers have {columns} columns; allowed: up to {_number(MAX_COLUMNS)}"
+            f"{where}: the layers have {columns} columns; allowed: up to {number_text(MAX_COLUMNS)}"
         )

@@ -112,7 +112,7 @@ class Reader(Closing):
         Args:
             chunk_number: From 0.
             layers: How many layers' payloads to read, from the base on; by default all.
-            side: Whether to read labels and names, where the file has them.
+            side: Whether to read the side data, where the file has some.
 
         Raises:
             QuadrateError: If the file has no such chunk or layer, or is damaged there.
@@ -132,10 +132,9 @@ class Reader(Closing):
         payloads = tuple(self._part(chunk_number, chunk, i, where) for i in range(layers))
         if not side:
             return ChunkData(chunk.samples, payloads)
-        labels, names = unpack_side(
-            self.header.fields, chunk.samples, self._part(chunk_number, chunk, -1, where), where
-        )
-        return ChunkData(chunk.samples, payloads, labels, names)
+        data = self._part(chunk_number, chunk, -1, where)
+        fields = unpack_side(self.header, chunk.samples, data, where)
+        return ChunkData(chunk.samples, payloads, **fields)
 
     def verify(self) -> None:
         """Read and check everything: chunks, file id, and that there are no gaps between blocks.

@@ -112,7 +112,7 @@ class Writer:
         CHUNK.fields[-1].check(chunk.samples, where)
         sizes: list[Part] = [(len(payload), 0) for payload in (*chunk.payloads, b"")]
         check_sizes(self.header, chunk.samples, sizes, where)
-        side = pack_side(self.header.fields, chunk, where)
+        side = pack_side(self.header, chunk, where)
         body = pack_chunk_body(number, self.samples, chunk.samples, (*chunk.payloads, side), where)
         if number == 0:
             self._file_id = make_file_id(self._packed, body, *chunk.payloads, side)
