@@ -209,3 +209,35 @@ def test_find_codec(zoo, codec):
     assert find_codec(Header(SHAPE, 0, (LayerHeader(codec.identities[0], 2),))) == found
     with pytest.raises(QuadrateError, match="e-own.* is not a whole safetensors file"):
         TradeoffCodec.load("e-own")
+
+
+def test_inspect_tells_of_samples_of_their_own_shapes(quadrate, here, codec):
+    layers = (LayerHeader(codec.identities[0], 0),)
+    header = Header((0, 0, 0), 3, layers, ("names", "shapes", "profiles"))
+    with Writer.create(here / "a.quad", header) as writer:
+        for shape in ((3, 17, 31), (1, 4000, 6000)):
+            side = {"names": ("a",), "shapes": np.array([shape]), "profiles": (b"icc",)}
+            writer.write(ChunkData(1, (b"payload",), **side))
+    facts = json.loads(quadrate("inspect", "a.quad", "--json", "--codec", "c.st"))
+    assert facts["version"] == 2 and facts["samples"] == 2 and facts["codec"] is None
+    assert facts["shape"] == [None, None, None]
+    assert facts["side_data"] == ["names", "shapes", "profiles"]
+    assert facts["layers"][0]["symbols_per_sample"] is None
+    assert facts["bytes"]["payloads"] == [14]
+    assert facts["bytes"]["total"] == (here / "a.quad").stat().st_size
+
+    lines = quadrate("inspect", "a.quad").splitlines()
+    assert lines[:5] == [
+        "a.quad: 2 samples of ?x?x? (?: each its own), seed 3",
+        "format: version 2",
+        "chunks: 2, of up to 1 samples",
+        "side data: names, shapes, profiles",
+        f"layer 0: symbols by each sample's shape, identity {codec.identities[0].hex()}",
+    ]
+    assert "whole: 2 samples in 2 chunks" in quadrate("verify", "a.quad")
+    for verb in (("verify", "a.quad"), ("decompress", "a.quad", "-o", "a.npy")):
+        error = quadrate(*verb, "--codec", "c.st", status=1)
+        assert (
+            error == "a.quad holds samples of shape (0, 0, 0), where 0 is each sample's own; this"
+            " codec's are (1, 8, 8)"
+        )

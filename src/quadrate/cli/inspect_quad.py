@@ -71,12 +71,13 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
     )
     return {
         "file": str(file),
+        "version": header.version,
         "samples": reader.samples,
-        "shape": list(header.shape),
+        "shape": [size or None for size in header.shape],  # None: each sample's own
         "seed": header.seed,
         "side_data": list(header.fields),
         "layers": [
-            {"identity": layer.identity.hex(), "symbols_per_sample": layer.columns}
+            {"identity": layer.identity.hex(), "symbols_per_sample": layer.columns or None}
             for layer in header.layers
         ],
         "chunks": len(reader.index),
@@ -89,19 +90,20 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
 
 def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
     size, samples = facts["bytes"], facts["samples"]
+    shape = "x".join("?" if size is None else str(size) for size in facts["shape"])
+    own = " (?: each its own)" if None in facts["shape"] else ""
     lines = [
-        (
-            f"{facts['file']}: {samples} samples of {'x'.join(map(str, facts['shape']))}, seed"
-            f" {facts['seed']}"
-        ),
+        f"{facts['file']}: {samples} samples of {shape}{own}, seed {facts['seed']}",
+        f"format: version {facts['version']}",
         f"chunks: {facts['chunks']}, of up to {facts['largest_chunk_samples']} samples",
-        f"side data: {' and '.join(facts['side_data']) or 'none'}",
+        f"side data: {', '.join(facts['side_data']) or 'none'}",
     ]
     for i, layer in enumerate(facts["layers"]):
-        lines.append(
-            f"layer {i}: {layer['symbols_per_sample']} symbols a sample, identity"
-            f" {layer['identity']}"
+        symbols = layer["symbols_per_sample"]
+        count = (
+            "symbols by each sample's shape" if symbols is None else f"{symbols} symbols a sample"
         )
+        lines.append(f"layer {i}: {count}, identity {layer['identity']}")
     codec = facts["codec"]
     if codec:
         layers = (

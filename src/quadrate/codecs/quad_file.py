@@ -115,7 +115,7 @@ class QuadFile(Closing):
         return [first + int(place) for place in places]
 
     def side(self, chunk: int) -> ChunkData:
-        """A chunk's labels and names, without its symbols.
+        """A chunk's side data, such as labels and names, without its symbols.
 
         Raises:
             QuadrateError: If the chunk is damaged.
@@ -220,8 +220,9 @@ def check_fit(codec: SymbolCodec, header: Header, name: str) -> None:
             " of the base alone"
         )
     if tuple(header.shape) != tuple(codec.shape):
+        own = ", where 0 is each sample's own" if 0 in header.shape else ""
         raise QuadrateError(
-            f"{name} holds samples of shape {tuple(header.shape)}; this codec's are"
+            f"{name} holds samples of shape {tuple(header.shape)}{own}; this codec's are"
             f" {tuple(codec.shape)}"
         )
 
