@@ -114,7 +114,7 @@ class IntegerNetwork:
         """How many numbers it gives."""
         return len(self.weights[-1])
 
-    def __call__(self, inputs: Words) -> Words:
+    def __call__(self, inputs: NDArray[np.integer[Any]]) -> Words:
         """Integers (n, in), clipped to ±2^15, to numbers in units of 2^-12, int64 (n, out)."""
         given = np.empty((len(inputs), self.outputs), np.int64)
         for start in range(0, len(inputs), _ROWS):

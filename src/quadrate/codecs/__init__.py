@@ -4,12 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quadrate.codecs.base_codec import BaseCodec
     from quadrate.codecs.batches import Batch, Blend
     from quadrate.codecs.codec import Codec
     from quadrate.codecs.codec_file import KINDS, Decoders
     from quadrate.codecs.feature_codec import FeatureCodec
     from quadrate.codecs.invariant_codec import InvariantCodec
     from quadrate.codecs.layer import Layer
+    from quadrate.codecs.photo_codec import PhotoCodec
+    from quadrate.codecs.photo_quad import PhotoFile, Photograph, Rate
     from quadrate.codecs.published_bottleneck import PublishedBottleneck
     from quadrate.codecs.quad import append, compress, decompress
     from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
@@ -19,12 +22,15 @@ if TYPE_CHECKING:
 
 # Imported when they are used: training needs neither the entropy coder nor scikit-learn.
 _PLACES = {
+    "base_codec": ("BaseCodec",),
     "batches": ("Batch", "Blend"),
     "codec": ("Codec",),
     "codec_file": ("KINDS", "Decoders"),
     "feature_codec": ("FeatureCodec",),
     "invariant_codec": ("InvariantCodec",),
     "layer": ("Layer",),
+    "photo_codec": ("PhotoCodec",),
+    "photo_quad": ("PhotoFile", "Photograph", "Rate"),
     "published_bottleneck": ("PublishedBottleneck",),
     "quad": ("append", "compress", "decompress"),
     "quad_dataset": ("ChunkSampler", "QuadDataset"),
@@ -34,6 +40,7 @@ _PLACES = {
 }
 __all__ = [
     "KINDS",
+    "BaseCodec",
     "Batch",
     "Blend",
     "ChunkSampler",
@@ -42,9 +49,13 @@ __all__ = [
     "FeatureCodec",
     "InvariantCodec",
     "Layer",
+    "PhotoCodec",
+    "PhotoFile",
+    "Photograph",
     "PublishedBottleneck",
     "QuadDataset",
     "QuadFile",
+    "Rate",
     "TradeoffCodec",
     "append",
     "compress",

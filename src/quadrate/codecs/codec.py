@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from quadrate.codecs import codec_file
 from quadrate.codecs.batches import Batch, Blend
 from quadrate.codecs.symbol_codec import SymbolCodec
-from quadrate.core.devices import find_device
 from quadrate.core.files import FileSource
 
 
@@ -86,26 +84,3 @@ class Codec(SymbolCodec):
 
         with QuadFile(source, self) as file:
             return torch.cat([file.no_latents, *file.latent_pieces(samples)])
-
-    def save(self, path: Path | str) -> None:
-        """Write the codec as one safetensors file (`quadrate.codecs.codec_file`).
-
-        Raises:
-            QuadrateError: If the codec is not fitted, or the file cannot be written.
-        """
-        codec_file.write(Path(path), self)
-
-    @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu", family: Any = None) -> Self:
-        """Read a codec's file of any version, or one of the codecs that come with the package.
-
-        Args:
-            path: The file, or a name from the zoo, such as "mnist-4.75bit".
-            device: Where the networks shall live.
-            family: The networks, where they are not of a family that Quadrate knows.
-
-        Raises:
-            QuadrateError: If the file is missing or damaged, holds no codec or one of another kind,
-                or this machine does not have the device.
-        """
-        return codec_file.read(path, cls, find_device(device), family)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from torch import Tensor
 
 from quadrate.codecs.familiarity import Familiarity
 from quadrate.codecs.parts import Parts, States
-from quadrate.codecs.symbol_codec import SymbolCodec
 from quadrate.codecs.zoo_index import zoo
 from quadrate.coding.container.layout import MAX_SAMPLE_SIZE
 from quadrate.config import OperatingPoint, from_json, to_json
@@ -32,22 +31,26 @@ from quadrate.core.registry import Registry
 from quadrate.core.tensor_file import read_tensors, tensor_bytes, write_tensors
 from quadrate.errors import QuadrateError
 
-AnyCodec = TypeVar("AnyCodec", bound=SymbolCodec)
+if TYPE_CHECKING:
+    from quadrate.codecs.base_codec import BaseCodec
+
+AnyCodec = TypeVar("AnyCodec", bound="BaseCodec")
 
 
-def _kind(module: str, name: str) -> Callable[[], type[SymbolCodec]]:
+def _kind(module: str, name: str) -> Callable[[], type[BaseCodec]]:
     """A class that is imported when a file of its kind is read."""
     return lambda: cast(
-        "type[SymbolCodec]", getattr(import_module(f"quadrate.codecs.{module}"), name)
+        "type[BaseCodec]", getattr(import_module(f"quadrate.codecs.{module}"), name)
     )
 
 
-KINDS: Registry[Callable[[], type[SymbolCodec]]] = Registry(
+KINDS: Registry[Callable[[], type[BaseCodec]]] = Registry(
     "kind of codec",
     {
         "tradeoff": _kind("tradeoff_codec", "TradeoffCodec"),
         "invariant": _kind("invariant_codec", "InvariantCodec"),
         "features": _kind("feature_codec", "FeatureCodec"),
+        "photographs": _kind("photo_codec", "PhotoCodec"),
     },
 )
 
@@ -77,7 +80,7 @@ def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
 
 
-def write(path: Path, codec: SymbolCodec) -> None:
+def write(path: Path, codec: BaseCodec) -> None:
     """Write a codec of any kind; errors as of `Codec.save`."""
     parts = codec.to_parts()
     known = {"familiarity": codec.familiarity.to_json()} if codec.familiarity else {}

@@ -21,6 +21,7 @@ from quadrate.core.files import Closing, FileSource
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
+    from quadrate.codecs.base_codec import BaseCodec
     from quadrate.codecs.symbol_codec import SymbolCodec
 
 # A chunk takes about 80 bytes of its own; larger ones are slower when one sample is wanted.
@@ -204,7 +205,7 @@ def check_layers(layers: int | None, most: int, whose: str) -> int:
     return layers
 
 
-def check_fit(codec: SymbolCodec, header: Header, name: str) -> None:
+def check_fit(codec: BaseCodec, header: Header, name: str) -> None:
     """Raise a QuadrateError unless the codec reads the file's layers, from the base on."""
     ours, theirs = codec.identities, tuple(layer.identity for layer in header.layers)
     if ours[: len(theirs)] != theirs[: len(ours)]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,39 +13,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.bottlenecks.frozen import FrozenBottleneck
+from quadrate.codecs.base_codec import BaseCodec
 from quadrate.codecs.batches import Batch, Blend, checked, in_blocks, of_images, tensor_of
-from quadrate.codecs.familiarity import Familiarity
-from quadrate.codecs.parts import Parts
 from quadrate.coding.symbols import Words
 from quadrate.core import draws
 from quadrate.errors import QuadrateError
 
 
-class SymbolCodec(ABC):
+class SymbolCodec(BaseCodec):
     """Encoders, a bottleneck a layer, and named decoders.
 
     A kind of codec adds `latents`, its encoder; `decoders`; `to_parts` and `from_parts` for its
     files; and methods that fit it.
 
     Attributes:
-        kind: The kind's name in `quadrate.codecs.codec_file.KINDS`, which files store.
-        shape: Of one sample, (C, H, W) of images, (D,) of features.
-        device: Where the networks live, and latents and reconstructions.
         models: The frozen bottleneck of each layer; empty before the codec is frozen.
         decoders: From latents (n, …), and noise (n, *shape) for those whose `takes_noise` is true,
             to samples (n, *shape), by name; the first is the default.
-        familiarity: How far samples of the codec's own source reach, by which `compress` warns of
-            others; None if that is not known.
-        rate_bound_bits: The sum of log2 L over all symbols, in bits a sample; None if symbols have
-            no bounds.
+        device: Where the networks live, and latents and reconstructions.
     """
 
-    kind: ClassVar[str]
-    shape: tuple[int, ...]
-    device: torch.device | str
     models: tuple[FrozenBottleneck, ...]
-    decoders: Mapping[str, Callable[..., Tensor]]
-    familiarity: Familiarity | None = None
 
     @abstractmethod
     def latents(self, samples: Tensor) -> Tensor:
@@ -58,26 +46,10 @@ class SymbolCodec(ABC):
             QuadrateError: If the samples have another shape.
         """
 
-    @abstractmethod
-    def to_parts(self) -> Parts:
-        """Take the codec apart for its file.
-
-        Raises:
-            QuadrateError: If the codec is not fitted.
-        """
-
-    @classmethod
-    @abstractmethod
-    def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:
-        """Build the codec from the parts of a file of any version.
-
-        Raises:
-            QuadrateError: If the parts do not fit together; other exceptions where one is damaged.
-        """
-
     @property
-    def rate_bound_bits(self) -> float | None:  # noqa: D102
-        return None
+    def is_frozen(self) -> bool:
+        """Whether there are tables."""
+        return bool(self.models)
 
     @property
     def identities(self) -> tuple[bytes, ...]:
@@ -106,42 +78,6 @@ class SymbolCodec(ABC):
             raise QuadrateError(
                 f"this codec takes {noun} of shape {self.shape}{axes}; got {tuple(shape[1:])}"
             )
-
-    def check_decoder(self, decoder: Blend) -> dict[str, float]:
-        """Check the name of a decoder, or the weights of a blend.
-
-        Returns:
-            The weights by name, which sum to one.
-
-        Raises:
-            QuadrateError: If there is no decoder of a name, or the weights of a blend are invalid.
-        """
-        if not self.decoders:
-            raise QuadrateError(
-                "this codec was trained by contrast and decodes nothing; read its latents:"
-                " QuadDataset(file, codec, item='latents')"
-            )
-        known = ", ".join(self.decoders)
-        if decoder is None:
-            return {next(iter(self.decoders)): 1.0}
-        if not isinstance(decoder, str | Mapping):
-            raise QuadrateError(
-                f"a decoder is a name, or weights by name; got {decoder!r}; this codec has {known}"
-            )
-        try:
-            blend = {decoder: 1.0} if isinstance(decoder, str) else decoder
-            weights = {name: float(weight) for name, weight in blend.items()}
-            total = math.fsum(weights.values())
-        except (TypeError, ValueError, OverflowError):
-            weights, total = {}, math.nan
-        if not (abs(total - 1) <= 1e-6 and all(weight >= 0 for weight in weights.values())):
-            raise QuadrateError(
-                f"the weights of a blend are not negative and sum to 1; got {dict(blend)}"
-            )
-        for name in weights:
-            if name not in self.decoders:
-                raise QuadrateError(f"no decoder {name!r}; this codec has {known}")
-        return weights
 
     def dither_words(self, count: int, seed: int, first: int = 0) -> Words:
         """Draw the shared dither of samples `first` to `first + count - 1` under a seed.

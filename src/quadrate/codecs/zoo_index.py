@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from quadrate.core.files import read_json, write_text
 
 if TYPE_CHECKING:
-    from quadrate.codecs.symbol_codec import SymbolCodec
+    from quadrate.codecs.base_codec import BaseCodec
 
 FOLDER = Path(__file__).parent / "zoo"
 
@@ -36,10 +36,10 @@ class CodecSummary:
     familiar_samples: int | None
 
     @classmethod
-    def of(cls, codec: SymbolCodec) -> CodecSummary:
+    def of(cls, codec: BaseCodec) -> CodecSummary:
         """Summarize a codec of any kind."""
         return cls(
-            identities=[each.hex() for each in codec.identities] if codec.models else [],
+            identities=[each.hex() for each in codec.identities] if codec.is_frozen else [],
             shape=list(codec.shape),
             decoders=list(codec.decoders),
             rate_bound_bits=codec.rate_bound_bits,
@@ -57,7 +57,7 @@ def read_index() -> dict[str, CodecSummary]:
     return {name: CodecSummary(**entry) for name, entry in read_json(FOLDER / "index.json").items()}
 
 
-def write_index(load: Callable[[Path], SymbolCodec]) -> None:
+def write_index(load: Callable[[Path], BaseCodec]) -> None:
     """Write the index of the codecs in the folder, each of which is loaded."""
     index = {name: asdict(CodecSummary.of(load(path))) for name, path in zoo().items()}
     write_text(FOLDER / "index.json", json.dumps(index, indent=1) + "\n")

@@ -1,0 +1,131 @@
+"""Photographs of any size to coefficients of blocks and back: one linear transform of 16 x 16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from quadrate.errors import QuadrateError
+
+BLOCK = 16  # pixels a side
+_SIZE = BLOCK * BLOCK * 3
+_ROWS = 16  # of blocks, transformed at a time: memory for large photographs
+Coefficients = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockTransform:
+    """Principal axes of blocks of 16 x 16 pixels in three colours (Karhunen-Loève).
+
+    The axes are orthonormal, so squared errors of coefficients are those of pixels. Blocks do not
+    overlap; the last ones of a photograph are filled up with its last row and column.
+
+    Attributes:
+        mean: (768,) float32, of blocks whose values are 0 to 255.
+        basis: (768, c) float32, the axes as columns, that of the largest variance first.
+
+    Raises:
+        QuadrateError: If the parts do not fit together.
+    """
+
+    mean: NDArray[np.float32]
+    basis: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != (_SIZE,) or self.basis.ndim != 2 or len(self.basis) != _SIZE:
+            raise QuadrateError(
+                f"a block transform has a mean ({_SIZE},) and a basis ({_SIZE}, c); got"
+                f" {self.mean.shape} and {self.basis.shape}"
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.basis).all()):
+            raise QuadrateError("the numbers of a block transform are finite")
+
+    @classmethod
+    def fit(cls, photographs: Iterable[NDArray[np.uint8]], channels: int) -> BlockTransform:
+        """Fit the axes to photographs, (3, H, W) each, as they are and mirrored in both directions.
+
+        Raises:
+            QuadrateError: If there is no whole block.
+        """
+        products, total, count = np.zeros((_SIZE, _SIZE)), np.zeros(_SIZE), 0
+        for photograph in photographs:
+            blocks = _blocks(photograph)
+            for flipped in (blocks, blocks[:, ::-1], blocks[:, :, ::-1], blocks[:, ::-1, ::-1]):
+                flat = flipped.reshape(-1, _SIZE).astype(np.float32)  # (n, 768)
+                products += flat.T @ flat
+                total += flat.sum(axis=0, dtype=np.float64)
+                count += len(flat)
+        if not count:
+            raise QuadrateError("a block transform needs photographs of at least 16 x 16 pixels")
+        mean = total / count
+        _, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
+        basis = axes[:, ::-1][:, :channels]
+        return cls(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.basis.shape[1]
+
+    def forward(self, photograph: NDArray[np.uint8]) -> Coefficients:
+        """A photograph (3, H, W) to coefficients, (⌈H/16⌉, ⌈W/16⌉, c)."""
+        height, width = photograph.shape[1:]
+        rows, columns = sites(height, width)
+        found = np.empty((rows, columns, self.channels), np.float32)
+        for start in range(0, rows, _ROWS):
+            strip = photograph[:, start * BLOCK : (start + _ROWS) * BLOCK]
+            missing = -strip.shape[1] % BLOCK, -width % BLOCK
+            padded = np.pad(strip, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
+            flat = _blocks(padded).reshape(-1, _SIZE).astype(np.float32)
+            found[start : start + _ROWS] = ((flat - self.mean) @ self.basis).reshape(
+                -1, columns, self.channels
+            )
+        return found
+
+    def inverse(self, coefficients: Coefficients) -> NDArray[np.float32]:
+        """Coefficients (h, w, c) to whole blocks of pixels, (3, 16 h, 16 w), mostly in [0, 255]."""
+        rows, columns, channels = coefficients.shape
+        pixels = np.empty((3, rows * BLOCK, columns * BLOCK), np.float32)
+        for start in range(0, rows, _ROWS):
+            flat = coefficients[start : start + _ROWS].reshape(-1, channels)
+            used = int(np.flatnonzero(flat.any(axis=0)).max(initial=-1)) + 1  # the others are 0
+            blocks = flat[:, :used] @ self.basis[:, :used].T + self.mean
+            strip = blocks.reshape(-1, columns, BLOCK, BLOCK, 3).transpose(4, 0, 2, 1, 3)
+            pixels[:, start * BLOCK : (start + _ROWS) * BLOCK] = strip.reshape(
+                3, -1, columns * BLOCK
+            )
+        return pixels
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a codec's file."""
+        return {"mean": self.mean, "basis": self.basis}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> BlockTransform:
+        """Build a transform again from its `arrays`.
+
+        Raises:
+            QuadrateError: If the arrays are not those of a block transform.
+        """
+        try:
+            mean, basis = (np.asarray(arrays[name], np.float32) for name in ("mean", "basis"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise QuadrateError(f"the arrays are not those of a transform: {error}") from None
+        return cls(mean, basis)
+
+
+def sites(height: int, width: int) -> tuple[int, int]:
+    """Return how many blocks there are of a photograph: rows, and in a row."""
+    return -(-height // BLOCK), -(-width // BLOCK)
+
+
+def _blocks(photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The whole blocks of a photograph (3, H, W), row by row: (n, 16, 16, 3)."""
+    rows, columns = photograph.shape[1] // BLOCK, photograph.shape[2] // BLOCK
+    whole = photograph[:, : rows * BLOCK, : columns * BLOCK]
+    parts = whole.reshape(3, rows, BLOCK, columns, BLOCK).transpose(1, 3, 2, 4, 0)
+    return parts.reshape(-1, BLOCK, BLOCK, 3)
