@@ -53,16 +53,18 @@ class BlockTransform:
         """
         products, total, count = np.zeros((_SIZE, _SIZE)), np.zeros(_SIZE), 0
         for photograph in photographs:
-            blocks = _blocks(photograph)
-            for flipped in (blocks, blocks[:, ::-1], blocks[:, :, ::-1], blocks[:, ::-1, ::-1]):
-                flat = flipped.reshape(-1, _SIZE).astype(np.float32)  # (n, 768)
-                products += flat.T @ flat
-                total += flat.sum(axis=0, dtype=np.float64)
-                count += len(flat)
+            flat = _blocks(photograph).reshape(-1, _SIZE).astype(np.float32)  # (n, 768)
+            products += flat.T @ flat
+            total += flat.sum(axis=0, dtype=np.float64)
+            count += len(flat)
         if not count:
             raise QuadrateError("a block transform needs photographs of at least 16 x 16 pixels")
-        mean = total / count
-        _, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
+        # Mirrored blocks have the same numbers in another order, so their sums need not be taken.
+        places = np.arange(_SIZE).reshape(BLOCK, BLOCK, 3)
+        mirrored = [places[::down, ::right].ravel() for down in (1, -1) for right in (1, -1)]
+        mean = np.mean([total[order] for order in mirrored], axis=0) / count
+        moments = np.mean([products[np.ix_(order, order)] for order in mirrored], axis=0) / count
+        _, axes = np.linalg.eigh(moments - np.outer(mean, mean))
         basis = axes[:, ::-1][:, :channels]
         return cls(mean.astype(np.float32), np.ascontiguousarray(basis, np.float32))
 

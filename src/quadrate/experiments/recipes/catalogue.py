@@ -14,6 +14,7 @@ from quadrate.experiments.recipes import (
     demo_recipe,
     feature_recipes,
     lossless_prediction,
+    photo_recipes,
     promises,
     rdpc,
     urdc,
@@ -54,6 +55,8 @@ BUILT_IN: tuple[Callable[..., Any], ...] = (
     lossless_prediction.mnist_invariant_sup,
     feature_recipes.cifar_features,
     feature_recipes.lossyless_clip,
+    photo_recipes.photo_kodak,
+    photo_recipes.photo,
 )
 """Quadrate's own recipes, each decorated with `experiment`."""
 

@@ -22,6 +22,7 @@ KINDS: Registry[str | type[Kind]] = Registry(
         "features": "feature_kind.FeatureKind",
         "contours": "contour_kind.ContourKind",
         "clip": "clip_kind.ClipKind",
+        "photographs": "photo_kind.PhotoKind",
     },
 )
 """A recipe's class attribute `kind` names its kind, which is imported when it is needed."""

@@ -1,0 +1,123 @@
+"""Photographs of any size: one codec for all rates, beside classical codecs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from quadrate.core.fields import check_at_least, check_not_negative, check_recipe, make_plain
+from quadrate.core.names import check_file_name
+from quadrate.experiments.recipes.experiment import OURS, experiment
+from quadrate.training.checkerboard_fit import CheckerboardConfig
+from quadrate.training.restoration_fit import RestorationConfig
+
+
+@dataclass(frozen=True)
+class PhotoStorage:
+    """A way to store photographs, one a file.
+
+    Attributes:
+        codec: "photo", Quadrate's, or one of `quadrate.evaluation.classical.CLASSICAL`.
+        quality: Quadrate's, 0 to 100; or the classical codec's own scale.
+        decoder: Which of Quadrate's decoders; "" for classical codecs.
+    """
+
+    codec: str
+    quality: float
+    decoder: str = ""
+
+    def __post_init__(self) -> None:
+        check_file_name("the codec of a way to store photographs", self.codec)
+        make_plain(self, f"{self.codec}: ")
+        check_not_negative(self, "quality", where=f"{self.codec}: ")
+
+    @property
+    def key(self) -> str:
+        """The name of its files."""
+        return "-".join([self.codec, *([self.decoder] * bool(self.decoder)), f"{self.quality:g}"])
+
+
+@dataclass(frozen=True)
+class PhotoRecipe:
+    """A codec of photographs, and how well it and others store photographs that it never saw.
+
+    Attributes:
+        name: The recipe's name.
+        title: What the experiment shows, in a line.
+        source: What trains it: "photographs", or the path of a folder of photographs.
+        points: The ways to store photographs, in the order of the table.
+        test: What they are scored on: "kodak", or a folder; "" takes every tenth photograph of the
+            source, which then trains nothing.
+        skip: Photographs of the source whose file names match this pattern train nothing.
+        crops: Crops for each round of the fit of contexts, and for the restoration.
+        side: Pixels a side of the crops.
+        contexts: The settings of the bottleneck's fit.
+        restoration: The settings of the decoder's training.
+        coarsest: Steps of training are drawn up to this one, in gray levels.
+        finest: And down to this one.
+        seed: Of crops, steps and weights.
+    """
+
+    kind: ClassVar = "photographs"
+    name: str
+    title: str
+    source: str
+    points: tuple[PhotoStorage, ...]
+    test: str = ""
+    skip: str = ""
+    crops: int = 200
+    side: int = 384
+    contexts: CheckerboardConfig = field(default_factory=CheckerboardConfig)
+    restoration: RestorationConfig = field(default_factory=RestorationConfig)
+    coarsest: float = 100.0
+    finest: float = 4.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_recipe(self)
+        check_at_least(self, 1, "crops")
+        check_at_least(self, 64, "side")
+
+
+_QUALITIES = (8.0, 14.0, 20.0, 26.0, 32.0, 38.0, 44.0, 50.0)
+_CLASSICAL = {
+    "jpeg": (10.0, 20.0, 35.0, 50.0, 70.0, 85.0, 92.0),
+    "webp": (2.0, 10.0, 25.0, 50.0, 75.0, 88.0),
+    "avif": (15.0, 25.0, 35.0, 45.0, 55.0, 65.0, 75.0),
+    "jpeg2000": (26.0, 28.0, 30.0, 32.0, 34.0, 36.0, 38.0),
+    "jpegxl": (8.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0),
+}
+
+
+@experiment(OURS, "photographs of any size", "photographs")
+def photo_kodak() -> PhotoRecipe:
+    """One codec for all rates, fitted to free photographs and tested on Kodak's 24.
+
+    Beside JPEG, WebP, AVIF, JPEG 2000 and JPEG XL, whole files all of them.
+    """
+    ours = tuple(PhotoStorage("photo", quality, "faithful") for quality in _QUALITIES)
+    others = tuple(
+        PhotoStorage(codec, quality)
+        for codec, qualities in _CLASSICAL.items()
+        for quality in qualities
+    )
+    return PhotoRecipe(
+        "photo-kodak",
+        "photographs of any size, by one codec for all rates, beside classical codecs",
+        "photographs",
+        (*ours, *others),
+        test="kodak",
+        skip="cid22*",  # share-alike, so that the weights can be free
+    )
+
+
+@experiment(OURS, "photographs of your own", "a folder")
+def photo() -> PhotoRecipe:
+    """A codec of photographs from a folder: `quadrate train photo --data FOLDER`.
+
+    Every tenth photograph is kept to test it.
+    """
+    ours = tuple(PhotoStorage("photo", quality, "faithful") for quality in _QUALITIES)
+    others = tuple(PhotoStorage("webp", quality) for quality in _CLASSICAL["webp"])
+    title = "a codec of photographs, from a folder of your own"
+    return PhotoRecipe("photo", title, "photographs", (*ours, *others))

@@ -1,0 +1,189 @@
+"""Runs of recipes of photographs: one codec is fitted, and many ways to store them are compared."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quadrate.codecs.base_codec import BaseCodec
+from quadrate.codecs.photo_codec import PhotoCodec
+from quadrate.codecs.photo_quad import PhotoFile, Photograph, Rate, compress, psnr
+from quadrate.core import draws
+from quadrate.core.files import exists, write_text
+from quadrate.evaluation.picture_scores import ms_ssim
+from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
+from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.networks.block_transform import BlockTransform
+from quadrate.networks.restoration import Restoration
+from quadrate.sources.photographs import Photographs
+from quadrate.training.checkerboard_fit import CheckerboardFit
+from quadrate.training.processes import Report, one_thread, run_jobs
+from quadrate.training.restoration_fit import fit_restoration
+
+_CODEC = Path("codec.safetensors")
+_CONTEXTS = Path("contexts.safetensors")  # the codec before its decoder is trained
+_HELD_OUT = 10  # every tenth photograph, where there are no others for testing
+
+
+class PhotoKind(Kind):
+    """A recipe of photographs with its data.
+
+    Attributes:
+        train: What it is fitted to.
+        test: What it is scored on.
+    """
+
+    recipe_class = PhotoRecipe
+    has_chart = False
+
+    @classmethod
+    def options(cls, recipe: Any) -> frozenset[str]:
+        """Return that other photographs may be stored."""
+        return frozenset(("data",))
+
+    def prepare(self) -> None:
+        """Look the photographs up."""
+        recipe = self.recipe
+        self.train = Photographs(recipe.source, recipe.skip)
+        self.test = Photographs(recipe.test or recipe.source, "" if recipe.test else recipe.skip)
+        if not recipe.test:
+            self.test.names = self.test.names[::_HELD_OUT]
+            tested = set(self.test.names)
+            self.train.names = [name for name in self.train.names if name not in tested]
+        fingerprints = self.train.fingerprint, self.test.fingerprint
+        self.decisive = list(fingerprints)
+        self.described = {
+            "source": {
+                "name": str(recipe.source),
+                "fingerprint": "".join(fingerprints),
+                "photographs": len(self.train),
+                "test_photographs": len(self.test),
+            }
+        }
+
+    def needs(self, job: Job) -> list[Path]:
+        """Return the codec's file for its own points; classical codecs need none."""
+        return [_CODEC]
+
+    def load(self, job: Job) -> PhotoCodec:
+        """Return the codec."""
+        return PhotoCodec.load(self.folder / _CODEC, self.device)
+
+    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+        """Fit the codec: transform and contexts first, which are kept, then the decoder."""
+        with one_thread():
+            if exists(self.folder / _CODEC):
+                return
+            start = time.process_time()
+            if not exists(self.folder / _CONTEXTS):
+                self._fit_contexts(report).save(self.folder / _CONTEXTS)
+            codec = PhotoCodec.load(self.folder / _CONTEXTS)
+            network = self._fit_restoration(codec, report)
+            whole = PhotoCodec(codec.transform, codec.model, {"faithful": network})
+            whole.save(self.folder / _CODEC)
+            seconds = time.process_time() - start
+        write_text(self.folder / "fit.json", json.dumps({"cpu_seconds": seconds}) + "\n")
+        report({"stage": self.recipe.name, "point": "codec", "cpu_seconds": seconds})
+
+    def _fit_contexts(self, report: Report) -> BaseCodec:
+        recipe = self.recipe
+        transform = BlockTransform.fit(self.train, recipe.contexts.ends[-1])
+
+        def maps(number: int) -> Iterator[tuple[NDArray[np.float32], int]]:
+            for crop, exponent in self._crops("contexts", number):
+                yield transform.forward(crop) / np.float32(2 ** (exponent / 64)), exponent
+
+        model = CheckerboardFit(recipe.contexts, maps, recipe.seed, report).run()
+        plain = Restoration(recipe.restoration.width)
+        return PhotoCodec(
+            transform, model, {"faithful": plain}, rate_weight=recipe.contexts.rate_weight
+        )
+
+    def _fit_restoration(self, codec: PhotoCodec, report: Report) -> Restoration:
+        decoded, originals, steps = [], [], []
+        for crop, exponent in self._crops("restoration", 0):
+            shape = crop.shape
+            payloads = codec.encode(crop, exponent)
+            coefficients, _ = codec.coefficients(payloads, shape)
+            decoded.append(codec.transform.inverse(coefficients).astype(np.float16))
+            originals.append(crop)
+            steps.append(2 ** (exponent / 64))
+        return fit_restoration(
+            self.recipe.restoration,
+            torch.from_numpy(np.stack(decoded)),
+            torch.from_numpy(np.stack(originals)),
+            torch.tensor(steps),
+            self.recipe.seed,
+            report,
+        )
+
+    def _crops(self, role: str, number: int) -> Iterator[tuple[NDArray[np.uint8], int]]:
+        """Crops, each with the exponent of a step, which are spread evenly on a log scale."""
+        recipe = self.recipe
+        low, high = (64 * np.log2(step) for step in (recipe.finest, recipe.coarsest))
+        shares = draws.uniform("steps", role, recipe.seed, number, shape=(recipe.crops,)).numpy()
+        side = recipe.side - recipe.side % 16
+        crops = self.train.crops(recipe.crops, side, role, recipe.seed, number)
+        for crop, share in zip(crops, shares, strict=True):
+            yield crop, round(float(low + share * (high - low)))
+
+    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+        """Store every test photograph in a file of its own, each way."""
+        run_jobs(_score_point, self, list(jobs), self.processes(workers), report)
+
+    def draw(self, rows: Sequence[Row]) -> list[Path]:
+        """Draw PSNR against bits a pixel."""
+        from quadrate.experiments.reports.photo_figures import plot_rates
+
+        path = self.folder / "rates.png"
+        plot_rates(self.recipe.name, rows, path)
+        return [path]
+
+
+def _score_point(kind: PhotoKind, job: Job, report: Report) -> None:
+    from threadpoolctl import threadpool_limits
+
+    point = job.point
+    codec = kind.load(job) if point.codec == "photo" else None
+    scores = []
+    with threadpool_limits(1), one_thread():
+        for number in range(len(kind.test)):
+            original = kind.test.read(number)
+            size, decoded = _stored(codec, point, original)
+            similarity = ms_ssim(torch.from_numpy(original), torch.from_numpy(decoded))
+            rate_bits = 8 * size / original[0].size
+            scores.append((rate_bits, psnr(original, decoded), similarity))
+    table = np.array(scores)
+    row = {
+        "way": f"{point.codec} {point.decoder}".strip(),
+        "quality": point.quality,
+        "photographs": len(scores),
+        "bits_per_pixel": float(table[:, 0].mean()),
+        "psnr_db": float(table[:, 1].mean()),
+        "psnr_db_standard_error": float(table[:, 1].std() / np.sqrt(len(table))),
+        "ms_ssim": float(np.nanmean(table[:, 2])) if np.isfinite(table[:, 2]).any() else None,
+    }
+    kind.keep(job, row, report)
+
+
+def _stored(
+    codec: PhotoCodec | None, point: PhotoStorage, original: NDArray[np.uint8]
+) -> tuple[int, NDArray[np.uint8]]:
+    """The bytes of a photograph's file, and what comes back."""
+    if codec is None:
+        from quadrate.evaluation.classical import code_images
+
+        coded = code_images(torch.from_numpy(original)[None], point.codec, point.quality)
+        return int(coded.file_bytes.sum()), coded.images[0].numpy()
+    file = io.BytesIO()
+    compress(codec, [Photograph(original)], file, Rate(quality=point.quality))
+    with PhotoFile(file.getvalue(), codec) as opened:
+        return len(file.getvalue()), opened.photograph(0, point.decoder).pixels
