@@ -18,6 +18,7 @@ from quadrate.codecs.base_codec import BaseCodec
 from quadrate.codecs.batches import Blend
 from quadrate.codecs.codec_file import read_object, tensors_of, whole_numbers
 from quadrate.codecs.parts import Parts
+from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
 from quadrate.networks.block_transform import BLOCK, BlockTransform, sites
 from quadrate.networks.restoration import REACH, Restoration
@@ -48,6 +49,9 @@ class PhotoCodec(BaseCodec):
             sender's alone, and no part of what identifies streams.
         device: Where the networks shall live.
 
+    Attributes:
+        details: Texts by name, which its file keeps: where it comes from.
+
     Raises:
         QuadrateError: If they do not fit together.
     """
@@ -74,6 +78,7 @@ class PhotoCodec(BaseCodec):
             raise QuadrateError(f"rate_weight is at least 0 and below 1; got {rate_weight}")
         self.transform, self.model, self.rate_weight = transform, model, rate_weight
         self.device = device
+        self.details: dict[str, str] = {}
         self.networks = {
             name: each.to(device).eval().requires_grad_(False) for name, each in decoders.items()
         }
@@ -204,7 +209,11 @@ class PhotoCodec(BaseCodec):
             "model": tensors_of(self.model.arrays()),
             **{f"decoder.{name}": network.state_dict() for name, network in self.networks.items()},
         }
-        metadata = {"widths": json.dumps(widths), "rate_weight": json.dumps(self.rate_weight)}
+        metadata = {
+            "widths": json.dumps(widths),
+            "rate_weight": json.dumps(self.rate_weight),
+            "details": json.dumps(self.details),
+        }
         return Parts(metadata, states)
 
     @classmethod
@@ -216,7 +225,10 @@ class PhotoCodec(BaseCodec):
             (width,) = whole_numbers([width], "widths", 1, _MAX_WIDTH)
             decoders[name] = Restoration(width)
             decoders[name].load_state_dict(parts.states[f"decoder.{name}"])
-        return cls(transform, model, decoders, float(parts.metadata["rate_weight"]), device)
+        codec = cls(transform, model, decoders, float(parts.metadata["rate_weight"]), device)
+        for name, text in read_object(parts.metadata["details"], "details").items():
+            codec.details[check_text("the name of a detail", name)] = check_text(name, text)
+        return codec
 
 
 def exponent_of(quality: float) -> int:

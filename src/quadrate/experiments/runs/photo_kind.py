@@ -141,7 +141,7 @@ class PhotoKind(Kind):
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
         """Draw PSNR against bits a pixel."""
-        from quadrate.experiments.reports.photo_figures import plot_rates
+        from quadrate.experiments.reports.photo_report import plot_rates
 
         path = self.folder / "rates.png"
         plot_rates(self.recipe.name, rows, path)
