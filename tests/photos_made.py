@@ -7,7 +7,8 @@ import numpy as np
 from quadrate.codecs import PhotoCodec
 from quadrate.networks.block_transform import BlockTransform
 from quadrate.networks.restoration import Restoration
-from quadrate.training.checkerboard_fit import CheckerboardConfig, CheckerboardFit
+from quadrate.photo_config import CheckerboardConfig
+from quadrate.training.checkerboard_fit import CheckerboardFit
 
 ENDS = (3, 12, 28)
 

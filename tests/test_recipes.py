@@ -40,7 +40,7 @@ from quadrate.training.stack import Stack
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-KINDS = ("trade-off", "invariant", "features", "clip", "contours")
+KINDS = ("trade-off", "invariant", "features", "clip", "contours", "photographs")
 
 # Run folders are found by these: whoever changes one loses what was trained under it.
 DIGESTS = {

@@ -73,7 +73,7 @@ class Photographs:
         if number in self._cached:
             self._cached.move_to_end(number)
             return self._cached[number]
-        pixels = read_image(self.root / self.names[number])
+        pixels = np.array(read_image(self.root / self.names[number]))  # PyTorch wants to write
         self._cached[number] = pixels
         while len(self._cached) > 1 and self._cached_bytes() > _CACHE_BYTES:
             self._cached.popitem(last=False)

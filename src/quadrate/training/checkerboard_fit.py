@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from quadrate.coding.symbols import Words
 from quadrate.coding.tables import PRECISION_BITS, Tables, integer_frequencies, stacked
 from quadrate.core import draws
 from quadrate.core.progress import Report
+from quadrate.photo_config import CheckerboardConfig
 from quadrate.training.loop import Descent, one_cycle, run, shares
 
 Maps = NDArray[np.floating]
@@ -32,32 +32,6 @@ _WIDEST = 600  # the largest symbol that has an entry of its own
 _ROUNDING = 0.4  # plain dead zone of the first round: sizes + this, rounded down
 _RIDGE = 1e-3
 _COUNTED = 200.0  # observations that a table's shape before counting is worth
-
-
-@dataclass(frozen=True)
-class CheckerboardConfig:
-    """How a checkerboard model is fitted.
-
-    Attributes:
-        ends: Where the groups of channels end, rising.
-        hidden: Of each group, the hidden units of its networks of spreads.
-        predicted: How many groups have a linear prediction.
-        rounds: How often symbols are chosen, networks trained and tables counted. In the first,
-            symbols are rounded; later ones choose them by their bits under the tables so far.
-        steps: Of Adam, in each round.
-        batch: Sites a step.
-        learning_rate: At most.
-        rate_weight: The worth of a bit in squared steps, for the choice of symbols.
-    """
-
-    ends: tuple[int, ...] = (3, 12, 28, 60, 124, 252, 512)
-    hidden: tuple[int, ...] = (16, 32, 48, 48, 64, 64, 48)
-    predicted: int = 4
-    rounds: int = 2
-    steps: int = 2000
-    batch: int = 1024
-    learning_rate: float = 3e-3
-    rate_weight: float = 0.12
 
 
 class CheckerboardFit:

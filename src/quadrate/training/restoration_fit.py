@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -11,28 +9,10 @@ from torch.nn.functional import mse_loss
 from quadrate.core import draws
 from quadrate.core.progress import Report
 from quadrate.networks.restoration import Restoration
+from quadrate.photo_config import RestorationConfig
 from quadrate.training.loop import Descent, one_cycle, run, shares
 
 _BLOCK = 16
-
-
-@dataclass(frozen=True)
-class RestorationConfig:
-    """How a restoration network is trained.
-
-    Attributes:
-        width: Its hidden maps.
-        steps: Of Adam.
-        batch: Crops a step.
-        crop: Pixels a side, a multiple of 16.
-        learning_rate: At most.
-    """
-
-    width: int = 32
-    steps: int = 3000
-    batch: int = 16
-    crop: int = 96
-    learning_rate: float = 2e-3
 
 
 def fit_restoration(

@@ -8,8 +8,7 @@ from typing import ClassVar
 from quadrate.core.fields import check_at_least, check_not_negative, check_recipe, make_plain
 from quadrate.core.names import check_file_name
 from quadrate.experiments.recipes.experiment import OURS, experiment
-from quadrate.training.checkerboard_fit import CheckerboardConfig
-from quadrate.training.restoration_fit import RestorationConfig
+from quadrate.photo_config import CheckerboardConfig, RestorationConfig
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,9 @@ class PhotoKind(Kind):
                 yield transform.forward(crop) / np.float32(2 ** (exponent / 64)), exponent
 
         model = CheckerboardFit(recipe.contexts, maps, recipe.seed, report).run()
-        plain = Restoration(recipe.restoration.width)
+        plain = draws.build_with_seed(
+            lambda: Restoration(recipe.restoration.width), draws.key(recipe.seed, "plain")
+        )
         return PhotoCodec(
             transform, model, {"faithful": plain}, rate_weight=recipe.contexts.rate_weight
         )
