@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,10 +21,11 @@ from quadrate.coding.tables import Tables
 from quadrate.errors import QuadrateError
 
 MAX_CHANNELS = 1 << 12
-MAX_EXPONENT = 1 << 10
+MAX_GROUPS = 255  # a stream begins with their number
 _UNITS = 1 << UNIT_BITS  # a step
 _MOST = 1 << 24  # received, in these units
 _KINDS = {"frequencies": "u2", "lows": "i4", "ends": "i4", "offsets": "i4", "base": "i4"}
+_NETWORK_PART = re.compile(r"(mean|spread)\.([0-9]{1,3})\.([0-9])\.(\w+)", re.ASCII)
 Place = tuple[int, int]
 """The number of a group and of its pass."""
 # Takes the group's indices of tables and its means, (n, c), and gives symbols (n, c).
@@ -48,7 +50,7 @@ class CheckerboardModel:
         means: The networks that predict; where there is none, the prediction is 0 or, in the first
             group, the mean of the neighbours.
         spreads: The networks that choose tables, one for each group and pass.
-        tables: One for each spread, the narrowest first, with an escape.
+        tables: One for each spread, the narrowest first, with an entry for 0 and an escape.
         offsets: (T, 3) int32, by how much received symbols of ±1, ±2 and beyond are nearer to the
             prediction than they say, in 1/16 of a step, for each table.
         base: How many groups the first of the two streams has, which is read without the second.
@@ -66,30 +68,40 @@ class CheckerboardModel:
     name = "checkerboard"
 
     def __post_init__(self) -> None:
-        ends = self.ends
-        if ends.ndim != 1 or not len(ends) or ends[0] < 1 or (np.diff(ends) < 1).any():
+        ends, lows = self.ends, self.tables.lows.astype(np.int64)
+        if ends.ndim != 1 or not len(ends) or ends[0] < 1 or (ends[1:] <= ends[:-1]).any():
             raise QuadrateError("groups of channels end at rising numbers from 1 on")
-        if ends[-1] > MAX_CHANNELS:
-            raise QuadrateError(f"maps have up to {MAX_CHANNELS} channels; got {ends[-1]}")
+        if len(ends) > MAX_GROUPS or ends[-1] > MAX_CHANNELS:
+            raise QuadrateError(
+                f"maps have up to {MAX_CHANNELS} channels in {MAX_GROUPS} groups; got {ends[-1]} in"
+                f" {len(ends)}"
+            )
         if not 1 <= self.base < len(ends):
             raise QuadrateError(f"the base has 1 to {len(ends) - 1} groups; got {self.base}")
-        if not self.tables.escape or self.offsets.shape != (len(self.tables.lows), 3):
+        if not self.tables.escape or self.offsets.shape != (len(lows), 3):
             raise QuadrateError("tables need an escape, and three offsets each")
-        if (np.abs(self.offsets) > _UNITS).any():
+        if ((lows > 0) | (lows + self.tables.sizes < 2)).any():
+            raise QuadrateError("each table has an entry for 0")
+        if ((self.offsets < -_UNITS) | (self.offsets > _UNITS)).any():
             raise QuadrateError("offsets are at most a step")
-        sizes = np.diff(ends, prepend=0)
-        probe = Surroundings(4, 4, ends.tolist(), 0)
-        for group, size in enumerate(sizes.tolist()):
+        self._check_networks()
+
+    def _check_networks(self) -> None:
+        """Raise a QuadrateError unless there are the networks that there must be."""
+        places = set()
+        probe = Surroundings(4, 4, self.ends.tolist(), 0)  # has sites in each pass
+        for group, size in enumerate(np.diff(self.ends, prepend=0).tolist()):
             probe.begin(group)
             for number, sites in enumerate(sites_of_passes(group, 4, 4)):
                 place, one = (group, number), sites[:1]
+                places.add(place)
                 wanted = probe.spread(group, number, one).shape[1], size
                 _check_network(self.spreads.get(place), wanted, f"spreads {place}")
                 if place in self.means:
                     wanted = probe.prediction(group, number, one)[1].shape[1], size
                     _check_network(self.means[place], wanted, f"means {place}")
-            if len(sites_of_passes(group, 4, 4)) != sum(g == group for g, _ in self.spreads):
-                raise QuadrateError(f"group {group} has a network too many")
+        if other := sorted({*self.means, *self.spreads} - places):
+            raise QuadrateError(f"there is a network for {other[0]}, which is no group and pass")
 
     @property
     def channels(self) -> int:
@@ -101,8 +113,8 @@ class CheckerboardModel:
     ) -> tuple[bytes, bytes]:
         """Quantize and write a map.
 
-        Each symbol has the least squared error + rate weight · bits among the nearest integers and
-        0; what it does to later contexts is not looked at.
+        Each symbol is the cheapest of a few (`choose`); what it does to later contexts is not
+        looked at.
 
         Args:
             maps: (h, w, c), in steps.
@@ -150,6 +162,10 @@ class CheckerboardModel:
         base, most = streams[0], len(self.ends)
         if not base or not 1 <= base[0] <= most:
             raise QuadrateError(f"a map's stream begins with the number of its groups, 1 to {most}")
+        if base[0] <= self.base and any(streams[1:]):  # which a decoder of no symbol may not notice
+            raise QuadrateError(
+                "a map whose groups are all in the base has a rest that is not empty"
+            )
         streams = [base[1:], *streams[1:]]
         decoders = [Decoder(self.tables, stream) for stream in streams]
         groups = base[0] if len(streams) == 2 else min(base[0], self.base)
@@ -199,7 +215,10 @@ class CheckerboardModel:
         return means, np.clip(spread, 0, len(self.tables.lows) - 1)
 
     def choose(self, wanted: NDArray[np.floating], indices: Words, rate_weight: float) -> Words:
-        """Return the cheapest of each number's neighbours and 0, by squared error and bits.
+        """Return symbols of the least squared error + rate weight · bits.
+
+        Candidates are the nearest integer, the next one towards 0, and 0 itself. The bits of ±k are
+        their mean.
 
         Args:
             wanted: Numbers, in steps from their predictions.
@@ -210,11 +229,11 @@ class CheckerboardModel:
             QuadrateError: If a number is too large to be coded.
         """
         sizes, bits = np.abs(wanted), self._bits
+        if sizes.max(initial=0) > _MOST >> UNIT_BITS + 1:
+            raise QuadrateError("a number is too many steps to be coded; take a larger step")
         best = np.zeros(wanted.shape, np.int64)
         least = sizes**2 + rate_weight * bits[indices, 0]
         upper = np.floor(sizes + 0.5).astype(np.int64)
-        if upper.max(initial=0) > _MOST >> UNIT_BITS + 1:
-            raise QuadrateError("a number is too many steps to be coded; take a larger step")
         rows = np.nonzero(upper)
         sizes, indices, upper, least = (part[rows] for part in (sizes, indices, upper, least))
         chosen = np.zeros_like(upper)
@@ -236,8 +255,11 @@ class CheckerboardModel:
 
     @cached_property
     def _bits(self) -> NDArray[np.float32]:
-        """The bits of a size under each table, the mean over its signs, (T, K)."""
-        reach = int(max(1 - self.tables.lows.min(), 4))
+        """The bits of a size under each table, the mean over its signs, (T, K).
+
+        The last size is beyond all tables, and stands for all that are.
+        """
+        reach = int(max(self.tables.sizes.max(), 4))
         count = len(self.tables.lows)
         rows = np.repeat(np.arange(count), reach)
         sizes = np.tile(np.arange(reach), count)
@@ -289,17 +311,19 @@ class CheckerboardModel:
             raise QuadrateError("a checkerboard model has one number of base groups")
         parts: dict[str, dict[Place, dict[str, NDArray[Any]]]] = {"mean": {}, "spread": {}}
         for name in sorted(set(arrays) - set(_KINDS)):
-            role, *place, part = name.split(".")
-            if role not in parts or len(place) != 2 or not all(map(str.isdecimal, place)):
+            if not (found := _NETWORK_PART.fullmatch(name)):
                 raise QuadrateError(f"a checkerboard model has no array {name[:100]!r}")
-            key = int(place[0]), int(place[1])
-            parts[role].setdefault(key, {})[part] = arrays[name]
+            place = int(found[2]), int(found[3])
+            parts[found[1]].setdefault(place, {})[found[4]] = arrays[name]
         means, spreads = (
             {place: IntegerNetwork.from_arrays(own) for place, own in networks.items()}
             for networks in parts.values()
         )
         tables = Tables(frequencies, lows, escape=True)
-        return cls(ends, means, spreads, tables, offsets, int(base[0]))
+        model = cls(ends, means, spreads, tables, offsets, int(base[0]))
+        if other := sorted(set(arrays) - set(model.arrays())):
+            raise QuadrateError(f"a checkerboard model has no array {other[0][:100]!r}")
+        return model
 
 
 def _channels(ends: NDArray[np.int32], group: int) -> slice:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from quadrate.codecs.parts import Parts
 from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
 from quadrate.networks.block_transform import BLOCK, BlockTransform, sites
+from quadrate.networks.filled import filled
 from quadrate.networks.restoration import REACH, Restoration
 from quadrate.sources.images import MAX_PIXELS
 
 Pixels = NDArray[np.uint8]
+MAX_SIDE = 1 << 16  # pixels; narrower ones would be mostly what fills up their blocks
 EXPONENTS = 512  # steps are 2^(e/64) of a gray level, e from 0 to 511
 UNIT = 64  # blocks a side of what is coded by itself: 1024 pixels
 LAYERS = 2  # the base, which a thumbnail and a label need, and the rest
@@ -79,6 +82,8 @@ class PhotoCodec(BaseCodec):
         self.transform, self.model, self.rate_weight = transform, model, rate_weight
         self.device = device
         self.details: dict[str, str] = {}
+        for name in decoders:
+            check_text("the name of a decoder", name)
         self.networks = {
             name: each.to(device).eval().requires_grad_(False) for name, each in decoders.items()
         }
@@ -106,7 +111,8 @@ class PhotoCodec(BaseCodec):
             exponent: 64 log2 of the step in gray levels, 0 to 511.
 
         Raises:
-            QuadrateError: If it is no such photograph, or has more than 2^26 pixels.
+            QuadrateError: If it is no such photograph, has more than 2^26 pixels or more than 2^16
+                a side, or there is no such exponent.
         """
         photograph = check_photograph(photograph)
         if not 0 <= exponent < EXPONENTS:
@@ -220,11 +226,16 @@ class PhotoCodec(BaseCodec):
     def from_parts(cls, parts: Parts, device: torch.device | str, family: Any) -> Self:  # noqa: D102
         transform = BlockTransform.from_arrays(parts.arrays("transform"))
         model = CheckerboardModel.from_arrays(parts.arrays("model"))
-        decoders = {}
-        for name, width in read_object(parts.metadata["widths"], "widths").items():
-            (width,) = whole_numbers([width], "widths", 1, _MAX_WIDTH)
-            decoders[name] = Restoration(width)
-            decoders[name].load_state_dict(parts.states[f"decoder.{name}"])
+        widths = read_object(parts.metadata["widths"], "widths")
+        whole_numbers(list(widths.values()), "widths", 1, _MAX_WIDTH)
+        if other := sorted(set(parts.states) ^ {f"decoder.{name}" for name in widths}):
+            raise QuadrateError(f"widths and weights are of other decoders: {other[0][:100]!r}")
+        decoders = {
+            name: cast(
+                Restoration, filled(partial(Restoration, width), parts.states[f"decoder.{name}"])
+            )
+            for name, width in widths.items()
+        }
         codec = cls(transform, model, decoders, float(parts.metadata["rate_weight"]), device)
         for name, text in read_object(parts.metadata["details"], "details").items():
             codec.details[check_text("the name of a detail", name)] = check_text(name, text)
@@ -246,7 +257,7 @@ def check_photograph(photograph: Any) -> Pixels:
     """Check a photograph, uint8 (C, H, W) with C 1 or 3.
 
     Raises:
-        QuadrateError: If it is none, or has no pixel or more than 2^26.
+        QuadrateError: If it is none, or has no pixel, more than 2^26, or more than 2^16 a side.
     """
     pixels = np.asarray(photograph)
     if pixels.ndim != 3 or pixels.dtype != np.uint8:
@@ -258,10 +269,15 @@ def check_photograph(photograph: Any) -> Pixels:
 
 
 def _check_shape(shape: Sequence[int]) -> None:
-    if len(shape) != 3 or shape[0] not in (1, 3) or not 1 <= shape[1] * shape[2] <= MAX_PIXELS:
+    if (
+        len(shape) != 3
+        or shape[0] not in (1, 3)
+        or not all(1 <= side <= MAX_SIDE for side in shape[1:])
+        or shape[1] * shape[2] > MAX_PIXELS
+    ):
         raise QuadrateError(
-            f"a photograph has 1 or 3 channels and 1 to {MAX_PIXELS} pixels; got the shape"
-            f" {tuple(shape)}"
+            f"a photograph has 1 or 3 channels, up to {MAX_SIDE} pixels a side and up to"
+            f" {MAX_PIXELS} in all; got the shape {tuple(shape)}"
         )
 
 

@@ -88,6 +88,7 @@ class Rate:
         if self.psnr is not None:
             return self._at_least(codec, photograph, self.psnr)
         beside = _OVERHEAD + len(photograph.profile) + len((photograph.name or "").encode())
+        beside += len(photograph.profile) >> 11  # what zlib adds to bytes that it cannot shorten
         if self.bits_per_pixel is not None:
             count = photograph.pixels[0].size
             most, what = int(self.bits_per_pixel * count / 8), f"{self.bits_per_pixel} bits a pixel"

@@ -14,6 +14,7 @@ from quadrate.errors import QuadrateError
 BLOCK = 16  # pixels a side
 _SIZE = BLOCK * BLOCK * 3
 _ROWS = 16  # of blocks, transformed at a time: memory for large photographs
+_NAMES, _FLOAT = ("mean", "basis"), np.dtype(np.float32)
 Coefficients = NDArray[np.float32]
 
 
@@ -25,7 +26,7 @@ class BlockTransform:
     overlap; the last ones of a photograph are filled up with its last row and column.
 
     Attributes:
-        mean: (768,) float32, of blocks whose values are 0 to 255.
+        mean: (768,) float32, of blocks whose values are 0 to 255; row, column, colour.
         basis: (768, c) float32, the axes as columns, that of the largest variance first.
 
     Raises:
@@ -41,8 +42,12 @@ class BlockTransform:
                 f"a block transform has a mean ({_SIZE},) and a basis ({_SIZE}, c); got"
                 f" {self.mean.shape} and {self.basis.shape}"
             )
-        if not (np.isfinite(self.mean).all() and np.isfinite(self.basis).all()):
-            raise QuadrateError("the numbers of a block transform are finite")
+        # So that whatever is received can be computed with; false for NaN too.
+        if not ((np.abs(self.mean) < 1024).all() and (np.abs(self.basis) < 2).all()):
+            raise QuadrateError(
+                "a block transform has a mean of gray levels and axes of length one; its numbers"
+                " are far larger, or not finite"
+            )
 
     @classmethod
     def fit(cls, photographs: Iterable[NDArray[np.uint8]], channels: int) -> BlockTransform:
@@ -113,11 +118,9 @@ class BlockTransform:
         Raises:
             QuadrateError: If the arrays are not those of a block transform.
         """
-        try:
-            mean, basis = (np.asarray(arrays[name], np.float32) for name in ("mean", "basis"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise QuadrateError(f"the arrays are not those of a transform: {error}") from None
-        return cls(mean, basis)
+        if {name: array.dtype for name, array in arrays.items()} != dict.fromkeys(_NAMES, _FLOAT):
+            raise QuadrateError("a block transform has two arrays, mean and basis, of float32")
+        return cls(arrays["mean"], arrays["basis"])
 
 
 def sites(height: int, width: int) -> tuple[int, int]:

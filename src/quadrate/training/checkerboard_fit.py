@@ -167,6 +167,8 @@ class CheckerboardFit:
         parameters = [p for network in networks.values() for p in network.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=self.config.learning_rate)
         steps = self.config.steps
+        largest = max(len(inputs) for inputs, _ in pool.values())
+        blocks = sum(len(inputs) for (group, _), (inputs, _) in pool.items() if not group)
         descent = Descent(
             optimizer, shares(optimizer, lambda step: one_cycle(step / steps, 0.05)), parameters
         )
@@ -176,8 +178,7 @@ class CheckerboardFit:
             bits = torch.zeros(())
             for place, (inputs, sizes) in pool.items():
                 # Passes get sites in proportion to how many they have.
-                share = len(inputs) / max(len(own[0]) for own in pool.values())
-                count = max(1, round(self.config.batch * share))
+                count = max(1, round(self.config.batch * len(inputs) / largest))
                 rows = torch.randint(len(inputs), (count,), generator=generator)
                 spread = networks[place](inputs[rows].float())  # (count, c)
                 own = _interpolated(lengths, spread, sizes[rows].long())
@@ -185,7 +186,7 @@ class CheckerboardFit:
             descent.step(step, bits)
             if step % 50 == 49:
                 message = {"stage": "contexts", "point": f"round {number + 1}"}
-                bits_per_block = float(bits.detach())
+                bits_per_block = float(bits.detach()) * largest / blocks
                 counted = {"step": step + 1, "steps": steps, "bits_per_block": bits_per_block}
                 self.report(message | counted)
 
