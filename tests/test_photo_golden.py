@@ -1,13 +1,16 @@
 """A codec of photographs and a file of two, as version 0.2 wrote them."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from photo_page import read_photograph
 from quadrate.codecs import BaseCodec, PhotoCodec, PhotoFile, Rate
 from quadrate.codecs.photo_quad import append
+from quadrate.coding.container import Reader
 from tensor_files import contents
 
 GOLDEN = Path(__file__).parent / "golden" / "photographs"
@@ -63,3 +66,17 @@ def test_the_tables_alone_tell_the_base_from_the_rest(number):
     first = int(codec.model.ends[codec.model.base - 1])
     np.testing.assert_array_equal(base[..., :first], whole[..., :first])
     assert not base[..., first:].any() and whole[..., first:].any()
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("number", [0, 1])
+def test_who_has_only_the_page_reads_the_same_numbers(number, layers):
+    metadata, tensors = contents(GOLDEN / "codec.safetensors")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays |= {name: arrays[other] for name, other in json.loads(metadata["same"]).items()}
+    with Reader(GOLDEN / "two.quad") as file:
+        chunk = file.read(number, layers)
+    assert chunk.shapes is not None
+    received, exponent = read_photograph(arrays, chunk.payloads, chunk.shapes[0].tolist())
+    np.testing.assert_array_equal(received, EXPECTED[f"received.{number}.{layers}"])
+    assert exponent == EXPECTED[f"exponent.{number}"]
