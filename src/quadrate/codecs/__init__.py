@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quadrate.codecs.invariant_codec import InvariantCodec
     from quadrate.codecs.layer import Layer
     from quadrate.codecs.photo_codec import PhotoCodec
+    from quadrate.codecs.photo_dataset import PhotoDataset
     from quadrate.codecs.photo_quad import PhotoFile, Photograph, Rate
     from quadrate.codecs.published_bottleneck import PublishedBottleneck
     from quadrate.codecs.quad import append, compress, decompress
@@ -30,6 +31,7 @@ _PLACES = {
     "invariant_codec": ("InvariantCodec",),
     "layer": ("Layer",),
     "photo_codec": ("PhotoCodec",),
+    "photo_dataset": ("PhotoDataset",),
     "photo_quad": ("PhotoFile", "Photograph", "Rate"),
     "published_bottleneck": ("PublishedBottleneck",),
     "quad": ("append", "compress", "decompress"),
@@ -50,6 +52,7 @@ __all__ = [
     "InvariantCodec",
     "Layer",
     "PhotoCodec",
+    "PhotoDataset",
     "PhotoFile",
     "Photograph",
     "PublishedBottleneck",

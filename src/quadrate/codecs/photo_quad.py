@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quadrate.codecs.batches import Blend
 from quadrate.codecs.photo_codec import (
@@ -276,18 +277,36 @@ class PhotoFile(Closing):
         Raises:
             QuadrateError: If there is no such photograph or decoder, or its chunk is damaged.
         """
+        self.codec.check_decoder(decoder)
         chunk = self.reader.read(number, layers=self.layers)
+        coefficients, exponent = self._coefficients(number, chunk)
         assert chunk.shapes is not None
-        try:
-            pixels = self.codec.decode(chunk.payloads, chunk.shapes[0].tolist(), decoder)
-        except QuadrateError as error:
-            raise QuadrateError(f"{self.name}: chunk {number}: {error}") from None
+        shape = chunk.shapes[0].tolist()
+        pixels = self.codec.reconstruct(coefficients, exponent, shape, decoder)
         return Photograph(
             pixels,
             None if chunk.names is None else chunk.names[0],
             None if chunk.labels is None else int(chunk.labels[0]),
             chunk.profiles[0] if chunk.profiles else b"",
         )
+
+    def coefficients(self, number: int) -> tuple[NDArray[np.float32], int]:
+        """Read the coefficients of a photograph as decoders get them.
+
+        Returns:
+            As `PhotoCodec.coefficients`.
+
+        Raises:
+            QuadrateError: If there is no such photograph, or its chunk is damaged.
+        """
+        return self._coefficients(number, self.reader.read(number, layers=self.layers))
+
+    def _coefficients(self, number: int, chunk: ChunkData) -> tuple[NDArray[np.float32], int]:
+        assert chunk.shapes is not None
+        try:
+            return self.codec.coefficients(chunk.payloads, chunk.shapes[0].tolist())
+        except QuadrateError as error:
+            raise QuadrateError(f"{self.name}: chunk {number}: {error}") from None
 
     def photographs(
         self, samples: slice = slice(None), decoder: Blend = None

@@ -1,0 +1,101 @@
+"""Photographs of a .quad file for PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import index
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from quadrate.codecs.batches import Blend
+from quadrate.codecs.photo_codec import PhotoCodec
+from quadrate.codecs.photo_quad import PhotoFile
+from quadrate.core.files import FileSource, data_or_path
+from quadrate.errors import QuadrateError
+
+Item = Literal["pixels", "latents", "labels"]
+
+
+class PhotoDataset(torch.utils.data.Dataset[Any]):
+    """The photographs of a .quad file, each decoded when it is asked for.
+
+    They have shapes of their own, so a loader that makes batches needs a `transform` that gives
+    them one, such as a crop. Worker processes open the file anew.
+
+    Args:
+        source: The file's path, or its bytes.
+        codec: The codec that wrote it.
+        item: What samples are: "pixels", uint8 (C, H, W); "latents", float32 (c, ⌈H/16⌉, ⌈W/16⌉),
+            coefficients of blocks in gray levels, which models read without a decoder; each with
+            its label where the file has labels. Or "labels" alone.
+        decoder: A decoder's name, or weights by name; by default the codec's first.
+        layers: 1 reads the base alone: the first channels of latents, and zeros.
+        transform: Takes pixels or latents, and gives what the sample shall be.
+
+    Raises:
+        QuadrateError: If the file is not this codec's, there is no such decoder, or there are no
+            labels where they are asked for.
+    """
+
+    def __init__(
+        self,
+        source: FileSource,
+        codec: PhotoCodec,
+        item: Item = "pixels",
+        decoder: Blend = None,
+        layers: int | None = None,
+        transform: Callable[[torch.Tensor], Any] | None = None,
+    ) -> None:
+        if item not in ("pixels", "latents", "labels"):
+            raise QuadrateError(f"an item is pixels, latents or labels; got {item!r}")
+        codec.check_decoder(decoder)
+        self._source: bytes | Path = data_or_path(source)
+        self._codec, self._item, self._decoder = codec, item, decoder
+        self._layers, self._transform = layers, transform
+        self._file = PhotoFile(self._source, codec, layers)
+        self._labelled = "labels" in self._file.reader.header.fields
+        if item == "labels" and not self._labelled:
+            raise QuadrateError("this file holds no labels")
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, number: int) -> Any:
+        number = index(number)
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"photograph {number} of {len(self)}")  # what ends a for loop
+        number %= len(self)
+        if self._item == "labels":
+            return self._label(number)
+        if self._item == "latents":
+            coefficients, _ = self._file.coefficients(number)
+            content = torch.from_numpy(coefficients).permute(2, 0, 1).contiguous()
+        else:
+            content = torch.from_numpy(self._file.photograph(number, self._decoder).pixels)
+        sample = content if self._transform is None else self._transform(content)
+        return (sample, self._label(number)) if self._labelled else sample
+
+    def _label(self, number: int) -> int:
+        labels = self._file.side(number).labels
+        assert labels is not None
+        return int(labels[0])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_file"} | {
+            "_file_id": self._file.reader.file_id
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        file_id = state.pop("_file_id")
+        self.__dict__ |= state
+        self._file = PhotoFile(self._source, self._codec, self._layers)
+        if self._file.reader.file_id != file_id:
+            raise QuadrateError(
+                f"{self._file.name} is another file than when the data set was made; open it anew"
+            )
+
+    def __del__(self) -> None:
+        if "_file" in self.__dict__:
+            self._file.close()
