@@ -12,6 +12,7 @@ from safetensors import safe_open
 from photos_made import ENDS, picture
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.picture_scores import ms_ssim
+from quadrate.experiments.claims import CHECKS
 from quadrate.experiments.recipes import find_recipe
 from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
 from quadrate.experiments.reports.photo_report import bjontegaard_rate, plot_rates, psnr_at
@@ -214,3 +215,20 @@ def test_similarity_of_two_flat_pictures_is_that_of_their_luminance():
     c = (0.01 * 255) ** 2
     luminance = (2 * 100 * 150 + c) / (100**2 + 150**2 + c)
     assert ms_ssim(x, y) == pytest.approx(luminance**0.1333, abs=1e-6)
+
+
+# --- claims ---
+
+
+def decided(factor: float) -> list[str]:
+    """The answers where other codecs take so many times the bits of ours."""
+    rows = curve("photo faithful", 1.0)
+    for way, own in (("webp", 1.0), ("jpeg", 1.5), ("jpegxl", 1.0)):
+        rows += curve(way, own * factor)
+    return [check.decide(rows)[1] for check in CHECKS["photo-kodak"]]
+
+
+def test_claims_compare_equal_bytes():
+    assert decided(1.1) == ["yes"] * 3  # JPEG has 1.65 times the bits, and 3 dB a doubling
+    assert decided(0.9) == ["no"] * 3
+    assert decided(40.0) == ["undecided"] * 3  # no rate in common

@@ -23,7 +23,7 @@ from quadrate.experiments.reports.summary import POINT, read_table
 ROOT = Path(__file__).parents[1]
 PUBLISHED_EPOCHS = {"uRDP": 30, "RDPC": 30, "URDC": 25}
 _JUDGES = (("training", "the one in the loss"), ("independent", "independent"))
-PLAIN = ("rdpc-contours", "cifar-features", "lossyless-clip")  # shown row by row
+PLAIN = ("rdpc-contours", "cifar-features", "lossyless-clip", "photo-kodak")  # shown row by row
 Rows = list[dict[str, Any]]
 
 

@@ -128,6 +128,11 @@ _FEATURES = (
     Score("decoded_a_second", "decoded a second", decimals=0, better="higher"),
     Score("codec_file_bytes", "codec file", "bytes", decimals=0),
 )
+_PHOTOGRAPHS = (
+    Score("bits_per_pixel", "bits a pixel", decimals=3, better="lower"),
+    Score("psnr_db", "PSNR", "dB", decimals=2, better="higher"),
+    Score("ms_ssim", "MS-SSIM", decimals=4, better="higher"),
+)
 _CONTOURS = (
     Score("rate_nats", "rate", "nats", decimals=1),
     Score("distortion_asymptote", "D (MSE)", decimals=5),
@@ -137,7 +142,7 @@ _CONTOURS = (
 
 _COST = Score("train_cpu_seconds", "CPU", "s", decimals=0, axis="training (CPU seconds)")
 
-_ALL = (*_TRADE_OFFS, *_INVARIANT, *_FEATURES, *_CONTOURS, _COST)
+_ALL = (*_TRADE_OFFS, *_INVARIANT, *_FEATURES, *_PHOTOGRAPHS, *_CONTOURS, _COST)
 SCORES: Registry[Score] = Registry("score", {score.name: score for score in _ALL})
 """All scores by name, in the order of tables."""
 

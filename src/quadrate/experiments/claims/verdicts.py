@@ -10,6 +10,7 @@ from quadrate.core.table import Table, words_table
 from quadrate.errors import QuadrateError
 from quadrate.experiments.claims import contours_claims as contours
 from quadrate.experiments.claims import lossyless_claims as lossyless
+from quadrate.experiments.claims import photo_claims as photo
 from quadrate.experiments.claims import promises_claims as promises
 from quadrate.experiments.claims import rdpc_claims as rdpc
 from quadrate.experiments.claims import urdc_claims as urdc
@@ -18,9 +19,11 @@ from quadrate.experiments.claims.claim import Answer, Check, Verdict
 from quadrate.experiments.recipes.catalogue import published_name
 from quadrate.experiments.reports.summary import Row, quick_note, require
 
-CHECKS: dict[str, tuple[Check, ...]] = (
-    urdp.CHECKS | urdc.CHECKS | rdpc.CHECKS | contours.CHECKS | lossyless.CHECKS | promises.CHECKS
-)
+CHECKS: dict[str, tuple[Check, ...]] = {
+    name: checks
+    for module in (urdp, urdc, rdpc, contours, lossyless, promises, photo)
+    for name, checks in module.CHECKS.items()
+}
 """The claims that a recipe, or a table of results, decides; by its name."""
 
 

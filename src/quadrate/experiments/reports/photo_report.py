@@ -12,10 +12,10 @@ from scipy.interpolate import PchipInterpolator
 
 from quadrate.errors import QuadrateError
 from quadrate.experiments.reports.panels import COLOURS, MARKERS, new_figure, save_figure
-from quadrate.experiments.reports.summary import require
+from quadrate.experiments.reports.summary import Row, require
 
 
-def psnr_at(rows: Sequence[dict[str, Any]], way: str, bits_per_pixel: float) -> float:
+def psnr_at(rows: Sequence[Row], way: str, bits_per_pixel: float) -> float:
     """Interpolate a way's PSNR in dB at a rate, linearly in log bits a pixel.
 
     Returns:
@@ -26,7 +26,7 @@ def psnr_at(rows: Sequence[dict[str, Any]], way: str, bits_per_pixel: float) -> 
     return float(np.interp(wanted, rates, quality, left=math.nan, right=math.nan))
 
 
-def bjontegaard_rate(rows: Sequence[dict[str, Any]], way: str, anchor: str) -> float:
+def bjontegaard_rate(rows: Sequence[Row], way: str, anchor: str) -> float:
     """Return by how much a way's rate differs from an anchor's at equal PSNR, on average.
 
     The mean difference of log rates over the PSNR that both reach, each interpolated by a monotone
@@ -50,7 +50,7 @@ def bjontegaard_rate(rows: Sequence[dict[str, Any]], way: str, anchor: str) -> f
     return math.expm1(means[0] - means[1])
 
 
-def _curve(rows: Sequence[dict[str, Any]], way: str) -> tuple[Any, Any]:
+def _curve(rows: Sequence[Row], way: str) -> tuple[Any, Any]:
     """Logarithms of a way's rates, rising, and its PSNR."""
     own = [(row["bits_per_pixel"], row["psnr_db"]) for row in rows if row["way"] == way]
     if len(own) < 2:
@@ -59,7 +59,7 @@ def _curve(rows: Sequence[dict[str, Any]], way: str) -> tuple[Any, Any]:
     return np.log(table[:, 0]), table[:, 1]
 
 
-def plot_rates(title: str, rows: Sequence[dict[str, Any]], path: Path) -> None:
+def plot_rates(title: str, rows: Sequence[Row], path: Path) -> None:
     """Draw PSNR and MS-SSIM of each way to store photographs against bits a pixel.
 
     Args:

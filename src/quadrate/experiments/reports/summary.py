@@ -66,6 +66,10 @@ KINDS = {
         " random changes by which its images were moved. MSE is against what is to be"
         " reconstructed. H[X] and H[M]: entropies of the source, and of what its symmetry leaves."
     ),
+    "psnr_db": (
+        "A line is a way to store photographs, each in a file of its own: means over the test"
+        " photographs. Bits are those of whole files. PSNR and MS-SSIM of the three colours."
+    ),
     "way": (
         "A line is a way to store images and a receiver that was trained on what comes back; bits"
         " are those of the test images' files. Points lost: percentage points of accuracy, against"

@@ -18,9 +18,11 @@ from quadrate.codecs.photo_codec import PhotoCodec
 from quadrate.codecs.photo_quad import PhotoFile, Photograph, Rate, compress, psnr
 from quadrate.core import draws
 from quadrate.core.files import exists, write_text
+from quadrate.errors import QuadrateError
 from quadrate.evaluation.picture_scores import ms_ssim
 from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
 from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.kinds import read_results
 from quadrate.networks.block_transform import BlockTransform
 from quadrate.networks.restoration import Restoration
 from quadrate.sources.photographs import Photographs
@@ -140,6 +142,15 @@ class PhotoKind(Kind):
     def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
         """Store every test photograph in a file of its own, each way."""
         run_jobs(_score_point, self, list(jobs), self.processes(workers), report)
+
+    @staticmethod
+    def plot(folders: Sequence[Path], path: Path) -> None:
+        """Draw one run's quality against bits a pixel."""
+        from quadrate.experiments.reports.photo_report import plot_rates
+
+        if len(folders) != 1:
+            raise QuadrateError("runs of photographs are drawn one by one; give one folder")
+        plot_rates(*read_results(folders[0]), path)
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
         """Draw PSNR against bits a pixel."""

@@ -1,0 +1,45 @@
+"""What Quadrate's codec of photographs promises, beside classical codecs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from quadrate.experiments.claims.claim import Answer, Check, Claim
+from quadrate.experiments.reports.photo_report import psnr_at
+from quadrate.experiments.reports.summary import Row, require
+
+_RATES = (0.25, 0.5, 1.0)  # bits a pixel
+_OURS = "photo faithful"
+
+
+def _better(other: str, least_db: float, rows: Sequence[Row]) -> tuple[str, Answer]:
+    """Whether PSNR is higher than another way's by so much at each rate."""
+    require(rows, "way", "bits_per_pixel", "psnr_db")
+    more = [psnr_at(rows, _OURS, rate) - psnr_at(rows, other, rate) for rate in _RATES]
+    texts = [f"{gain:+.2f} dB at {rate:g}" for gain, rate in zip(more, _RATES, strict=True)]
+    if any(gain != gain for gain in more):  # outside the rates that were scored
+        return ", ".join(texts), "undecided"
+    return ", ".join(texts), "yes" if min(more) > least_db else "no"
+
+
+def _check(name: str, other: str, least_db: float) -> Check:
+    by = f" by {least_db:g} dB" if least_db else ""
+    claim = Claim(
+        "Quadrate",
+        f"a file of a photograph is nearer to it than one of {name} of as many bytes{by}, from"
+        f" {_RATES[0]:g} to {_RATES[-1]:g} bits a pixel",
+        "by no codec of version 0.1",
+        f"the mean PSNR over the test photographs is higher{by} at each of"
+        f" {', '.join(f'{rate:g}' for rate in _RATES)} bits a pixel of whole files",
+    )
+    return Check(claim, partial(_better, other, least_db))
+
+
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "photo-kodak": (
+        _check("WebP", "webp", 0.0),
+        _check("JPEG", "jpeg", 2.0),
+        _check("JPEG XL", "jpegxl", 0.0),
+    )
+}
