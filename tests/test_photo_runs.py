@@ -170,7 +170,7 @@ def width_of(path) -> int:
 def curve(way: str, factor: float) -> list[dict]:
     return [
         {"way": way, "bits_per_pixel": factor * 2**k / 8, "psnr_db": 28 + 3 * k, "ms_ssim": None}
-        for k in range(4)
+        for k in range(-1, 5)
     ]
 
 
