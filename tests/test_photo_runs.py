@@ -232,3 +232,30 @@ def test_claims_compare_equal_bytes():
     assert decided(1.1) == ["yes"] * 3  # JPEG has 1.65 times the bits, and 3 dB a doubling
     assert decided(0.9) == ["no"] * 3
     assert decided(40.0) == ["undecided"] * 3  # no rate in common
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ends": (3, 3)}, "ends rise"),
+        ({"hidden": (4,)}, "as many numbers of hidden units"),
+        ({"rounds": 0}, "rounds"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"rate_weight": -1.0}, "rate_weight"),
+    ],
+)
+def test_settings_of_contexts_are_checked(change, message):
+    with pytest.raises(QuadrateError, match=message):
+        replace(CheckerboardConfig(), **change)
+
+
+def test_settings_of_recipes_are_checked(folder):
+    with pytest.raises(QuadrateError, match="multiple of 16"):
+        RestorationConfig(crop=40)
+    with pytest.raises(QuadrateError, match="hold none of 96"):
+        replace(small(folder), restoration=RestorationConfig())
+    with pytest.raises(QuadrateError, match="the coarsest is larger"):
+        replace(small(folder), coarsest=2.0)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+
+from quadrate.core.fields import check_at_least, check_not_negative, check_positive, make_plain
+from quadrate.errors import QuadrateError
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,9 @@ class CheckerboardConfig:
         batch: Sites a step.
         learning_rate: At most.
         rate_weight: The worth of a bit in squared steps, for the choice of symbols.
+
+    Raises:
+        QuadrateError: If a setting is out of range, or not one for each group.
     """
 
     ends: tuple[int, ...] = (3, 12, 28, 60, 124, 252, 512)
@@ -29,6 +36,19 @@ class CheckerboardConfig:
     batch: int = 1024
     learning_rate: float = 3e-3
     rate_weight: float = 0.12
+
+    def __post_init__(self) -> None:
+        make_plain(self, "contexts: ")
+        if not self.ends or any(b <= a for a, b in pairwise((0, *self.ends))):
+            raise QuadrateError(f"contexts: ends rise from 1 on; got {self.ends}")
+        if len(self.hidden) != len(self.ends) or min(self.hidden) < 1:
+            raise QuadrateError(
+                f"contexts: {len(self.ends)} groups need as many numbers of hidden units, 1 at"
+                f" least; got {self.hidden}"
+            )
+        check_at_least(self, 1, "predicted", "rounds", "steps", "batch")
+        check_positive(self, "learning_rate")
+        check_not_negative(self, "rate_weight", where="contexts: ")
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,9 @@ class RestorationConfig:
         batch: Crops a step.
         crop: Pixels a side, a multiple of 16.
         learning_rate: At most.
+
+    Raises:
+        QuadrateError: If a setting is out of range.
     """
 
     width: int = 32
@@ -48,3 +71,10 @@ class RestorationConfig:
     batch: int = 16
     crop: int = 96
     learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        make_plain(self, "restoration: ")
+        check_at_least(self, 1, "width", "steps", "batch", "crop")
+        check_positive(self, "learning_rate")
+        if self.crop % 16:
+            raise QuadrateError(f"restoration: a crop is a multiple of 16; got {self.crop}")

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from quadrate.core.fields import check_at_least, check_not_negative, check_recipe, make_plain
+from quadrate.core.fields import (
+    check_at_least,
+    check_not_negative,
+    check_positive,
+    check_recipe,
+    make_plain,
+)
 from quadrate.core.names import check_file_name
+from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.experiment import OURS, experiment
 from quadrate.photo_config import CheckerboardConfig, RestorationConfig
 
@@ -76,11 +83,22 @@ class PhotoRecipe:
         check_recipe(self)
         check_at_least(self, 1, "crops")
         check_at_least(self, 64, "side")
+        check_positive(self, "finest", "coarsest")
+        if not self.finest < self.coarsest <= 255:
+            raise QuadrateError(
+                f"recipe {self.name!r}: steps go from {self.finest:g} to {self.coarsest:g}; the"
+                " coarsest is larger, and at most 255"
+            )
+        if self.restoration.crop > self.side - self.side % 16:
+            raise QuadrateError(
+                f"recipe {self.name!r}: crops of {self.side} pixels hold none of"
+                f" {self.restoration.crop}"
+            )
 
 
 _QUALITIES = (8.0, 14.0, 20.0, 26.0, 32.0, 38.0, 44.0, 50.0)
 _CLASSICAL = {
-    "jpeg": (10.0, 20.0, 35.0, 50.0, 70.0, 85.0, 92.0),
+    "jpeg": (8.0, 20.0, 35.0, 50.0, 70.0, 85.0, 92.0),
     "webp": (2.0, 10.0, 25.0, 50.0, 75.0, 88.0),
     "avif": (15.0, 25.0, 35.0, 45.0, 55.0, 65.0, 75.0),
     "jpeg2000": (26.0, 28.0, 30.0, 32.0, 34.0, 36.0, 38.0),
