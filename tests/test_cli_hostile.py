@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import photos_made
 from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.verbs import VERBS
+from quadrate.codecs import Photograph, Rate, photo_quad
 from quadrate.errors import QuadrateWarning
 
 HOSTILE = {
@@ -47,6 +50,12 @@ COMMANDS = [
     "compress a.npy --codec c.st -o {}",
     "compress a.npy --codec c.st -o {}/x.jpg",
     "compress a.npy --codec c.st --append -o {}.quad",
+    "compress {} --codec p.st -o x.quad",
+    "compress a.png --codec p.st -o {}",
+    "compress a.png --codec p.st --append -o {}.quad",
+    "decompress p.quad --codec p.st -o {}/x.jpg",
+    "decompress p.quad --codec {} -o x",
+    "verify p.quad --codec {} --idempotent",
     "train demo --data {}",
     "train demo --judge {}",
     "reproduce demo --data {}",
@@ -76,6 +85,11 @@ def place(tmp_path_factory):
     images = source_of(seed=1).train.images[:5].numpy()
     np.save(folder / "a.npy", images)
     codec.compress(images, to=folder / "a.quad")
+    photographs = photos_made.codec()
+    photographs.save(folder / "p.st")
+    photograph = Photograph(photos_made.picture(8, 8))
+    photo_quad.compress(photographs, [photograph], folder / "p.quad", Rate(quality=50))
+    Image.fromarray(photograph.pixels.transpose(1, 2, 0)).save(folder / "a.png")
     (folder / "file").write_text("hello")
     (folder / "folder").mkdir()
     (folder / "loop").symlink_to("loop")

@@ -208,12 +208,12 @@ def test_a_folder_that_was_not_finished_is_finished(here, monkeypatch, capsys):
     whole = {path.name: path.read_bytes() for path in (here / "whole").iterdir()}
     count, put, leave = 0, PictureFolder._put, PictureFolder.__exit__
 
-    def killed(self, path, image):
+    def killed(self, *picture):
         nonlocal count
         count += 1
         if count == 13:
             raise Killed
-        return put(self, path, image)
+        return put(self, *picture)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(PictureFolder, "_put", killed)

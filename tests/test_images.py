@@ -20,7 +20,7 @@ from quadrate.cli import main
 from quadrate.codecs import QuadFile
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources import from_arrays, from_dataset, from_folder
-from quadrate.sources.images import FORMATS, read_image
+from quadrate.sources.images import FORMATS, fitting_profile, read_image, read_photograph
 
 
 def gray(height: int = 4, width: int = 6) -> np.ndarray:
@@ -410,3 +410,61 @@ def test_a_folder_takes_a_stated_amount_of_memory(tmp_path, monkeypatch):
         from_folder(folder_of(tmp_path / "a.png"))
     with pytest.raises(QuadrateError, match="takes more than 239 bytes"):
         from_dataset("d", Repeated(gray()), Repeated(gray()))
+
+
+# --- ICC profiles ---
+
+
+def profile(space: bytes, size: int = 200) -> bytes:
+    """The header of a profile of a colour space, and zeros."""
+    head = size.to_bytes(4, "big") + bytes(12) + space + bytes(16) + b"acsp"
+    return head + bytes(size - len(head))
+
+
+RGB, GRAY, CMYK = profile(b"RGB "), profile(b"GRAY"), profile(b"CMYK")
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode", "given", "found"),
+    [
+        ("png", "RGB", RGB, RGB),
+        ("jpg", "RGB", RGB, RGB),
+        ("tif", "RGB", RGB, RGB),
+        ("webp", "RGB", RGB, RGB),
+        ("png", "RGBA", RGB, RGB),
+        ("png", "P", RGB, RGB),
+        ("png", "L", GRAY, GRAY),
+        ("png", "LA", GRAY, GRAY),
+        ("jpg", "L", GRAY, GRAY),
+        ("png", "L", RGB, b""),
+        ("png", "RGB", GRAY, b""),
+        ("jpg", "CMYK", CMYK, b""),
+        ("jpg", "CMYK", RGB, b""),  # it cannot be that of the pixels before they were converted
+        ("png", "RGB", b"", b""),
+    ],
+)
+def test_profiles_of_what_pixels_are(tmp_path, ending, mode, given, found):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(colour().transpose(1, 2, 0)).convert(mode).save(path, icc_profile=given)
+    pixels, kept = read_photograph(path)
+    assert (pixels == read_image(path)).all() and kept == found
+
+
+def test_profiles_that_are_none():
+    assert fitting_profile(RGB, 3) == RGB
+    assert fitting_profile(RGB + b"\0", 3) == RGB  # filled up
+    large = profile(b"RGB ", 1 << 20)
+    assert fitting_profile(large, 3) == large
+    for damaged in (
+        *(None, "text", b"", b"x", RGB[:127], RGB[:-1], bytes(200)),
+        RGB[:36] + b"pcsa" + RGB[40:],
+        profile(b"RGB ", (1 << 20) + 1),
+        (100).to_bytes(4, "big") + RGB[4:],
+    ):
+        assert fitting_profile(damaged, 3) == b""
+
+
+def test_a_photograph_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.png").write_text("hello")
+    with pytest.raises(QuadrateError, match="a.png: not a readable image: its contents are not"):
+        read_photograph(tmp_path / "a.png")

@@ -1,5 +1,8 @@
-"""Images and folders that the tests compress."""
+"""Images and folders that the tests compress, and commands in processes of their own."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +52,15 @@ def folder_of(images, root: Path) -> list[str]:
 
 def tree(root: Path) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def process(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, "-c", "from quadrate.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **options,
+    )

@@ -1,14 +1,11 @@
 """`quadrate compress` in a terminal, and interrupted."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 
-from cli_parts import folder_of
+from cli_parts import folder_of, process
 from quadrate.cli import inputs, main
 
 # --- interruptions, terminals, processes ---
@@ -66,18 +63,6 @@ def test_a_terminal_shows_a_bar_that_goes_away(here, codec, images, capsys, monk
         main(arguments)
         out, err = capsys.readouterr()
         assert word in err and "60/60" in err and "\x1b" not in out and len(out.splitlines()) == 1
-
-
-def process(*arguments, **options) -> subprocess.Popen:
-    command = [sys.executable, "-c", "from quadrate.cli import main; main()", *arguments]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        **options,
-    )
 
 
 def test_a_killed_compress_leaves_no_file_under_its_name(here):

@@ -30,6 +30,7 @@ Place = tuple[int, int]
 """The number of a group and of its pass."""
 # Takes the group's indices of tables and its means, (n, c), and gives symbols (n, c).
 _Coder = Callable[[Place, NDArray[np.intp], Words, Words], Words]
+_Witness = Callable[[Place, NDArray[np.intp], Words], None]  # takes symbols (n, c)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +160,22 @@ class CheckerboardModel:
         Raises:
             QuadrateError: If a stream is damaged.
         """
+        return self._read(streams, height, width, exponent, lambda place, sites, symbols: None)
+
+    def symbols(self, streams: Sequence[bytes], height: int, width: int, exponent: int) -> Words:
+        """Read the symbols alone, int64 (h, w, c); arguments and errors as of `decode`."""
+        found = np.zeros((height * width, self.channels), np.int64)
+
+        def keep(place: Place, sites: NDArray[np.intp], symbols: Words) -> None:
+            found[sites, _channels(self.ends, place[0])] = symbols
+
+        self._read(streams, height, width, exponent, keep)
+        return found.reshape(height, width, -1)
+
+    def _read(
+        self, streams: Sequence[bytes], height: int, width: int, exponent: int, see: _Witness
+    ) -> Integers:
+        """Return what `decode` does, and show the symbols of each pass to a witness."""
         base, most = streams[0], len(self.ends)
         if not base or not 1 <= base[0] <= most:
             raise QuadrateError(f"a map's stream begins with the number of its groups, 1 to {most}")
@@ -172,7 +189,9 @@ class CheckerboardModel:
 
         def code(place: Place, sites: NDArray[np.intp], indices: Words, means: Words) -> Words:
             decoder = decoders[place[0] >= self.base]
-            return decoder.read(indices.ravel()).reshape(indices.shape)
+            symbols = decoder.read(indices.ravel()).reshape(indices.shape)
+            see(place, sites, symbols)
+            return symbols
 
         received = self._visit(height, width, exponent, groups, code)
         for decoder in decoders:

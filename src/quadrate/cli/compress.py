@@ -12,13 +12,14 @@ import tyro
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
 from quadrate.cli.printer import PRINTER, Printing
+from quadrate.cli.rates import RATE_OPTIONS, Rating
 from quadrate.core.files import exists
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
     from quadrate.cli.inputs import Input
-    from quadrate.codecs.quad import Batch
+    from quadrate.codecs import Batch
     from quadrate.coding.container import Header
 
 
@@ -27,6 +28,7 @@ def compress(
     /,
     output: Output,
     codec: str,
+    rate: Rating = RATE_OPTIONS,
     seed: int | None = None,
     chunk: int | None = None,
     labels: bool = False,
@@ -36,16 +38,17 @@ def compress(
     module: Modules = (),
     printer: Printing = PRINTER,
 ) -> None:
-    """Compress images or features to one .quad file.
+    """Compress photographs, images or features to one .quad file.
 
     The file appears under its name when it is whole.
 
     Args:
         inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz
             arrays (N, C, H, W) or (N, H, W), or data sets with their split, such as mnist:test;
-            features as .npy or .npz arrays (N, D).
+            features as .npy or .npz arrays (N, D); photographs of any sizes in folders and files.
         output: The .quad file, whose name ends in .quad.
         codec: A codec in the package, such as mnist-4.75bit, or a codec's file.
+        rate: How many bits photographs get.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make
             files small.
@@ -61,8 +64,8 @@ def compress(
     """
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
-    from quadrate.cli.quads import rate_text
-    from quadrate.codecs import Codec, quad
+    from quadrate.cli.quads import count_of, load_codec, pixels_of, rate_text
+    from quadrate.codecs import PhotoCodec, quad
     from quadrate.coding.container import Reader
 
     if append and overwrite:
@@ -74,20 +77,29 @@ def compress(
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
         )
-    loaded = Codec.load(codec)
+    loaded = load_codec(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
-    wanted = labels or (header is not None and "labels" in header.fields)
-    opened = open_inputs(inputs, loaded.shape, wanted)
-    batches = _batches(opened, header, printer.quiet)
+    labels = labels or (header is not None and "labels" in header.fields)
     try:
-        if header is not None:
-            added = quad.append(loaded, batches, path, chunk, strict)
+        if isinstance(loaded, PhotoCodec):
+            _refuse_for_photographs(codec, chunk, strict)
+            from quadrate.cli import photo_files
+
+            images = photo_files.open_photographs(inputs, labels)
+            pieces = photo_files.read(images, header, printer.quiet)
+            added = photo_files.compress(loaded, pieces, path, rate.rate(), seed or 0, append)
         else:
-            added = quad.compress(loaded, batches, path, seed or 0, chunk, strict)
+            rate.refuse(codec)
+            opened = open_inputs(inputs, loaded.shape, labels)
+            batches = _batches(opened, header, printer.quiet)
+            if append:
+                added = quad.append(loaded, batches, path, chunk, strict)
+            else:
+                added = quad.compress(loaded, batches, path, seed or 0, chunk, strict)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{path} is as it was before") from None
     with Reader(path) as reader:
-        samples = reader.samples
+        samples, pixels = reader.samples, pixels_of(reader)
     size, bound = path.stat().st_size, loaded.rate_bound_bits
     facts = {
         "file": path,
@@ -97,17 +109,34 @@ def compress(
         "rate_bits_per_sample": 8 * size / samples if samples else None,
         "rate_bound_bits": bound,
     }
-    more = f"{added} samples added; " if append else ""
-    printer.done(facts, f"{path}: {more}{rate_text(samples, size, bound)}")
+    if pixels is None:
+        new, text = f"{added} samples", rate_text(samples, size, bound)
+    else:
+        per_pixel = 8 * size / pixels if pixels else None
+        facts |= {"pixels": pixels, "rate_bits_per_pixel": per_pixel}
+        new, text = count_of(added, "photograph"), count_of(samples, "photograph")
+        text += f", {size} bytes"
+        text += "" if per_pixel is None else f", {per_pixel:.4f} bits a pixel"
+    more = f"{new} added; " if append else ""
+    printer.done(facts, f"{path}: {more}{text}")
+
+
+def _refuse_for_photographs(codec: str, chunk: int | None, strict: bool) -> None:
+    """Raise a QuadrateError if there are options that mean nothing for photographs."""
+    if chunk is not None:
+        raise QuadrateError(
+            f"{codec} is a codec of photographs, each of which is a chunk; leave --chunk out"
+        )
+    if strict:
+        raise QuadrateError(
+            f"{codec} is a codec of photographs, to which none is unlike its own; leave --strict"
+            " out"
+        )
 
 
 def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
     from quadrate.coding.container import Reader
 
-    if not exists(path):
-        raise QuadrateError(
-            f"no such file: {path}; there is nothing to append to: leave --append out to make it"
-        )
     with Reader(path) as reader:
         header = reader.header
     if seed is not None and seed != header.seed:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import is_array, output_file, output_folder
 from quadrate.cli.printer import PRINTER, Printing
+from quadrate.cli.wish import Dtype, Format, Wish, read_slice
 from quadrate.core.plugins import load_plugins
 from quadrate.errors import QuadrateError
 
@@ -22,11 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from quadrate.cli.pictures import PictureFolder
-    from quadrate.codecs import Batch
+    from quadrate.codecs import Batch, Codec
     from quadrate.codecs.batches import Blend
-
-_END_BYTES = 1 << 12
-_SLICE = re.compile(r"{0}|({0})?(:({0})?){{1,2}}".format(r"-?[0-9]{1,18}"))
 
 
 def decompress(
@@ -37,14 +32,15 @@ def decompress(
     decoder: str | None = None,
     blend: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=WEIGHT")] = (),
     samples: str = ":",
-    dtype: Literal["uint8", "float32", "float64"] | None = None,
+    dtype: Dtype | None = None,
+    format: Format | None = None,
     latents: bool = False,
     layers: int | None = None,
     overwrite: bool = False,
     module: Modules = (),
     printer: Printing = PRINTER,
 ) -> None:
-    """Decode a .quad file to an array or a folder of PNG files.
+    """Decode a .quad file to an array or a folder of pictures.
 
     Features, and latents that models read without a decoder, become an array.
 
@@ -60,10 +56,11 @@ def decompress(
         dtype: Of an array: of images uint8, whose numbers lie in [0, 255], the default, or else [0,
             1]; of features float32, or float64, which is the default of codecs whose features
             float32 does not hold to within the error that they were fitted to.
+        format: Of pictures: png, the default, jpeg of quality 95, or lossless webp.
         latents: Write what decoders would read, (N, d), in place of samples: float32, or float64 of
             codecs whose default that is.
-        layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md);
-            by default all that the codec reads.
+        layers: Decode the first so many layers alone, by the codec of these layers (docs/files.md),
+            or of photographs by their own; by default all that the codec reads.
         overwrite: Replace the array if it is there; a folder that holds something is never written
             into.
         module: A Python file, or the name of a module, that registers what is your own
@@ -71,89 +68,92 @@ def decompress(
         printer: How the verb answers.
     """
     load_plugins(module)
-    from quadrate.cli.pictures import PictureFolder, write_array
-    from quadrate.cli.quads import codec_for, shown
-    from quadrate.codecs import quad
+    from quadrate.cli.quads import codec_for, count_of
+    from quadrate.codecs import PhotoCodec
 
     array = is_array(output)
     path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
-    if not array and (latents or dtype not in (None, "uint8")):
-        asked = "--latents" if latents else f"PNG files hold bytes; --dtype {dtype}"
+    wish = Wish(
+        file=file,
+        codec=codec,
+        layers=layers,
+        decoder=_blend(decoder, blend),
+        samples=samples,
+        part=read_slice(samples),
+        latents=latents,
+        output=path,
+        dtype=dtype,
+        format=format or "png",
+        quiet=printer.quiet,
+    )
+    _check(wish, format is not None)
+    loaded = codec_for(file, codec, layers)
+    try:
+        if isinstance(loaded, PhotoCodec):
+            from quadrate.cli import photo_files
+
+            count, shape = photo_files.decompress(loaded, wish)
+            what = count_of(count, "photograph")
+        else:
+            count, shape = _decompress(loaded, wish)
+            what = f"{count} samples"
+    except KeyboardInterrupt:
+        state = (
+            "is as it was before"
+            if array
+            else "holds what was written so far; the same command goes on"
+        )
+        raise KeyboardInterrupt(f"{path} {state}") from None
+    facts = {"output": path, "samples": count, "shape": shape}
+    size = f" of {'x'.join(map(str, shape))}" if shape else ""
+    printer.done(facts, f"{path}: {what}{size}")
+
+
+def _check(wish: Wish, formatted: bool) -> None:
+    """Raise a QuadrateError if options do not fit together, whatever the codec."""
+    if not wish.array and (wish.latents or wish.dtype not in (None, "uint8")):
+        asked = "--latents" if wish.latents else f"PNG files hold bytes; --dtype {wish.dtype}"
         raise QuadrateError(f"{asked} needs an output that ends in .npy")
-    chosen = _blend(decoder, blend)
-    if latents and (dtype or chosen):
+    if wish.array and formatted:
+        raise QuadrateError("--format is of pictures, and needs a folder to write them into")
+    if wish.latents and (wish.dtype or wish.decoder):
         raise QuadrateError(
             "--latents are what decoders read, in the codec's own type; leave --dtype, --decoder"
             " and --blend out"
         )
-    part, quiet = _slice(samples), printer.quiet
-    with quad.QuadFile(file, codec_for(file, codec, layers)) as opened:
-        wanted = range(*part.indices(opened.samples))
-        if not wanted and opened.samples:
+
+
+def _decompress(codec: Codec, wish: Wish) -> tuple[int, tuple[int, ...]]:
+    """Decode samples of one shape; return how many, and the shape."""
+    from quadrate.cli.pictures import PictureFolder, check_picture, write_array
+    from quadrate.cli.quads import shown
+    from quadrate.codecs import QuadFile
+
+    with QuadFile(wish.file, codec) as opened:
+        wanted = wish.numbers(opened.samples)
+        count, part, quiet = len(wanted), wish.part, wish.quiet
+        shape = opened.latent_shape if wish.latents else codec.shape
+        if not wish.latents:
+            codec.check_decoder(wish.decoder)  # before anything is made
+        images = not wish.latents and len(shape) == 3
+        if not images and (not wish.array or wish.dtype == "uint8"):
             raise QuadrateError(
-                f"{file} has samples 0 to {opened.samples}, the last not included; {samples} is"
-                " none of them"
+                f"{wish.file} holds features of {shape[0]} dimensions: give an output that ends in"
+                " .npy, and no --dtype uint8"
             )
-        shape = opened.latent_shape if latents else opened.codec.shape
-        if not latents:
-            opened.codec.check_decoder(chosen)  # before anything is made
-        images = not latents and len(shape) == 3
-        if not images and (not array or dtype == "uint8"):
-            raise QuadrateError(
-                f"{file} holds features of {shape[0]} dimensions: give an output that ends in .npy,"
-                " and no --dtype uint8"
-            )
-        kind = dtype or ("uint8" if images else str(opened.latent_dtype))
-        try:
-            if latents:
-                write_array(
-                    path,
-                    (len(wanted), *shape),
-                    kind,
-                    _numbers(shown(opened.latent_pieces(part), "reading", len(wanted), quiet)),
-                )
-            elif array:
-                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted), quiet)
-                write_array(path, (len(wanted), *shape), kind, _pixels(pieces, kind))
-            else:
-                pieces = shown(opened.pieces(part, chosen), "decompressing", len(wanted), quiet)
-                with PictureFolder(
-                    path, opened.codec.shape, _asked(file, codec, chosen, wanted)
-                ) as folder:
-                    _write_pictures(folder, pieces, wanted)
-        except KeyboardInterrupt:
-            state = (
-                "is as it was before"
-                if array
-                else "holds what was written so far; the same command goes on"
-            )
-            raise KeyboardInterrupt(f"{path} {state}") from None
-    facts = {"output": path, "samples": len(wanted), "shape": shape}
-    printer.done(facts, f"{path}: {len(wanted)} samples of {'x'.join(map(str, shape))}")
-
-
-def _asked(file: Path, codec: str | None, decoder: Blend, samples: range) -> dict[str, Any]:
-    """What decides every picture: the .quad file, by its end, which has checksums of all before it.
-
-    The codec; the decoder; which samples.
-    """
-    with file.open("rb") as opened:
-        size = opened.seek(0, os.SEEK_END)
-        opened.seek(max(0, size - _END_BYTES))
-        end = hashlib.sha256(opened.read()).hexdigest()
-    path = Path(codec) if codec is not None else None
-    reader = (
-        hashlib.sha256(path.read_bytes()).hexdigest()
-        if path is not None and path.is_file()
-        else codec
-    )
-    weights = decoder if decoder is None or isinstance(decoder, str) else dict(decoder)
-    return {
-        "file": [size, end],
-        "codec": reader,
-        "decoder": weights,
-        "samples": [samples.start, samples.stop, samples.step],
-    }
+        dtype = wish.dtype or ("uint8" if images else str(opened.latent_dtype))
+        if wish.latents:
+            latents = shown(opened.latent_pieces(part), "reading", count, quiet)
+            write_array(wish.output, (count, *shape), dtype, _numbers(latents))
+            return count, shape
+        pieces = shown(opened.pieces(part, wish.decoder), "decompressing", count, quiet)
+        if wish.array:
+            write_array(wish.output, (count, *shape), dtype, _pixels(pieces, dtype))
+        else:
+            check_picture(shape, wish.format)
+            with PictureFolder(wish.output, wish.asked(wanted), wish.format) as folder:
+                _write_pictures(folder, pieces, wanted)
+        return count, shape
 
 
 def _numbers(pieces: Iterator[Tensor]) -> Iterator[Any]:
@@ -197,17 +197,3 @@ def _blend(decoder: str | None, blend: tuple[str, ...]) -> Blend:
             )
         weights[name] = weight
     return weights
-
-
-def _slice(text: str) -> slice:
-    """A slice or a single number, as Python writes them."""
-    numbers = (
-        [int(part) if part else None for part in text.split(":")] if _SLICE.fullmatch(text) else []
-    )
-    if len(numbers) == 1 and numbers[0] is not None:
-        return slice(numbers[0], numbers[0] + 1 or None)
-    if not numbers or len(numbers) == 3 and numbers[2] == 0:
-        raise QuadrateError(
-            f"--samples takes start:stop, start:stop:step or a number, as in 10:20; got {text!r}"
-        )
-    return slice(*numbers)

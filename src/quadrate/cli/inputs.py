@@ -49,6 +49,34 @@ class Input:
     batches: Iterator[Batch]
 
 
+@dataclass(frozen=True)
+class Images:
+    """Files of images to compress: those of a folder, or one alone.
+
+    Attributes:
+        name: What errors call it.
+        root: The folder that they are in.
+        names: Their places in it.
+        count: How many there are.
+        numbers: The number of each class folder, where labels are wanted.
+    """
+
+    name: str
+    root: Path
+    names: Iterator[str]
+    count: int
+    numbers: dict[str, int] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, where labels are wanted."""
+        return None if self.numbers is None else tuple(self.numbers)
+
+    def label(self, name: str) -> int | None:
+        """The label of an image."""
+        return None if self.numbers is None else self.numbers[name.partition("/")[0]]
+
+
 def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> list[Input]:
     """What the texts of a command line name.
 
@@ -75,6 +103,12 @@ def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> lis
             f"the images of {with_names.name} have names, those of {without.name} have none:"
             " compress them into two files"
         )
+    check_classes(inputs)
+    return inputs
+
+
+def check_classes(inputs: Sequence[Input] | Sequence[Images]) -> None:
+    """Raise a QuadrateError unless class folders of all inputs have the same numbers."""
     numbered = [each for each in inputs if each.classes is not None]
     for each in numbered[1:]:
         if each.classes != numbered[0].classes:
@@ -83,7 +117,6 @@ def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> lis
                 f"{each.name} has the classes {ours}; {numbered[0].name} has {theirs}: their"
                 " numbers would not mean the same"
             )
-    return inputs
 
 
 def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
@@ -98,23 +131,15 @@ def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
             f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCES)},"
             " with a split, as in mnist:test"
         )
-    if path.is_dir():
-        return _folder(path, shape, labels)
-    if path.suffix.lower() in _ARRAYS:
+    if path.suffix.lower() in _ARRAYS and not path.is_dir():
         return _array_file(path, shape, labels)
-    if not is_image_name(path.name):
+    if not (path.is_dir() or is_image_name(path.name)):
         raise QuadrateError(
             f"{path}: neither an image nor an array; expected a name that ends in"
             f" {', '.join(sorted(SUFFIXES))}, .npy or .npz"
         )
-    if labels:
-        raise QuadrateError(
-            f"{path}: an image alone has no label; labels come from class folders, .npz files and"
-            " data sets"
-        )
-    return Input(
-        str(path), 1, True, None, _image_batches(path.parent, iter([path.name]), shape, None)
-    )
+    found = find_images(path, labels)
+    return Input(found.name, found.count, True, found.classes, _image_batches(found, shape))
 
 
 def _fit(
@@ -164,28 +189,31 @@ def _data_set(text: str, shape: Shape, labels: bool) -> Input:
 # --- folders and images ---
 
 
-def _folder(root: Path, shape: Shape, labels: bool) -> Input:
-    found = survey(root)
-    numbers = found.class_numbers() if labels else None
-    return Input(
-        str(root),
-        found.count,
-        True,
-        tuple(numbers) if numbers else None,
-        _image_batches(root, walk(root), shape, numbers),
-    )
+def find_images(path: Path, labels: bool) -> Images:
+    """The images of a folder with all its sub-folders, or the image of a file.
 
-
-def _image_batches(
-    root: Path, names: Iterator[str], shape: Shape, numbers: dict[str, int] | None
-) -> Iterator[Batch]:
-    while some := tuple(islice(names, _size(shape))):
-        images = np.stack([read_image(root / name, shape, "the codec takes") for name in some])
-        labels = (
-            None
-            if numbers is None
-            else np.array([numbers[name.partition("/")[0]] for name in some])
+    Raises:
+        QuadrateError: If the folder has none, or labels are wanted where there are no class
+            folders.
+    """
+    if path.is_dir():
+        found = survey(path)
+        numbers = found.class_numbers() if labels else None
+        return Images(str(path), path, walk(path), found.count, numbers)
+    if labels:
+        raise QuadrateError(
+            f"{path}: an image alone has no label; labels come from class folders, .npz files and"
+            " data sets"
         )
+    return Images(str(path), path.parent, iter([path.name]), 1)
+
+
+def _image_batches(found: Images, shape: Shape) -> Iterator[Batch]:
+    while some := tuple(islice(found.names, _size(shape))):
+        images = np.stack(
+            [read_image(found.root / name, shape, "the codec takes") for name in some]
+        )
+        labels = None if found.numbers is None else np.array([found.label(name) for name in some])
         yield Batch(images, labels, some)
 
 

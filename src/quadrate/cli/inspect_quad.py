@@ -9,10 +9,13 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.printer import PRINTER, Printing
-from quadrate.cli.quads import check_layers, count_of, find_codec, reads
+from quadrate.cli.quads import check_layers, count_of, find_codec, load_codec, pixels_of, reads
 from quadrate.codecs.zoo_index import CodecSummary
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
+
+# Of which side data are read to count pixels.
+_MOST_CHUNKS = 1 << 12
 
 
 def inspect(
@@ -42,9 +45,7 @@ def inspect(
     if codec is None:
         found = find_codec(header, layers)
     else:
-        from quadrate.codecs import Codec
-
-        given = CodecSummary.of(Codec.load(codec))
+        given = CodecSummary.of(load_codec(codec))
         found = (codec, given) if reads(given, header, layers) else None
     facts["codec"] = found and {
         "name": found[0],
@@ -58,7 +59,15 @@ def inspect(
 
 def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
     """Everything there is to say without a codec."""
-    header, size = reader.header, reader.sizes()
+    header, size, pixels = reader.header, reader.sizes(), pixels_of(reader, _MOST_CHUNKS)
+    own_shapes = (
+        {}
+        if 0 not in header.shape
+        else {
+            "pixels": pixels,
+            "rate_bits_per_pixel": 8 * size["total"] / pixels if pixels else None,
+        }
+    )
     alone = (
         {}
         if layers is None
@@ -85,6 +94,7 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
         "bytes": size,
         **alone,
         "rate_bits_per_sample": 8 * size["total"] / reader.samples if reader.samples else None,
+        **own_shapes,
     }
 
 
@@ -104,31 +114,9 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
             "symbols by each sample's shape" if symbols is None else f"{symbols} symbols a sample"
         )
         lines.append(f"layer {i}: {count}, identity {layer['identity']}")
-    codec = facts["codec"]
-    if codec:
-        layers = (
-            f"{codec['layers']} of {len(facts['layers'])} layers"
-            if codec["layers"] < len(facts["layers"])
-            else "it"
-        )
-        bound = (
-            ""
-            if codec["rate_bound_bits"] is None
-            else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
-        )
-        decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
-        lines.append(f"codec: {codec['name']} reads {layers}{bound}{decoders}")
-        known = codec["familiar_samples"]
-        check = (
-            f"compress warns of samples unlike its own, of which it has seen {known}"
-            if known
-            else "compress cannot tell samples unlike its own"
-        )
-        lines.append(f"codec: {check}")
-    else:
-        what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
-        none = "none in the package reads" if asked is None else f"{asked} does not read"
-        lines.append(f"codec: {none} {what}")
+    if pixels := facts.get("pixels"):
+        lines.append(f"pixels: {pixels}, {facts['rate_bits_per_pixel']:.4f} bits each")
+    lines += _codec_lines(facts, asked, wanted)
     parts = [
         ("header", size["header"]),
         ("chunk headers", size["chunk_headers"]),
@@ -150,3 +138,32 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
         for name, count in parts
     ]
     return "\n".join(lines)
+
+
+def _codec_lines(facts: dict[str, Any], asked: str | None, wanted: int | None) -> list[str]:
+    """Which codec reads the file."""
+    codec, own_shapes = facts["codec"], None in facts["shape"]
+    if codec is None:
+        what = "it" if wanted is None else f"its first {count_of(wanted, 'layer')} alone"
+        none = "none in the package reads" if asked is None else f"{asked} does not read"
+        return [f"codec: {none} {what}"]
+    layers = (
+        f"{codec['layers']} of {len(facts['layers'])} layers"
+        if codec["layers"] < len(facts["layers"])
+        else "it"
+    )
+    bound = (
+        ""
+        if codec["rate_bound_bits"] is None
+        else f"; bound sum log2 L = {codec['rate_bound_bits']:.4f} bits a sample"
+    )
+    decoders = f"; decoders {', '.join(codec['decoders'])}" if codec["decoders"] else ""
+    lines = [f"codec: {codec['name']} reads {layers}{bound}{decoders}"]
+    known = codec["familiar_samples"]
+    if known:
+        lines.append(
+            f"codec: compress warns of samples unlike its own, of which it has seen {known}"
+        )
+    elif not own_shapes:
+        lines.append("codec: compress cannot tell samples unlike its own")
+    return lines

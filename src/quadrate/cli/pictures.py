@@ -1,4 +1,4 @@
-"""Where `quadrate decompress` writes: a folder of PNG files, or one .npy file."""
+"""Where `quadrate decompress` writes: a folder of pictures, or one .npy file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -14,10 +15,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from quadrate.cli.wish import Format
 from quadrate.core.files import read_json, shown, temporary_beside, write_atomically, write_text
 from quadrate.core.names import DEVICES
 from quadrate.errors import QuadrateError
-from quadrate.sources.images import SUFFIXES
+from quadrate.sources.images import SUFFIXES, fitting_profile
 
 _MARK = ".quadrate-unfinished.json"  # the names of pictures never begin with a dot
 # of a name between slashes, and at most this many parts: file systems allow 255 bytes a part and
@@ -27,8 +29,47 @@ _PARTS = 8
 _ODD = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\u2028\u2029]')  # Windows forbids the first seven
 
 
+@dataclass(frozen=True)
+class _Format:
+    """A format of picture files.
+
+    Attributes:
+        name: Its name in errors.
+        ending: Of the files' names.
+        most: Pixels a side that it holds.
+        options: How Pillow shall write it.
+    """
+
+    name: str
+    ending: str
+    most: int
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_FORMATS: dict[Format, _Format] = {
+    "png": _Format("PNG", ".png", 2**31 - 1),
+    "jpeg": _Format("JPEG", ".jpg", 65500, {"quality": 95, "subsampling": 0}),
+    "webp": _Format("WebP", ".webp", 16383, {"lossless": True}),
+}
+
+
+def check_picture(shape: tuple[int, ...], kind: Format) -> None:
+    """Raise a QuadrateError unless a format holds pictures of a shape (C, H, W)."""
+    wanted = _FORMATS[kind]
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise QuadrateError(
+            f"{wanted.name} files hold 1 or 3 channels; these images are {tuple(shape)} (C, H, W):"
+            " give an output that ends in .npy"
+        )
+    if max(shape[1:]) > wanted.most:
+        raise QuadrateError(
+            f"{wanted.name} files hold up to {wanted.most} pixels a side; an image has {shape[2]} x"
+            f" {shape[1]}: give --format png"
+        )
+
+
 class PictureFolder:
-    """A folder that gets a PNG file a sample; the files have the stored names where these are safe.
+    """A folder that gets a picture a sample; the files have the stored names where these are safe.
 
     A context manager.
 
@@ -39,20 +80,16 @@ class PictureFolder:
     Args:
         root: A folder that does not exist, is empty, or was left unfinished by the same question,
             so that no name in a .quad file can change what is there.
-        shape: The images' shape (C, H, W).
         asked: What decides the pictures, as JSON has it.
+        kind: The format of the pictures, each of which `check_picture` allows.
 
     Raises:
-        QuadrateError: If it cannot be made, is not empty, or PNG holds no such images.
+        QuadrateError: If it cannot be made, or is not empty.
     """
 
-    def __init__(self, root: Path, shape: tuple[int, ...], asked: dict[str, Any]) -> None:
-        if len(shape) != 3 or shape[0] not in (1, 3):
-            raise QuadrateError(
-                f"PNG files hold 1 or 3 channels; these images are {tuple(shape)} (C, H, W): give"
-                " an output that ends in .npy"
-            )
-        self._root, self._asked = root, json.loads(json.dumps(asked))
+    def __init__(self, root: Path, asked: dict[str, Any], kind: Format = "png") -> None:
+        self._root, self._asked = root, json.loads(json.dumps({**asked, "format": kind}))
+        self._format = _FORMATS[kind]
         self._mark = root / _MARK
         self._taken: set[tuple[int, int]] | None = (
             None  # of a folder that is gone on with: the files that belong to samples that came by
@@ -84,8 +121,8 @@ class PictureFolder:
             raise QuadrateError(f"{self._root} is not empty; give a new folder")
         if read_json(self._mark) != self._asked:
             raise QuadrateError(
-                f"{self._root} was begun from another file, or with another codec, decoder or"
-                " samples; give a new folder"
+                f"{self._root} was begun from another file, or with another codec, decoder, format"
+                " or samples; give a new folder"
             )
         self._taken = set()
 
@@ -106,8 +143,12 @@ class PictureFolder:
                 for folder in self._made:
                     folder.rmdir()
 
-    def write(self, image: NDArray[np.uint8], number: int, name: str | None) -> None:
+    def write(
+        self, image: NDArray[np.uint8], number: int, name: str | None, profile: bytes = b""
+    ) -> None:
         """Writes a sample, uint8 (C, H, W), by its name or its number.
+
+        A profile of its colours is written with it, unless it is damaged.
 
         Raises:
             QuadrateError: If it cannot be written.
@@ -115,13 +156,13 @@ class PictureFolder:
         wanted = safe_parts(name) if name is not None else None
         folders, stem = wanted if wanted else ([], f"{number:06d}")
         for place in (*folders, stem), (*folders, f"{stem}-{number:06d}"), (f"{number:06d}",):
-            if self._put(self._root.joinpath(*place[:-1], f"{place[-1]}.png"), image):
+            if self._put(self._root.joinpath(*place[:-1]), place[-1], image, profile):
                 return
         attempt = 2
-        while not self._put(self._root / f"{number:06d}-{attempt}.png", image):
+        while not self._put(self._root, f"{number:06d}-{attempt}", image, profile):
             attempt += 1
 
-    def _put(self, path: Path, image: NDArray[np.uint8]) -> bool:
+    def _put(self, folder: Path, stem: str, image: NDArray[np.uint8], profile: bytes) -> bool:
         """Writes a new file, whole or not at all.
 
         False if another sample's is in the way: the file system knows best which names are the
@@ -129,15 +170,18 @@ class PictureFolder:
         """
         from PIL import Image
 
+        path = folder / f"{stem}{self._format.ending}"
         with _cannot_write(path):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if self._taken is not None and path.is_file():
                     return self._take(path)
+                options = dict(self._format.options)
+                if profile := fitting_profile(profile, len(image)):
+                    options["icc_profile"] = profile
+                pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
                 with self._temporary.open("wb") as file:
-                    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(
-                        file, "PNG"
-                    )
+                    Image.fromarray(pixels).save(file, self._format.name, **options)
                 _name_new(self._temporary, path)
             except (FileExistsError, NotADirectoryError):
                 return False

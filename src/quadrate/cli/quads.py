@@ -1,19 +1,47 @@
-"""What the verbs of .quad files share: which codec reads a file, and a bar over the samples."""
+"""What the verbs of .quad files share: codecs, and which reads a file; a bar over the samples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from quadrate.codecs.zoo_index import CodecSummary, read_index
 from quadrate.coding.container import Header, Reader
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.codecs import Codec
+    from quadrate.codecs import Codec, PhotoCodec
+    from quadrate.codecs.photo_quad import Changes
 
-_Piece = TypeVar("_Piece", bound=Sized)
+_Piece = TypeVar("_Piece")
+# Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's
+# size, but on what it claims to hold.
+_SYMBOLS = 1 << 24
+_SYMBOLS_PER_BYTE = 1 << 8
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What `verify` has decoded.
+
+    Attributes:
+        layers: How many layers.
+        chunks: How many chunks.
+        unit: What bounds them.
+        changes: What encoding again changed, if that was asked for.
+    """
+
+    layers: int
+    chunks: int
+    unit: Literal["symbols", "pixels"] = "symbols"
+    changes: Changes | None = None
+
+
+def most_symbols(file: Path) -> int:
+    """How many symbols, or pixels of photographs, `verify` decodes unless asked for all."""
+    return _SYMBOLS + _SYMBOLS_PER_BYTE * file.stat().st_size
 
 
 def find_codec(header: Header, layers: int | None = None) -> tuple[str, CodecSummary] | None:
@@ -30,32 +58,48 @@ def find_codec(header: Header, layers: int | None = None) -> tuple[str, CodecSum
 def reads(codec: CodecSummary, header: Header, layers: int | None = None) -> bool:
     """Whether a codec reads a file's layers, or the first of them, just so many if given."""
     theirs, count = [layer.identity.hex() for layer in header.layers], len(codec.identities)
+    fewer = codec.reads_fewer_layers and layers is not None and layers < count
     return (
         0 < count
-        and layers in (None, count)
+        and (layers in (None, count) or fewer)
         and list(codec.identities) == theirs[:count]
         and tuple(codec.shape) == tuple(header.shape)
     )
 
 
-def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec:
+def load_codec(name: str) -> Codec | PhotoCodec:
+    """The codec of a name or file.
+
+    Raises:
+        QuadrateError: If there is none, it is damaged, or it is of a kind that verbs cannot use.
+    """
+    from quadrate.codecs import BaseCodec, Codec, PhotoCodec
+
+    loaded = BaseCodec.load(name)
+    if not isinstance(loaded, Codec | PhotoCodec):
+        raise QuadrateError(
+            f"{name}: it is a file of {type(loaded).__name__}, not of Codec or PhotoCodec"
+        )
+    return loaded
+
+
+def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec | PhotoCodec:
     """The codec of a name, or else the one in the package that reads a file.
 
-    If so many layers are wanted, the codec of these.
+    If so many layers are wanted, the codec of these, or one that reads them alone, too.
 
     Raises:
         QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
     """
-    from quadrate.codecs import Codec
-
     with Reader(file) as reader:
         header = reader.header
     check_layers(layers, header, file)
     if name is not None:
-        codec = Codec.load(name)
-        if layers is not None and len(codec.models) != layers:
+        codec = load_codec(name)
+        count = len(codec.identities)
+        if layers is not None and layers != count and not codec.reads_fewer_layers:
             raise QuadrateError(
-                f"{name} decodes {count_of(len(codec.models), 'layer')}, all at once; --layers"
+                f"{name} decodes {count_of(count, 'layer')}, all at once; --layers"
                 f" {layers} needs the codec of the first {layers} alone, which `quadrate export RUN"
                 " --stage STAGE` makes"
             )
@@ -68,7 +112,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec:
             f"{file}: no codec in the package reads {part} (its layer 0 is {wanted}); give the"
             " codec that wrote it with --codec"
         )
-    return Codec.load(found[0])
+    return load_codec(found[0])
 
 
 def check_layers(layers: int | None, header: Header, file: Path) -> None:
@@ -93,10 +137,28 @@ def rate_text(samples: int, size: int, bound: float | None) -> str:
     return text if bound is None else f"{text} (bound: sum log2 L = {bound:.4f})"
 
 
+def pixels_of(reader: Reader, most_chunks: int | None = None) -> int | None:
+    """How many pixels the photographs of a file have, from its side data.
+
+    None if the samples are not images of their own shapes, or there are too many chunks.
+    """
+    header, chunks = reader.header, len(reader.index)
+    if len(header.shape) != 3 or 0 not in header.shape[1:]:
+        return None
+    if most_chunks is not None and chunks > most_chunks:
+        return None
+    shapes = (reader.read(number, layers=0).shapes for number in range(chunks))
+    return sum(int(each[:, 1:].prod(axis=1).sum()) for each in shapes if each is not None)
+
+
 def shown(
-    pieces: Iterable[_Piece], title: str, total: int, quiet: bool = False
+    pieces: Iterable[_Piece],
+    title: str,
+    total: int,
+    quiet: bool = False,
+    count: Callable[[Any], int] = len,
 ) -> Iterator[_Piece]:
-    """Yield the pieces, of `len(piece)` samples each; a terminal shows a bar unless quiet."""
+    """Yield the pieces, of `count(piece)` samples each; a terminal shows a bar unless quiet."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -123,4 +185,4 @@ def shown(
         task = bar.add_task(title, total=total)
         for piece in pieces:
             yield piece
-            bar.advance(task, len(piece))
+            bar.advance(task, count(piece))

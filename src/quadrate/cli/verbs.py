@@ -61,9 +61,11 @@ VERBS: Registry[Verb] = Registry(
         ),
         "theory": Verb("quadrate.cli.theory", "Compute what any codec needs at least."),
         "export": Verb("quadrate.cli.export", "Make a trained codec ready for files."),
-        "compress": Verb("quadrate.cli.compress", "Compress images or features to one .quad file."),
+        "compress": Verb(
+            "quadrate.cli.compress", "Compress photographs, images or features to one .quad file."
+        ),
         "decompress": Verb(
-            "quadrate.cli.decompress", "Decode a .quad file to an array or a folder of PNG files."
+            "quadrate.cli.decompress", "Decode a .quad file to an array or a folder of pictures."
         ),
         "inspect": Verb(
             "quadrate.cli.inspect_quad", "Say what a .quad file holds, and which codec reads it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +11,14 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.printer import PRINTER, Printing
-from quadrate.cli.quads import check_layers, find_codec, shown
+from quadrate.cli.quads import Decoded, check_layers, find_codec, most_symbols, shown
 from quadrate.coding.container import Reader
 from quadrate.core.plugins import load_plugins
+from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
     from quadrate.codecs import Codec
-
-# Symbols may take hardly any bytes, so the time that decoding takes does not depend on a file's
-# size, but on what it claims to hold.
-_SYMBOLS = 1 << 24
-_SYMBOLS_PER_BYTE = 1 << 8
+    from quadrate.codecs.photo_quad import Changes
 
 
 def verify(
@@ -29,6 +27,8 @@ def verify(
     codec: str | None = None,
     layers: int | None = None,
     all: bool = False,
+    idempotent: bool = False,
+    decoder: str | None = None,
     module: Modules = (),
     printer: Printing = PRINTER,
 ) -> None:
@@ -42,12 +42,17 @@ def verify(
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
         layers: Decode the first so many layers alone; by default all that the codec reads.
         all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of
-            which otherwise as many are decoded.
+            which otherwise as many are decoded; of photographs, pixels count.
+        idempotent: Decode photographs, compress what was decoded again with the same step, and say
+            how many symbols differ.
+        decoder: Which decoder that takes; by default the first.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
     """
     load_plugins(module)
+    if decoder is not None and not idempotent:
+        raise QuadrateError("--decoder is of --idempotent; other checks decode symbols alone")
     with Reader(file) as reader:
         check_layers(layers, reader.header, file)
         try:
@@ -59,25 +64,28 @@ def verify(
         samples, chunks = reader.samples, len(reader.index)
         holds = f"{samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
-    read, decoded = 0, None
+    decoded = Decoded(0, 0)
     if name is None:
+        if idempotent:
+            raise QuadrateError(
+                f"{file}: no codec in the package reads it; --idempotent needs one: give the codec"
+                " that wrote it with --codec"
+            )
         checked = (
             "checksums hold; nothing was decoded: no codec in the package reads it, give one with"
             " --codec"
         )
     else:
-        from quadrate.codecs import Codec
-
-        read, decoded = _decode(file, Codec.load(name), layers, all, printer.quiet)
-        checked = (
-            f"checksums hold and {'all' if read == count else f'{read} of {count}'} layers decode"
-            f" with {name}"
-        )
-        if decoded is not None:
+        decoded = _decode(file, name, layers, all, idempotent, decoder, printer.quiet)
+        part = "all" if decoded.layers == count else f"{decoded.layers} of {count}"
+        checked = f"checksums hold and {part} layers decode with {name}"
+        if decoded.chunks < chunks:
             checked += (
-                f" in the first {decoded} of {chunks} chunks; the others claim too many symbols for"
-                " the file's bytes: --all decodes them, too"
+                f" in the first {decoded.chunks} of {chunks} chunks; the others claim too many"
+                f" {decoded.unit} for the file's bytes: --all decodes them, too"
             )
+        if decoded.changes is not None:
+            checked += f"; {_text(decoded.changes)}"
     rest = (
         f"; {ignored} bytes at its end do not count: an append that did not end" if ignored else ""
     )
@@ -86,29 +94,61 @@ def verify(
         "samples": samples,
         "chunks": chunks,
         "codec": name,
-        "decoded_layers": read,
-        "decoded_chunks": 0 if name is None else chunks if decoded is None else decoded,
+        "decoded_layers": decoded.layers,
+        "decoded_chunks": decoded.chunks,
         "ignored_bytes": ignored,
     }
+    if decoded.changes is not None:
+        facts["coded_again"] = asdict(decoded.changes)
     printer.done(facts, f"{file}: whole: {holds}; {checked}{rest}")
 
 
+def _text(changes: Changes) -> str:
+    return (
+        f"decoded and compressed again, {changes.changed} of {changes.symbols} symbols differ"
+        f" ({changes.nonzero} of them are not 0 before or after)"
+    )
+
+
 def _decode(
+    file: Path,
+    name: str,
+    layers: int | None,
+    everything: bool,
+    idempotent: bool,
+    decoder: str | None,
+    quiet: bool,
+) -> Decoded:
+    """Decode chunk after chunk by the codec of a name."""
+    from quadrate.cli.quads import load_codec
+    from quadrate.codecs import PhotoCodec
+
+    codec = load_codec(name)
+    try:
+        if isinstance(codec, PhotoCodec):
+            from quadrate.cli import photo_files
+
+            return photo_files.verify(file, codec, layers, everything, idempotent, decoder, quiet)
+        if idempotent:
+            raise QuadrateError(f"{name} is not a codec of photographs; leave --idempotent out")
+        return _decode_symbols(file, codec, layers, everything, quiet)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{file} was not checked to its end") from None
+
+
+def _decode_symbols(
     file: Path, codec: Codec, layers: int | None, everything: bool, quiet: bool
-) -> tuple[int, int | None]:
-    """Decodes chunk after chunk: how many layers, and how many chunks if these were not all."""
+) -> Decoded:
+    """Decode chunks of samples of one shape."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
 
     with QuadFile(file, codec, layers) as opened:
         columns = sum(model.columns for model in opened.models)
         symbols = np.cumsum(opened.reader.index[:, 1]) * columns
-        most = _SYMBOLS + _SYMBOLS_PER_BYTE * file.stat().st_size
+        most = most_symbols(file)
         count = len(symbols) if everything else int(np.searchsorted(symbols, most, side="right"))
         pieces = (opened.symbols(chunk) for chunk in range(count))
-        try:
-            total = int(opened.reader.index[:count, 1].sum())
-            for _ in shown(pieces, "verifying", total, quiet):
-                pass
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{file} was not checked to its end") from None
-        return len(opened.models), None if count == len(symbols) else count
+        total = int(opened.reader.index[:count, 1].sum())
+        for _ in shown(pieces, "verifying", total, quiet):
+            pass
+        return Decoded(len(opened.models), count)

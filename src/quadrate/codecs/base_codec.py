@@ -26,6 +26,7 @@ class BaseCodec(ABC):
         kind: The kind's name in `quadrate.codecs.codec_file.KINDS`, which files store.
         shape: Of one sample: (C, H, W) of images, (D,) of features; a dimension that each sample
             has of its own is 0.
+        reads_fewer_layers: Whether its decoders make something of the first layers alone, too.
         device: Where networks live.
         decoders: Networks by name; the first is the default.
         familiarity: How far samples of the codec's own source reach, by which `compress` warns of
@@ -33,6 +34,7 @@ class BaseCodec(ABC):
     """
 
     kind: ClassVar[str]
+    reads_fewer_layers: ClassVar[bool] = False
     shape: tuple[int, ...]
     device: torch.device | str
     decoders: Mapping[str, Callable[..., Tensor]]

@@ -6,6 +6,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, cast
 
@@ -61,6 +62,7 @@ class PhotoCodec(BaseCodec):
 
     kind = "photographs"
     shape = (0, 0, 0)
+    reads_fewer_layers = True
 
     def __init__(
         self,
@@ -141,22 +143,24 @@ class PhotoCodec(BaseCodec):
         Raises:
             QuadrateError: If a payload is damaged, or there is no such photograph.
         """
-        _check_shape(shape)
-        if len(payloads[0]) < _EXPONENT.size:
-            raise QuadrateError("a photograph's payload begins with its step; it is cut short")
-        (exponent,) = _EXPONENT.unpack_from(payloads[0])
-        if exponent >= EXPONENTS:
-            raise QuadrateError(f"a photograph's exponent is {exponent}; allowed: 0 to 511")
-        units = list(_units(*shape[1:]))
-        parts = [payloads[0][_EXPONENT.size :], *payloads[1:LAYERS]]
-        streams = [_split(part, len(units)) for part in parts]
+        exponent, units = _read_units(payloads, shape)
         found = np.empty((*sites(*shape[1:]), self.model.channels), np.float32)
         unit_of_received = np.float32(_step(exponent) / 16)
-        for (rows, columns), own in zip(units, zip(*streams, strict=True), strict=True):
-            height, width = rows.stop - rows.start, columns.stop - columns.start
-            received = self.model.decode(own, height, width, exponent)
-            np.multiply(received, unit_of_received, out=found[rows, columns])
+        for unit in units:
+            received = self.model.decode(unit.streams, *unit.size, exponent)
+            np.multiply(received, unit_of_received, out=found[unit.rows, unit.columns])
         return found, exponent
+
+    def symbols(
+        self, payloads: Sequence[bytes], shape: Sequence[int]
+    ) -> Iterator[NDArray[np.int64]]:
+        """Read the symbols of each square that is coded by itself, (h, w, c), row by row.
+
+        Arguments and errors as of `coefficients`.
+        """
+        exponent, units = _read_units(payloads, shape)
+        for unit in units:
+            yield self.model.symbols(unit.streams, *unit.size, exponent)
 
     @torch.no_grad()
     def reconstruct(
@@ -294,6 +298,35 @@ def _units(height: int, width: int) -> Iterator[tuple[slice, slice]]:
                 slice(top, min(top + UNIT, rows)),
                 slice(left, min(left + UNIT, columns)),
             )
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A square of blocks that is coded by itself, and its streams of base and rest."""
+
+    rows: slice
+    columns: slice
+    streams: tuple[bytes, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of blocks."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def _read_units(payloads: Sequence[bytes], shape: Sequence[int]) -> tuple[int, list[_Unit]]:
+    """The exponent of a photograph's step, and its units."""
+    _check_shape(shape)
+    if len(payloads[0]) < _EXPONENT.size:
+        raise QuadrateError("a photograph's payload begins with its step; it is cut short")
+    (exponent,) = _EXPONENT.unpack_from(payloads[0])
+    if exponent >= EXPONENTS:
+        raise QuadrateError(f"a photograph's exponent is {exponent}; allowed: 0 to 511")
+    places = list(_units(*shape[1:]))
+    parts = [payloads[0][_EXPONENT.size :], *payloads[1:LAYERS]]
+    streams = zip(*(_split(part, len(places)) for part in parts), strict=True)
+    units = [_Unit(*place, own) for place, own in zip(places, streams, strict=True)]
+    return exponent, units
 
 
 def _pixels(blocks: slice) -> slice:

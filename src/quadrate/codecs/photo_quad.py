@@ -229,6 +229,28 @@ def _title(photograph: Photograph) -> str:
     return photograph.name or "the photograph"
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What becomes of symbols when what was decoded is encoded again.
+
+    Attributes:
+        symbols: How many there are, with those that are 0.
+        nonzero: How many are not 0 before or after.
+        changed: How many are not the same before and after.
+    """
+
+    symbols: int
+    nonzero: int
+    changed: int
+
+    def __add__(self, other: Changes) -> Changes:
+        return Changes(
+            self.symbols + other.symbols,
+            self.nonzero + other.nonzero,
+            self.changed + other.changed,
+        )
+
+
 class PhotoFile(Closing):
     """A .quad file of photographs with the codec that reads it; a context manager.
 
@@ -278,13 +300,9 @@ class PhotoFile(Closing):
             QuadrateError: If there is no such photograph or decoder, or its chunk is damaged.
         """
         self.codec.check_decoder(decoder)
-        chunk = self.reader.read(number, layers=self.layers)
-        coefficients, exponent = self._coefficients(number, chunk)
-        assert chunk.shapes is not None
-        shape = chunk.shapes[0].tolist()
-        pixels = self.codec.reconstruct(coefficients, exponent, shape, decoder)
+        chunk, shape, (coefficients, exponent) = self._read(number)
         return Photograph(
-            pixels,
+            self.codec.reconstruct(coefficients, exponent, shape, decoder),
             None if chunk.names is None else chunk.names[0],
             None if chunk.labels is None else int(chunk.labels[0]),
             chunk.profiles[0] if chunk.profiles else b"",
@@ -299,12 +317,34 @@ class PhotoFile(Closing):
         Raises:
             QuadrateError: If there is no such photograph, or its chunk is damaged.
         """
-        return self._coefficients(number, self.reader.read(number, layers=self.layers))
+        return self._read(number)[2]
 
-    def _coefficients(self, number: int, chunk: ChunkData) -> tuple[NDArray[np.float32], int]:
+    def code_again(self, number: int, decoder: Blend = None) -> Changes:
+        """Decode a photograph, encode that with the same step, and compare the symbols.
+
+        Arguments and errors as of `photograph`.
+        """
+        self.codec.check_decoder(decoder)
+        chunk, shape, (coefficients, exponent) = self._read(number)
+        decoded = self.codec.reconstruct(coefficients, exponent, shape, decoder)
+        again = self.codec.encode(decoded, exponent)[: self.layers]
+        total = Changes(0, 0, 0)
+        for old, new in zip(
+            self.codec.symbols(chunk.payloads, shape),
+            self.codec.symbols(again, shape),
+            strict=True,
+        ):
+            nonzero, changed = ((old != 0) | (new != 0)).sum(), (old != new).sum()
+            total += Changes(old.size, int(nonzero), int(changed))
+        return total
+
+    def _read(self, number: int) -> tuple[ChunkData, list[int], tuple[NDArray[np.float32], int]]:
+        """A photograph's chunk, its shape, and what `PhotoCodec.coefficients` reads."""
+        chunk = self.reader.read(number, layers=self.layers)
         assert chunk.shapes is not None
+        shape = chunk.shapes[0].tolist()
         try:
-            return self.codec.coefficients(chunk.payloads, chunk.shapes[0].tolist())
+            return chunk, shape, self.codec.coefficients(chunk.payloads, shape)
         except QuadrateError as error:
             raise QuadrateError(f"{self.name}: chunk {number}: {error}") from None
 

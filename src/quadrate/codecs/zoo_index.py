@@ -27,6 +27,7 @@ class CodecSummary:
         rate_bound_bits: Bits a sample at most, None where there is no bound.
         familiar_samples: How many samples it has seen to recognize unfamiliar ones, None if it
             cannot.
+        reads_fewer_layers: Whether it reads the first of its layers alone, too.
     """
 
     identities: Sequence[str]
@@ -34,6 +35,7 @@ class CodecSummary:
     decoders: Sequence[str]
     rate_bound_bits: float | None
     familiar_samples: int | None
+    reads_fewer_layers: bool = False
 
     @classmethod
     def of(cls, codec: BaseCodec) -> CodecSummary:
@@ -44,6 +46,7 @@ class CodecSummary:
             decoders=list(codec.decoders),
             rate_bound_bits=codec.rate_bound_bits,
             familiar_samples=codec.familiarity.samples if codec.familiarity else None,
+            reads_fewer_layers=codec.reads_fewer_layers,
         )
 
 

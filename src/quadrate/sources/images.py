@@ -26,13 +26,16 @@ SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .pgm .ppm .tif .tiff .webp".spli
 # Ghostscript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 1 << 26  # of one image: 8192 x 8192
+MAX_PROFILE_BYTES = 1 << 20  # readers of PNG, Pillow among them, refuse larger ones
+_PROFILE_HEADER = 128  # bytes
 BACKGROUND = 255  # shows through transparent pixels: white, as on a page
 
 _GRAY_8 = ("1", "L")
 _GRAY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _GRAY = (*_GRAY_8, *_GRAY_16, "LA", "La", "F")
 _WITH_ALPHA = ("P", "PA", "RGBA", "RGBa")  # a palette may be transparent too
-_COLOUR = ("RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+_CONVERTED = ("CMYK", "YCbCr", "LAB", "HSV")  # to RGB
+_COLOUR = ("RGB", "RGBX", *_CONVERTED)
 # From the units of a PNG's transparent colour to those of 8 bits.
 _FEWER_BITS = {"L;2": 85, "L;4": 17, "RGB;16B": 1 / 256}
 
@@ -62,11 +65,55 @@ def read_image(
         QuadrateError: If the file is missing, not a regular file, or not a whole image of a known
             format, or `image_to_array` refuses the image.
     """
+    with _opened(path) as image:
+        return _from_pil(image, str(path), shape, wanted)
+
+
+def read_photograph(path: Path) -> tuple[NDArray[np.uint8], bytes]:
+    """The image in a file, as `read_image` gives it, and the ICC profile of its pixels.
+
+    Returns:
+        uint8 (C, H, W), and a profile that `fitting_profile` has checked; empty if there is none.
+
+    Raises:
+        QuadrateError: As `read_image`.
+    """
+    with _opened(path) as image:
+        pixels = _from_pil(image, str(path), None, "")
+        converted = image.mode in _CONVERTED
+        profile = None if converted else image.info.get("icc_profile")
+    return pixels, fitting_profile(profile, len(pixels))
+
+
+def fitting_profile(profile: Any, channels: int) -> bytes:
+    """A profile that describes the colours of pixels of so many channels; otherwise empty.
+
+    By its header (ICC.1:2022, section 7.2): it has the size that it says, and is one of gray
+    pixels or of RGB. What else is in it is not looked at.
+    """
+    if not isinstance(profile, bytes):
+        return b""
+    profile = profile[: int.from_bytes(profile[:4], "big")]  # some are filled up with zeros
+    fits = (
+        _PROFILE_HEADER <= len(profile) <= MAX_PROFILE_BYTES
+        and int.from_bytes(profile[:4], "big") == len(profile)
+        and profile[16:20] == (b"GRAY" if channels == 1 else b"RGB ")
+        and profile[36:40] == b"acsp"
+    )
+    return profile if fits else b""
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file as a PIL image, not yet decoded."""
     from PIL import Image
 
-    where = str(path)
-    with open_regular(path) as file, _readable(where), Image.open(file, formats=FORMATS) as image:
-        return _from_pil(image, where, shape, wanted)
+    with (
+        open_regular(path) as file,
+        _readable(str(path)),
+        Image.open(file, formats=FORMATS) as image,
+    ):
+        yield image
 
 
 def image_to_array(
