@@ -88,7 +88,7 @@ DECOMPRESS_REFUSED = [
     (["--codec", "nothing"], "no codec at nothing"),
     (
         ["--output", "folder", "--dtype", "float32"],
-        "PNG files hold bytes; --dtype float32 needs an output that ends in .npy",
+        "pictures hold bytes; --dtype float32 needs an output that ends in .npy",
     ),
     (["--output", "full"], "full is not empty; give a new folder"),
     (["--output", "c.st"], "c.st is a file; give a folder, or a name that ends in .npy"),

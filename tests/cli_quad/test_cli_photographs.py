@@ -397,6 +397,14 @@ def test_hostile_names_and_profiles(quadrate, here, photo):
     assert [name for name in tree(here) if not name.startswith("d/")] == before
 
 
+def test_the_code_in_the_documentation(here, photo):
+    page = (Path(__file__).parents[2] / "docs" / "photographs.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(block, "photographs.md", "exec"), names)
+    names["there_and_back"](photo, "a.quad")
+
+
 # --- interruptions ---
 
 

@@ -112,7 +112,7 @@ def decompress(
 def _check(wish: Wish, formatted: bool) -> None:
     """Raise a QuadrateError if options do not fit together, whatever the codec."""
     if not wish.array and (wish.latents or wish.dtype not in (None, "uint8")):
-        asked = "--latents" if wish.latents else f"PNG files hold bytes; --dtype {wish.dtype}"
+        asked = "--latents" if wish.latents else f"pictures hold bytes; --dtype {wish.dtype}"
         raise QuadrateError(f"{asked} needs an output that ends in .npy")
     if wish.array and formatted:
         raise QuadrateError("--format is of pictures, and needs a folder to write them into")

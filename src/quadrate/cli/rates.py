@@ -23,8 +23,8 @@ class RateOptions:
     """At most one of these is given.
 
     Attributes:
-        quality: Of photographs, 0 to 100: one step for all of them; 50 unless another of these
-            options is given.
+        quality: Of photographs, 0 to 100: one step for all of them; 50 unless --quality, --bpp,
+            --size or --psnr is given.
         bpp: The most bits a pixel of each photograph.
         size: The most bytes of each photograph, such as 100kB or 1.5MiB.
         psnr: The least peak signal-to-noise ratio of each photograph, in dB, as the codec's first

@@ -41,8 +41,8 @@ def verify(
         file: The .quad file.
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
         layers: Decode the first so many layers alone; by default all that the codec reads.
-        all: Decode every chunk even of a file that claims more symbols than 2^24 and 2^8 a byte, of
-            which otherwise as many are decoded; of photographs, pixels count.
+        all: Decode every chunk even of a file that claims more symbols, or of photographs pixels,
+            than 2^24 and 2^8 a byte, of which otherwise as many are decoded.
         idempotent: Decode photographs, compress what was decoded again with the same step, and say
             how many symbols differ.
         decoder: Which decoder that takes; by default the first.
