@@ -246,10 +246,10 @@ def test_two_do_not_write_into_one_folder(here, capsys):
         pass
 
     with (
-        PictureFolder(here / "out", (1, 8, 8), {"asked": 1}),
+        PictureFolder(here / "out", {"asked": 1}),
         pytest.raises(QuadrateError, match="another process is writing into"),
     ):
-        with Second(here / "out", (1, 8, 8), {"asked": 1}):
+        with Second(here / "out", {"asked": 1}):
             asked.append("never")
     assert not asked
 
