@@ -151,7 +151,8 @@ def test_the_old_file_counts_wherever_an_append_is_interrupted(tmp_path_factory,
             assert everything(reader) == content(old)
 
 
-OLD = sorted((ROOT / "tests" / "golden").rglob("*.quad"))
+GOLDEN = ROOT / "tests" / "golden"
+OLD = sorted(path for path in GOLDEN.rglob("*.quad") if path.parent.name != "photographs")
 
 
 @pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
