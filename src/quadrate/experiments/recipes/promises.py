@@ -8,28 +8,29 @@ from quadrate.experiments.recipes.experiment import OURS, experiment
 from quadrate.experiments.recipes.settings import RDPC_JUDGE, Levels, RATE_3x3
 
 _SEEDS = 3
-_CRITIC = 0.015  # λp of the realistic decoder that a critic trains, for comparison
+_CRITICS = (0.015,)  # λp of realistic decoders that critics train, for comparison
+_CURVE = (0.005, 0.015, 0.03)  # the same where blends of decoders are held against them
 _SHARPER = 0.005  # λp of the recognizable decoder
 _READERS = ("strided", "dense")  # which the recognizable decoder writes for
 
 
-@experiment(OURS, "decoders that keep their promise", "mnist")
+@experiment(OURS, "decoders that keep their promise", "mnist", 144.9)
 def promises_mnist() -> Recipe:
     """One encoder with a faithful, a realistic and a recognizable decoder, at 4.75 bits.
 
-    The realistic decoder is a flow; one that a critic trained stands beside it. The recognizable
+    The realistic decoder is a flow; three that critics trained stand beside it. The recognizable
     one estimates the label and draws that class, so that small classifiers read it.
     """
-    return _promises("promises-mnist", RATE_3x3, 0.02)
+    return _promises("promises-mnist", RATE_3x3, 0.02, _CURVE)
 
 
 @experiment(OURS, "decoders that keep their promise, at 10 bits", "mnist")
 def promises_mnist_10bit() -> Recipe:
-    """The same at 10 bits."""
-    return _promises("promises-mnist-10bit", (4,) * 5, 0.05)
+    """The same at 10 bits, with one decoder that a critic trained."""
+    return _promises("promises-mnist-10bit", (4,) * 5, 0.05, _CRITICS)
 
 
-def _promises(name: str, levels: Levels, weight: float) -> Recipe:
+def _promises(name: str, levels: Levels, weight: float, critics: tuple[float, ...]) -> Recipe:
     """Three decoders on an encoder whose λc is `weight`.
 
     The encoder learns with a labelled decoder, so its codes keep what tells classes apart, for some
@@ -41,7 +42,7 @@ def _promises(name: str, levels: Levels, weight: float) -> Recipe:
     flow = TrainingConfig(epochs=16, batch=64, learning_rate=1.5e-3, betas=(0.9, 0.99), warmup=0.05)
     base = OperatingPoint(levels, 1.0, 0.0, weight, decoder="labelled")
     faithful = OperatingPoint(levels)
-    others = (faithful, OperatingPoint(levels, 1.0, _CRITIC, 0.0))
+    others = (faithful, *(OperatingPoint(levels, 1.0, critic, 0.0) for critic in critics))
     recognizable = OperatingPoint(levels, 1.0, _SHARPER, weight, decoder="labelled")
     realistic = OperatingPoint(levels, decoder="flow")
     stages = (
