@@ -29,7 +29,7 @@ SMALL = 1 << 16  # bytes of cache: less than one chunk
 def main() -> None:
     """Times two passes each way, and writes the table."""
     torch.set_num_threads(1)
-    codec = Codec.load("mnist-6bit")
+    codec = Codec.load("mnist-4.75bit")
     data = codec.compress(load_source("mnist").train.images)
     assert data is not None
     unit = timed(lambda: codec.decompress(data)).cpu

@@ -53,7 +53,7 @@ def test_help_imports_next_to_nothing(arguments):
         (["recipes"], "rdc-mnist"),
         (["theory", "rate", "gaussian", "--distortion", ".25"], "1\n"),
         (
-            ["inspect", str(GOLDEN / "zoo-0.1" / "mnist-4.75bit.quad")],
+            ["inspect", str(GOLDEN / "zoo-0.2" / "mnist-4.75bit.quad")],
             "codec: mnist-4.75bit reads it",
         ),
     ],

@@ -21,7 +21,7 @@ from quadrate.sources import load_source
 from quadrate.training import Task, Trainer
 
 HAS_MNIST = Path(os.environ.get("QUADRATE_DATA", "/none"), "mnist").is_dir()
-ZOO = ["mnist-10bit", "mnist-4.75bit", "mnist-6bit", "mnist-8bit"]
+ZOO = ["mnist-10bit", "mnist-4.75bit"]
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,12 @@ from quadrate.experiments.recipes import (
     rdpc,
     urdc,
     urdp,
-    zoo_recipe,
 )
 from quadrate.experiments.recipes.experiment import PAPERS, Experiment, grids_of
 from quadrate.experiments.recipes.settings import Grid, choose
 
 BUILT_IN: tuple[Callable[..., Any], ...] = (
     demo_recipe.demo,
-    zoo_recipe.zoo_mnist,
     promises.promises_mnist,
     promises.promises_mnist_10bit,
     urdp.rdp_mnist,
