@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from quadrate.codecs import Batch, TradeoffCodec, compress
+from quadrate.codecs import BaseCodec, Batch, TradeoffCodec, compress
 from quadrate.codecs.zoo_index import write_index
 from quadrate.core import draws
 from quadrate.core.files import write_text
@@ -80,7 +80,7 @@ def main(*folders: str) -> None:
         print(file, *scores, sep="\n", flush=True)
         files.append(file | about)
         decoders += [score | about for score in scores]
-    write_index(TradeoffCodec.load)
+    write_index(BaseCodec.load)
     write_text(RESULTS / "files.csv", to_csv(files))
     write_text(RESULTS / "decoders.csv", to_csv(decoders))
 
