@@ -130,7 +130,6 @@ _FEATURES = (
 )
 _PHOTOGRAPHS = (
     Score("bits_per_pixel", "bits a pixel", decimals=3, better="lower"),
-    Score("psnr_db", "PSNR", "dB", decimals=2, better="higher"),
     Score("ms_ssim", "MS-SSIM", decimals=4, better="higher"),
 )
 _CONTOURS = (

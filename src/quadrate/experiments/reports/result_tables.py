@@ -23,6 +23,7 @@ from quadrate.experiments.reports.summary import (
 )
 
 _NEEDED = ("rate_bound_bits", "rate_entropy_bits", "distortion_mse", "w1_fresh", "sliced_w2sq")
+_ALSO = {"bits_per_pixel": ("psnr_db",)}  # scores of a kind that other kinds' tables leave out
 _DIGITS = 4  # significant ones, of the largest number in a column
 _NORMAL_95 = 1.96
 
@@ -62,7 +63,7 @@ def results_table(rows: Iterable[Row]) -> Table:
     scores = [
         _column(score, means)
         for score in SCORES.values()
-        if score.is_main
+        if (score.is_main or score.name in _ALSO.get(kind, ()))
         and score.name not in SETTINGS
         and any(row.get(score.name) is not None for row in means)
     ]

@@ -66,7 +66,7 @@ KINDS = {
         " random changes by which its images were moved. MSE is against what is to be"
         " reconstructed. H[X] and H[M]: entropies of the source, and of what its symmetry leaves."
     ),
-    "psnr_db": (
+    "bits_per_pixel": (
         "A line is a way to store photographs, each in a file of its own: means over the test"
         " photographs. Bits are those of whole files. PSNR and MS-SSIM of the three colours."
     ),
