@@ -1,4 +1,4 @@
-"""Which images the codecs of MNIST in the package take for unlike it: the share outside of each set.
+"""Which images the codecs of MNIST take for unlike it: the share outside of each set.
 
 export QUADRATE_DATA=…                       # a folder with mnist/ and photographs/
 OMP_NUM_THREADS=1 python benchmarks/familiarity.py   # writes results/familiarity.json
