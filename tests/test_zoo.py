@@ -1,22 +1,28 @@
 """The codecs in the package, and files of this version that later ones must read."""
 
+import io
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from sklearn.datasets import load_sample_image
 
 import quadrate
 from quadrate import QuadrateError
 from quadrate.bottlenecks.frozen import from_arrays
-from quadrate.codecs import QuadFile, zoo
+from quadrate.codecs import PhotoCodec, PhotoFile, Photograph, QuadFile, Rate, zoo
+from quadrate.codecs.photo_quad import compress, psnr
 from quadrate.coding.container import Reader
 from quadrate.coding.streams import decode_layer, encode_layer
 from quadrate.core import draws
 from quadrate.evaluation import conditional_entropy_bits
+from quadrate.evaluation.classical import code_images
 from quadrate.sources import load_source
 
 NAMES = ["mnist-10bit", "mnist-4.75bit"]
+PHOTO = "photo"
 OLDER = ["mnist-10bit", "mnist-4.75bit", "mnist-6bit", "mnist-8bit"]  # of version 0.1
 HAS_MNIST = Path(os.environ.get("QUADRATE_DATA", "/none"), "mnist").is_dir()
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,17 +34,41 @@ def mnist():
 
 
 def test_the_zoo_is_what_it_is_said_to_be():
-    assert list(zoo()) == NAMES
-    for name, path in zoo().items():
+    assert list(zoo()) == [*NAMES, PHOTO]
+    for name in NAMES:
+        path = zoo()[name]
         codec = quadrate.Codec.load(name)
         assert path.stat().st_size <= 5_000_000 and path.with_suffix(".md").exists()
         assert list(codec.decoders) == ["faithful", "realistic", "recognizable"]
         assert f"mnist-{round(codec.rate_bound_bits, 2):g}bit" == name == codec.details["name"]
     with pytest.raises(
         QuadrateError,
-        match=(r"no codec at mnist-7bit; .* mnist-10bit, mnist-4.75bit come with the package"),
+        match=(
+            r"no codec at mnist-7bit; .* mnist-10bit, mnist-4.75bit, photo come with the package"
+        ),
     ):
         quadrate.Codec.load("mnist-7bit")
+
+
+def test_the_codec_of_photographs_is_what_it_is_said_to_be():
+    codec, path = PhotoCodec.load(PHOTO), zoo()[PHOTO]
+    assert path.stat().st_size <= 6_000_000 and path.with_suffix(".md").exists()
+    assert list(codec.decoders) == ["faithful"] and codec.details["name"] == PHOTO
+    with pytest.raises(QuadrateError, match="it is a file of PhotoCodec, not Codec"):
+        quadrate.Codec.load(PHOTO)
+
+
+def test_the_codec_of_photographs_is_nearer_to_one_than_webp():
+    photograph = load_sample_image("china.jpg").transpose(2, 0, 1)  # (3, 427, 640)
+    codec = PhotoCodec.load(PHOTO)
+    for quality in (50, 85):
+        coded = code_images(torch.from_numpy(photograph.copy())[None], "webp", quality)
+        file = io.BytesIO()
+        compress(codec, [Photograph(photograph)], file, Rate(size=int(coded.file_bytes[0])))
+        assert len(file.getvalue()) <= coded.file_bytes[0]
+        with PhotoFile(file.getvalue(), codec) as opened:
+            ours = psnr(photograph, opened.photograph(0).pixels)
+        assert ours > psnr(photograph, coded.images[0].numpy())
 
 
 @pytest.mark.parametrize("name", OLDER)

@@ -106,7 +106,7 @@ _CLASSICAL = {
 }
 
 
-@experiment(OURS, "photographs of any size", "photographs")
+@experiment(OURS, "photographs of any size", "photographs", 0.0)
 def photo_kodak() -> PhotoRecipe:
     """One codec for all rates, fitted to free photographs and tested on Kodak's 24.
 
