@@ -163,7 +163,7 @@ def test_the_recipes_are_there():
 
 
 def width_of(path) -> int:
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         return image.width
 
 

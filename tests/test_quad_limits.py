@@ -123,8 +123,8 @@ def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(
     folder, capsys, monkeypatch, symbols, chunks
 ):
     """A thousand million samples would take a quarter of an hour."""
-    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", symbols)
-    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS_PER_BYTE", 1 << 8 if symbols else 1 << 5)
+    monkeypatch.setattr("quadrate.cli.quads._SYMBOLS", symbols)
+    monkeypatch.setattr("quadrate.cli.quads._SYMBOLS_PER_BYTE", 1 << 8 if symbols else 1 << 5)
     main(["verify", str(folder / "claims.quad"), "--codec", str(folder / "c.safetensors")])
     out = capsys.readouterr().out
     assert (
@@ -139,8 +139,8 @@ def test_verify_takes_time_by_what_a_file_holds_and_not_by_what_it_claims(
 
 
 def test_verify_all_decodes_all(codec, folder, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS", 4)
-    monkeypatch.setattr("quadrate.cli.verify._SYMBOLS_PER_BYTE", 0)
+    monkeypatch.setattr("quadrate.cli.quads._SYMBOLS", 4)
+    monkeypatch.setattr("quadrate.cli.quads._SYMBOLS_PER_BYTE", 0)
     with Writer.create(
         tmp_path / "x.quad", Header(codec.shape, 0, (LayerHeader(codec.identities[0], 2),))
     ) as writer:

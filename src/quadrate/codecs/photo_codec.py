@@ -241,7 +241,7 @@ class PhotoCodec(BaseCodec):
             for name, width in widths.items()
         }
         codec = cls(transform, model, decoders, float(parts.metadata["rate_weight"]), device)
-        for name, text in read_object(parts.metadata.get("details", "{}"), "details").items():
+        for name, text in read_object(parts.metadata["details"], "details").items():
             codec.details[check_text("the name of a detail", name)] = check_text(name, text)
         return codec
 
