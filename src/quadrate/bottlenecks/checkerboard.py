@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from quadrate.bottlenecks.frozen import read_arrays
 from quadrate.bottlenecks.integer_network import FRACTION_BITS, IntegerNetwork
-from quadrate.bottlenecks.surroundings import UNIT_BITS, Integers, Surroundings, sites_of_passes
+from quadrate.bottlenecks.surroundings import (
+    UNIT_BITS,
+    Integers,
+    Surroundings,
+    channels_of,
+    sites_of_passes,
+)
 from quadrate.coding.entropy_coder import Decoder, Encoder
 from quadrate.coding.symbols import Words
 from quadrate.coding.tables import Tables
@@ -106,8 +112,11 @@ class CheckerboardModel:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """The number of channels, c."""
         return int(self.ends[-1])
+
+    def _channels(self, place: Place) -> slice:
+        return channels_of(self.ends.tolist(), place[0])
 
     def encode(
         self, maps: NDArray[np.float32], exponent: int, rate_weight: float
@@ -134,8 +143,7 @@ class CheckerboardModel:
         rows = maps.reshape(-1, self.channels)
 
         def code(place: Place, sites: NDArray[np.intp], indices: Words, means: Words) -> Words:
-            channels = _channels(self.ends, place[0])
-            wanted = rows[sites, channels] - means.astype(np.float32) / _UNITS
+            wanted = rows[sites, self._channels(place)] - means.astype(np.float32) / _UNITS
             symbols = self.choose(wanted, indices, rate_weight)
             encoders[place[0] >= self.base].write(symbols.ravel(), indices.ravel())
             return symbols
@@ -167,7 +175,7 @@ class CheckerboardModel:
         found = np.zeros((height * width, self.channels), np.int64)
 
         def keep(place: Place, sites: NDArray[np.intp], symbols: Words) -> None:
-            found[sites, _channels(self.ends, place[0])] = symbols
+            found[sites, self._channels(place)] = symbols
 
         self._read(streams, height, width, exponent, keep)
         return found.reshape(height, width, -1)
@@ -205,31 +213,21 @@ class CheckerboardModel:
         """
         known = Surroundings(height, width, self.ends.tolist(), exponent)
         received = np.zeros((height * width, self.channels), np.int32)
-        for group in range(groups):
-            known.begin(group)
-            channels = known.channels(group)
-            for number, sites in enumerate(sites_of_passes(group, height, width)):
-                if not len(sites):
-                    continue
-                place = group, number
-                means, indices = self.context(known, place, sites)
-                symbols = code(place, sites, indices, means)
-                # A damaged stream may hold any symbols.
-                numbers = np.clip((symbols << UNIT_BITS) + means, -_MOST, _MOST)
-                known.put(group, sites, numbers)
-                sizes = np.minimum(np.abs(symbols), 3)
-                offsets = self._all_offsets[indices, sizes]
-                received[sites, channels] = numbers - np.sign(symbols) * offsets
+        for place, sites in known.passes(groups):
+            means, indices = self.context(known, place, sites)
+            symbols = code(place, sites, indices, means)
+            # A damaged stream may hold any symbols.
+            numbers = np.clip((symbols << UNIT_BITS) + means, -_MOST, _MOST)
+            known.put(place[0], sites, numbers)
+            offsets = self._all_offsets[indices, np.minimum(np.abs(symbols), 3)]
+            received[sites, known.channels(place[0])] = numbers - np.sign(symbols) * offsets
         return received.reshape(height, width, -1)
 
     def context(
         self, known: Surroundings, place: Place, sites: NDArray[np.intp]
     ) -> tuple[Words, Words]:
         """Return the predictions, in 1/16 of a step, and the tables at sites, int64 (n, c) each."""
-        guess, inputs = known.prediction(*place, sites)
-        means = guess.astype(np.int64)
-        if place in self.means:
-            means += self.means[place](inputs) + (1 << FRACTION_BITS - 1) >> FRACTION_BITS
+        means = predict(self.means, known, place, sites)
         spread = self.spreads[place](known.spread(*place, sites)) >> FRACTION_BITS
         return means, np.clip(spread, 0, len(self.tables.lows) - 1)
 
@@ -345,8 +343,26 @@ class CheckerboardModel:
         return model
 
 
-def _channels(ends: NDArray[np.int32], group: int) -> slice:
-    return slice(int(ends[group - 1]) if group else 0, int(ends[group]))
+def predict(
+    means: Mapping[Place, IntegerNetwork],
+    known: Surroundings,
+    place: Place,
+    sites: NDArray[np.intp],
+) -> Words:
+    """Return the predictions at sites, int64 (n, c), in 1/16 of a step.
+
+    Without a network they are 0, and nothing is gathered for them; but in the first group they are
+    the mean of the neighbours.
+    """
+    group, network = place[0], means.get(place)
+    if group and network is None:
+        channels = known.channels(group)
+        return np.zeros((len(sites), channels.stop - channels.start), np.int64)
+    guess, inputs = known.prediction(*place, sites)
+    predicted = guess.astype(np.int64)
+    if network is not None:
+        predicted += network(inputs) + (1 << FRACTION_BITS - 1) >> FRACTION_BITS
+    return predicted
 
 
 def _check_network(network: IntegerNetwork | None, wanted: tuple[int, int], where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ def sites_of_passes(group: int, height: int, width: int) -> list[NDArray[np.intp
     return [np.flatnonzero(part) for part in parts]
 
 
+def channels_of(ends: Sequence[int], group: int) -> slice:
+    """Return which channels a group has, given where the groups end."""
+    return slice(ends[group - 1] if group else 0, ends[group])
+
+
 def logs(numbers: Words | Integers) -> Integers:
     """Return 16 log2(1 + |number| / 16) to the nearest integer; numbers are in 1/16 of a step."""
     return _LOGS[np.minimum(np.abs(numbers), _MOST_LOG)]
@@ -71,7 +76,21 @@ class Surroundings:
 
     def channels(self, group: int) -> slice:
         """Return which channels a group has."""
-        return slice(self._ends[group - 1] if group else 0, self._ends[group])
+        return channels_of(self._ends, group)
+
+    def passes(self, groups: int) -> Iterator[tuple[tuple[int, int], NDArray[np.intp]]]:
+        """Begin the first groups one after another, and yield their passes that have sites.
+
+        Yields:
+            The numbers of the group and of its pass, and the sites. What is received there is put
+            before the next one is asked for.
+        """
+        height, width = self.received.shape[:2]
+        for group in range(groups):
+            self.begin(group)
+            for number, sites in enumerate(sites_of_passes(group, height, width)):
+                if len(sites):
+                    yield (group, number), sites
 
     def begin(self, group: int) -> None:
         """Take note of all channels of the groups before."""

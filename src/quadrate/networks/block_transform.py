@@ -75,7 +75,7 @@ class BlockTransform:
 
     @property
     def channels(self) -> int:
-        """C."""
+        """The number of channels, c."""
         return self.basis.shape[1]
 
     def forward(self, photograph: NDArray[np.uint8]) -> Coefficients:

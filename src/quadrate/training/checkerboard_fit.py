@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from quadrate.bottlenecks.checkerboard import CheckerboardModel, Place
-from quadrate.bottlenecks.integer_network import FRACTION_BITS, IntegerNetwork
-from quadrate.bottlenecks.surroundings import UNIT_BITS, Integers, Surroundings, sites_of_passes
+from quadrate.bottlenecks.checkerboard import CheckerboardModel, Place, predict
+from quadrate.bottlenecks.integer_network import IntegerNetwork
+from quadrate.bottlenecks.surroundings import UNIT_BITS, Surroundings
 from quadrate.coding.symbols import Words
 from quadrate.coding.tables import PRECISION_BITS, Tables, integer_frequencies, stacked
 from quadrate.core import draws
@@ -79,7 +79,7 @@ class CheckerboardFit:
             rounded = np.sign(wanted) * np.floor(np.abs(wanted) + _ROUNDING)
             known.received[:] = (rounded * _UNITS).astype(np.int32)
             size = 2.0 ** (exponent / 64)  # errors count in pixels' units
-            for place, sites in _places(known, self.config.predicted):
+            for place, sites in known.passes(self.config.predicted):
                 guess, inputs = known.prediction(*place, sites)
                 if not inputs.size:
                     continue
@@ -106,7 +106,8 @@ class CheckerboardFit:
         """What each network is told, int16 (n, k), and the sizes of symbols, int16 (n, c)."""
         parts: dict[Place, list[tuple[NDArray[np.int16], NDArray[np.int16]]]] = {}
         for wanted, exponent in maps:
-            for place, given, _, symbols, _ in self._coded(wanted, exponent, means, model):
+            for known, place, sites, _, symbols, _ in self._coded(wanted, exponent, means, model):
+                given = known.spread(*place, sites)
                 magnitudes = np.minimum(np.abs(symbols), _WIDEST).astype(np.int16)
                 parts.setdefault(place, []).append((given.astype(np.int16), magnitudes))
         pool = {}
@@ -121,22 +122,19 @@ class CheckerboardFit:
         exponent: int,
         means: Mapping[Place, IntegerNetwork],
         model: CheckerboardModel | None,
-    ) -> Iterator[tuple[Place, Integers, Maps, Words, Words]]:
+    ) -> Iterator[tuple[Surroundings, Place, NDArray[np.intp], Maps, Words, Words]]:
         """Code a map place by place.
 
         Yields:
-            The inputs of spreads, what predictions left over, symbols, and their tables: all 0
-            before there is a model.
+            What is known, the place, its sites, what predictions left over, symbols, and their
+            tables: all 0 before there is a model.
         """
         known = Surroundings(len(wanted), wanted.shape[1], self.config.ends, exponent)
         rows = wanted.reshape(-1, wanted.shape[2])
-        for place, sites in _places(known, len(self.config.ends)):
+        for place, sites in known.passes(len(self.config.ends)):
             own = rows[sites, known.channels(place[0])]
             if model is None:
-                guess, inputs = known.prediction(*place, sites)
-                predicted = guess.astype(np.int64)
-                if place in means:
-                    predicted += means[place](inputs) + (1 << FRACTION_BITS - 1) >> FRACTION_BITS
+                predicted = predict(means, known, place, sites)
                 rest = own - predicted.astype(np.float32) / _UNITS
                 symbols = (np.sign(rest) * np.floor(np.abs(rest) + _ROUNDING)).astype(np.int64)
                 indices = np.zeros_like(symbols)
@@ -144,7 +142,7 @@ class CheckerboardFit:
                 predicted, indices = model.context(known, place, sites)
                 rest = own - predicted.astype(np.float32) / _UNITS
                 symbols = model.choose(rest, indices, self.config.rate_weight)
-            yield place, known.spread(*place, sites), rest, symbols, indices
+            yield known, place, sites, rest, symbols, indices
             known.put(place[0], sites, (symbols << UNIT_BITS) + predicted)
 
     def _networks(self, pool: Mapping[Place, tuple[Tensor, Tensor]]) -> dict[Place, _Spread]:
@@ -201,7 +199,8 @@ class CheckerboardFit:
         counts = np.zeros((_TABLES, _WIDEST + 1))
         away, seen = np.zeros((_TABLES, 4)), np.zeros((_TABLES, 4))
         for wanted, exponent in maps:
-            for _, _, rest, symbols, indices in self._coded(wanted, exponent, model.means, model):
+            coded = self._coded(wanted, exponent, model.means, model)
+            for _, _, _, rest, symbols, indices in coded:
                 sizes = np.minimum(np.abs(symbols), _WIDEST).ravel()
                 cells = indices.ravel() * counts.shape[1] + sizes
                 counts += np.bincount(cells, minlength=counts.size).reshape(counts.shape)
@@ -227,16 +226,6 @@ class CheckerboardFit:
     ) -> CheckerboardModel:
         ends = np.array(self.config.ends, np.int32)
         return CheckerboardModel(ends, means, spreads, _tables(lengths), offsets)
-
-
-def _places(known: Surroundings, groups: int) -> Iterator[tuple[Place, NDArray[np.intp]]]:
-    """The passes of the first groups in their order, with their sites."""
-    height, width = known.received.shape[:2]
-    for group in range(groups):
-        known.begin(group)
-        for number, sites in enumerate(sites_of_passes(group, height, width)):
-            if len(sites):
-                yield (group, number), sites
 
 
 class _Spread(nn.Module):
