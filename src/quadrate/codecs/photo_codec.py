@@ -123,7 +123,7 @@ class PhotoCodec(BaseCodec):
         streams = []
         for rows, columns in _units(*photograph.shape[1:]):
             part = colours[:, _pixels(rows), _pixels(columns)]
-            maps = self.transform.forward(part) / np.float32(_step(exponent))
+            maps = self.transform.forward(part) / np.float32(step_of(exponent))
             streams.append(self.model.encode(maps, exponent, self.rate_weight))
         base, rest = (_joined(layer) for layer in zip(*streams, strict=True))
         return _EXPONENT.pack(exponent) + base, rest
@@ -145,7 +145,7 @@ class PhotoCodec(BaseCodec):
         """
         exponent, units = _read_units(payloads, shape)
         found = np.empty((*sites(*shape[1:]), self.model.channels), np.float32)
-        unit_of_received = np.float32(_step(exponent) / 16)
+        unit_of_received = np.float32(step_of(exponent) / 16)
         for unit in units:
             received = self.model.decode(unit.streams, *unit.size, exponent)
             np.multiply(received, unit_of_received, out=found[unit.rows, unit.columns])
@@ -178,7 +178,7 @@ class PhotoCodec(BaseCodec):
         weights = self.check_decoder(decoder)
         channels, height, width = shape
         photograph = np.empty((channels, height, width), np.uint8)
-        step = torch.tensor([_step(exponent)], device=self.device)
+        step = torch.tensor([step_of(exponent)], device=self.device)
         for start in range(0, len(coefficients), _STRIP):
             above = min(start, _MARGIN)
             strip = coefficients[start - above : start + _STRIP + _MARGIN]
@@ -285,7 +285,8 @@ def _check_shape(shape: Sequence[int]) -> None:
         )
 
 
-def _step(exponent: int) -> float:
+def step_of(exponent: int) -> float:
+    """Return the step of an exponent, in gray levels."""
     return float(2.0 ** (exponent / 64))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from quadrate.errors import QuadrateError
 
 # What a file of one photograph takes beside payloads and profile, at most, without its name.
 _OVERHEAD = 320
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,54 +98,57 @@ class Rate:
             assert self.size is not None
             most, what = self.size - beside, f"{self.size} bytes"
 
-        def fits(exponent: int) -> tuple[bytes, ...] | None:
-            payloads = codec.encode(photograph.pixels, exponent)
-            return payloads if sum(map(len, payloads)) <= most else None
+        def size_of(payloads: tuple[bytes, ...]) -> int:
+            return sum(map(len, payloads))
 
-        best = fits(EXPONENTS - 1)
-        if best is None:
-            least = sum(map(len, codec.encode(photograph.pixels, EXPONENTS - 1)))
-            if self.size is not None:
-                least += beside
+        found = _furthest(
+            lambda exponent: codec.encode(photograph.pixels, exponent),
+            lambda payloads: size_of(payloads) <= most,
+            range(EXPONENTS - 1, -1, -1),
+        )
+        if size_of(found) > most:
+            least = size_of(found) + (beside if self.size is not None else 0)
             raise QuadrateError(
                 f"{_title(photograph)} does not fit into {what}: with the coarsest step it takes"
                 f" {least} bytes"
             )
-        low, high = 0, EXPONENTS - 1  # the last fits; the answer is the first that does
-        while low < high:
-            middle = (low + high) // 2
-            if (payloads := fits(middle)) is not None:
-                best, high = payloads, middle
-            else:
-                low = middle + 1
-        return best
+        return found
 
     def _at_least(
         self, codec: PhotoCodec, photograph: Photograph, least: float
     ) -> tuple[bytes, ...]:
         """The coarsest step of which decoding reaches a PSNR."""
+        pixels = photograph.pixels
 
-        def reached(exponent: int) -> tuple[float, tuple[bytes, ...]]:
-            payloads = codec.encode(photograph.pixels, exponent)
-            return psnr(
-                photograph.pixels, codec.decode(payloads, photograph.pixels.shape)
-            ), payloads
+        def coded(exponent: int) -> tuple[tuple[bytes, ...], float]:
+            payloads = codec.encode(pixels, exponent)
+            return payloads, psnr(pixels, codec.decode(payloads, pixels.shape))
 
-        found, best = reached(0)
-        if found < least:
+        best, reached = _furthest(coded, lambda found: found[1] >= least, range(EXPONENTS))
+        if reached < least:
             raise QuadrateError(
                 f"{_title(photograph)} does not reach {least} dB: with the finest step it reaches"
-                f" {found:.2f} dB"
+                f" {reached:.2f} dB"
             )
-        low, high = 0, EXPONENTS - 1  # the first reaches it; the answer is the last that does
-        while low < high:
-            middle = (low + high + 1) // 2
-            found, payloads = reached(middle)
-            if found >= least:
-                best, low = payloads, middle
-            else:
-                high = middle - 1
         return best
+
+
+def _furthest(
+    make: Callable[[int], _Made], suits: Callable[[_Made], bool], exponents: Sequence[int]
+) -> _Made:
+    """What is made with the last exponent that suits, by bisection; with the first if none does.
+
+    Those that suit come before those that do not.
+    """
+    best = make(exponents[0])
+    low, high = 0, len(exponents) - 1 if suits(best) else 0
+    while low < high:
+        middle = (low + high + 1) // 2
+        if suits(made := make(exponents[middle])):
+            best, low = made, middle
+        else:
+            high = middle - 1
+    return best
 
 
 def psnr(original: Pixels, decoded: Pixels) -> float:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.codecs.base_codec import BaseCodec
-from quadrate.codecs.photo_codec import PhotoCodec
+from quadrate.codecs.photo_codec import PhotoCodec, step_of
 from quadrate.codecs.photo_quad import PhotoFile, Photograph, Rate, compress, psnr
 from quadrate.core import draws
 from quadrate.core.files import exists, write_text
@@ -44,7 +44,6 @@ class PhotoKind(Kind):
     """
 
     recipe_class = PhotoRecipe
-    has_chart = False
 
     @classmethod
     def options(cls, recipe: Any) -> frozenset[str]:
@@ -101,7 +100,7 @@ class PhotoKind(Kind):
 
         def maps(number: int) -> Iterator[tuple[NDArray[np.float32], int]]:
             for crop, exponent in self._crops("contexts", number):
-                yield transform.forward(crop) / np.float32(2 ** (exponent / 64)), exponent
+                yield transform.forward(crop) / np.float32(step_of(exponent)), exponent
 
         model = CheckerboardFit(recipe.contexts, maps, recipe.seed, report).run()
         plain = draws.build_with_seed(
@@ -119,7 +118,7 @@ class PhotoKind(Kind):
             coefficients, _ = codec.coefficients(payloads, shape)
             decoded.append(codec.transform.inverse(coefficients).astype(np.float16))
             originals.append(crop)
-            steps.append(2 ** (exponent / 64))
+            steps.append(step_of(exponent))
         return fit_restoration(
             self.recipe.restoration,
             torch.from_numpy(np.stack(decoded)),
