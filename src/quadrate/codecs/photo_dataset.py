@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from quadrate.codecs.batches import Blend
+from quadrate.codecs.file_dataset import FileDataset
 from quadrate.codecs.photo_codec import PhotoCodec
 from quadrate.codecs.photo_quad import PhotoFile
 from quadrate.core.files import FileSource, data_or_path
@@ -18,7 +18,7 @@ from quadrate.errors import QuadrateError
 Item = Literal["pixels", "latents", "labels"]
 
 
-class PhotoDataset(torch.utils.data.Dataset[Any]):
+class PhotoDataset(FileDataset):
     """The photographs of a .quad file, each decoded when it is asked for.
 
     They have shapes of their own, so a loader that makes batches needs a `transform` that gives
@@ -54,19 +54,19 @@ class PhotoDataset(torch.utils.data.Dataset[Any]):
         self._source: bytes | Path = data_or_path(source)
         self._codec, self._item, self._decoder = codec, item, decoder
         self._layers, self._transform = layers, transform
-        self._file = PhotoFile(self._source, codec, layers)
+        self._open()
         self._labelled = "labels" in self._file.reader.header.fields
         if item == "labels" and not self._labelled:
             raise QuadrateError("this file holds no labels")
+
+    def _open(self) -> None:
+        self._file = PhotoFile(self._source, self._codec, self._layers)
 
     def __len__(self) -> int:
         return len(self._file)
 
     def __getitem__(self, number: int) -> Any:
-        number = index(number)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"photograph {number} of {len(self)}")  # what ends a for loop
-        number %= len(self)
+        number = self._checked(number)
         if self._item == "labels":
             return self._label(number)
         if self._item == "latents":
@@ -81,21 +81,3 @@ class PhotoDataset(torch.utils.data.Dataset[Any]):
         labels = self._file.side(number).labels
         assert labels is not None
         return int(labels[0])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_file"} | {
-            "_file_id": self._file.reader.file_id
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        file_id = state.pop("_file_id")
-        self.__dict__ |= state
-        self._file = PhotoFile(self._source, self._codec, self._layers)
-        if self._file.reader.file_id != file_id:
-            raise QuadrateError(
-                f"{self._file.name} is another file than when the data set was made; open it anew"
-            )
-
-    def __del__(self) -> None:
-        if "_file" in self.__dict__:
-            self._file.close()

@@ -6,7 +6,6 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from operator import index
 from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from quadrate.codecs.batches import Blend, of_images
+from quadrate.codecs.file_dataset import FileDataset
 from quadrate.codecs.quad_file import QuadFile, as_bytes, chunk_samples
 from quadrate.core import draws
 from quadrate.core.files import FileSource, data_or_path
@@ -31,7 +31,7 @@ Item = Literal["pixels", "features", "latents", "labels"]
 Rows: TypeAlias = tuple[Tensor, Tensor]
 
 
-class QuadDataset(torch.utils.data.Dataset[Any]):
+class QuadDataset(FileDataset):
     """The samples of a .quad file by number, for a PyTorch `DataLoader`.
 
     Any number of threads may read from one.
@@ -135,12 +135,6 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
                     items[place] = contents[k] if label is None else (contents[k], label)
         return items
 
-    def _checked(self, number: int) -> int:
-        number = index(number)
-        if not -len(self) <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")  # what ends a for loop
-        return number % len(self)
-
     @property
     def _item_shape(self) -> tuple[int, ...]:
         return {"latents": self._file.latent_shape, "labels": ()}.get(
@@ -221,24 +215,6 @@ class QuadDataset(torch.utils.data.Dataset[Any]):
             largest = int(counts.max(initial=1)) * kept
             window = max(1, len(counts) if self._fits else self._cache_bytes // (2 * largest))
         return ChunkSampler(counts.tolist(), seed, window)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker process opens the file for itself, and keeps what it decodes.
-        own = {name: self.__dict__[name] for name in self.__dict__.keys() - {"_file", "_cache"}}
-        return own | {"_file_id": self._file.reader.file_id}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        file_id = state.pop("_file_id")
-        self.__dict__ |= state
-        self._open()
-        if self._file.reader.file_id != file_id:
-            raise QuadrateError(
-                f"{self._file.name} is another file than when the data set was made; open it anew"
-            )
-
-    def __del__(self) -> None:
-        if "_file" in self.__dict__:
-            self._file.close()
 
 
 class ChunkSampler(torch.utils.data.Sampler[int]):
