@@ -22,7 +22,7 @@ from codecs_made import make, source_of
 from quadrate.cli import main
 from quadrate.cli.pictures import PictureFolder
 from quadrate.cli.steps import fitted, for_data
-from quadrate.codecs import Batch, compress
+from quadrate.codecs import Batch, TradeoffCodec, compress
 from quadrate.core.files import write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes import find_recipe
@@ -472,10 +472,17 @@ def test_a_folder_of_colours_trains_and_its_codecs_are_listed(here, capsys, monk
     )
     for key, accuracy, mse in (("3x3_d1_p0_c0_s0", 0.5, 0.01), ("3x3_d1_p0_c0.0018_s0", 0.9, 0.02)):
         row = f'{{"accuracy_independent": {accuracy}, "distortion_mse": {mse}, "w1_fresh": {mse}}}'
-        (here / folder / "end-to-end" / key / "evaluation.json").write_text(row)
+        path = here / folder / "end-to-end" / key / "evaluation.json"
+        path.write_text(row)
     for best, key in (("accuracy", "c0.0018"), ("mse", "c0"), ("w1", "c0")):
         run(f"export {folder} -o {best}.safetensors --best {best}")
         assert f"end-to-end/3x3_d1_p0_{key}_s0; " in capsys.readouterr().out
+        kept = TradeoffCodec.load(here / f"{best}.safetensors").details["scores"]
+        mse = 0.02 if best == "accuracy" else 0.01
+        assert [scores["distortion_mse"] for scores in kept.values()] == [mse]
+    path.write_text(row[:-1] + ', "protocol": "quick"}')  # rough scores are not published
+    run(f"export {folder} -o quick.safetensors --stage end-to-end --best accuracy")
+    assert "scores" not in TradeoffCodec.load(here / "quick.safetensors").details
     assert not (here / "x.safetensors").exists()
 
 

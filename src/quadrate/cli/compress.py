@@ -47,7 +47,8 @@ def compress(
             arrays (N, C, H, W) or (N, H, W), or data sets with their split, such as mnist:test;
             features as .npy or .npz arrays (N, D); photographs of any sizes in folders and files.
         output: The .quad file, whose name ends in .quad.
-        codec: A codec in the package, such as mnist-4.75bit, or a codec's file.
+        codec: A codec in the package, such as mnist-4.75bit, a codec's file, or an
+            address on the Hugging Face Hub, hf://user/name (docs/hub.md).
         rate: How many bits photographs get.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make

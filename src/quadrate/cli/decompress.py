@@ -48,8 +48,8 @@ def decompress(
         file: The .quad file.
         output: A name that ends in .npy, or else a new or empty folder, whose pictures get the
             stored names, or numbers; a folder that the same command did not finish is finished.
-        codec: The codec that wrote the file: one in the package, or a file; by default the one in
-            the package that fits.
+        codec: The codec that wrote the file: one in the package, a file, or hf://user/name; by
+            default the one in the package that fits.
         decoder: Which of the codec's decoders; by default the first.
         blend: Or several with their weights, which sum to 1, such as faithful=.3 realistic=.7.
         samples: Which samples, as in Python: 10:20, ::100, 7.

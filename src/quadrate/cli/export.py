@@ -48,8 +48,8 @@ def export(
 ) -> None:
     """Make a trained codec ready for files.
 
-    Its weights become float16, and its tables are fitted to the training images. Without an output,
-    the run's codecs are listed.
+    Its weights become float16, and its tables are fitted to the training images. It carries its
+    scores, if it was evaluated. Without an output, the run's codecs are listed.
 
     Args:
         run: A run folder.
@@ -97,6 +97,8 @@ def export(
         )
         name = f"{chosen.name}/{picked.key}"
     codec = _made(opened, chosen, picked, seed)
+    if measured := _measured(opened, chosen, picked, codec):
+        codec.details["scores"] = measured
     codec.save(path)
     size = path.stat().st_size
     bound = codec.rate_bound_bits
@@ -138,6 +140,31 @@ def _made(run: Run, stage: Stage, point: OperatingPoint | None, seed: int) -> Tr
             .freeze(_seen(run, run.recipe.stage(stage.base_stage)))
         )
     return run.codec(stage.name, point).to_float16().freeze(_seen(run, stage), base)
+
+
+def _measured(
+    run: Run, stage: Stage, point: OperatingPoint | None, codec: TradeoffCodec
+) -> dict[str, dict[str, float]]:
+    """The scores of each decoder that was evaluated in full, for the codec's card."""
+    from quadrate.evaluation.score import is_quick
+
+    stages = [stage]
+    if point is None:  # decoders of all stages on the same encoder
+        encoder = run.recipe.encoder_of(stage.name)
+        stages = [
+            each
+            for each in run.recipe.stages
+            if each.mode == "universal" and run.recipe.encoder_of(each.name) == encoder
+        ]
+    found = {}
+    for name, own in codec.points.items():
+        for each in stages:
+            scores = _scores(run, each, own) if own in each.points else {}
+            if is_quick(scores):
+                continue
+            if known := {column: scores[column] for column in _SCORES.values() if column in scores}:
+                found[name] = known
+    return found
 
 
 def _seen(run: Run, stage: Stage) -> Source:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from quadrate.codecs import codec_file
+from quadrate.codecs import codec_file, hub
 from quadrate.codecs.batches import Blend
 from quadrate.codecs.familiarity import Familiarity
 from quadrate.codecs.parts import Parts
@@ -125,12 +125,92 @@ class BaseCodec(ABC):
         """Read a codec's file of any version, or one of the codecs that come with the package.
 
         Args:
-            path: The file, or a name from the zoo, such as "mnist-4.75bit".
+            path: The file, or a name from the zoo, such as "mnist-4.75bit", or an address on the
+                Hugging Face Hub (extra `hub`): "hf://user/name", after which @revision and
+                /file.safetensors may stand.
             device: Where the networks shall live.
             family: The networks, where they are not of a family that Quadrate knows.
 
         Raises:
             QuadrateError: If the file is missing or damaged, holds no codec or one of another kind,
-                or this machine does not have the device.
+                cannot be fetched, or this machine does not have the device.
         """
         return codec_file.read(path, cls, find_device(device), family)
+
+    def save_pretrained(
+        self, folder: Path | str, *, license: str | None = None, scores: hub.Scores | None = None
+    ) -> None:
+        """Write the folder that `push_to_hub` publishes: the codec's file, config.json, a card.
+
+        A README.md that is there already stays. Needs the extra `hub`.
+
+        Args:
+            folder: The folder, which is made if it is missing.
+            license: The codec's licence by the hub's name, such as "apache-2.0"; by default the
+                detail "license", if the codec has it.
+            scores: What was measured: numbers by name, such as "distortion_mse", by decoder; by
+                default the detail "scores", if the codec has it.
+
+        Raises:
+            QuadrateError: If huggingface_hub is missing, the scores are not of this codec, or the
+                folder cannot be written.
+        """
+        hub.save(self, folder, license, scores)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        license: str | None = None,
+        scores: hub.Scores | None = None,
+        **options: Any,
+    ) -> str:
+        """Publish the codec on the Hugging Face Hub, with a model card. Needs the extra `hub`.
+
+        Args:
+            repo: The repository, "user/name", which is made if it is missing.
+            license: As of `save_pretrained`.
+            scores: As of `save_pretrained`.
+            options: Of `huggingface_hub.ModelHubMixin.push_to_hub`, such as token, private, branch
+                and commit_message.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            QuadrateError: If huggingface_hub is missing, the scores are not of this codec, or the
+                hub refuses or cannot be reached.
+        """
+        return hub.push(self, repo, license, scores, **options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: Path | str,
+        *,
+        file: str = hub.FILE,
+        revision: str | None = None,
+        device: torch.device | str = "cpu",
+        family: Any = None,
+        **options: Any,
+    ) -> Self:
+        """Read a codec from a local folder or from the Hugging Face Hub (extra `hub`).
+
+        Files from there are checked as any others: nothing in them is executed.
+
+        Args:
+            name: A folder that is there, as `save_pretrained` writes it, or else a repository
+                "user/name".
+            file: The codec's file in it.
+            revision: A branch, tag or commit of the repository; by default its main branch.
+            device: Where the networks shall live.
+            family: The networks, where they are not of a family that Quadrate knows.
+            options: Of `huggingface_hub.hf_hub_download`: token, cache_dir, force_download,
+                local_files_only.
+
+        Raises:
+            QuadrateError: If huggingface_hub is missing, the file cannot be fetched, or it is not a
+                codec of this kind.
+        """
+        place = hub.find(name, file, revision, **options)
+        return codec_file.read(place, cls, find_device(device), family)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from quadrate.codecs import hub
 from quadrate.codecs.familiarity import Familiarity
 from quadrate.codecs.parts import Parts, States
 from quadrate.codecs.zoo_index import zoo
@@ -92,8 +93,9 @@ def read(
     path: Path | str, wanted: type[AnyCodec], device: torch.device | str, family: Any
 ) -> AnyCodec:
     """Read a codec of any kind and version; arguments and errors as of `Codec.load`."""
-    place = Path(path)
-    if not exists(place):
+    if str(path).startswith(hub.SCHEME):
+        place = hub.fetch(hub.Address.parse(str(path)))
+    elif not exists(place := Path(path)):
         if str(path) not in zoo():
             raise QuadrateError(
                 f"no codec at {path}; `quadrate train RECIPE` makes one, and"
