@@ -5,7 +5,7 @@ BIN := .venv/$(SCRIPTS)
 # The demo takes the real data set where it is at hand, and otherwise the digits that come with scikit-learn.
 DATA ?= $(if $(and $(QUADRATE_DATA),$(wildcard $(QUADRATE_DATA)/mnist)),mnist,digits)
 
-.PHONY: demo quick test lint types wheel clean
+.PHONY: demo quick test lint types docs wheel clean
 
 demo: .venv/installed
 	$(BIN)/quadrate demo --data $(DATA) --overwrite
@@ -26,6 +26,10 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
+# The documentation as a site of its own in site/, without the network; warnings are errors.
+docs: .venv/docs-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # The package as it is published, checked, and tried in an empty environment and an empty folder.
 wheel:
 	rm -rf dist .venv-build .venv-wheel
@@ -42,5 +46,9 @@ wheel:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+.venv/docs-installed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv .venv-build .venv-wheel dist
+	rm -rf .venv .venv-build .venv-wheel dist site
