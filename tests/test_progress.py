@@ -154,12 +154,13 @@ def test_the_command_line_prints_a_line_a_judge_where_nobody_watches(tmp_path, c
 def test_what_goes_on_from_a_checkpoint_counts_as_far_as_it_is(capsys):
     with lines_off_terminal(), shown("auto", "training", 2) as told:
         told({"stage": "s", "point": "a", "epoch": 3, "epochs": 4})
+        told({"running": 2})
         told({"stage": "s", "point": "a", "epoch": 4, "epochs": 4, "mse": 0.5})
         told({"stage": "s", "point": "b", "steps": 20})  # a score of a point that had so many steps
     lines = capsys.readouterr().err.splitlines()
     assert (
-        lines[0].startswith("s/a: MSE 0.5000 [")
-        and lines[1].startswith("s/b: ")
+        lines[0].startswith("s/a: MSE 0.5000 [1/2, 1 running, 0 waiting; ")
+        and lines[1].startswith("s/b:  [2/2, 0 running, 0 waiting; ")
         and lines[1].endswith("0 s left]")
     )
 

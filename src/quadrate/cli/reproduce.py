@@ -9,11 +9,13 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.printer import PRINTER, Printing
+from quadrate.cli.ray_options import RayOptions, on_one_machine
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
 
 _ALL = Subset()
+_RAY = RayOptions()
 
 
 def reproduce(
@@ -26,7 +28,9 @@ def reproduce(
     data: str | None = None,
     device: str = "cpu",
     runs: Path = Path("runs"),
+    execution: Literal["auto", "single", "spread", "stacked", "ray"] = "auto",
     workers: int | None = None,
+    ray: Annotated[RayOptions, tyro.conf.OmitArgPrefixes] = _RAY,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
     printer: Printing = PRINTER,
@@ -47,13 +51,16 @@ def reproduce(
         data: Another data set, or a folder of labelled images, in place of the recipe's.
         device: cpu or cuda.
         runs: Where run folders live.
+        execution: As in `quadrate train`; with ray, points are scored on the cluster, too.
         workers: Processes at most; by default one a core.
+        ray: The Ray cluster.
         part: Some of the recipe's points, or other settings; claims that need the others stay
             undecided.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
     """
+    where = ray.workers(execution, workers)
     load_plugins(module)
     from quadrate.cli.steps import Changes, evaluate_run, reproduce_command
     from quadrate.experiments.runs import Run
@@ -61,6 +68,6 @@ def reproduce(
     family = None if networks == "default" else networks
     changes = Changes(family, grid, seeds, epochs, data, part=part)
     run = Run(changes.of(name, printer.remark), runs, device)
-    run.train(workers=workers, report=printer.report)
+    run.train(on_one_machine(execution), where, printer.report)
     command = reproduce_command(name, changes, module)
-    evaluate_run(run, workers, command=command, printer=printer)
+    evaluate_run(run, where, command=command, printer=printer)

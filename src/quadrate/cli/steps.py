@@ -17,6 +17,7 @@ from quadrate.experiments.recipes.catalogue import name_on
 from quadrate.experiments.recipes.subset import Subset
 from quadrate.experiments.reports import results_table
 from quadrate.experiments.runs import Run
+from quadrate.experiments.runs.kind import Workers
 from quadrate.experiments.runs.kinds import find_kind
 from quadrate.networks.family import CLASSIFIERS, FAMILIES
 from quadrate.sources import load_source, source_name
@@ -185,7 +186,7 @@ def _with_fitting_batch(stage: Stage, count: int) -> Stage:
 
 def evaluate_run(
     run: Run,
-    workers: int | None = None,
+    workers: Workers = None,
     quick: bool = False,
     command: str = "",
     printer: Printer = PRINTER,

@@ -9,11 +9,13 @@ import tyro
 
 from quadrate.cli.modules import Modules, Terms
 from quadrate.cli.printer import PRINTER, Printing
+from quadrate.cli.ray_options import RayOptions, on_one_machine
 from quadrate.core.plugins import load_plugins
 from quadrate.experiments.recipes import Grid
 from quadrate.experiments.recipes.subset import Subset
 
 _ALL = Subset()
+_RAY = RayOptions()
 
 
 def train(
@@ -28,8 +30,9 @@ def train(
     epochs: int | None = None,
     runs: Path = Path("runs"),
     device: str = "cpu",
-    execution: Literal["auto", "single", "spread", "stacked"] = "auto",
+    execution: Literal["auto", "single", "spread", "stacked", "ray"] = "auto",
     workers: int | None = None,
+    ray: Annotated[RayOptions, tyro.conf.OmitArgPrefixes] = _RAY,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
     module: Modules = (),
     printer: Printing = PRINTER,
@@ -52,19 +55,22 @@ def train(
         runs: Where run folders live.
         device: cpu or cuda.
         execution: How points run: stacked as one program (the default on a GPU), spread over
-            processes (the default on a CPU), or one by one.
+            processes (the default on a CPU), one by one, or on a Ray cluster (docs/training.md),
+            each a job on a CPU, stacks of them on GPUs.
         workers: Processes at most; by default one a core.
+        ray: The Ray cluster.
         part: Some of the recipe's points, or other settings.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
     """
+    where = ray.workers(execution, workers)
     load_plugins(module)
     from quadrate.cli.steps import Changes
     from quadrate.experiments.runs import Run
 
     changes = Changes(family, grid, seeds, epochs, data, judge, term, part)
     run = Run(changes.of(recipe, printer.remark), runs, device)
-    run.train(execution, workers, printer.report)
+    run.train(on_one_machine(execution), where, printer.report)
     next_step = f"next:    quadrate evaluate {run.folder}"
     printer.done({"run": run.folder}, f"trained: {run.folder}", next_step)

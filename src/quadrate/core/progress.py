@@ -43,7 +43,8 @@ def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
     """A function to send reports to.
 
     A report is a dictionary. It has "stage" and "point", "epoch" and "epochs" (or "step" and
-    "steps") unless the point is done, and losses and scores under their names.
+    "steps") unless the point is done, and losses and scores under their names. Or it has "running"
+    alone: how many points run now, where others than those heard of may.
 
     Args:
         report: Where the caller wants reports to go.
@@ -66,11 +67,15 @@ def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
 
 
 class _Display(Protocol):
-    """Shows progress: `finished` is a line about a point that has just been finished."""
+    """Shows progress.
+
+    `points` says how many are done, run and wait, `text` what was reported last, `finished` is a
+    line about a point that has just been finished.
+    """
 
     def start(self) -> None: ...
 
-    def update(self, done: float, text: str, finished: str | None) -> None: ...
+    def update(self, done: float, points: str, text: str, finished: str | None) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -84,9 +89,14 @@ class _Progress:
         self._display = display
         self._started = time.monotonic()
         self._shares: dict[tuple[Any, Any], float] = {}  # of each point that has been heard of
+        self._running, self._text = 0, ""
 
     def report(self, message: dict[str, Any]) -> None:
         """Shows one report."""
+        if "running" in message:
+            self._running = message["running"]
+            self._display.update(sum(self._shares.values()), self._points(), self._text, None)
+            return
         parts = [str(message[part]) for part in ("stage", "point") if part in message]
         name = "/".join(parts) or self._title
         unit = next((unit for unit in ("epoch", "step") if unit in message), None)
@@ -99,8 +109,17 @@ class _Progress:
             if message.get(key) is not None
         )
         left = elapsed / done * max(self._total - done, 0) if done else 0.0
-        finished = f"{name}: {losses} [{elapsed:.0f} s, {left:.0f} s left]" if share >= 1 else None
-        self._display.update(done, f"{message.get('point', name)} {losses}", finished)
+        points, self._text = self._points(), f"{message.get('point', name)} {losses}"
+        finished = f"{name}: {losses} [{points}; {elapsed:.0f} s, {left:.0f} s left]"
+        self._display.update(done, points, self._text, finished if share >= 1 else None)
+
+    def _points(self) -> str:
+        """How many points are done, run and wait."""
+        done = sum(share >= 1 for share in self._shares.values())
+        begun = max(self._running, len(self._shares) - done)
+        running = max(0, min(begun, self._total - done))
+        waiting = max(0, self._total - done - running)
+        return f"{done}/{self._total}, {running} running, {waiting} waiting"
 
 
 def _display(title: str, total: int) -> _Display | None:
@@ -140,13 +159,10 @@ class _Bar:
             progress.TextColumn("{task.fields[text]}", style="dim", markup=False),
         )
         self._bar = progress.Progress(*columns, console=Console(stderr=True))
-        self._points, self._total = 0, total
         self._task = self._bar.add_task(title, total=total, text="", points=f"0/{total}")
         self.start, self.stop = self._bar.start, self._bar.stop
 
-    def update(self, done: float, text: str, finished: str | None) -> None:
-        self._points += finished is not None
-        points = f"{self._points}/{self._total}"
+    def update(self, done: float, points: str, text: str, finished: str | None) -> None:
         self._bar.update(self._task, completed=done, text=text, points=points)
 
 
@@ -162,7 +178,7 @@ class _Cell:
 
         self._handle = display(self._line(0.0, ""), raw=True, display_id=True)
 
-    def update(self, done: float, text: str, finished: str | None) -> None:
+    def update(self, done: float, points: str, text: str, finished: str | None) -> None:
         if finished or time.monotonic() - self._shown > _BETWEEN_UPDATES:
             self._handle.update(self._line(done, text), raw=True)
             self._shown = time.monotonic()
@@ -182,7 +198,7 @@ class _Lines:
     def start(self) -> None:
         pass
 
-    def update(self, done: float, text: str, finished: str | None) -> None:
+    def update(self, done: float, points: str, text: str, finished: str | None) -> None:
         if finished:
             print(finished, file=sys.stderr, flush=True)
 

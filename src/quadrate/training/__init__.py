@@ -1,5 +1,6 @@
 """Training: many operating points at once, end-to-end, on a frozen encoder, or as a refinement."""
 
+from quadrate.training.cluster import Cluster
 from quadrate.training.judges import (
     Judge,
     find_judge,
@@ -16,6 +17,7 @@ from quadrate.training.trainer import Trainer
 
 __all__ = [
     "Assignment",
+    "Cluster",
     "Execution",
     "FrozenLatents",
     "Judge",

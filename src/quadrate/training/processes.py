@@ -1,4 +1,7 @@
-"""Independent jobs over one-thread processes, or one after another in this one, by one call."""
+"""Independent jobs over one-thread processes, one after another in this one, or elsewhere.
+
+One call for all: what runs them elsewhere, such as `quadrate.training.cluster`, is an `Executor`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -25,6 +29,24 @@ from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.training.main_module import importing_main, is_safe_to_import, started_without_main
 
 Work = Callable[[Any, Any, Report], Any]
+Outcome = tuple[bool, Any]
+"""Whether a job is done, and its result or its error."""
+
+
+class Executor(Protocol):
+    """Runs jobs elsewhere than in processes of this machine."""
+
+    def at(self, folder: Path, on_gpu: bool) -> Executor:
+        """Return the executor of jobs that write into a folder, and may compute on a GPU."""
+
+    @property
+    def room(self) -> int:
+        """How many jobs run at a time, 1 at least."""
+
+    def outcomes(
+        self, work: Work, shared: Any, jobs: Sequence[Any], report: Report
+    ) -> list[Outcome]:
+        """Run `work(shared, job, report)` for each job, on one thread; return what came of each."""
 
 
 def available_cores() -> int:
@@ -33,7 +55,7 @@ def available_cores() -> int:
 
 
 def run_jobs(
-    work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report
+    work: Work, shared: Any, jobs: Sequence[Any], workers: int | Executor, report: Report
 ) -> list[Any]:
     """Run `work(shared, job, report)` for each job; return the results in the order of the jobs.
 
@@ -46,7 +68,7 @@ def run_jobs(
         work: A function that can be pickled, as `shared` and the jobs can.
         shared: What all jobs need; sent to each process once.
         jobs: What differs.
-        workers: How many processes at most.
+        workers: How many processes at most, or what runs jobs elsewhere.
         report: Takes the progress that the jobs report, in this process.
 
     Raises:
@@ -59,6 +81,8 @@ def run_jobs(
             "a new process that imports this script would run it again; do the work below `if"
             " __name__ == '__main__':`"
         )
+    if not isinstance(workers, int):
+        return _results(workers.outcomes(work, shared, jobs, report)) if jobs else []
     workers = min(workers, len(jobs))
     if (
         workers > 1 and not multiprocessing.current_process().daemon
@@ -78,11 +102,7 @@ class _CannotTravel(Exception):
     """Other processes cannot have what the jobs need."""
 
 
-_Outcome = tuple[bool, Any]
-"""Whether a job is done, and its result or its error."""
-
-
-def _results(outcomes: Sequence[_Outcome]) -> list[Any]:
+def _results(outcomes: Sequence[Outcome]) -> list[Any]:
     failures = [error for done, error in outcomes if not done]
     if failures:
         more = (
@@ -94,12 +114,13 @@ def _results(outcomes: Sequence[_Outcome]) -> list[Any]:
     return [result for _, result in outcomes]
 
 
-def _run_here(work: Work, shared: Any, jobs: Sequence[Any], report: Report) -> list[_Outcome]:
+def _run_here(work: Work, shared: Any, jobs: Sequence[Any], report: Report) -> list[Outcome]:
     with one_thread():
-        return [_outcome(work, shared, job, report) for job in jobs]
+        return [outcome_of(work, shared, job, report) for job in jobs]
 
 
-def _outcome(work: Work, shared: Any, job: Any, report: Report) -> _Outcome:
+def outcome_of(work: Work, shared: Any, job: Any, report: Report) -> Outcome:
+    """Do a job; a `QuadrateError` is an outcome, too."""
     try:
         return True, work(shared, job, report)
     except QuadrateError as error:
@@ -147,7 +168,7 @@ class _Worker:
 
 def _run_in_processes(
     work: Work, shared: Any, jobs: Sequence[Any], workers: int, report: Report
-) -> list[_Outcome]:
+) -> list[Outcome]:
     """The outcomes of the jobs; each process takes the next job when it is done with one.
 
     Raises:
@@ -171,7 +192,7 @@ def _run_in_processes(
             "it needs what is defined in this script; to have it done in several, do the work below"
             " `if __name__ == '__main__':`"
         )
-    outcomes: list[_Outcome] = [(False, None)] * len(jobs)
+    outcomes: list[Outcome] = [(False, None)] * len(jobs)
     waiting, busy = list(enumerate(messages)), dict[Connection, tuple[_Worker, int]]()
     with _started(workers, with_main) as started:
         for worker in started:
@@ -315,37 +336,45 @@ def _serve(pipe: Connection, plugins: tuple[str, ...]) -> None:
         except OSError:  # the parent is gone, and nobody reads
             os._exit(1)
 
-    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
-        """Hand Quadrate's warnings to the parent, where the caller sees them; show others here."""
-        (
-            tell("doubt", str(message))
-            if issubclass(category, QuadrateWarning)
-            else others(message, category, *place)
-        )
-
-    others: Any = warnings.showwarning
-    setattr(warnings, "showwarning", show)  # noqa: B010 (its declared type is more than it is called with)
-    warnings.simplefilter("always", QuadrateWarning)  # the parent's filters decide
-    try:
-        load_plugins(plugins)
-        work, shared = pickle.loads(pipe.recv_bytes())
-    except Exception as error:
-        tell("unreadable", f"{type(error).__name__}: {error}")
-        return
-    tell("ready", None)
-    while True:
+    with doubts_told(lambda doubt: tell("doubt", doubt)):
         try:
-            job = pickle.loads(pipe.recv_bytes())
-        except (EOFError, OSError):  # nothing is left to do, or the parent is gone
-            return
-        try:
-            tell("outcome", _outcome(work, shared, job, lambda message: tell("report", message)))
+            load_plugins(plugins)
+            work, shared = pickle.loads(pipe.recv_bytes())
         except Exception as error:
-            tell("raised", _portable(error))
+            tell("unreadable", f"{type(error).__name__}: {error}")
+            return
+        tell("ready", None)
+        while True:
+            try:
+                job = pickle.loads(pipe.recv_bytes())
+            except (EOFError, OSError):  # nothing is left to do, or the parent is gone
+                return
+            try:
+                done = outcome_of(work, shared, job, lambda message: tell("report", message))
+                tell("outcome", done)
+            except Exception as error:
+                tell("raised", portable(error))
 
 
-def _portable(error: Exception) -> Exception:
-    """An error with its traceback as a note, as it can be sent."""
+@contextmanager
+def doubts_told(tell: Callable[[str], object]) -> Iterator[None]:
+    """Hand Quadrate's warnings over, to be shown where the caller sees them; show others here."""
+    with warnings.catch_warnings():
+        others: Any = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if issubclass(category, QuadrateWarning):
+                tell(str(message))
+            else:
+                others(message, category, *place)
+
+        setattr(warnings, "showwarning", show)  # noqa: B010 (its declared type is more than it is called with)
+        warnings.simplefilter("always", QuadrateWarning)  # the caller's filters decide
+        yield
+
+
+def portable(error: Exception) -> Exception:
+    """Return an error with its traceback as a note, as it can be sent."""
     error.add_note(f"in a worker process:\n{traceback.format_exc()}")
     try:
         pickle.loads(pickle.dumps(error))

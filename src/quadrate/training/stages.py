@@ -32,7 +32,7 @@ from quadrate.training.checkpoints import (
 from quadrate.training.flow_trainer import FlowTrainer
 from quadrate.training.layers import FrozenLatents
 from quadrate.training.loop import Diverged, run, uses_bfloat16
-from quadrate.training.processes import Report, available_cores, run_jobs
+from quadrate.training.processes import Executor, Report, available_cores, run_jobs
 from quadrate.training.task import Task
 from quadrate.training.trainer import Trainer
 
@@ -74,7 +74,7 @@ class Assignment:
 def train_stage(
     assignment: Assignment,
     execution: Execution = "auto",
-    workers: int | None = None,
+    workers: int | Executor | None = None,
     report: Report = lambda message: None,
 ) -> None:
     """Train the points of a stage that are not trained yet, from where an interrupted run stopped.
@@ -86,15 +86,17 @@ def train_stage(
         execution: "stacked" runs points of one shape as one batched program, "spread" one point a
             process of one thread, "single" one after another in this process; "auto" stacks on a
             GPU and spreads on a CPU. Spread and single give the same bits.
-        workers: How many processes at most; by default one a core.
+        workers: How many processes at most; by default one a core. Or what runs points elsewhere,
+            such as `quadrate.training.Cluster`: stacks are then as many as run at a time.
         report: Takes progress: stage, point, epoch, epochs, losses and validation scores.
 
     Raises:
         QuadrateError: If a point diverged, its base is not trained, or files cannot be written; the
             other points are trained first.
     """
+    on_gpu = assignment.source.train.images.is_cuda
     if execution == "auto":
-        execution = "stacked" if assignment.source.train.images.is_cuda else "spread"
+        execution = "stacked" if on_gpu else "spread"
     pending = [
         point
         for point in assignment.stage.points
@@ -106,21 +108,35 @@ def train_stage(
             assignment.stage.training.batch,
             len(assignment.source.train),
         )
-    if execution == "stacked":
-        groups: dict[Any, list[OperatingPoint]] = {}
-        for point in pending:
-            groups.setdefault(_stack_of(point, _epoch_reached(assignment, point)), []).append(point)
-        jobs = list(groups.values())
+    where: int | Executor
+    if workers is None or isinstance(workers, int):
+        where = (workers or available_cores()) if execution == "spread" and not on_gpu else 1
     else:
-        jobs = [[point] for point in pending]
-    in_processes = execution == "spread" and not assignment.source.train.images.is_cuda
-    run_jobs(
-        _train_group,
-        assignment,
-        jobs,
-        (workers or available_cores()) if in_processes else 1,
-        report,
-    )
+        where = workers.at(assignment.folder, on_gpu)
+    jobs = [[point] for point in pending]
+    if pending and execution == "stacked":
+        stacks = _stacks(assignment, pending)
+        parts = 1 if isinstance(where, int) else max(1, where.room // len(stacks))
+        jobs = [stack[i::parts] for stack in stacks for i in range(min(parts, len(stack)))]
+    run_jobs(_train_points, assignment, jobs, where, report)
+
+
+def _train_points(assignment: Assignment, points: Sequence[OperatingPoint], report: Report) -> None:
+    """Train those of a stack that are not trained yet.
+
+    Where it was lost with its machine, some may be, and others may be an epoch further.
+    """
+    pending = [p for p in points if not exists(assignment.place(p) / "model.safetensors")]
+    for stack in _stacks(assignment, pending) if len(points) > 1 else [pending] * bool(pending):
+        _train_group(assignment, stack, report)
+
+
+def _stacks(assignment: Assignment, points: Sequence[OperatingPoint]) -> list[list[OperatingPoint]]:
+    """Points by what they must have in common to be stacked."""
+    groups: dict[Any, list[OperatingPoint]] = {}
+    for point in points:
+        groups.setdefault(_stack_of(point, _epoch_reached(assignment, point)), []).append(point)
+    return list(groups.values())
 
 
 def _stack_of(point: OperatingPoint, epoch: int) -> Any:

@@ -17,7 +17,7 @@ from quadrate.core.digests import digest
 from quadrate.core.files import exists, read_bytes
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.feature_recipes import ClipBottleneck, ClipRecipe
-from quadrate.experiments.runs.kind import Job, Kind
+from quadrate.experiments.runs.kind import Job, Kind, Workers
 from quadrate.training.processes import Report, run_jobs
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ class ClipKind(Kind):
         """Return the codec's file."""
         return [self.codec_file(job.point).relative_to(self.folder)]
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Freeze the bottlenecks."""
         points = [point for point in self.recipe.points if not exists(self.codec_file(point))]
         run_jobs(_freeze, self, points, self.processes(workers), report)
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Code symbols with each bottleneck."""
         run_jobs(_score_point, self, jobs, self.processes(workers), report)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from quadrate import __version__
 from quadrate.experiments.recipes.contour_recipe import ContourRecipe
-from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.kind import Job, Kind, Row, Workers
 from quadrate.theory import ScalarGaussian, classification, distortion, rate
 from quadrate.training.processes import Report
 
@@ -38,7 +38,7 @@ class ContourKind(Kind):
         """The version decides everything."""
         return {"quadrate": __version__}
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Nothing is trained."""
 
     def draw(self, rows: Sequence[Row]) -> list[Path]:
@@ -48,7 +48,7 @@ class ContourKind(Kind):
         contours_figure(self.folder / "contours.png")
         return [self.folder / "contours.png"]
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Compute where the rate functions reach the rates."""
         source = ScalarGaussian(
             self.recipe.variance, self.recipe.label_variance, self.recipe.correlation

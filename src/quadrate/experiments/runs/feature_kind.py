@@ -28,7 +28,7 @@ from quadrate.core.fields import is_number
 from quadrate.core.files import exists, read_json, write_atomically, write_text
 from quadrate.errors import QuadrateError
 from quadrate.experiments.recipes.feature_recipes import FeatureRecipe, Storage
-from quadrate.experiments.runs.kind import Job, Kind
+from quadrate.experiments.runs.kind import Job, Kind, Workers
 from quadrate.networks.backbones import Backbone, load_backbone
 from quadrate.sources import Split, load_source
 from quadrate.training.processes import Report, run_jobs
@@ -135,7 +135,7 @@ class FeatureKind(Kind):
         reference = self.reference_file(job.point.receiver)
         return [*self.needs(job), reference.relative_to(self.folder)]
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Extract the features, and fit the codecs to those of training images."""
         processes = self.processes(workers)
         splits = [name for name in SPLITS if not exists(self._features_file(name))]
@@ -145,7 +145,7 @@ class FeatureKind(Kind):
         rates = [rate for rate in self._rates_bits if not exists(self.codec_file(rate))]
         run_jobs(_fit_codec, self, rates, processes, report)
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Store the images and train receivers; fp16 features first, the reference of others."""
         for first in (True, False):
             some = [job for job in jobs if (job.point.codec == "fp16") == first]

@@ -15,7 +15,7 @@ from quadrate.config import InvariantConfig
 from quadrate.core import draws
 from quadrate.core.files import exists
 from quadrate.experiments.recipes.lossless_prediction import InvariantRecipe
-from quadrate.experiments.runs.kind import Item, Job, Kind, Row
+from quadrate.experiments.runs.kind import Item, Job, Kind, Row, Workers
 from quadrate.sources import Source, load_source
 from quadrate.sources.symmetry import (
     Banana,
@@ -85,12 +85,12 @@ class InvariantKind(Kind):
             Item(row, row, model) for row, model in rows
         ]
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Train the points that are not trained, each in a process."""
         jobs = [job for job in self.jobs(self.recipe) if not exists(self.folder / job.model)]
         run_jobs(_train_point, self, jobs, self.processes(workers), report)
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Score points, each in a process."""
         run_jobs(_score_point, self, jobs, self.processes(workers), report)
 

@@ -16,9 +16,11 @@ from quadrate.core.files import exists, read_bytes
 from quadrate.core.progress import Showing
 from quadrate.evaluation.protocol import VERSION
 from quadrate.experiments.runs.rows import read_made_with, read_rows, write_row
-from quadrate.training.processes import Report, available_cores
+from quadrate.training.processes import Executor, Report, available_cores
 
 Row = dict[str, Any]
+Workers = int | Executor | None
+"""How many processes at most, by default one a core, or what runs jobs elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,11 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Any, report: Report) -> None:
         """Make the files of `needed` that are missing."""
 
     @abstractmethod
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Any, report: Report, quick: bool) -> None:
         """Score jobs and keep their rows."""
 
     @classmethod
@@ -225,9 +227,12 @@ class Kind(ABC):
         write_row(self.folder / self.row_file(job), row, self.made_with(job))
         report({"stage": job.stage or self.recipe.name, "point": job.point.key, **row})
 
-    def processes(self, workers: int | None) -> int:
-        """Return how many processes may run at a time."""
-        return (workers or available_cores()) if self.device == "cpu" else 1
+    def processes(self, workers: Workers) -> int | Executor:
+        """Return how many processes may run at a time, or what runs jobs elsewhere."""
+        on_gpu = self.device != "cpu"
+        if workers is None or isinstance(workers, int):
+            return 1 if on_gpu else workers or available_cores()
+        return workers.at(self.folder, on_gpu)
 
 
 @functools.cache

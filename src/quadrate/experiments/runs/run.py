@@ -13,7 +13,7 @@ from quadrate.core.files import exists, write_text
 from quadrate.core.progress import Showing, shown
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.evaluation.score import is_quick
-from quadrate.experiments.runs.kind import Job, Kind, Own
+from quadrate.experiments.runs.kind import Job, Kind, Own, Workers
 from quadrate.experiments.runs.kinds import find_kind, read_recipe
 from quadrate.experiments.runs.run_folder import describe, to_csv
 from quadrate.experiments.runs.seeds import take_over
@@ -159,13 +159,19 @@ class Run:
             take_over(self.recipe, kind.folder_of, items)
 
     def train(
-        self, execution: Execution = "auto", workers: int | None = None, report: Showing = "auto"
+        self, execution: Execution = "auto", workers: Workers = None, report: Showing = "auto"
     ) -> Run:
         """Make what is not made yet, going on where it was interrupted; return the run itself.
 
         What the same recipe with other seeds has trained under the same root is taken over.
         Progress is shown on a terminal and in notebooks; a function as `report` takes it instead
         (`quadrate.core.progress.shown` says in what form), and None silences it.
+
+        Args:
+            execution: As in `quadrate.training.train_stage`.
+            workers: Processes at most, by default one a core; or a cluster, on which the same
+                numbers come out as on one machine.
+            report: Takes the progress.
 
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
@@ -180,7 +186,7 @@ class Run:
         return self
 
     def evaluate(
-        self, workers: int | None = None, report: Showing = "auto", quick: bool = False
+        self, workers: Workers = None, report: Showing = "auto", quick: bool = False
     ) -> list[dict[str, Any]]:
         """Score every trained point that is not scored yet, on the test set.
 
@@ -188,7 +194,7 @@ class Run:
         its scores were made with. Writes results.csv, after an interruption too.
 
         Args:
-            workers: Processes at most; by default one a core.
+            workers: As in `train`.
             report: As in `train`; takes the row of each point that is scored.
             quick: Scores on the terms of `Protocol.quick()`, for a first look: such rows have
                 "quick" in the column `protocol`, and an evaluation on full terms replaces them.

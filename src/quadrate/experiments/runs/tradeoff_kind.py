@@ -16,7 +16,7 @@ from quadrate.config import WEIGHTS, Recipe
 from quadrate.core.identity import weights_digest
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.roles import STRANGER
-from quadrate.experiments.runs.kind import Item, Job, Kind, Row
+from quadrate.experiments.runs.kind import Item, Job, Kind, Row, Workers
 from quadrate.experiments.runs.kinds import read_recipe, read_results
 from quadrate.experiments.runs.own_code import OwnCode
 from quadrate.experiments.runs.scoring import ROWS, Scoring, score_point
@@ -151,7 +151,7 @@ class TradeoffKind(Kind):
             items.append(Item(job.place, job.model, built_on))
         return items
 
-    def make(self, execution: Execution, workers: int | None, report: Report) -> None:
+    def make(self, execution: Execution, workers: Workers, report: Report) -> None:
         """Train every stage in order."""
         details = {
             "recipe": self.recipe.name,
@@ -191,7 +191,7 @@ class TradeoffKind(Kind):
         strangers = [role for role in self._others if role.startswith(STRANGER)]
         return set(columns_of(self.source, strangers)) <= rows[0].keys()
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Score points with all judges."""
         from quadrate.evaluation import Protocol, prepare
 
