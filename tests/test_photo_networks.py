@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from photos_made import picture
 from quadrate.errors import QuadrateError
 from quadrate.networks.block_transform import BlockTransform, sites
-from quadrate.networks.restoration import REACH, Restoration
+from quadrate.networks.restoration import Restoration
 
 PICTURES = [picture(96, 128, seed=seed) for seed in range(3)]
 WHOLE = BlockTransform.fit(PICTURES, 768)
@@ -127,9 +127,9 @@ def test_a_pixel_is_mended_by_what_is_near():
     moved = (network(changed, step) - network(pixels, step)).abs().amax(dim=(0, 1))
     rows, columns = (moved > 1e-3).nonzero().unbind(1)
     for places in (rows, columns):
-        assert 64 - REACH <= int(places.min()) and int(places.max()) < 68 + REACH
+        assert 64 - network.reach <= int(places.min()) and int(places.max()) < 68 + network.reach
         # and the reach that is declared is not larger than it need be
-        assert int(places.min()) < 64 - REACH + 4
+        assert int(places.min()) < 64 - network.reach + 4
 
 
 def test_brightness_is_not_seen():

@@ -53,7 +53,8 @@ def small(folder) -> PhotoRecipe:
         crops=4,
         side=80,
         contexts=contexts,
-        restoration=restoration,
+        decoders=(restoration, replace(restoration, name="sharp", depth=2, noise=2)),
+        decoder_crops=4,
     )
 
 
@@ -256,6 +257,16 @@ def test_settings_of_recipes_are_checked(folder):
     with pytest.raises(QuadrateError, match="multiple of 16"):
         RestorationConfig(crop=40)
     with pytest.raises(QuadrateError, match="hold none of 96"):
-        replace(small(folder), restoration=RestorationConfig())
+        replace(small(folder), decoders=(RestorationConfig(),))
     with pytest.raises(QuadrateError, match="the coarsest is larger"):
         replace(small(folder), coarsest=2.0)
+    with pytest.raises(QuadrateError, match="a name of its own; got a, a"):
+        replace(small(folder), decoders=(RestorationConfig(name="a", crop=32),) * 2)
+    with pytest.raises(QuadrateError, match="got none"):
+        replace(small(folder), decoders=())
+    with pytest.raises(QuadrateError, match="all 0"):
+        RestorationConfig(distortion=0)
+    with pytest.raises(QuadrateError, match="at least 64; got 32"):
+        RestorationConfig(lpips=1, crop=32)
+    with pytest.raises(QuadrateError, match="a depth of at least 2; got 1"):
+        RestorationConfig(noise=1, depth=1)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from quadrate.core.fields import check_at_least, check_not_negative, check_positive, make_plain
+from quadrate.core.names import check_file_name
 from quadrate.errors import QuadrateError
 
 
@@ -53,10 +54,23 @@ class CheckerboardConfig:
 
 @dataclass(frozen=True)
 class RestorationConfig:
-    """How a restoration network is trained.
+    """What a decoder of photographs is for, and how its network is trained.
+
+    The loss is a sum of four terms: of distortion, of how different pictures look, of realism, and
+    of what classifiers see. The weights tell what each is worth. All but the third are shares of
+    what they are for the picture before restoration, so that all rates and all photographs count.
 
     Attributes:
-        width: Its hidden maps.
+        name: The decoder's name.
+        distortion: Weight of the squared error.
+        lpips: Weight of LPIPS in the features of AlexNet (Zhang et al. 2018).
+        realism: Weight of what a critic says, which sees AlexNet's features and is trained beside
+            (Sauer et al. 2021), by hinge losses (Lim and Ye 2017).
+        features: Weight of the squared error of features of `backbone`.
+        backbone: A network of `quadrate.networks.backbones`, for `features`.
+        width: Hidden maps of the network.
+        depth: Its hidden layers.
+        noise: Maps of noise that it takes.
         steps: Of Adam.
         batch: Crops a step.
         crop: Pixels a side, a multiple of 16.
@@ -66,15 +80,35 @@ class RestorationConfig:
         QuadrateError: If a setting is out of range.
     """
 
+    name: str = "faithful"
+    distortion: float = 1.0
+    lpips: float = 0.0
+    realism: float = 0.0
+    features: float = 0.0
+    backbone: str = "efficientnet-lite0"
     width: int = 32
+    depth: int = 3
+    noise: int = 0
     steps: int = 3000
     batch: int = 16
     crop: int = 96
     learning_rate: float = 2e-3
 
     def __post_init__(self) -> None:
-        make_plain(self, "restoration: ")
+        where = f"restoration {self.name!r}: "
+        make_plain(self, where)
+        check_file_name("the name of a restoration", self.name)
+        check_not_negative(self, "distortion", "lpips", "realism", "features", where=where)
+        if not self.distortion + self.lpips + self.features:
+            raise QuadrateError(f"{where}distortion, lpips and features are all 0; one is positive")
         check_at_least(self, 1, "width", "steps", "batch", "crop")
+        check_at_least(self, 0, "depth", "noise")
         check_positive(self, "learning_rate")
         if self.crop % 16:
-            raise QuadrateError(f"restoration: a crop is a multiple of 16; got {self.crop}")
+            raise QuadrateError(f"{where}a crop is a multiple of 16; got {self.crop}")
+        if (self.lpips or self.realism) and self.crop < 64:
+            raise QuadrateError(
+                f"{where}lpips and realism need crops of at least 64; got {self.crop}"
+            )
+        if self.noise and self.depth < 2:
+            raise QuadrateError(f"{where}noise needs a depth of at least 2; got {self.depth}")

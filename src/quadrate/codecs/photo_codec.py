@@ -20,11 +20,12 @@ from quadrate.codecs.base_codec import BaseCodec
 from quadrate.codecs.batches import Blend
 from quadrate.codecs.codec_file import read_object, tensors_of, whole_numbers
 from quadrate.codecs.parts import Parts
+from quadrate.core import draws
 from quadrate.core.names import check_text
 from quadrate.errors import QuadrateError
 from quadrate.networks.block_transform import BLOCK, BlockTransform, sites
 from quadrate.networks.filled import filled
-from quadrate.networks.restoration import REACH, Restoration
+from quadrate.networks.restoration import CELL, Restoration
 from quadrate.sources.images import MAX_PIXELS
 
 Pixels = NDArray[np.uint8]
@@ -33,7 +34,7 @@ EXPONENTS = 512  # steps are 2^(e/64) of a gray level, e from 0 to 511
 UNIT = 64  # blocks a side of what is coded by itself: 1024 pixels
 LAYERS = 2  # the base, which a thumbnail and a label need, and the rest
 _STRIP = 16  # rows of blocks that are decoded to pixels at a time
-_MARGIN = -(-REACH // BLOCK)  # rows of blocks around them that decoders look at
+_CELLS = BLOCK // CELL  # rows of cells in a row of blocks
 _EXPONENT, _LENGTH = struct.Struct("<H"), struct.Struct("<I")
 _MAX_WIDTH = 1 << 10
 
@@ -89,6 +90,8 @@ class PhotoCodec(BaseCodec):
         self.networks = {
             name: each.to(device).eval().requires_grad_(False) for name, each in decoders.items()
         }
+        reach = max(network.reach for network in self.networks.values())
+        self._margin = -(-reach // BLOCK)  # rows of blocks around a strip that decoders look at
 
     @property
     def decoders(self) -> Mapping[str, Callable[..., Tensor]]:  # type: ignore[override]
@@ -169,8 +172,17 @@ class PhotoCodec(BaseCodec):
         exponent: int,
         shape: Sequence[int],
         decoder: Blend = None,
+        noise: object = 0,
     ) -> Pixels:
         """Decode what `coefficients` gave to a photograph, uint8 (C, H, W).
+
+        Args:
+            coefficients: As `coefficients` gives them.
+            exponent: The same.
+            shape: Of the photograph.
+            decoder: As in `decode`.
+            noise: What the noise is drawn from, by decoders that take some; the same gives the same
+                picture again.
 
         Raises:
             QuadrateError: If there is no decoder of a name, or the weights of a blend are invalid.
@@ -180,13 +192,17 @@ class PhotoCodec(BaseCodec):
         photograph = np.empty((channels, height, width), np.uint8)
         step = torch.tensor([step_of(exponent)], device=self.device)
         for start in range(0, len(coefficients), _STRIP):
-            above = min(start, _MARGIN)
-            strip = coefficients[start - above : start + _STRIP + _MARGIN]
+            above = min(start, self._margin)
+            strip = coefficients[start - above : start + _STRIP + self._margin]
             pixels = torch.from_numpy(self.transform.inverse(strip))[None].to(self.device)
-            mended = sum(
-                (weight * self.networks[name](pixels, step) for name, weight in weights.items()),
-                torch.zeros((), device=self.device),
-            )[0]  # (3, strip's height, width)
+            mended = torch.zeros((), device=self.device)
+            for name, weight in weights.items():
+                network = self.networks[name]
+                drawn = None
+                if network.noise:
+                    drawn = _noise(noise, network.noise, start - above, strip.shape).to(self.device)
+                mended = mended + weight * network(pixels, step, drawn)
+            mended = mended[0]  # (3, strip's height, width)
             if channels == 1:
                 mended = mended.mean(0, keepdim=True)
             top, stop = start * BLOCK, min((start + _STRIP) * BLOCK, height)
@@ -195,7 +211,11 @@ class PhotoCodec(BaseCodec):
         return photograph
 
     def decode(
-        self, payloads: Sequence[bytes], shape: Sequence[int], decoder: Blend = None
+        self,
+        payloads: Sequence[bytes],
+        shape: Sequence[int],
+        decoder: Blend = None,
+        noise: object = 0,
     ) -> Pixels:
         """Decode payloads to a photograph of a shape (C, H, W), uint8.
 
@@ -204,13 +224,14 @@ class PhotoCodec(BaseCodec):
             shape: That of the photograph.
             decoder: A decoder's name, or the weights of several by name, which sum to one; by
                 default the first decoder.
+            noise: As in `reconstruct`.
 
         Raises:
             QuadrateError: If a payload is damaged, there is no such photograph or decoder, or the
                 weights of a blend are invalid.
         """
         self.check_decoder(decoder)
-        return self.reconstruct(*self.coefficients(payloads, shape), shape, decoder)
+        return self.reconstruct(*self.coefficients(payloads, shape), shape, decoder, noise)
 
     def to_parts(self) -> Parts:  # noqa: D102
         widths = {name: network.width for name, network in self.networks.items()}
@@ -234,16 +255,28 @@ class PhotoCodec(BaseCodec):
         whole_numbers(list(widths.values()), "widths", 1, _MAX_WIDTH)
         if other := sorted(set(parts.states) ^ {f"decoder.{name}" for name in widths}):
             raise QuadrateError(f"widths and weights are of other decoders: {other[0][:100]!r}")
-        decoders = {
-            name: cast(
-                Restoration, filled(partial(Restoration, width), parts.states[f"decoder.{name}"])
-            )
-            for name, width in widths.items()
-        }
+        decoders = {}
+        for name, width in widths.items():
+            state = parts.states[f"decoder.{name}"]
+            build = partial(Restoration, width, **Restoration.sizes(state))
+            decoders[name] = cast(Restoration, filled(build, state))
         codec = cls(transform, model, decoders, float(parts.metadata["rate_weight"]), device)
         for name, text in read_object(parts.metadata["details"], "details").items():
             codec.details[check_text("the name of a detail", name)] = check_text(name, text)
         return codec
+
+
+def _noise(key: object, maps: int, row: int, size: Sequence[int]) -> Tensor:
+    """Standard normal noise for rows of blocks from `row` on, (1, maps, cells' rows, columns).
+
+    Each row of blocks has draws of its own, so that strips do not matter.
+    """
+    rows, columns = size[0], size[1] * _CELLS
+    drawn = [
+        draws.normal("noise", key, row + number, shape=(maps, _CELLS, columns))
+        for number in range(rows)
+    ]
+    return torch.cat(drawn, 1)[None]
 
 
 def exponent_of(quality: float) -> int:

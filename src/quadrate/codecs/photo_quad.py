@@ -306,7 +306,7 @@ class PhotoFile(Closing):
         self.codec.check_decoder(decoder)
         chunk, shape, (coefficients, exponent) = self._read(number)
         return Photograph(
-            self.codec.reconstruct(coefficients, exponent, shape, decoder),
+            self.codec.reconstruct(coefficients, exponent, shape, decoder, self._noise(number)),
             None if chunk.names is None else chunk.names[0],
             None if chunk.labels is None else int(chunk.labels[0]),
             chunk.profiles[0] if chunk.profiles else b"",
@@ -330,7 +330,9 @@ class PhotoFile(Closing):
         """
         self.codec.check_decoder(decoder)
         chunk, shape, (coefficients, exponent) = self._read(number)
-        decoded = self.codec.reconstruct(coefficients, exponent, shape, decoder)
+        decoded = self.codec.reconstruct(
+            coefficients, exponent, shape, decoder, self._noise(number)
+        )
         again = self.codec.encode(decoded, exponent)[: self.layers]
         total = Changes(0, 0, 0)
         for old, new in zip(
@@ -341,6 +343,10 @@ class PhotoFile(Closing):
             nonzero, changed = ((old != 0) | (new != 0)).sum(), (old != new).sum()
             total += Changes(old.size, int(nonzero), int(changed))
         return total
+
+    def _noise(self, number: int) -> tuple[int, int]:
+        """What the noise of a photograph is drawn from."""
+        return self.reader.header.seed, number
 
     def _read(self, number: int) -> tuple[ChunkData, list[int], tuple[NDArray[np.float32], int]]:
         """A photograph's chunk, its shape, and what `PhotoCodec.coefficients` reads."""

@@ -55,6 +55,7 @@ BUILT_IN: tuple[Callable[..., Any], ...] = (
     feature_recipes.lossyless_clip,
     photo_recipes.photo_kodak,
     photo_recipes.photo,
+    photo_recipes.photo_faithful,
 )
 """Quadrate's own recipes, each decorated with `experiment`."""
 

