@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from quadrate.evaluation import (
@@ -17,6 +18,7 @@ from quadrate.evaluation.distortion_scores import distortion_mse, psnr_db
 from quadrate.evaluation.perception_scores import (
     crossed_kid,
     crossed_sliced_w2sq,
+    frechet,
     random_directions,
 )
 
@@ -208,3 +210,17 @@ def test_the_certified_bound_never_exceeds_a_known_distance_and_is_nothing_betwe
     assert 0.2 < shifted.value < 1.0
     floor = certified_w1((x, y), (z, w), **FAMILY)
     assert abs(floor.value) < 4 * floor.stderr < 0.1
+
+
+def test_the_frechet_distance_is_that_of_gaussians():
+    draw = np.random.default_rng(0)
+    mix = draw.normal(size=(5, 5))
+    real, fake = draw.normal(size=(400, 5)) @ mix, draw.normal(size=(300, 5)) * 2 + 1
+    one, other = np.cov(real.T), np.cov(fake.T)
+    root = np.real(scipy.linalg.sqrtm(one @ other))
+    wanted = np.square(real.mean(0) - fake.mean(0)).sum() + np.trace(one + other - 2 * root)
+    found = frechet(torch.from_numpy(real), torch.from_numpy(fake))
+    assert found == pytest.approx(wanted, rel=1e-9)
+    few = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))  # fewer than features
+    assert frechet(few, few) == pytest.approx(0, abs=1e-8)
+    assert frechet(few, few + 2) == pytest.approx(50 * 4, rel=1e-6)

@@ -15,7 +15,7 @@ from quadrate.evaluation.picture_scores import ms_ssim
 from quadrate.experiments.claims import CHECKS
 from quadrate.experiments.recipes import find_recipe
 from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
-from quadrate.experiments.reports.photo_report import bjontegaard_rate, plot_rates, psnr_at
+from quadrate.experiments.reports.photo_report import bjontegaard_rate, plot_rates, score_at
 from quadrate.experiments.runs import Run
 from quadrate.photo_config import CheckerboardConfig, RestorationConfig
 from quadrate.sources.photographs import Photographs
@@ -179,14 +179,14 @@ def test_rates_at_equal_quality_are_compared():
     rows = curve("ours", 0.8) + curve("theirs", 1.0)
     assert bjontegaard_rate(rows, "ours", "theirs") == pytest.approx(-0.2)
     assert bjontegaard_rate(rows, "theirs", "ours") == pytest.approx(0.25)
-    assert psnr_at(rows, "theirs", 0.25) == pytest.approx(31)
-    assert psnr_at(rows, "theirs", 0.25 * math.sqrt(2)) == pytest.approx(32.5)
-    assert math.isnan(psnr_at(rows, "theirs", 4.0))
+    assert score_at(rows, "theirs", 0.25) == pytest.approx(31)
+    assert score_at(rows, "theirs", 0.25 * math.sqrt(2)) == pytest.approx(32.5)
+    assert math.isnan(score_at(rows, "theirs", 4.0))
     far = [{**row, "psnr_db": row["psnr_db"] + 50, "way": "far"} for row in curve("far", 1.0)]
     with pytest.raises(QuadrateError, match="no PSNR in common"):
         bjontegaard_rate(rows + far, "ours", "far")
     with pytest.raises(QuadrateError, match="not scored at two rates"):
-        psnr_at(rows[:1], "ours", 0.2)
+        score_at(rows[:1], "ours", 0.2)
 
 
 def test_the_figure_needs_rows(tmp_path):
@@ -226,13 +226,29 @@ def decided(factor: float) -> list[str]:
     rows = curve("photo faithful", 1.0)
     for way, own in (("webp", 1.0), ("jpeg", 1.5), ("jpegxl", 1.0)):
         rows += curve(way, own * factor)
-    return [check.decide(rows)[1] for check in CHECKS["photo-kodak"]]
+    *nearer, realistic = (check.decide(rows)[1] for check in CHECKS["photo-kodak"])
+    assert realistic == "undecided"  # it is not scored
+    return nearer
 
 
 def test_claims_compare_equal_bytes():
     assert decided(1.1) == ["yes"] * 3  # JPEG has 1.65 times the bits, and 3 dB a doubling
     assert decided(0.9) == ["no"] * 3
     assert decided(40.0) == ["undecided"] * 3  # no rate in common
+
+
+@pytest.mark.parametrize(
+    ("price", "share", "answer"), [(0.7, 0.45, "yes"), (0.7, 0.55, "no"), (0.9, 0.45, "no")]
+)
+def test_realism_has_a_price_and_a_worth(price, share, answer):
+    faithful = [row | {"lpips_alex": 0.2} for row in curve("photo faithful", 1.0)]
+    realistic = [
+        row
+        | {"way": "photo realistic", "psnr_db": row["psnr_db"] - price, "lpips_alex": 0.2 * share}
+        for row in faithful
+    ]
+    text, found = CHECKS["photo-kodak"][-1].decide(faithful + realistic)
+    assert found == answer and f"LPIPS × {share:.2f}, -{price:.2f} dB at 0.25" in text
 
 
 # --- settings ---

@@ -104,6 +104,26 @@ def crossed_kid(real: Tensor, fake: Tensor, blocks: int) -> Estimate:
     return mean_estimate((kid(one[0], other[1]) + kid(one[1], other[0])) / 2)
 
 
+def frechet(real: Tensor, fake: Tensor) -> float:
+    """Fréchet distance of features: squared W2 between Gaussians of their moments.
+
+    ‖μ - μ̂‖² + tr(Σ + Σ̂ - 2 (Σ Σ̂)^½) (Heusel et al. 2017). It is biased: few samples make it
+    larger, so only distances of equally many are to be compared.
+
+    Args:
+        real: Features (N, F), N at least 2.
+        fake: Features (M, F), M at least 2.
+    """
+    real, fake = real.double(), fake.double()
+    one, other = (features - features.mean(0) for features in (real, fake))
+    # The trace of the root is the sum of the singular values of Ŷ Yᵀ, without a product of
+    # covariances, which would square the rounding.
+    product = (other / (len(other) - 1) ** 0.5) @ (one / (len(one) - 1) ** 0.5).T
+    spread = one.square().sum() / (len(one) - 1) + other.square().sum() / (len(other) - 1)
+    apart = (real.mean(0) - fake.mean(0)).square().sum()
+    return float(apart + spread - 2 * torch.linalg.svdvals(product).sum())
+
+
 def _potential(positions: Tensor, excess: Tensor, place: Tensor) -> Tensor:
     """Potentials summed over directions, in the order of the images.
 

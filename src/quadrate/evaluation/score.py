@@ -131,6 +131,7 @@ _FEATURES = (
 _PHOTOGRAPHS = (
     Score("bits_per_pixel", "bits a pixel", decimals=3, better="lower"),
     Score("ms_ssim", "MS-SSIM", decimals=4, better="higher"),
+    Score("lpips_alex", "LPIPS (AlexNet)", decimals=4, better="lower"),
 )
 _CONTOURS = (
     Score("rate_nats", "rate", "nats", decimals=1),

@@ -108,6 +108,7 @@ class PhotoRecipe:
 
 
 _QUALITIES = (8.0, 14.0, 20.0, 26.0, 32.0, 38.0, 44.0, 50.0)
+_MIDDLE_QUALITIES = _QUALITIES[1:6]
 _CLASSICAL = {
     "jpeg": (8.0, 20.0, 35.0, 50.0, 70.0, 85.0, 92.0),
     "webp": (2.0, 10.0, 25.0, 50.0, 75.0, 88.0),
@@ -130,8 +131,14 @@ _DECODERS = (RestorationConfig(), _REALISTIC, _RECOGNIZABLE)
 
 
 def _storages(decoders: tuple[RestorationConfig, ...]) -> tuple[PhotoStorage, ...]:
-    return tuple(
-        PhotoStorage("photo", quality, each.name) for each in decoders for quality in _QUALITIES
+    first, *others = decoders
+    return (
+        *(PhotoStorage("photo", quality, first.name) for quality in _QUALITIES),
+        *(
+            PhotoStorage("photo", quality, each.name)
+            for each in others
+            for quality in _MIDDLE_QUALITIES
+        ),
     )
 
 

@@ -15,13 +15,13 @@ from quadrate.experiments.reports.panels import COLOURS, MARKERS, new_figure, sa
 from quadrate.experiments.reports.summary import Row, require
 
 
-def psnr_at(rows: Sequence[Row], way: str, bits_per_pixel: float) -> float:
-    """Interpolate a way's PSNR in dB at a rate, linearly in log bits a pixel.
+def score_at(rows: Sequence[Row], way: str, bits_per_pixel: float, score: str = "psnr_db") -> float:
+    """Interpolate a score of a way, PSNR in dB or another, linearly in log bits a pixel.
 
     Returns:
         NaN outside the rates that were scored.
     """
-    rates, quality = _curve(rows, way)
+    rates, quality = _curve(rows, way, score)
     wanted = math.log(bits_per_pixel)
     return float(np.interp(wanted, rates, quality, left=math.nan, right=math.nan))
 
@@ -50,9 +50,9 @@ def bjontegaard_rate(rows: Sequence[Row], way: str, anchor: str) -> float:
     return math.expm1(means[0] - means[1])
 
 
-def _curve(rows: Sequence[Row], way: str) -> tuple[Any, Any]:
-    """Logarithms of a way's rates, rising, and its PSNR."""
-    own = [(row["bits_per_pixel"], row["psnr_db"]) for row in rows if row["way"] == way]
+def _curve(rows: Sequence[Row], way: str, score: str = "psnr_db") -> tuple[Any, Any]:
+    """Logarithms of a way's rates, rising, and its scores."""
+    own = [(row["bits_per_pixel"], row[score]) for row in rows if row["way"] == way]
     if len(own) < 2:
         raise QuadrateError(f"{way} is not scored at two rates")
     table = np.array(sorted(own))
@@ -60,7 +60,7 @@ def _curve(rows: Sequence[Row], way: str) -> tuple[Any, Any]:
 
 
 def plot_rates(title: str, rows: Sequence[Row], path: Path) -> None:
-    """Draw PSNR and MS-SSIM of each way to store photographs against bits a pixel.
+    """Draw PSNR, MS-SSIM and, where it was scored, LPIPS of each way against bits a pixel.
 
     Args:
         title: The figure's title.
@@ -71,8 +71,10 @@ def plot_rates(title: str, rows: Sequence[Row], path: Path) -> None:
         QuadrateError: If there is nothing to draw.
     """
     require(rows, "way", "bits_per_pixel", "psnr_db")
-    figure, (axes,) = new_figure(1, 2)
-    columns = ("psnr_db", "PSNR (dB)"), ("ms_ssim", "MS-SSIM")
+    columns = [("psnr_db", "PSNR (dB)"), ("ms_ssim", "MS-SSIM")]
+    if any(row.get("lpips_alex") is not None for row in rows):
+        columns.append(("lpips_alex", "LPIPS (AlexNet), less is better"))
+    figure, (axes,) = new_figure(1, len(columns))
     ways = list(dict.fromkeys(row["way"] for row in rows))
     for (column, label), ax in zip(columns, axes, strict=True):
         for number, way in enumerate(ways):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from quadrate.codecs.base_codec import BaseCodec
 from quadrate.codecs.photo_codec import PhotoCodec, step_of
@@ -23,6 +25,8 @@ from quadrate.evaluation.picture_scores import ms_ssim
 from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
 from quadrate.experiments.runs.kind import Job, Kind, Row
 from quadrate.experiments.runs.kinds import read_results
+from quadrate.networks.backbones import load_lpips
+from quadrate.networks.backbones.lpips import SMALLEST
 from quadrate.networks.block_transform import BlockTransform
 from quadrate.networks.restoration import Restoration
 from quadrate.photo_config import RestorationConfig
@@ -74,7 +78,7 @@ class PhotoKind(Kind):
 
     def needs(self, job: Job) -> list[Path]:
         """Return the codec's file for its own points; classical codecs need none."""
-        return [_CODEC]
+        return [_CODEC] if job.point.codec == "photo" else []
 
     def load(self, job: Job) -> PhotoCodec:
         """Return the codec."""
@@ -199,14 +203,20 @@ def _score_point(kind: PhotoKind, job: Job, report: Report) -> None:
 
     point = job.point
     codec = kind.load(job) if point.codec == "photo" else None
+    # The networks of LPIPS are there where decoders were trained with them.
+    guided = any(each.lpips or each.realism for each in kind.recipe.decoders)
+    looks = load_lpips("alex") if codec is not None and guided else None
     scores = []
     with threadpool_limits(1), one_thread():
         for number in range(len(kind.test)):
             original = kind.test.read(number)
             size, decoded = _stored(codec, point, original)
-            similarity = ms_ssim(torch.from_numpy(original), torch.from_numpy(decoded))
+            pair = torch.from_numpy(original), torch.from_numpy(decoded)
             rate_bits = 8 * size / original[0].size
-            scores.append((rate_bits, psnr(original, decoded), similarity))
+            apart = math.nan
+            if looks is not None and min(original.shape[1:]) >= SMALLEST:
+                apart = float(looks(*(_coloured(each) for each in pair)))
+            scores.append((rate_bits, psnr(original, decoded), ms_ssim(*pair), apart))
     table = np.array(scores)
     row = {
         "way": f"{point.codec} {point.decoder}".strip(),
@@ -215,9 +225,20 @@ def _score_point(kind: PhotoKind, job: Job, report: Report) -> None:
         "bits_per_pixel": float(table[:, 0].mean()),
         "psnr_db": float(table[:, 1].mean()),
         "psnr_db_standard_error": float(table[:, 1].std() / np.sqrt(len(table))),
-        "ms_ssim": float(np.nanmean(table[:, 2])) if np.isfinite(table[:, 2]).any() else None,
+        "ms_ssim": _mean(table[:, 2]),
+        "lpips_alex": _mean(table[:, 3]),
     }
     kind.keep(job, row, report)
+
+
+def _coloured(pixels: Tensor) -> Tensor:
+    """As LPIPS takes them, (1, 3, H, W)."""
+    return pixels.expand(3, -1, -1)[None].float()
+
+
+def _mean(scores: NDArray[np.float64]) -> float | None:
+    """The mean of those that there are."""
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else None
 
 
 def _stored(

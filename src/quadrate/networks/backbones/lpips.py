@@ -22,6 +22,7 @@ from quadrate.networks.backbones.weights import Weights, fetch
 
 _SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of pixels in [-1, 1]
 _EPSILON = 1e-10
+SMALLEST = 32  # pixels a side, of which every stage keeps some
 _ALEXNET = ((64, 11, 4, 2), (192, 5, 1, 2), (384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1))
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _ARCHIVE = (
@@ -91,10 +92,10 @@ class LPIPS(nn.Module):
         Raises:
             QuadrateError: If a side has fewer than 32 pixels, or there are not three channels.
         """
-        if pixels.ndim != 4 or pixels.shape[1] != 3 or min(pixels.shape[2:]) < 32:
+        if pixels.ndim != 4 or pixels.shape[1] != 3 or min(pixels.shape[2:]) < SMALLEST:
             raise QuadrateError(
-                "LPIPS compares pictures (N, 3, H, W) of at least 32 x 32 pixels; got"
-                f" {tuple(pixels.shape)}"
+                f"LPIPS compares pictures (N, 3, H, W) of at least {SMALLEST} x {SMALLEST} pixels;"
+                f" got {tuple(pixels.shape)}"
             )
         shift, scale = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (_SHIFT, _SCALE))
         x = (pixels / 127.5 - 1 - shift) / scale
