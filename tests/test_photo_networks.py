@@ -162,3 +162,23 @@ def test_a_cell_knows_its_place_in_the_block():
 def test_parts_of_blocks_are_refused(size):
     with pytest.raises(QuadrateError, match="whole blocks of 16 x 16 pixels"):
         Restoration(4)(torch.zeros(1, 3, *size), torch.ones(1))
+
+
+def test_noise_is_wanted_or_not_and_needs_depth():
+    pixels, step = torch.rand(1, 3, 16, 16) * 255, torch.tensor([20.0])
+    with pytest.raises(QuadrateError, match="takes 0 maps of noise"):
+        Restoration(4)(pixels, step, torch.zeros(1, 1, 4, 4))
+    with pytest.raises(QuadrateError, match="takes 2 maps of noise; got none"):
+        Restoration(4, noise=2)(pixels, step)
+    with pytest.raises(QuadrateError, match="2 to 64 hidden layers; got 1"):
+        Restoration(4, depth=1, noise=1)
+    with pytest.raises(QuadrateError, match="0 to 64 hidden layers; got 65"):
+        Restoration(4, depth=65)
+
+
+@pytest.mark.parametrize(("depth", "noise"), [(0, 0), (3, 0), (2, 1), (5, 8)])
+def test_a_state_tells_the_sizes_of_its_network(depth, noise):
+    assert Restoration.sizes(Restoration(4, depth, noise).state_dict()) == {
+        "depth": depth,
+        "noise": noise,
+    }

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+import torch
 
 from photos_made import codec, picture
 from quadrate.codecs import PhotoCodec, PhotoFile, Photograph, Rate
@@ -34,6 +35,25 @@ MANY = [
 
 
 # --- what is in a file ---
+
+
+def test_noise_comes_from_the_seed_of_the_file_and_the_number_of_the_photograph():
+    network = Restoration(4, depth=2, noise=2)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=draw))
+    noisy = PhotoCodec(codec().transform, codec().model, {"noisy": network})
+    same = [Photograph(picture(30, 30, seed=1))] * 2
+    one, other = (packed(same, Rate(quality=40), seed=seed) for seed in (3, 4))
+
+    def decoded(data: bytes, number: int) -> np.ndarray:
+        with PhotoFile(data, noisy) as file:
+            return file.photograph(number).pixels
+
+    np.testing.assert_array_equal(decoded(one, 0), decoded(one, 0))
+    assert (decoded(one, 0) != decoded(one, 1)).any()
+    assert (decoded(one, 0) != decoded(other, 0)).any()
 
 
 def test_photographs_come_back_with_what_goes_with_them():

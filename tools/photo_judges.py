@@ -62,7 +62,7 @@ def decodings(
     size = sum(map(len, payloads))
     coefficients, _ = codec.coefficients(payloads, photograph.shape)
     for way, decoder in WAYS.items():
-        picture = codec.reconstruct(coefficients, exponent, photograph.shape, decoder, number)
+        picture = codec.reconstruct(coefficients, exponent, photograph.shape, decoder, (0, number))
         yield way, 8 * size / photograph[0].size, picture
     data = webp_of(photograph, size)
     decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)

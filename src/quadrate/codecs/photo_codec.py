@@ -172,7 +172,7 @@ class PhotoCodec(BaseCodec):
         exponent: int,
         shape: Sequence[int],
         decoder: Blend = None,
-        noise: object = 0,
+        noise: tuple[int, int] = (0, 0),
     ) -> Pixels:
         """Decode what `coefficients` gave to a photograph, uint8 (C, H, W).
 
@@ -181,8 +181,8 @@ class PhotoCodec(BaseCodec):
             exponent: The same.
             shape: Of the photograph.
             decoder: As in `decode`.
-            noise: What the noise is drawn from, by decoders that take some; the same gives the same
-                picture again.
+            noise: What decoders that take noise draw it from: the seed of the file, and the number
+                of the photograph in it.
 
         Raises:
             QuadrateError: If there is no decoder of a name, or the weights of a blend are invalid.
@@ -215,7 +215,7 @@ class PhotoCodec(BaseCodec):
         payloads: Sequence[bytes],
         shape: Sequence[int],
         decoder: Blend = None,
-        noise: object = 0,
+        noise: tuple[int, int] = (0, 0),
     ) -> Pixels:
         """Decode payloads to a photograph of a shape (C, H, W), uint8.
 
@@ -266,14 +266,14 @@ class PhotoCodec(BaseCodec):
         return codec
 
 
-def _noise(key: object, maps: int, row: int, size: Sequence[int]) -> Tensor:
+def _noise(key: tuple[int, int], maps: int, row: int, size: Sequence[int]) -> Tensor:
     """Standard normal noise for rows of blocks from `row` on, (1, maps, cells' rows, columns).
 
     Each row of blocks has draws of its own, so that strips do not matter.
     """
     rows, columns = size[0], size[1] * _CELLS
     drawn = [
-        draws.normal("noise", key, row + number, shape=(maps, _CELLS, columns))
+        draws.normal("noise", *key, row + number, shape=(maps, _CELLS, columns))
         for number in range(rows)
     ]
     return torch.cat(drawn, 1)[None]
