@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,6 +49,7 @@ WAYS: dict[str, Any] = {
 PICTURE_QUALITIES, LABEL_QUALITIES = (14, 26), (8, 20)
 SIDE, INCEPTION_SIDE = 256, 299
 LABEL_INCEPTION_SIDE = 150  # clothes have some 200 pixels a side
+CACHE = Path(__file__).parents[1] / "runs" / "photo-judges"
 COUNT = 80  # photographs of CID22
 BLOCKS = 4  # in which the kernel distance's error is estimated
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
@@ -165,7 +167,11 @@ def labels(codec: PhotoCodec, about: dict[str, Any]) -> list[dict[str, Any]]:
     train, classes = clothes("train")
     probes: dict[str, Callable[[Any], Any]] = {}
     for name in networks:
-        x = torch.stack([features(name, each) for each in train]).numpy()
+        kept = CACHE / f"{name.split()[0]}.safetensors"  # it takes minutes, and no codec has part
+        if not kept.exists():
+            CACHE.mkdir(parents=True, exist_ok=True)
+            save_file({"x": torch.stack([features(name, each) for each in train])}, kept)
+        x = load_file(kept)["x"].numpy()
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=500))
         probes[name] = probe.fit(x, classes).predict
         print(f"{name}: the probe is fitted", flush=True)

@@ -22,7 +22,7 @@ from quadrate.sources.photographs import Photographs
 # A face with hair, a fine texture, and a smooth sky beside edges: number, top, left.
 _PARTS = ((14, 130, 300), (7, 200, 330), (20, 60, 190))
 _SIDE = 176
-_OTHERS = ("jpeg", "webp", "jpegxl")
+_OTHERS = ("jpeg", "webp")
 
 
 def main() -> None:
@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     codec, kodak = PhotoCodec.load(arguments.codec), Photographs("kodak")
-    figure, axes = new_figure(len(_PARTS), 2 + len(_OTHERS), 2.6, 2.75)
+    columns = 1 + len(_OTHERS) + len(codec.decoders)
+    figure, axes = new_figure(len(_PARTS), columns, 2.6, 2.75)
     for row, (number, top, left) in zip(axes, _PARTS, strict=True):
         original = kodak.read(number)
         most = int(arguments.bits_per_pixel * original[0].size / 8)
         shown = [("original", original, 0)]
         shown += [(name, *_classical(name, original, most)) for name in _OTHERS]
-        shown.append(("photo, faithful", *_ours(codec, original, most)))
+        shown += _ours(codec, original, most)
         for axis, (name, pixels, size) in zip(row, shown, strict=True):
             part = pixels[:, top : top + _SIDE, left : left + _SIDE]
             axis.imshow(part.transpose(1, 2, 0), interpolation="nearest")
@@ -51,11 +52,15 @@ def main() -> None:
 
 def _ours(
     codec: PhotoCodec, original: NDArray[np.uint8], most: int
-) -> tuple[NDArray[np.uint8], int]:
+) -> list[tuple[str, NDArray[np.uint8], int]]:
+    """One file, by each decoder."""
     file = io.BytesIO()
     compress(codec, [Photograph(original)], file, Rate(size=most))
+    size = len(file.getvalue())
     with PhotoFile(file.getvalue(), codec) as opened:
-        return opened.photograph(0).pixels, len(file.getvalue())
+        return [
+            (f"photo, {name}", opened.photograph(0, name).pixels, size) for name in codec.decoders
+        ]
 
 
 def _classical(name: str, original: NDArray[np.uint8], most: int) -> tuple[NDArray[np.uint8], int]:

@@ -123,7 +123,7 @@ class RestorationFit:
             ).to(self.device)
             self._critic_descent = self._adam(self.critic)
         self.step = 0
-        self._sums: dict[str, float] = {}
+        self._terms: dict[str, list[float]] = {}  # since the last report
 
     @property
     def _named(self) -> tuple[str, ...]:
@@ -209,16 +209,15 @@ class RestorationFit:
         return loss
 
     def _tell(self, terms: Mapping[str, float]) -> None:
-        """Add the terms of a step up; report their means now and then."""
+        """Keep the terms of a step; report their means now and then."""
         for name, value in terms.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._terms.setdefault(name, []).append(value)
         if self.step % _REPORTED == 0 or self.step == self.config.steps:
-            count = (self.step - 1) % _REPORTED + 1
-            means = {name: value / count for name, value in self._sums.items()}
+            means = {name: sum(values) / len(values) for name, values in self._terms.items()}
             check_finite(self.config.name, f"step {self.step}", means)
             message = {"stage": "restoration", "point": self.config.name, "step": self.step}
             self.report(message | {"steps": self.config.steps} | means)
-            self._sums = {}
+            self._terms = {}
 
     # --- checkpoints ---
 
