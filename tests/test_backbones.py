@@ -86,6 +86,22 @@ def test_features_do_not_depend_on_the_batch():
     assert backbone.features(images(5)[:0]).shape == (0, 1280)
 
 
+def test_images_of_any_sizes_are_resized_one_by_one():
+    backbone = Backbone("lite", 1280, Preprocessing(32, (127.0,) * 3, (128.0,) * 3), lite())
+    pictures = [images(1, 3, 40, 60)[0], images(1, 1, 33, 32)[0], images(1, 3, 32, 32)[0]]
+    alone = torch.cat([backbone.features(picture[None]) for picture in pictures])
+    together = backbone.features(pictures, batch=2)
+    assert torch.allclose(together, alone, atol=1e-5 * alone.abs().max().item())
+    assert backbone.features([]).shape == (0, 1280)
+
+
+def test_of_a_long_line_only_the_middle_is_resized():
+    line = torch.zeros(1, 1, 2, 1 << 16, dtype=torch.uint8)
+    line[..., (1 << 15) - 8 : (1 << 15) + 8] = 100  # the square in the middle, and its neighbours
+    seen = PLAIN(line)
+    assert seen.shape == (1, 3, 32, 32) and torch.allclose(seen, torch.tensor((100 - 127) / 128))
+
+
 # --- what they are shown --------------------------------------------------------------------------
 
 

@@ -6,11 +6,13 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from photos_made import codec, picture
 from quadrate.codecs import PhotoDataset, PhotoFile, Photograph, Rate
 from quadrate.codecs.photo_quad import compress
 from quadrate.errors import QuadrateError
+from quadrate.networks.backbones import Backbone, Preprocessing
 
 SHAPES = ((3, 40, 50), (1, 17, 31), (3, 33, 16))
 
@@ -53,6 +55,32 @@ def test_latents_are_coefficients_of_blocks():
     assert first[known:].any()
 
 
+class MeanColours(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x.mean((2, 3))
+
+
+def mean_colours() -> Backbone:
+    return Backbone("colours", 3, Preprocessing(16, (0.0,) * 3, (1.0,) * 3), MeanColours())
+
+
+def test_features_are_of_the_decoded_pixels():
+    dataset = PhotoDataset(file(), codec(), "features", backbone=mean_colours())
+    pixels = PhotoDataset(file(), codec())
+    for (features, label), (whole, same) in zip(dataset, pixels, strict=True):
+        assert features.shape == (3,) and features.dtype == torch.float32 and label == same
+        assert torch.equal(features, mean_colours().features(whole[None])[0])
+    gray = dataset[1][0]
+    assert gray.std() < 1e-3  # one channel counts as three
+    assert (pickle.loads(pickle.dumps(dataset))[0][0] == dataset[0][0]).all()
+    base = PhotoDataset(file(), codec(), "features", layers=1, backbone=mean_colours())
+    assert 0 < (base[0][0] - dataset[0][0]).abs().max() < 20  # blurred, but much the same colours
+
+
 def test_a_loader_with_workers_makes_batches_of_crops():
     dataset = PhotoDataset(file(), codec(), transform=middle)
     loader = torch.utils.data.DataLoader(dataset, batch_size=3, num_workers=1)
@@ -64,7 +92,10 @@ def test_a_loader_with_workers_makes_batches_of_crops():
 
 def test_what_cannot_be_is_refused(tmp_path):
     with pytest.raises(QuadrateError, match="an item is"):
-        PhotoDataset(file(), codec(), "features")
+        PhotoDataset(file(), codec(), "logits")
+    for item, backbone in (("features", None), ("pixels", mean_colours())):
+        with pytest.raises(QuadrateError, match="come from a backbone"):
+            PhotoDataset(file(), codec(), item, backbone=backbone)
     with pytest.raises(QuadrateError, match="no labels"):
         PhotoDataset(file(labels=False), codec(), "labels")
     with pytest.raises(QuadrateError, match="no decoder"):

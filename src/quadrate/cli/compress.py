@@ -11,6 +11,7 @@ import tyro
 
 from quadrate.cli.modules import Modules
 from quadrate.cli.outputs import Output, output_file
+from quadrate.cli.picture_features import FEATURE_OPTIONS, FeatureWish, fit_if_missing
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.rates import RATE_OPTIONS, Rating
 from quadrate.core.files import exists
@@ -29,6 +30,7 @@ def compress(
     output: Output,
     codec: str,
     rate: Rating = RATE_OPTIONS,
+    features: FeatureWish = FEATURE_OPTIONS,
     seed: int | None = None,
     chunk: int | None = None,
     labels: bool = False,
@@ -48,8 +50,10 @@ def compress(
             features as .npy or .npz arrays (N, D); photographs of any sizes in folders and files.
         output: The .quad file, whose name ends in .quad.
         codec: A codec in the package, such as mnist-4.75bit, a codec's file, or an
-            address on the Hugging Face Hub, hf://user/name (docs/hub.md).
+            address on the Hugging Face Hub, hf://user/name (docs/hub.md); with --purpose features
+            also the file of a codec to be made.
         rate: How many bits photographs get.
+        features: How pictures become features, which models read.
         seed: Seed of the dither, 0 to 2^64 - 1; by default 0.
         chunk: Samples a chunk: what must be read to decode one of them; by default as many as make
             files small.
@@ -65,8 +69,9 @@ def compress(
     """
     load_plugins(module)
     from quadrate.cli.inputs import open_inputs
+    from quadrate.cli.picture_features import open_features, reads_pictures
     from quadrate.cli.quads import count_of, load_codec, pixels_of, rate_text
-    from quadrate.codecs import PhotoCodec, quad
+    from quadrate.codecs import FeatureCodec, PhotoCodec, quad
     from quadrate.coding.container import Reader
 
     if append and overwrite:
@@ -78,8 +83,10 @@ def compress(
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
         )
-    loaded = load_codec(codec)
     header = _header_to_append_to(path, seed, labels) if append else None
+    fitted = fit_if_missing(codec, inputs, features, printer.quiet)
+    loaded = load_codec(codec)
+    from_pictures = reads_pictures(loaded, inputs, features)
     labels = labels or (header is not None and "labels" in header.fields)
     try:
         if isinstance(loaded, PhotoCodec):
@@ -91,7 +98,11 @@ def compress(
             added = photo_files.compress(loaded, pieces, path, rate.rate(), seed or 0, append)
         else:
             rate.refuse(codec)
-            opened = open_inputs(inputs, loaded.shape, labels)
+            opened = (
+                open_features(inputs, loaded, features, labels, fitted)
+                if from_pictures and isinstance(loaded, FeatureCodec)
+                else open_inputs(inputs, loaded.shape, labels)
+            )
             batches = _batches(opened, header, printer.quiet)
             if append:
                 added = quad.append(loaded, batches, path, chunk, strict)
@@ -119,7 +130,13 @@ def compress(
         text += f", {size} bytes"
         text += "" if per_pixel is None else f", {per_pixel:.4f} bits a pixel"
     more = f"{new} added; " if append else ""
-    printer.done(facts, f"{path}: {more}{text}")
+    lines = [f"{path}: {more}{text}"]
+    if fitted is not None:
+        facts |= {"codec": fitted.codec, "fitted_to": len(fitted.features)}
+        lines.append(
+            f"codec:  {fitted.codec}, fitted to {count_of(len(fitted.features), 'picture')}"
+        )
+    printer.done(facts, *lines)
 
 
 def _refuse_for_photographs(codec: str, chunk: int | None, strict: bool) -> None:

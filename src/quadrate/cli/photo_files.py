@@ -24,8 +24,15 @@ from quadrate.sources.tree import is_image_name
 # --- compress ---
 
 
-def open_photographs(texts: Sequence[str], labels: bool) -> list[Images]:
+def open_photographs(
+    texts: Sequence[str], labels: bool, what: str = "a codec of photographs"
+) -> list[Images]:
     """What the texts of a command line name: folders of photographs, and photographs.
+
+    Args:
+        texts: The texts.
+        labels: Whether labels are wanted.
+        what: Who takes them, in errors.
 
     Raises:
         QuadrateError: If something is missing or no photograph by its name, or there are no labels
@@ -33,20 +40,18 @@ def open_photographs(texts: Sequence[str], labels: bool) -> list[Images]:
     """
     if not texts:
         raise QuadrateError("name at least one folder of photographs, or photograph")
-    found = [_open(text, labels) for text in texts]
+    found = [_open(text, labels, what) for text in texts]
     check_classes(found)
     return found
 
 
-def _open(text: str, labels: bool) -> Images:
+def _open(text: str, labels: bool, what: str) -> Images:
     path = Path(os.path.expanduser(text))
     if not exists(path):
-        raise QuadrateError(
-            f"{text}: no such file or folder; a codec of photographs takes folders and image files"
-        )
+        raise QuadrateError(f"{text}: no such file or folder; {what} takes folders and image files")
     if not (path.is_dir() or is_image_name(path.name)):
         raise QuadrateError(
-            f"{path}: a codec of photographs takes folders and image files; expected a name that"
+            f"{path}: {what} takes folders and image files; expected a name that"
             f" ends in {', '.join(sorted(SUFFIXES))}"
         )
     return find_images(path, labels)

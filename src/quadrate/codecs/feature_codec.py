@@ -57,6 +57,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         klt: Whether principal axes are coded rather than coordinates; by default whichever does
             better on features held out.
         optimize_rate: Whether symbols are chosen with regard to their bits, too.
+        backbone: The network that the features come from, a name in
+            `quadrate.networks.backbones.BACKBONES`, where one reads pictures for the codec.
         device: Where symbols, latents and reconstructions are put; they are computed on the CPU.
 
     Attributes:
@@ -76,10 +78,11 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
         rate_bits: float | None = None,
         klt: bool | None = None,
         optimize_rate: bool = True,
+        backbone: str | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.mse, self.rate_bits, self.klt, self.optimize_rate = mse, rate_bits, klt, optimize_rate
-        self.device = device
+        self.backbone, self.device = backbone, device
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Fit transform, step and tables to features X, real numbers (n, D); y is ignored.
@@ -249,6 +252,8 @@ class FeatureCodec(TransformerMixin, BaseEstimator, Codec):
     def to_parts(self) -> Parts:  # noqa: D102
         self._check_fitted()
         parameters = {name: self.get_params()[name] for name in _PARAMETERS}
+        if self.backbone is None:  # files of features that no backbone gave stay as they were
+            del parameters["backbone"]
         metadata = {
             "parameters": json.dumps(parameters, default=float),
             "bottleneck": self.model_.name,
@@ -277,16 +282,21 @@ _PARAMETERS: dict[str, tuple[type, ...]] = {
     "rate_bits": (int, float),
     "klt": (bool,),
     "optimize_rate": (bool,),
+    "backbone": (str,),
 }
 
 
 def _parameters(parameters: dict[str, Any]) -> dict[str, Any]:
     """The constructor's arguments as a file has them."""
     for name, value in parameters.items():
-        if name not in _PARAMETERS or not (
-            value is None or type(value) in _PARAMETERS[name] and math.isfinite(value)
+        if (
+            name not in _PARAMETERS
+            or not (value is None or type(value) in _PARAMETERS[name])
+            or not (value is None or isinstance(value, str) or math.isfinite(value))
         ):
             raise ValueError(f"parameter {name!r} is unknown, or its value is not of its kind")
+    if parameters.get("backbone") is not None:
+        check_text("the backbone", parameters["backbone"])
     return parameters
 
 

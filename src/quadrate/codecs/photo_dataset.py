@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
@@ -15,7 +15,10 @@ from quadrate.codecs.photo_quad import PhotoFile
 from quadrate.core.files import FileSource, data_or_path
 from quadrate.errors import QuadrateError
 
-Item = Literal["pixels", "latents", "labels"]
+if TYPE_CHECKING:
+    from quadrate.networks.backbones import Backbone
+
+Item = Literal["pixels", "latents", "features", "labels"]
 
 
 class PhotoDataset(FileDataset):
@@ -28,15 +31,18 @@ class PhotoDataset(FileDataset):
         source: The file's path, or its bytes.
         codec: The codec that wrote it.
         item: What samples are: "pixels", uint8 (C, H, W); "latents", float32 (c, ⌈H/16⌉, ⌈W/16⌉),
-            coefficients of blocks in gray levels, which models read without a decoder; each with
-            its label where the file has labels. Or "labels" alone.
+            coefficients of blocks in gray levels, which models read without a decoder; or
+            "features", float32 (D,), what a backbone makes of the pixels. Each comes with its label
+            where the file has labels. Or "labels" alone.
         decoder: A decoder's name, or weights by name; by default the codec's first.
         layers: 1 reads the base alone: the first channels of latents, and zeros.
-        transform: Takes pixels or latents, and gives what the sample shall be.
+        transform: Takes pixels, latents or features, and gives what the sample shall be.
+        backbone: What makes the features, from `quadrate.networks.backbones.load_backbone`; of
+            other items it is left out.
 
     Raises:
         QuadrateError: If the file is not this codec's, there is no such decoder, or there are no
-            labels where they are asked for.
+            labels, or no backbone, where they are asked for.
     """
 
     def __init__(
@@ -47,13 +53,19 @@ class PhotoDataset(FileDataset):
         decoder: Blend = None,
         layers: int | None = None,
         transform: Callable[[torch.Tensor], Any] | None = None,
+        backbone: Backbone | None = None,
     ) -> None:
-        if item not in ("pixels", "latents", "labels"):
-            raise QuadrateError(f"an item is pixels, latents or labels; got {item!r}")
+        if item not in get_args(Item):
+            raise QuadrateError(f"an item is {', '.join(get_args(Item))}; got {item!r}")
+        if (item == "features") != (backbone is not None):
+            raise QuadrateError(
+                f"features, and only they, come from a backbone; got the item {item!r}"
+                f" {'without' if backbone is None else 'with'} one"
+            )
         codec.check_decoder(decoder)
         self._source: bytes | Path = data_or_path(source)
         self._codec, self._item, self._decoder = codec, item, decoder
-        self._layers, self._transform = layers, transform
+        self._layers, self._transform, self._backbone = layers, transform, backbone
         self._open()
         self._labelled = "labels" in self._file.reader.header.fields
         if item == "labels" and not self._labelled:
@@ -74,6 +86,8 @@ class PhotoDataset(FileDataset):
             content = torch.from_numpy(coefficients).permute(2, 0, 1).contiguous()
         else:
             content = torch.from_numpy(self._file.photograph(number, self._decoder).pixels)
+            if self._backbone is not None:
+                content = self._backbone.features([content])[0]
         sample = content if self._transform is None else self._transform(content)
         return (sample, self._label(number)) if self._labelled else sample
 

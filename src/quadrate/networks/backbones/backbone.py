@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from quadrate.networks.backbones.weights import Weights, fetch, read_tensors, wi
 from quadrate.networks.published_weights import fill_in_order
 
 Resize = Literal["bilinear", "bicubic"]
+_MOST_LENGTH = 8  # times the shorter side: what is beyond is not near the square in the middle
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Preprocessing:
                 f"a backbone takes uint8 images (N, 1 or 3, H, W), not {images.dtype}"
                 f" {tuple(images.shape)}"
             )
-        x = images.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = _middle(images).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         height, width = x.shape[2:]
         if (height, width) != (self.side, self.side):
             scale = self.side / min(height, width)
@@ -124,11 +125,13 @@ class Backbone:
             _fuse(self.network)
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def features(self, images: Tensor, batch: int = 8, bfloat16: bool = False) -> Tensor:
+    def features(
+        self, images: Tensor | Sequence[Tensor], batch: int = 8, bfloat16: bool = False
+    ) -> Tensor:
         """uint8 images (N, 1 or 3, H, W) to float32 (N, dim), on the CPU.
 
         Args:
-            images: On any device.
+            images: On any device; or a sequence of images (1 or 3, H, W), each of its own size.
             batch: Images at a time; few are quicker on a CPU, whose caches then hold the
                 activations: 172 a second with 8, 97 with 64.
             bfloat16: Whether the network computes in bfloat16 where autocast allows it, which is
@@ -137,13 +140,18 @@ class Backbone:
         none = torch.empty((0, self.dim), dtype=torch.float32)
         return torch.cat([none, *self.batches(images, batch, bfloat16)])
 
-    def batches(self, images: Tensor, batch: int = 8, bfloat16: bool = False) -> Iterator[Tensor]:
+    def batches(
+        self, images: Tensor | Sequence[Tensor], batch: int = 8, bfloat16: bool = False
+    ) -> Iterator[Tensor]:
         """The same, batch by batch."""
         device = next(self.network.parameters()).device
         bfloat = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
-        for part in images.split(batch) if len(images) else ():
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            alike = [part] if isinstance(part, Tensor) else [image[None] for image in part]
             with torch.inference_mode(), bfloat:
-                x = self.preprocessing(part.to(device))  # (n, 3, side, side)
+                # Each of its own size is resized by itself, to (n, 3, side, side).
+                x = torch.cat([self.preprocessing(each.to(device)) for each in alike])
                 x = x.contiguous(memory_format=torch.channels_last)
                 yield self.network.features(x).float().cpu()  # type: ignore[operator]
 
@@ -184,6 +192,18 @@ def load_backbone(
         own, side=own.side if side is None else side, resize=resize or own.resize
     )
     return Backbone(name, spec.dim, preprocessing, spec.build(place))
+
+
+def _middle(images: Tensor) -> Tensor:
+    """The middle of long images (N, C, H, W), of which a square is cut anyway.
+
+    Resized as a whole, a line of 65,536 pixels would take gigabytes.
+    """
+    most = _MOST_LENGTH * min(images.shape[2:])
+    for axis in (2, 3):
+        cut = max(0, images.shape[axis] - most)
+        images = images.narrow(axis, cut // 2, images.shape[axis] - cut)
+    return images
 
 
 def _fuse(network: nn.Module) -> None:
