@@ -5,10 +5,14 @@ import functools
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import avg_pool2d
 
 from quadrate.networks.backbones import (
+    BackboneSpec,
     EfficientNetLite0,
+    Preprocessing,
     ResNet50,
+    Weights,
 )
 
 
@@ -42,3 +46,23 @@ def lite() -> EfficientNetLite0:
 def resnet() -> ResNet50:
     torch.manual_seed(0)
     return varied(ResNet50())
+
+
+class Thumbnail(nn.Module):
+    """A backbone whose features are a picture of 4 x 4 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * avg_pool2d(x, 8).flatten(1)
+
+
+THUMBNAIL = BackboneSpec(
+    "thumbnail",
+    48,
+    Preprocessing(32, (0.0,) * 3, (1.0,) * 3),
+    Weights("none", "0" * 64),
+    lambda place: Thumbnail(),
+)

@@ -387,6 +387,7 @@ def test_in_a_pipeline_quantized_features_predict_as_well(features):
         "rate_bits": 64.0,
         "klt": None,
         "optimize_rate": True,
+        "backbone": None,
         "device": "cpu",
     }
 

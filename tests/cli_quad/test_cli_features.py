@@ -6,39 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn.functional import avg_pool2d
 
+from backbones_made import THUMBNAIL
 from cli_parts import save
 from photos_made import picture
 from quadrate.codecs import Codec, FeatureCodec, QuadDataset, QuadFile
-from quadrate.networks.backbones import (
-    BACKBONES,
-    BackboneSpec,
-    Preprocessing,
-    Weights,
-    load_backbone,
-)
+from quadrate.networks.backbones import BACKBONES, load_backbone
 
 NAMES = [f"{name}/{number}.png" for name in ("cats", "dogs") for number in range(4)]
 
 
-class Thumbnail(nn.Module):
-    """A backbone whose features are a picture of 4 x 4 pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def features(self, x: torch.Tensor) -> torch.Tensor:
-        return self.scale * avg_pool2d(x, 8).flatten(1)
-
-
 @pytest.fixture(autouse=True)
 def _thumbnails(monkeypatch):
-    preprocessing = Preprocessing(32, (0.0,) * 3, (1.0,) * 3)
-    spec = BackboneSpec("thumbnail", 48, preprocessing, Weights("none"), lambda place: Thumbnail())
-    monkeypatch.setitem(BACKBONES, "thumbnail", spec)
+    monkeypatch.setitem(BACKBONES, "thumbnail", THUMBNAIL)
 
 
 @pytest.fixture
