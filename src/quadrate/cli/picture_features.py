@@ -87,9 +87,10 @@ def fit_if_missing(
             raise QuadrateError(f"{asked[0]} needs --purpose features")
         return None
     from quadrate.cli.outputs import output_file
+    from quadrate.codecs import hub
     from quadrate.codecs.zoo_index import zoo
 
-    if exists(codec) or codec in zoo():
+    if codec.startswith(hub.SCHEME) or codec in zoo() or exists(codec):
         if asked := [f"--{name}" for name in ("fit", "bits") if f"--{name}" in wish.given]:
             raise QuadrateError(
                 f"{codec} is there, and fitted; leave {' and '.join(asked)} out, or give --codec"
