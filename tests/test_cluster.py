@@ -28,8 +28,8 @@ from quadrate.training.processes import run_jobs
 
 POINTS = tuple(OperatingPoint((3, 3), 1.0, 0.0, c, s) for c, s in ((0.05, 0), (0.0, 0), (0.0, 1)))
 MACHINE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-SOON_LOST = {"health_check_initial_delay_ms": 0, "health_check_failure_threshold": 3}
-SOON_LOST |= {"health_check_period_ms": 1000, "health_check_timeout_ms": 5000}
+SOON_LOST = {"health_check_initial_delay_ms": 0, "health_check_failure_threshold": 5}
+SOON_LOST |= {"health_check_period_ms": 1000, "health_check_timeout_ms": 10000}
 
 
 @pytest.fixture(scope="module")

@@ -120,11 +120,11 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def make(self, execution: Any, workers: Any, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Make the files of `needed` that are missing."""
 
     @abstractmethod
-    def score(self, jobs: Sequence[Job], workers: Any, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Score jobs and keep their rows."""
 
     @classmethod

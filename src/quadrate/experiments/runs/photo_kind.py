@@ -23,7 +23,7 @@ from quadrate.core.files import exists, write_text
 from quadrate.errors import QuadrateError
 from quadrate.evaluation.picture_scores import ms_ssim
 from quadrate.experiments.recipes.photo_recipes import PhotoRecipe, PhotoStorage
-from quadrate.experiments.runs.kind import Job, Kind, Row
+from quadrate.experiments.runs.kind import Job, Kind, Row, Workers
 from quadrate.experiments.runs.kinds import read_results
 from quadrate.networks.backbones import load_lpips
 from quadrate.networks.backbones.lpips import SMALLEST
@@ -84,7 +84,7 @@ class PhotoKind(Kind):
         """Return the codec."""
         return PhotoCodec.load(self.folder / _CODEC, self.device)
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: Workers, report: Report) -> None:
         """Fit the codec: transform and contexts first, then its decoders, spread over processes.
 
         Each part is kept when it is whole; decoders go on from their checkpoints.
@@ -171,7 +171,7 @@ class PhotoKind(Kind):
         for crop, share in zip(crops, shares, strict=True):
             yield crop, round(float(low + share * (high - low)))
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(self, jobs: Sequence[Job], workers: Workers, report: Report, quick: bool) -> None:
         """Store every test photograph in a file of its own, each way."""
         run_jobs(_score_point, self, list(jobs), self.processes(workers), report)
 
