@@ -65,8 +65,8 @@ times 1000, and LPIPS by VGG16. WebP has as many bytes.
 And how often a linear probe of features, which learned from clean photographs of clothes, reads the
 class of {clothes} others that were decoded. EfficientNet-Lite0 guided *recognizable*:
 
-| | bits a pixel | by Inception-v3 | by EfficientNet-Lite0 |
-|---|---:|---:|---:|
+| | bits a pixel | by Inception-v3 | by VGG16 | by EfficientNet-Lite0 |
+|---|---:|---:|---:|---:|
 {labels}
 
 * The first of two layers alone, a small part of the file, gives a blurred picture: `--layers 1`.
@@ -116,7 +116,7 @@ def judged() -> dict[str, Any]:
         counts["clothes"] = f"{row['photographs']:.0f}"
         shares = [
             f"{100 * row[name]:.1f} %"
-            for name in ("inception-v3", "efficientnet-lite0 (guided recognizable)")
+            for name in ("inception-v3", "vgg16", "efficientnet-lite0 (guided recognizable)")
         ]
         labels.append(f"| {row['way']} | {row['bits_per_pixel']:.2f} | {' | '.join(shares)} |")
     return {"realism": "\n".join(realism), "labels": "\n".join(labels), **counts}
