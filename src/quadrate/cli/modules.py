@@ -1,4 +1,4 @@
-"""The options that bring in what is the user's own."""
+"""The options that bring in what is the user's own, and where logs go."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Modules = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.py")]
 Terms = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=WEIGHT")]
+
+Logging = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="LOG")]
 
 
 def weighted_terms(texts: Sequence[str]) -> tuple[WeightedTerm, ...]:

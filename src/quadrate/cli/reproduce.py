@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from quadrate.cli.modules import Modules
+from quadrate.cli.modules import Logging, Modules
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.ray_options import RayOptions, on_one_machine
 from quadrate.core.plugins import load_plugins
@@ -32,6 +32,7 @@ def reproduce(
     workers: int | None = None,
     ray: Annotated[RayOptions, tyro.conf.OmitArgPrefixes] = _RAY,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
+    log: Logging = (),
     module: Modules = (),
     printer: Printing = PRINTER,
 ) -> None:
@@ -56,6 +57,8 @@ def reproduce(
         ray: The Ray cluster.
         part: Some of the recipe's points, or other settings; claims that need the others stay
             undecided.
+        log: Where curves go, besides the run's folder: csv, tensorboard, wandb (docs/logs.md); may
+            be given several times.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
@@ -68,6 +71,7 @@ def reproduce(
     family = None if networks == "default" else networks
     changes = Changes(family, grid, seeds, epochs, data, part=part)
     run = Run(changes.of(name, printer.remark), runs, device)
-    run.train(on_one_machine(execution), where, printer.report)
+    run.train(on_one_machine(execution), where, printer.report, log)
     command = reproduce_command(name, changes, module)
     evaluate_run(run, where, command=command, printer=printer)
+    run.log(*log)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from quadrate.cli.modules import Modules, Terms
+from quadrate.cli.modules import Logging, Modules, Terms
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.ray_options import RayOptions, on_one_machine
 from quadrate.core.plugins import load_plugins
@@ -34,6 +34,7 @@ def train(
     workers: int | None = None,
     ray: Annotated[RayOptions, tyro.conf.OmitArgPrefixes] = _RAY,
     part: Annotated[Subset, tyro.conf.OmitArgPrefixes] = _ALL,
+    log: Logging = (),
     module: Modules = (),
     printer: Printing = PRINTER,
 ) -> None:
@@ -60,6 +61,8 @@ def train(
         workers: Processes at most; by default one a core.
         ray: The Ray cluster.
         part: Some of the recipe's points, or other settings.
+        log: Where curves go, besides the run's folder: csv, tensorboard, wandb (docs/logs.md); may
+            be given several times.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
@@ -71,6 +74,6 @@ def train(
 
     changes = Changes(family, grid, seeds, epochs, data, judge, term, part)
     run = Run(changes.of(recipe, printer.remark), runs, device)
-    run.train(on_one_machine(execution), where, printer.report)
+    run.train(on_one_machine(execution), where, printer.report, log)
     next_step = f"next:    quadrate evaluate {run.folder}"
     printer.done({"run": run.folder}, f"trained: {run.folder}", next_step)

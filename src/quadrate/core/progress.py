@@ -66,6 +66,16 @@ def shown(report: Showing, title: str, total: int) -> Iterator[Report]:
         display.stop()
 
 
+def both(first: Report, second: Report) -> Report:
+    """A function that sends reports to two others."""
+
+    def report(message: dict[str, Any]) -> None:
+        first(message)
+        second(message)
+
+    return report
+
+
 class _Display(Protocol):
     """Shows progress.
 

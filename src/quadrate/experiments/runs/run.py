@@ -9,8 +9,9 @@ from typing import Any
 
 from quadrate.config import OperatingPoint, Stage
 from quadrate.core.devices import find_device
-from quadrate.core.files import exists, write_text
-from quadrate.core.progress import Showing, shown
+from quadrate.core.files import exists, read_rows, write_text
+from quadrate.core.logs import Logs, find_logs
+from quadrate.core.progress import Showing, both, shown
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.evaluation.score import is_quick
 from quadrate.experiments.runs.kind import Job, Kind, Own, Workers
@@ -23,6 +24,7 @@ from quadrate.sources import Source
 from quadrate.training.stages import Execution
 
 _LONGEST_FILE = ".checkpoint.safetensors.00000000"  # in a point's folder
+_NOT_SCORES = ("epoch", "epochs", "step", "steps")  # settings in rows of scores, not places
 
 
 class Run:
@@ -159,7 +161,11 @@ class Run:
             take_over(self.recipe, kind.folder_of, items)
 
     def train(
-        self, execution: Execution = "auto", workers: Workers = None, report: Showing = "auto"
+        self,
+        execution: Execution = "auto",
+        workers: Workers = None,
+        report: Showing = "auto",
+        log: Sequence[str] = (),
     ) -> Run:
         """Make what is not made yet, going on where it was interrupted; return the run itself.
 
@@ -172,18 +178,49 @@ class Run:
             workers: Processes at most, by default one a core; or a cluster, on which the same
                 numbers come out as on one machine.
             report: Takes the progress.
+            log: Where curves go besides, names in `quadrate.core.logs.LOGS`: the same numbers that
+                the folder keeps.
 
         Raises:
             QuadrateError: If something cannot be made or written; the rest is made first.
         """
+        classes = find_logs(log)
         self.prepare(report)
         if execution != "auto" and "execution" not in self.kind.options(self.recipe):
             raise QuadrateError(f"{self.recipe.name} runs a point a process: leave --execution out")
         self.begin()
         pending = sum(not exists(self.folder / path) for path in self.kind.needed)
-        with shown(report, "training", pending) as told:
+        with Logs(classes, self.folder) as logs, shown(report, "training", pending) as told:
+            if classes:
+                self._send(logs)
+                told = both(told, logs.report)
             self.kind.make(execution, workers, told)
         return self
+
+    def log(self, *names: str) -> None:
+        """Send what the folder holds to logs: curves, scores and pictures, each once.
+
+        Args:
+            names: Of `quadrate.core.logs.LOGS`.
+
+        Raises:
+            QuadrateError: If there is no such log, or a package is missing.
+        """
+        if names:
+            with Logs(find_logs(names), self.folder) as logs:
+                self._send(logs)
+
+    def _send(self, logs: Logs) -> None:
+        for job in self.kind.jobs(self.recipe):
+            where = {"stage": job.stage or self.recipe.name, "point": job.point.key}
+            for row in read_rows(self.folder / job.place / "metrics.jsonl"):
+                logs.report(row | where)
+            for row in self.kind.rows(job)[:1]:
+                logs.report({k: v for k, v in row.items() if k not in _NOT_SCORES} | where)
+            for path in sorted((self.folder / job.place).glob("*.png")) if job.stage else ():
+                logs.picture("/".join(where.values()), path)
+        for path in sorted(self.folder.glob("*.png")):
+            logs.picture("", path)
 
     def evaluate(
         self, workers: Workers = None, report: Showing = "auto", quick: bool = False
