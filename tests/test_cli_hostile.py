@@ -147,7 +147,7 @@ def test_what_the_system_refuses_is_one_line(place, monkeypatch, capsys, error, 
         raise error
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.cli.inspect_quad.Reader", fail)
+    monkeypatch.setattr("quadrate.cli.inspect_quad.open_quad", fail)
     with pytest.raises(SystemExit) as ended:
         main(["inspect", "a.quad"])
     err = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_what_the_system_refuses_is_one_line(place, monkeypatch, capsys, error, 
 
 def test_a_fault_of_ours_keeps_its_traceback(place, monkeypatch):
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.cli.inspect_quad.Reader", lambda file: 1 // 0)
+    monkeypatch.setattr("quadrate.cli.inspect_quad.open_quad", lambda file: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         main(["inspect", "a.quad"])
 
@@ -168,7 +168,7 @@ def test_doubts_are_one_line_each_and_said_once(place, monkeypatch, capsys):
         raise PermissionError(13, "Permission denied", "x")
 
     monkeypatch.chdir(place)
-    monkeypatch.setattr("quadrate.cli.inspect_quad.Reader", doubt)
+    monkeypatch.setattr("quadrate.cli.inspect_quad.open_quad", doubt)
     with pytest.raises(SystemExit):
         main(["inspect", "a.quad"])
     assert capsys.readouterr().err.splitlines() == [

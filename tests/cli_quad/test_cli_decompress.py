@@ -48,7 +48,7 @@ def test_files_that_cannot_be_read(quadrate, here, codec, images, verb):
         for flags in ([], ["--codec", "c.st"]):
             assert quadrate(verb, name, *output, *flags, status=1).startswith(message)
     (here / "folder").mkdir()
-    assert "is not a regular file" in quadrate(verb, "folder", *output, status=1)
+    assert "folder has no manifest.json" in quadrate(verb, "folder", *output, status=1)
     assert not (here / "x.npy").exists()
 
 

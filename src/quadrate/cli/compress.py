@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.outputs import Output, output_file
-from quadrate.cli.picture_features import FEATURE_OPTIONS, FeatureWish, fit_if_missing
-from quadrate.cli.printer import PRINTER, Printing
+from quadrate.cli.outputs import Output, output_file, output_folder, output_url
+from quadrate.cli.picture_features import FEATURE_OPTIONS, FeatureWish, Fitted, fit_if_missing
+from quadrate.cli.printer import PRINTER, Printer, Printing
 from quadrate.cli.rates import RATE_OPTIONS, Rating
-from quadrate.core.files import exists
+from quadrate.core.files import exists, is_folder
 from quadrate.core.plugins import load_plugins
+from quadrate.core.remote import Place, Url, place_of
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
-    from quadrate.cli.inputs import Input
-    from quadrate.codecs import Batch
-    from quadrate.coding.container import Header
+    from quadrate.coding.container import Header, Shard
 
 
 def compress(
@@ -35,6 +32,7 @@ def compress(
     chunk: int | None = None,
     labels: bool = False,
     append: bool = False,
+    shards: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
     module: Modules = (),
@@ -42,13 +40,14 @@ def compress(
 ) -> None:
     """Compress photographs, images or features to one .quad file.
 
-    The file appears under its name when it is whole.
+    Or to a folder of shards. A file appears under its name when it is whole.
 
     Args:
         inputs: Folders of images (with all sub-folders; names are stored), images, .npy or .npz
             arrays (N, C, H, W) or (N, H, W), or data sets with their split, such as mnist:test;
             features as .npy or .npz arrays (N, D); photographs of any sizes in folders and files.
-        output: The .quad file, whose name ends in .quad.
+            Paths may be URLs (docs/shards.md).
+        output: The .quad file, whose name ends in .quad; or, with --shards, a folder.
         codec: A codec in the package, such as mnist-4.75bit, a codec's file, or an
             address on the Hugging Face Hub, hf://user/name (docs/hub.md); with --purpose features
             also the file of a codec to be made.
@@ -59,7 +58,10 @@ def compress(
             files small.
         labels: Store labels too: the number of an image's class folder, an .npz file's array
             labels, or a data set's labels.
-        append: Add to the file, which must be there, under its seed, and store what it stores.
+        append: Add to the file, which must be there, under its seed, and store what it stores; to
+            a folder of shards, one more shard, or as many as --shards says.
+        shards: Write a folder of so many .quad files with a manifest, which other verbs take as one
+            file; what an interrupted command left is finished by the same command.
         overwrite: Replace the file if it is there.
         strict: Refuse samples that are unlike those the codec was made for, rather than warn of
             them.
@@ -68,17 +70,19 @@ def compress(
         printer: How the verb answers.
     """
     load_plugins(module)
-    from quadrate.cli.inputs import open_inputs
-    from quadrate.cli.picture_features import open_features, reads_pictures
-    from quadrate.cli.quads import count_of, load_codec, pixels_of, rate_text
-    from quadrate.codecs import FeatureCodec, PhotoCodec, quad
-    from quadrate.coding.container import Reader
+    from quadrate.cli.compress_jobs import (
+        CompressJob,
+        compress_to_file,
+        compress_to_shards,
+        write_shard,
+    )
+    from quadrate.cli.quads import load_codec, shown
 
     if append and overwrite:
         raise QuadrateError(
             "a file is added to (--append) or replaced (--overwrite), not both; leave one out"
         )
-    path = output_file(output, (".quad",), append or overwrite)
+    path = _output(output, shards, append, overwrite)
     if append and not exists(path):
         raise QuadrateError(
             f"no such file: {path}; there is nothing to append to: leave --append out to make it"
@@ -86,50 +90,71 @@ def compress(
     header = _header_to_append_to(path, seed, labels) if append else None
     fitted = fit_if_missing(codec, inputs, features, printer.quiet)
     loaded = load_codec(codec)
-    from_pictures = reads_pictures(loaded, inputs, features)
-    labels = labels or (header is not None and "labels" in header.fields)
-    try:
-        if isinstance(loaded, PhotoCodec):
-            _refuse_for_photographs(codec, chunk, strict)
-            from quadrate.cli import photo_files
+    job = CompressJob(
+        inputs=inputs,
+        codec=codec,
+        path=path,
+        seed=header.seed if header else seed or 0,
+        labels=labels or (header is not None and "labels" in header.fields),
+        named=header is None or "names" in header.fields,
+        rate=rate,
+        features=features,
+        chunk=chunk,
+        strict=strict,
+        module=module,
+    )
+    job.check(loaded)
+    if shards is None and not is_folder(path):
+        try:
+            added = compress_to_file(job, loaded, append, printer.quiet, fitted)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{path} is as it was before") from None
+    else:
 
-            images = photo_files.open_photographs(inputs, labels)
-            pieces = photo_files.read(images, header, printer.quiet)
-            added = photo_files.compress(loaded, pieces, path, rate.rate(), seed or 0, append)
-        else:
-            rate.refuse(codec)
-            opened = (
-                open_features(inputs, loaded, features, labels, fitted)
-                if from_pictures and isinstance(loaded, FeatureCodec)
-                else open_inputs(inputs, loaded.shape, labels)
-            )
-            batches = _batches(opened, header, printer.quiet)
-            if append:
-                added = quad.append(loaded, batches, path, chunk, strict)
-            else:
-                added = quad.compress(loaded, batches, path, seed or 0, chunk, strict)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{path} is as it was before") from None
-    with Reader(path) as reader:
-        samples, pixels = reader.samples, pixels_of(reader)
-    size, bound = path.stat().st_size, loaded.rate_bound_bits
+        def run(jobs: Sequence[CompressJob]) -> list[Shard]:
+            written = (write_shard(each, loaded) for each in jobs)
+            return list(shown(written, "shards", len(jobs), printer.quiet, lambda shard: 1))
+
+        try:
+            added = compress_to_shards(job, 1 if shards is None else shards, header, loaded, run)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"{path} holds the shards that are whole; the same command goes on"
+            ) from None
+    _tell(path, added if append else None, loaded.rate_bound_bits, fitted, printer)
+
+
+def _tell(
+    path: Place, added: int | None, bound: float | None, fitted: Fitted | None, printer: Printer
+) -> None:
+    """Say what was written; `added` samples, if they were added."""
+    from quadrate.cli.quads import count_of, pixels_of, rate_text
+    from quadrate.coding.container import ShardReader, open_quad
+
+    with open_quad(path) as reader:
+        samples, pixels, size = reader.samples, pixels_of(reader), reader.size
+        shards = len(reader.manifest.shards) if isinstance(reader, ShardReader) else None
+    noun = "sample" if pixels is None else "photograph"
     facts = {
         "file": path,
         "samples": samples,
-        "added": added,
+        "added": samples if added is None else added,
         "bytes": size,
         "rate_bits_per_sample": 8 * size / samples if samples else None,
         "rate_bound_bits": bound,
     }
     if pixels is None:
-        new, text = f"{added} samples", rate_text(samples, size, bound)
+        text = rate_text(samples, size, bound)
     else:
         per_pixel = 8 * size / pixels if pixels else None
         facts |= {"pixels": pixels, "rate_bits_per_pixel": per_pixel}
-        new, text = count_of(added, "photograph"), count_of(samples, "photograph")
-        text += f", {size} bytes"
+        text = f"{count_of(samples, noun)}, {size} bytes"
         text += "" if per_pixel is None else f", {per_pixel:.4f} bits a pixel"
-    more = f"{new} added; " if append else ""
+    if shards is not None:
+        facts["shards"] = shards
+        text += f", in {count_of(shards, 'shard')}"
+    new = f"{added} samples" if pixels is None else count_of(added or 0, noun)
+    more = "" if added is None else f"{new} added; "
     lines = [f"{path}: {more}{text}"]
     if fitted is not None:
         facts |= {"codec": fitted.codec, "fitted_to": len(fitted.features)}
@@ -139,23 +164,28 @@ def compress(
     printer.done(facts, *lines)
 
 
-def _refuse_for_photographs(codec: str, chunk: int | None, strict: bool) -> None:
-    """Raise a QuadrateError if there are options that mean nothing for photographs."""
-    if chunk is not None:
+def _output(output: str, shards: int | None, append: bool, overwrite: bool) -> Place:
+    """The file or folder to write.
+
+    Raises:
+        QuadrateError: If its name is not allowed, or it is there and is not to be touched.
+    """
+    place = place_of(output)
+    if shards is None and not (append and is_folder(place)):
+        url = output_url(output, ".quad", append or overwrite)
+        return url or output_file(output, (".quad",), append or overwrite)
+    if overwrite:
         raise QuadrateError(
-            f"{codec} is a codec of photographs, each of which is a chunk; leave --chunk out"
+            "--overwrite replaces a file; shards are written to a new folder (--shards), or added"
+            " to one (--append)"
         )
-    if strict:
-        raise QuadrateError(
-            f"{codec} is a codec of photographs, to which none is unlike its own; leave --strict"
-            " out"
-        )
+    return place if isinstance(place, Url) else output_folder(output, "--shards takes a folder")
 
 
-def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
-    from quadrate.coding.container import Reader
+def _header_to_append_to(path: Place, seed: int | None, labels: bool) -> Header:
+    from quadrate.coding.container import open_quad
 
-    with Reader(path) as reader:
+    with open_quad(path) as reader:
         header = reader.header
     if seed is not None and seed != header.seed:
         raise QuadrateError(
@@ -164,13 +194,3 @@ def _header_to_append_to(path: Path, seed: int | None, labels: bool) -> Header:
     if labels and "labels" not in header.fields:
         raise QuadrateError(f"{path} holds no labels, so none can be appended; leave --labels out")
     return header
-
-
-def _batches(inputs: list[Input], header: Header | None, quiet: bool) -> Iterator[Batch]:
-    """The samples of all inputs, with names where the file to append to has some."""
-    from quadrate.cli.quads import shown
-
-    pieces = (batch for each in inputs for batch in each.batches)
-    unnamed = header is not None and "names" not in header.fields
-    for batch in shown(pieces, "compressing", sum(each.count for each in inputs), quiet):
-        yield replace(batch, names=None) if unnamed else batch

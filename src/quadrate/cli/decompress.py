@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from quadrate.cli.modules import Modules
-from quadrate.cli.outputs import is_array, output_file, output_folder
+from quadrate.cli.outputs import is_array, output_file, output_folder, output_url
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.wish import Dtype, Format, Wish, read_slice
 from quadrate.core.plugins import load_plugins
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def decompress(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     output: Annotated[str, tyro.conf.arg(aliases=["-o"], metavar="OUT")],
     codec: str | None = None,
@@ -45,7 +45,7 @@ def decompress(
     Features, and latents that models read without a decoder, become an array.
 
     Args:
-        file: The .quad file.
+        file: The .quad file, or a folder of shards; a path or a URL.
         output: A name that ends in .npy, or else a new or empty folder, whose pictures get the
             stored names, or numbers; a folder that the same command did not finish is finished.
         codec: The codec that wrote the file: one in the package, a file, or hf://user/name; by
@@ -72,9 +72,12 @@ def decompress(
     from quadrate.codecs import PhotoCodec
 
     array = is_array(output)
-    path = output_file(output, (".npy",), overwrite) if array else output_folder(output)
+    path: Place = output_url(output, ".npy", overwrite) or (
+        output_file(output, (".npy",), overwrite) if array else output_folder(output)
+    )
+    place = place_of(file)
     wish = Wish(
-        file=file,
+        file=place,
         codec=codec,
         layers=layers,
         decoder=_blend(decoder, blend),
@@ -87,7 +90,7 @@ def decompress(
         quiet=printer.quiet,
     )
     _check(wish, format is not None)
-    loaded = codec_for(file, codec, layers)
+    loaded = codec_for(place, codec, layers)
     try:
         if isinstance(loaded, PhotoCodec):
             from quadrate.cli import photo_files
@@ -151,7 +154,7 @@ def _decompress(codec: Codec, wish: Wish) -> tuple[int, tuple[int, ...]]:
             write_array(wish.output, (count, *shape), dtype, _pixels(pieces, dtype))
         else:
             check_picture(shape, wish.format)
-            with PictureFolder(wish.output, wish.asked(wanted), wish.format) as folder:
+            with PictureFolder(wish.folder, wish.asked(wanted), wish.format) as folder:
                 _write_pictures(folder, pieces, wanted)
         return count, shape
 

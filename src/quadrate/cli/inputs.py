@@ -7,27 +7,40 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.codecs import Batch
 from quadrate.core.array_file import array_names, open_array, read_array
-from quadrate.core.files import exists
+from quadrate.core.files import exists, is_folder
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
 from quadrate.networks.compact import Shape
 from quadrate.sources import SOURCES, load_source
+from quadrate.sources.image_files import ARCHIVES, Images, find_images, holds_images
 from quadrate.sources.images import SUFFIXES, read_image
 from quadrate.sources.source import SPLIT_NAMES, to_eight_bits
-from quadrate.sources.tree import is_image_name, survey, walk
 
 _BATCH_PIXELS = 1 << 22
 _ARRAYS = (".npy", ".npz")
+
+
+_Piece = TypeVar("_Piece", covariant=True)
+
+
+class _Part(Protocol[_Piece]):
+    """An `Input` or `Images`."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def part(self) -> Callable[[int, int], Iterator[_Piece]]: ...
 
 
 @dataclass(frozen=True)
@@ -39,42 +52,14 @@ class Input:
         count: How many samples it has.
         named: Whether its samples have names.
         classes: The names of its classes, where its labels are numbers of class folders.
-        batches: Its samples.
+        part: Gives the samples from one number to another, the last not included, in batches.
     """
 
     name: str
     count: int
     named: bool
     classes: tuple[str, ...] | None
-    batches: Iterator[Batch]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Files of images to compress: those of a folder, or one alone.
-
-    Attributes:
-        name: What errors call it.
-        root: The folder that they are in.
-        names: Their places in it.
-        count: How many there are.
-        numbers: The number of each class folder, where labels are wanted.
-    """
-
-    name: str
-    root: Path
-    names: Iterator[str]
-    count: int
-    numbers: dict[str, int] | None = None
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, where labels are wanted."""
-        return None if self.numbers is None else tuple(self.numbers)
-
-    def label(self, name: str) -> int | None:
-        """The label of an image."""
-        return None if self.numbers is None else self.numbers[name.partition("/")[0]]
+    part: Callable[[int, int], Iterator[Batch]]
 
 
 def open_inputs(texts: Sequence[str], shape: Sequence[int], labels: bool) -> list[Input]:
@@ -119,27 +104,34 @@ def check_classes(inputs: Sequence[Input] | Sequence[Images]) -> None:
             )
 
 
+def part_of(inputs: Sequence[_Part[_Piece]], start: int, stop: int) -> Iterator[_Piece]:
+    """What several inputs give, one after another, from one sample's number to another."""
+    for each in inputs:
+        if start < min(stop, each.count):
+            yield from each.part(start, min(stop, each.count))
+        start, stop = max(0, start - each.count), max(0, stop - each.count)
+
+
 def _open(text: str, shape: tuple[int, ...], labels: bool) -> Input:
     if len(shape) != 3:
         return _features(text, shape, labels)
     shape = (shape[0], shape[1], shape[2])
     if SOURCES.knows(text.partition(":")[0]):
         return _data_set(text, shape, labels)
-    path = Path(os.path.expanduser(text))
+    path = place_of(os.path.expanduser(text))
     if not exists(path):
         raise QuadrateError(
             f"{text}: no such file, folder or data set; data sets are {', '.join(SOURCES)},"
             " with a split, as in mnist:test"
         )
-    if path.suffix.lower() in _ARRAYS and not path.is_dir():
+    if path.suffix.lower() in _ARRAYS and not is_folder(path):
         return _array_file(path, shape, labels)
-    if not (path.is_dir() or is_image_name(path.name)):
+    if not holds_images(path):
         raise QuadrateError(
             f"{path}: neither an image nor an array; expected a name that ends in"
-            f" {', '.join(sorted(SUFFIXES))}, .npy or .npz"
+            f" {', '.join(sorted(SUFFIXES))}, {', '.join(ARCHIVES)}, .npy or .npz"
         )
-    found = find_images(path, labels)
-    return Input(found.name, found.count, True, found.classes, _image_batches(found, shape))
+    return _images(find_images(path, labels), shape)
 
 
 def _fit(
@@ -157,8 +149,15 @@ def _size(shape: tuple[int, ...]) -> int:
     return max(1, _BATCH_PIXELS // math.prod(shape))
 
 
+def _pieces(start: int, stop: int, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """The first sample of each batch, and how many it has."""
+    size = _size(shape)
+    for place in range(start, stop, size):
+        yield place, min(size, stop - place)
+
+
 def _features(text: str, shape: tuple[int, ...], labels: bool) -> Input:
-    path = Path(os.path.expanduser(text))
+    path = place_of(os.path.expanduser(text))
     if path.suffix.lower() not in _ARRAYS or not exists(path):
         raise QuadrateError(
             f"{text}: this codec takes features (N, {shape[0]}), from an .npy or .npz file that is"
@@ -180,47 +179,32 @@ def _data_set(text: str, shape: Shape, labels: bool) -> Input:
     part = getattr(load_source(name), split)
     _fit(text, tuple(part.images.shape[1:]), shape)
     whole = Batch(part.images, part.labels.numpy() if labels else None)
-    size = _size(shape)
-    return Input(
-        text, len(whole), False, None, (whole[i : i + size] for i in range(0, len(whole), size))
-    )
+
+    def batches(start: int, stop: int) -> Iterator[Batch]:
+        for place, count in _pieces(start, stop, shape):
+            yield whole[place : place + count]
+
+    return Input(text, len(whole), False, None, batches)
 
 
 # --- folders and images ---
 
 
-def find_images(path: Path, labels: bool) -> Images:
-    """The images of a folder with all its sub-folders, or the image of a file.
+def _images(found: Images, shape: Shape) -> Input:
+    def part(start: int, stop: int) -> Iterator[Batch]:
+        files = found.part(start, stop)
+        while some := tuple(islice(files, _size(shape))):
+            images = np.stack([read_image(each.file, shape, "the codec takes") for each in some])
+            labels = None if some[0].label is None else np.array([each.label for each in some])
+            yield Batch(images, labels, [each.name for each in some])
 
-    Raises:
-        QuadrateError: If the folder has none, or labels are wanted where there are no class
-            folders.
-    """
-    if path.is_dir():
-        found = survey(path)
-        numbers = found.class_numbers() if labels else None
-        return Images(str(path), path, walk(path), found.count, numbers)
-    if labels:
-        raise QuadrateError(
-            f"{path}: an image alone has no label; labels come from class folders, .npz files and"
-            " data sets"
-        )
-    return Images(str(path), path.parent, iter([path.name]), 1)
-
-
-def _image_batches(found: Images, shape: Shape) -> Iterator[Batch]:
-    while some := tuple(islice(found.names, _size(shape))):
-        images = np.stack(
-            [read_image(found.root / name, shape, "the codec takes") for name in some]
-        )
-        labels = None if found.numbers is None else np.array([found.label(name) for name in some])
-        yield Batch(images, labels, some)
+    return Input(found.name, found.count, True, found.classes, part)
 
 
 # --- arrays ---
 
 
-def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
+def _array_file(path: Place, shape: tuple[int, ...], labels: bool) -> Input:
     if labels and path.suffix.lower() == ".npy":
         raise QuadrateError(
             f"{path}: an .npy file holds no labels; an .npz file with the arrays images and labels"
@@ -249,16 +233,15 @@ def _array_file(path: Path, shape: tuple[int, ...], labels: bool) -> Input:
         )
     if images:
         _fit(str(path), (1, *whole[1:]) if len(whole) == 3 else whole[1:], shape)
-    return Input(
-        str(path),
-        whole[0],
-        False,
-        None,
-        _array_batches(path, name, whole[0], shape, _labels(path, whole[0]) if labels else None),
-    )
+    numbers = _labels(path, whole[0]) if labels else None
+
+    def part(start: int, stop: int) -> Iterator[Batch]:
+        return _array_batches(path, name, range(start, stop), shape, numbers)
+
+    return Input(str(path), whole[0], False, None, part)
 
 
-def _member(path: Path, labels: bool) -> str:
+def _member(path: Place, labels: bool) -> str:
     """Which array of an .npz file holds the samples."""
     names = array_names(path)
     others = [name for name in names if name != "labels"]
@@ -275,7 +258,7 @@ def _member(path: Path, labels: bool) -> str:
     return "images" if "images" in names else others[0]
 
 
-def _labels(path: Path, count: int) -> NDArray[Any]:
+def _labels(path: Place, count: int) -> NDArray[Any]:
     """The labels of the samples in an .npz file."""
     with open_array(path, "labels") as array:
         shape, kind = array.shape, array.dtype
@@ -287,12 +270,15 @@ def _labels(path: Path, count: int) -> NDArray[Any]:
 
 
 def _array_batches(
-    path: Path, name: str | None, count: int, shape: tuple[int, ...], labels: NDArray[Any] | None
+    path: Place,
+    name: str | None,
+    wanted: range,
+    shape: tuple[int, ...],
+    labels: NDArray[Any] | None,
 ) -> Iterator[Batch]:
-    size = _size(shape)
     with open_array(path, name) as array:
-        for start in range(0, count, size):
-            some = min(size, count - start)
+        array.skip(wanted.start * math.prod(shape))
+        for start, some in _pieces(wanted.start, wanted.stop, shape):
             images = array.read(some * math.prod(shape)).reshape(some, *shape)
             if len(shape) == 3 and images.dtype == np.uint16:
                 images = to_eight_bits(images)

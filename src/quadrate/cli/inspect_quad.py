@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,15 +10,16 @@ from quadrate.cli.modules import Modules
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.quads import check_layers, count_of, find_codec, load_codec, pixels_of, reads
 from quadrate.codecs.zoo_index import CodecSummary
-from quadrate.coding.container import Reader
+from quadrate.coding.container import QuadReader, ShardReader, open_quad
 from quadrate.core.plugins import load_plugins
+from quadrate.core.remote import place_of
 
 # Of which side data are read to count pixels.
 _MOST_CHUNKS = 1 << 12
 
 
 def inspect(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     codec: str | None = None,
     layers: int | None = None,
@@ -31,7 +31,7 @@ def inspect(
     With the bytes of each part. Nothing is decoded.
 
     Args:
-        file: The .quad file.
+        file: The .quad file, or a folder of shards; a path or a URL.
         codec: A codec to hold against it; by default those in the package.
         layers: Say what the first so many layers take alone, and which codec reads just these.
         module: A Python file, or the name of a module, that registers what is your own
@@ -39,8 +39,8 @@ def inspect(
         printer: How the verb answers.
     """
     load_plugins(module)
-    with Reader(file) as reader:
-        check_layers(layers, reader.header, file)
+    with open_quad(file) as reader:
+        check_layers(layers, reader.header, place_of(file))
         header, facts = reader.header, _facts(reader, file, layers)
     if codec is None:
         found = find_codec(header, layers)
@@ -57,7 +57,7 @@ def inspect(
     printer.result(facts, _table(facts, codec, layers))
 
 
-def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
+def _facts(reader: QuadReader, file: str, layers: int | None) -> dict[str, Any]:
     """Everything there is to say without a codec."""
     header, size, pixels = reader.header, reader.sizes(), pixels_of(reader, _MOST_CHUNKS)
     own_shapes = (
@@ -78,9 +78,11 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
             }
         }
     )
+    shards = {"shards": len(reader.manifest.shards)} if isinstance(reader, ShardReader) else {}
     return {
         "file": str(file),
         "version": header.version,
+        **shards,
         "samples": reader.samples,
         "shape": [size or None for size in header.shape],  # None: each sample's own
         "seed": header.seed,
@@ -89,7 +91,7 @@ def _facts(reader: Reader, file: Path, layers: int | None) -> dict[str, Any]:
             {"identity": layer.identity.hex(), "symbols_per_sample": layer.columns or None}
             for layer in header.layers
         ],
-        "chunks": len(reader.index),
+        "chunks": reader.chunks,
         "largest_chunk_samples": int(reader.index[:, 1].max(initial=0)),
         "bytes": size,
         **alone,
@@ -105,6 +107,7 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
     lines = [
         f"{facts['file']}: {samples} samples of {shape}{own}, seed {facts['seed']}",
         f"format: version {facts['version']}",
+        *([f"shards: {facts['shards']}, each with the next seed"] if "shards" in facts else []),
         f"chunks: {facts['chunks']}, of up to {facts['largest_chunk_samples']} samples",
         f"side data: {', '.join(facts['side_data']) or 'none'}",
     ]
@@ -124,7 +127,8 @@ def _table(facts: dict[str, Any], asked: str | None, wanted: int | None) -> str:
         ("side data", size["side_data"]),
         ("trailers", size["trailers"]),
         *([("ignored: an append that did not end", size["ignored"])] if size["ignored"] else []),
-        ("whole file", size["total"]),
+        *([("manifest", size["manifest"])] if "manifest" in size else []),
+        ("all shards" if "shards" in facts else "whole file", size["total"]),
         *(
             [(f"with the first {count_of(wanted, 'layer')} alone", facts["first_layers"]["bytes"])]
             if wanted

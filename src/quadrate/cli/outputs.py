@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 
 from quadrate.core.files import shown
+from quadrate.core.remote import Url, place_of
 from quadrate.errors import QuadrateError
 
 FIGURES = (".png", ".pdf", ".svg")
@@ -53,23 +54,30 @@ def output_file(text: str, endings: Sequence[str], overwrite: bool = False) -> P
             f" {'a folder' if stat.S_ISDIR(mode) else 'not a regular file'}; give another name"
         )
     if mode is not None and not overwrite:
-        raise QuadrateError(
-            f"{shown(text)} exists already; give another name, or --overwrite to replace it"
-        )
+        raise _exists(text)
     _check_writable(path)
     return path
 
 
-def output_folder(text: str) -> Path:
-    """The folder that a verb is to write pictures into.
+def _exists(text: str) -> QuadrateError:
+    return QuadrateError(
+        f"{shown(text)} exists already; give another name, or --overwrite to replace it"
+    )
+
+
+def output_folder(text: str, wanted: str = "give a folder, or a name that ends in .npy") -> Path:
+    """The folder that a verb is to write pictures or shards into.
 
     Whether it is empty is seen when they are written.
+
+    Args:
+        text: Its name, as it was given.
+        wanted: What errors ask for.
 
     Raises:
         QuadrateError: If it is no name of a folder, something else is there, or it cannot be
             written.
     """
-    wanted = "give a folder, or a name that ends in .npy"
     _check_name(text, wanted)
     path, slash = Path(text), text.endswith(("/", os.sep))
     mode = _mode(path)
@@ -82,6 +90,27 @@ def output_folder(text: str) -> Path:
         )
     _check_writable(path)
     return path
+
+
+def output_url(text: str, ending: str, overwrite: bool = False) -> Url | None:
+    """The file behind a URL that a verb is to write; None if the output is no URL.
+
+    Args:
+        text: Its name, as it was given.
+        ending: What it must end in.
+        overwrite: Whether a file of that name may be replaced.
+
+    Raises:
+        QuadrateError: If it ends in something else, or a file is there that is not to be replaced.
+    """
+    place = place_of(text)
+    if not isinstance(place, Url):
+        return None
+    if not place.name.lower().endswith(ending):
+        raise QuadrateError(f"cannot write {shown(text)}: its name must end in {ending}")
+    if not overwrite and place.exists():
+        raise _exists(text)
+    return place
 
 
 def is_array(text: str) -> bool:

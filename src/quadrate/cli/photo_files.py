@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from quadrate.cli.inputs import Images, check_classes, find_images
+from quadrate.cli.inputs import check_classes
 from quadrate.cli.pictures import PictureFolder, check_picture, write_array
 from quadrate.cli.quads import Decoded, most_symbols, shown
 from quadrate.cli.wish import Wish
-from quadrate.codecs import PhotoCodec, PhotoFile, Photograph, Rate, photo_quad
+from quadrate.codecs import PhotoCodec, PhotoFile, Photograph
 from quadrate.codecs.photo_quad import Changes
-from quadrate.coding.container import Header
 from quadrate.core.files import exists
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
+from quadrate.sources.image_files import ARCHIVES, ImageFile, Images, find_images, holds_images
 from quadrate.sources.images import SUFFIXES, read_photograph
-from quadrate.sources.tree import is_image_name
 
 # --- compress ---
 
@@ -46,39 +45,22 @@ def open_photographs(
 
 
 def _open(text: str, labels: bool, what: str) -> Images:
-    path = Path(os.path.expanduser(text))
+    path = place_of(os.path.expanduser(text))
     if not exists(path):
         raise QuadrateError(f"{text}: no such file or folder; {what} takes folders and image files")
-    if not (path.is_dir() or is_image_name(path.name)):
+    if not holds_images(path):
         raise QuadrateError(
             f"{path}: {what} takes folders and image files; expected a name that"
-            f" ends in {', '.join(sorted(SUFFIXES))}"
+            f" ends in {', '.join(sorted(SUFFIXES))}, {', '.join(ARCHIVES)}"
         )
     return find_images(path, labels)
 
 
-def read(images: Sequence[Images], header: Header | None, quiet: bool) -> Iterator[Photograph]:
-    """Read photographs one by one, with names where the file to append to, if any, has some."""
-    named = header is None or "names" in header.fields
-    files = ((each, name) for each in images for name in each.names)
-    total = sum(each.count for each in images)
-    for each, name in shown(files, "compressing", total, quiet, count=lambda file: 1):
-        pixels, profile = read_photograph(each.root / name)
-        yield Photograph(pixels, name if named else None, each.label(name), profile)
-
-
-def compress(
-    codec: PhotoCodec,
-    photographs: Iterator[Photograph],
-    path: Path,
-    rate: Rate,
-    seed: int,
-    append: bool,
-) -> int:
-    """Write photographs to a new file, or add them to one; return how many."""
-    if append:
-        return photo_quad.append(codec, photographs, path, rate)
-    return photo_quad.compress(codec, photographs, path, rate, seed)
+def photographs_of(files: Iterable[ImageFile], named: bool) -> Iterator[Photograph]:
+    """Read photographs one by one, with names where they are wanted."""
+    for each in files:
+        pixels, profile = read_photograph(each.file)
+        yield Photograph(pixels, each.name if named else None, each.label, profile)
 
 
 # --- decompress ---
@@ -114,7 +96,7 @@ def decompress(codec: PhotoCodec, wish: Wish) -> tuple[int, tuple[int, ...] | No
         else:
             for shape in shapes:
                 check_picture(shape, wish.format)
-            with PictureFolder(wish.output, wish.asked(wanted), wish.format) as folder:
+            with PictureFolder(wish.folder, wish.asked(wanted), wish.format) as folder:
                 for number, each in zip(wanted, decoded, strict=True):
                     folder.write(each.pixels, number, each.name, each.profile)
     return len(wanted), next(iter(shapes)) if len(shapes) == 1 else None
@@ -150,7 +132,7 @@ def _write_array(
 
 
 def verify(
-    file: Path,
+    file: Place,
     codec: PhotoCodec,
     layers: int | None,
     everything: bool,
@@ -175,7 +157,7 @@ def verify(
     """
     changes = Changes(0, 0, 0) if again else None
     with PhotoFile(file, codec, layers) as opened:
-        most, pixels, done = most_symbols(file), 0, 0
+        most, pixels, done = most_symbols(opened.reader), 0, 0
         for number in shown(
             range(len(opened)), "verifying", len(opened), quiet, count=lambda number: 1
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from quadrate.cli.inputs import Images, Input
+    from quadrate.cli.inputs import Input
     from quadrate.codecs import Batch, FeatureCodec
     from quadrate.networks.backbones import Backbone
+    from quadrate.sources.image_files import Images
 
 _TOGETHER = 64  # pictures whose pixels are in memory at a time
 _ARRAYS = (".npy", ".npz")
@@ -110,7 +112,7 @@ def fit_if_missing(
 
     found = _open([wish.fit] if wish.fit is not None else inputs, False)
     backbone = _load(wish.backbone, wish)
-    pieces = (batch.images for each in found for batch in _batches(each, backbone))
+    pieces = (batch.images for each in found for batch in _batches(each, 0, each.count, backbone))
     total = sum(each.count for each in found)
     features = np.concatenate(list(shown(pieces, "reading", total, quiet)))
     if len(features) < 2:
@@ -170,8 +172,8 @@ def open_features(
         known = None
         if own and fitted is not None:
             known, start = fitted.features[start : start + each.count], start + each.count
-        batches = _batches(each, backbone, known)
-        found.append(Input(each.name, each.count, True, each.classes, batches))
+        part = partial(_batches, each, backbone=backbone, known=known)
+        found.append(Input(each.name, each.count, True, each.classes, part))
     return found
 
 
@@ -188,23 +190,30 @@ def _load(name: str, wish: FeatureOptions) -> Backbone:
 
 
 def _batches(
-    images: Images, backbone: Backbone | None, known: NDArray[np.float32] | None = None
+    images: Images,
+    start: int,
+    stop: int,
+    backbone: Backbone | None,
+    known: NDArray[np.float32] | None = None,
 ) -> Iterator[Batch]:
-    """Features with names and labels: known ones, or what the backbone makes of the pictures."""
+    """Features with names and labels: known ones, or what the backbone makes of the pictures.
+
+    Of the pictures from one number to another, the last not included.
+    """
     import numpy as np
     import torch
 
     from quadrate.codecs import Batch
     from quadrate.sources.images import read_image
 
-    done = 0
-    while some := tuple(islice(images.names, _TOGETHER)):
+    files, done = images.part(start, stop), start
+    while some := tuple(islice(files, _TOGETHER)):
         if known is not None:
             features = known[done : done + len(some)]
         else:
             assert backbone is not None
-            pictures = [torch.from_numpy(np.array(read_image(images.root / name))) for name in some]
+            pictures = [torch.from_numpy(np.array(read_image(each.file))) for each in some]
             features = backbone.features(pictures).numpy()
         done += len(some)
-        labels = None if images.numbers is None else np.array([images.label(name) for name in some])
-        yield Batch(features, labels, some)
+        labels = None if some[0].label is None else np.array([each.label for each in some])
+        yield Batch(features, labels, [each.name for each in some])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from quadrate.cli.wish import Format
 from quadrate.core.files import read_json, shown, temporary_beside, write_atomically, write_text
 from quadrate.core.names import DEVICES
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import SUFFIXES, fitting_profile
 
@@ -289,7 +290,7 @@ def _safe_part(part: str) -> str:
 
 
 def write_array(
-    path: Path, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]
+    path: Place, shape: tuple[int, ...], dtype: str, pieces: Iterable[NDArray[Any]]
 ) -> None:
     """Writes an .npy file piece by piece; it appears under its name when it is whole.
 

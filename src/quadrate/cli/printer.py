@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from quadrate.core.remote import Url
+
 if TYPE_CHECKING:
     from quadrate.core.progress import Showing
     from quadrate.core.table import Table
@@ -81,7 +83,7 @@ def plain(facts: Any) -> Any:
         return {str(name): plain(value) for name, value in facts.items()}
     if isinstance(facts, list | tuple):
         return [plain(value) for value in facts]
-    if isinstance(facts, Path):
+    if isinstance(facts, Path | Url):
         return str(facts)
     if hasattr(facts, "tolist"):  # of NumPy
         return plain(facts.tolist())

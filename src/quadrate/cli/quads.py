@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from quadrate.codecs.zoo_index import CodecSummary, read_index
-from quadrate.coding.container import Header, Reader
+from quadrate.coding.container import Header, QuadReader, open_quad
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Decoded:
     changes: Changes | None = None
 
 
-def most_symbols(file: Path) -> int:
+def most_symbols(reader: QuadReader) -> int:
     """How many symbols, or pixels of photographs, `verify` decodes unless asked for all."""
-    return _SYMBOLS + _SYMBOLS_PER_BYTE * file.stat().st_size
+    return _SYMBOLS + _SYMBOLS_PER_BYTE * reader.size
 
 
 def find_codec(header: Header, layers: int | None = None) -> tuple[str, CodecSummary] | None:
@@ -83,7 +83,7 @@ def load_codec(name: str) -> Codec | PhotoCodec:
     return loaded
 
 
-def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec | PhotoCodec:
+def codec_for(file: Place, name: str | None, layers: int | None = None) -> Codec | PhotoCodec:
     """The codec of a name, or else the one in the package that reads a file.
 
     If so many layers are wanted, the codec of these, or one that reads them alone, too.
@@ -91,7 +91,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec 
     Raises:
         QuadrateError: If there is no such codec, or the file cannot be read or has no such layers.
     """
-    with Reader(file) as reader:
+    with open_quad(file) as reader:
         header = reader.header
     check_layers(layers, header, file)
     if name is not None:
@@ -115,7 +115,7 @@ def codec_for(file: Path, name: str | None, layers: int | None = None) -> Codec 
     return load_codec(found[0])
 
 
-def check_layers(layers: int | None, header: Header, file: Path) -> None:
+def check_layers(layers: int | None, header: Header, file: Place) -> None:
     """Raises a QuadrateError unless a file has as many layers as are asked for."""
     if layers is not None and not 1 <= layers <= len(header.layers):
         raise QuadrateError(
@@ -137,12 +137,12 @@ def rate_text(samples: int, size: int, bound: float | None) -> str:
     return text if bound is None else f"{text} (bound: sum log2 L = {bound:.4f})"
 
 
-def pixels_of(reader: Reader, most_chunks: int | None = None) -> int | None:
+def pixels_of(reader: QuadReader, most_chunks: int | None = None) -> int | None:
     """How many pixels the photographs of a file have, from its side data.
 
     None if the samples are not images of their own shapes, or there are too many chunks.
     """
-    header, chunks = reader.header, len(reader.index)
+    header, chunks = reader.header, reader.chunks
     if len(header.shape) != 3 or 0 not in header.shape[1:]:
         return None
     if most_chunks is not None and chunks > most_chunks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -12,8 +11,9 @@ import tyro
 from quadrate.cli.modules import Modules
 from quadrate.cli.printer import PRINTER, Printing
 from quadrate.cli.quads import Decoded, check_layers, find_codec, most_symbols, shown
-from quadrate.coding.container import Reader
+from quadrate.coding.container import open_quad
 from quadrate.core.plugins import load_plugins
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.quad")],
     /,
     codec: str | None = None,
     layers: int | None = None,
@@ -34,11 +34,11 @@ def verify(
 ) -> None:
     """Check a whole .quad file.
 
-    Every checksum, and, if there is a codec, that every chunk decodes. The exit status is 1 if the
-    file is damaged.
+    Or a folder of shards. Every checksum, and, if there is a codec, that every chunk decodes. The
+    exit status is 1 if the file is damaged.
 
     Args:
-        file: The .quad file.
+        file: The .quad file, or a folder of shards; a path or a URL.
         codec: The codec that wrote it; by default the one in the package that fits, if one does.
         layers: Decode the first so many layers alone; by default all that the codec reads.
         all: Decode every chunk even of a file that claims more symbols, or of photographs pixels,
@@ -53,15 +53,16 @@ def verify(
     load_plugins(module)
     if decoder is not None and not idempotent:
         raise QuadrateError("--decoder is of --idempotent; other checks decode symbols alone")
-    with Reader(file) as reader:
-        check_layers(layers, reader.header, file)
+    place = place_of(file)
+    with open_quad(place) as reader:
+        check_layers(layers, reader.header, place)
         try:
             for _ in shown(reader.verified(), "checking", reader.samples, printer.quiet):
                 pass
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{file} was not checked to its end") from None
         name = codec if codec is not None else (find_codec(reader.header) or (None,))[0]
-        samples, chunks = reader.samples, len(reader.index)
+        samples, chunks = reader.samples, reader.chunks
         holds = f"{samples} samples in {chunks} chunks"
         count, ignored = len(reader.header.layers), reader.ignored_bytes
     decoded = Decoded(0, 0)
@@ -76,7 +77,7 @@ def verify(
             " --codec"
         )
     else:
-        decoded = _decode(file, name, layers, all, idempotent, decoder, printer.quiet)
+        decoded = _decode(place, name, layers, all, idempotent, decoder, printer.quiet)
         part = "all" if decoded.layers == count else f"{decoded.layers} of {count}"
         checked = f"checksums hold and {part} layers decode with {name}"
         if decoded.chunks < chunks:
@@ -111,7 +112,7 @@ def _text(changes: Changes) -> str:
 
 
 def _decode(
-    file: Path,
+    file: Place,
     name: str,
     layers: int | None,
     everything: bool,
@@ -137,7 +138,7 @@ def _decode(
 
 
 def _decode_symbols(
-    file: Path, codec: Codec, layers: int | None, everything: bool, quiet: bool
+    file: Place, codec: Codec, layers: int | None, everything: bool, quiet: bool
 ) -> Decoded:
     """Decode chunks of samples of one shape."""
     from quadrate.codecs.quad import QuadFile  # the entropy coder, which other verbs do not need
@@ -145,7 +146,7 @@ def _decode_symbols(
     with QuadFile(file, codec, layers) as opened:
         columns = sum(model.columns for model in opened.models)
         symbols = np.cumsum(opened.reader.index[:, 1]) * columns
-        most = most_symbols(file)
+        most = most_symbols(opened.reader)
         count = len(symbols) if everything else int(np.searchsorted(symbols, most, side="right"))
         pieces = (opened.symbols(chunk) for chunk in range(count))
         total = int(opened.reader.index[:count, 1].sum())

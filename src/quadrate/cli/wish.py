@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quadrate.cli.outputs import is_array
+from quadrate.coding.container.manifest import MANIFEST
+from quadrate.core.files import digest_of, is_folder, open_regular
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -39,14 +42,14 @@ class Wish:
         quiet: Whether to show no progress.
     """
 
-    file: Path
+    file: Place
     codec: str | None
     layers: int | None
     decoder: Blend
     samples: str
     part: slice
     latents: bool
-    output: Path
+    output: Place
     dtype: Dtype | None
     format: Format
     quiet: bool
@@ -55,6 +58,12 @@ class Wish:
     def array(self) -> bool:
         """Whether the output is an array, rather than a folder."""
         return is_array(str(self.output))
+
+    @property
+    def folder(self) -> Path:
+        """The output, if it is a folder, which is one of this machine."""
+        assert isinstance(self.output, Path)
+        return self.output
 
     def numbers(self, count: int) -> range:
         """Return the numbers of the samples that are asked for, of so many.
@@ -73,19 +82,17 @@ class Wish:
     def asked(self, samples: range) -> dict[str, Any]:
         """Return what decides every picture but for its format.
 
-        The .quad file, by its end, which has checksums of all before it; the codec; how many of
+        The .quad file, by its end, which has checksums of all before it, or the manifest of
+        shards; the codec; how many of
         its layers; the decoder; which samples.
         """
-        with self.file.open("rb") as opened:
+        folder = is_folder(self.file)
+        with open_regular(self.file / MANIFEST if folder else self.file) as opened:
             size = opened.seek(0, os.SEEK_END)
-            opened.seek(max(0, size - _END_BYTES))
+            opened.seek(0 if folder else max(0, size - _END_BYTES))
             end = hashlib.sha256(opened.read()).hexdigest()
-        path = Path(self.codec) if self.codec is not None else None
-        reader = (
-            hashlib.sha256(path.read_bytes()).hexdigest()
-            if path is not None and path.is_file()
-            else self.codec
-        )
+        path = place_of(self.codec) if self.codec is not None else None
+        reader = digest_of(path) if isinstance(path, Path) and path.is_file() else self.codec
         weights = (
             self.decoder
             if self.decoder is None or isinstance(self.decoder, str)

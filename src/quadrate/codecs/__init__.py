@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from quadrate.codecs.quad import append, compress, decompress
     from quadrate.codecs.quad_dataset import ChunkSampler, QuadDataset
     from quadrate.codecs.quad_file import QuadFile
+    from quadrate.codecs.shard_dataset import ShardDataset, ShardLoader
     from quadrate.codecs.tradeoff_codec import TradeoffCodec
     from quadrate.codecs.zoo_index import zoo
 
@@ -37,6 +38,7 @@ _PLACES = {
     "quad": ("append", "compress", "decompress"),
     "quad_dataset": ("ChunkSampler", "QuadDataset"),
     "quad_file": ("QuadFile",),
+    "shard_dataset": ("ShardDataset", "ShardLoader"),
     "tradeoff_codec": ("TradeoffCodec",),
     "zoo_index": ("zoo",),
 }
@@ -59,6 +61,8 @@ __all__ = [
     "QuadDataset",
     "QuadFile",
     "Rate",
+    "ShardDataset",
+    "ShardLoader",
     "TradeoffCodec",
     "append",
     "compress",

@@ -16,6 +16,7 @@ from quadrate.codecs.batches import Blend
 from quadrate.codecs.familiarity import Familiarity
 from quadrate.codecs.parts import Parts
 from quadrate.core.devices import find_device
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 
@@ -121,12 +122,14 @@ class BaseCodec(ABC):
         codec_file.write(Path(path), self)
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu", family: Any = None) -> Self:
+    def load(
+        cls, path: Place | str, device: torch.device | str = "cpu", family: Any = None
+    ) -> Self:
         """Read a codec's file of any version, or one of the codecs that come with the package.
 
         Args:
-            path: The file, or a name from the zoo, such as "mnist-4.75bit", or an address on the
-                Hugging Face Hub (extra `hub`): "hf://user/name", after which @revision and
+            path: The file, its URL, a name from the zoo, such as "mnist-4.75bit", or an address on
+                the Hugging Face Hub (extra `hub`): "hf://user/name", after which @revision and
                 /file.safetensors may stand.
             device: Where the networks shall live.
             family: The networks, where they are not of a family that Quadrate knows.

@@ -14,6 +14,7 @@ from torch import Tensor
 from quadrate.codecs.batches import Batch, Blend
 from quadrate.codecs.symbol_codec import SymbolCodec
 from quadrate.core.files import FileSource
+from quadrate.core.remote import Url, place_of
 
 
 class Codec(SymbolCodec):
@@ -28,7 +29,7 @@ class Codec(SymbolCodec):
         samples: Any,
         *,
         seed: int = 0,
-        to: Path | str | None = None,
+        to: Path | Url | str | None = None,
         labels: Any = None,
         names: Sequence[str] | None = None,
         chunk: int | None = None,
@@ -39,7 +40,7 @@ class Codec(SymbolCodec):
         Args:
             samples: As `encode` takes them.
             seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
-            to: The file to write; by default none.
+            to: The file to write, a path or a URL; by default none.
             labels: Integers (n,) to store with the samples.
             names: n texts to store with the samples.
             chunk: Samples a chunk; by default up to 16384, and fewer large ones.
@@ -55,7 +56,7 @@ class Codec(SymbolCodec):
         """
         from quadrate.codecs import quad  # the entropy coder, which training does not need
 
-        target = io.BytesIO() if to is None else Path(to)
+        target = io.BytesIO() if to is None else place_of(to)
         quad.compress(self, [Batch(samples, labels, names)], target, seed, chunk, strict)
         return target.getvalue() if isinstance(target, io.BytesIO) else None
 

@@ -29,6 +29,7 @@ from quadrate.config import OperatingPoint, from_json, to_json
 from quadrate.core.files import exists
 from quadrate.core.names import check_text
 from quadrate.core.registry import Registry
+from quadrate.core.remote import Place, place_of
 from quadrate.core.tensor_file import read_tensors, tensor_bytes, write_tensors
 from quadrate.errors import QuadrateError
 
@@ -90,12 +91,13 @@ def write(path: Path, codec: BaseCodec) -> None:
 
 
 def read(
-    path: Path | str, wanted: type[AnyCodec], device: torch.device | str, family: Any
+    path: Place | str, wanted: type[AnyCodec], device: torch.device | str, family: Any
 ) -> AnyCodec:
     """Read a codec of any kind and version; arguments and errors as of `Codec.load`."""
+    place: Place
     if str(path).startswith(hub.SCHEME):
         place = hub.fetch(hub.Address.parse(str(path)))
-    elif not exists(place := Path(path)):
+    elif not exists(place := place_of(path)):
         if str(path) not in zoo():
             raise QuadrateError(
                 f"no codec at {path}; `quadrate train RECIPE` makes one, and"
@@ -166,7 +168,7 @@ class Decoders:
 
 
 @contextmanager
-def _describing(path: Path | str, what: str) -> Iterator[None]:
+def _describing(path: Place | str, what: str) -> Iterator[None]:
     """Turn whatever a damaged description leads to into one line with the file's name."""
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -26,6 +27,21 @@ class FileDataset(torch.utils.data.Dataset[Any]):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    def batch(self, numbers: Sequence[int]) -> Any:
+        """Read some samples together, as a loader's default makes a batch of them.
+
+        Args:
+            numbers: Of n samples, in any order.
+
+        Returns:
+            A tensor (n, …), or a pair with the labels (n,) where samples have labels.
+
+        Raises:
+            IndexError: If there is no such sample.
+            QuadrateError: If one is damaged.
+        """
+        return torch.utils.data.default_collate([self[number] for number in numbers])
 
     def _checked(self, number: int) -> int:
         """A sample's number, counted from the start."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -13,6 +12,7 @@ from quadrate.codecs.file_dataset import FileDataset
 from quadrate.codecs.photo_codec import PhotoCodec
 from quadrate.codecs.photo_quad import PhotoFile
 from quadrate.core.files import FileSource, data_or_path
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PhotoDataset(FileDataset):
     them one, such as a crop. Worker processes open the file anew.
 
     Args:
-        source: The file's path, or its bytes.
+        source: The path of the file or of a folder of shards, or a file's bytes.
         codec: The codec that wrote it.
         item: What samples are: "pixels", uint8 (C, H, W); "latents", float32 (c, ⌈H/16⌉, ⌈W/16⌉),
             coefficients of blocks in gray levels, which models read without a decoder; or
@@ -63,7 +63,7 @@ class PhotoDataset(FileDataset):
                 f" {'without' if backbone is None else 'with'} one"
             )
         codec.check_decoder(decoder)
-        self._source: bytes | Path = data_or_path(source)
+        self._source: bytes | Place = data_or_path(source)
         self._codec, self._item, self._decoder = codec, item, decoder
         self._layers, self._transform, self._backbone = layers, transform, backbone
         self._open()

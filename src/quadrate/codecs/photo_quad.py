@@ -21,8 +21,9 @@ from quadrate.codecs.photo_codec import (
     exponent_of,
 )
 from quadrate.codecs.quad_file import check_fit, check_layers
-from quadrate.coding.container import ChunkData, Header, LayerHeader, Reader, Writer
+from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer, open_quad
 from quadrate.core.files import Closing, FileSource
+from quadrate.core.remote import Url
 from quadrate.errors import QuadrateError
 
 # What a file of one photograph takes beside payloads and profile, at most, without its name.
@@ -161,7 +162,7 @@ def psnr(original: Pixels, decoded: Pixels) -> float:
 def compress(
     codec: PhotoCodec,
     photographs: Iterable[Photograph],
-    target: str | os.PathLike[str] | BinaryIO,
+    target: str | os.PathLike[str] | Url | BinaryIO,
     rate: Rate,
     seed: int = 0,
 ) -> int:
@@ -170,8 +171,8 @@ def compress(
     Args:
         codec: The codec.
         photographs: All of them with names, or none; the same for labels.
-        target: Where to write: a path, which gets the file when it is whole, or an open binary
-            file.
+        target: Where to write: a path or URL, which gets the file when it is whole, or an open
+            binary file.
         rate: How many bits they get.
         seed: Of the noise of decoders that take some, 0 to 2^64 - 1.
 
@@ -198,7 +199,7 @@ def compress(
 def append(
     codec: PhotoCodec,
     photographs: Iterable[Photograph],
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Url,
     rate: Rate,
 ) -> int:
     """Add photographs to a .quad file that this codec wrote; otherwise as `compress`.
@@ -259,7 +260,7 @@ class PhotoFile(Closing):
     """A .quad file of photographs with the codec that reads it; a context manager.
 
     Args:
-        source: The file's path, or its bytes.
+        source: The path of the file or of a folder of shards, or a file's bytes.
         codec: The codec that wrote it.
         layers: 1 reads the base alone, which is a small part of the file and gives blurred
             pictures; by default both layers.
@@ -270,13 +271,13 @@ class PhotoFile(Closing):
     """
 
     def __init__(self, source: FileSource, codec: PhotoCodec, layers: int | None = None) -> None:
-        self.codec, self.reader = codec, Reader(source)
+        self.codec, self.reader = codec, open_quad(source)
         self.name = self.reader.name
         try:
             title = "the file" if self.name == "the data" else self.name
             check_fit(codec, self.reader.header, title)
             self.layers = check_layers(layers, LAYERS, "this codec")
-            if self.reader.samples != len(self.reader.index):
+            if self.reader.samples != self.reader.chunks:
                 raise QuadrateError(f"{title} has chunks of several photographs; codecs write one")
         except BaseException:
             self.close()
@@ -346,7 +347,7 @@ class PhotoFile(Closing):
 
     def _noise(self, number: int) -> tuple[int, int]:
         """What the noise of a photograph is drawn from."""
-        return self.reader.header.seed, number
+        return self.reader.origin(number)
 
     def _read(self, number: int) -> tuple[ChunkData, list[int], tuple[NDArray[np.float32], int]]:
         """A photograph's chunk, its shape, and what `PhotoCodec.coefficients` reads."""

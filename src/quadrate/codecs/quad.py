@@ -30,6 +30,7 @@ from quadrate.coding.container import ChunkData, Header, LayerHeader, Writer
 from quadrate.coding.container.layout import MAX_CHUNK_SAMPLES
 from quadrate.coding.streams import encode_layer
 from quadrate.core.files import FileSource
+from quadrate.core.remote import Url
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ __all__ = [
 def compress(
     codec: SymbolCodec,
     batches: Iterable[Batch],
-    target: str | os.PathLike[str] | BinaryIO,
+    target: str | os.PathLike[str] | Url | BinaryIO,
     seed: int = 0,
     chunk: int | None = None,
     strict: bool = False,
@@ -67,8 +68,8 @@ def compress(
         codec: A frozen codec.
         batches: Samples of the codec's shape, in batches of any size; all of them with labels or
             names, or none.
-        target: Where to write: a path, of which a symbolic link is followed, or an open binary
-            file.
+        target: Where to write: a path, of which a symbolic link is followed, a URL, or an open
+            binary file.
         seed: Seed of the dither, 0 to 2^64 - 1; it stands in the file.
         chunk: Samples a chunk: what must be read to decode one of them; by default 16384, or fewer
             large ones.
@@ -106,7 +107,7 @@ def compress(
 def append(
     codec: SymbolCodec,
     batches: Iterable[Batch],
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Url,
     chunk: int | None = None,
     strict: bool = False,
 ) -> int:
@@ -149,7 +150,7 @@ def decompress(
 
     Args:
         codec: The codec that wrote the file, or one with the same encoders.
-        source: The file's path, or its bytes.
+        source: The path of the file or of a folder of shards, or a file's bytes.
         decoder: A decoder's name, or the weights of several by name, which sum to one; by default
             the codec's first.
         samples: Which samples; only their chunks are read.

@@ -6,12 +6,12 @@ import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.codecs.batches import Blend, of_images
@@ -19,6 +19,7 @@ from quadrate.codecs.file_dataset import FileDataset
 from quadrate.codecs.quad_file import QuadFile, as_bytes, chunk_samples
 from quadrate.core import draws
 from quadrate.core.files import FileSource, data_or_path
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class QuadDataset(FileDataset):
     when it is asked for; `sampler` then gives an order that reads each chunk once.
 
     Args:
-        source: The file's path, or its bytes.
+        source: The path of the file or of a folder of shards, or a file's bytes.
         codec: The codec that reads it; that of the first layers reads the base of a layered file.
         item: What the codec's samples are, "pixels", uint8 (C, H, W), or "features", float (D,),
             which is the default; or "latents", float (d,); each with its label where the file has
@@ -75,7 +76,7 @@ class QuadDataset(FileDataset):
         codec.check_decoder(decoder)
         if not cache_bytes >= 0:
             raise QuadrateError(f"a cache takes 0 bytes or more; got {cache_bytes}")
-        self._source: bytes | Path = data_or_path(source)
+        self._source: bytes | Place = data_or_path(source)
         self._codec = codec
         self._item = item
         self._decoder = decoder
@@ -105,7 +106,7 @@ class QuadDataset(FileDataset):
             content = f"{self._item} {self._item_shape}{' with labels' * self._labelled}"
         return (
             f"QuadDataset({self._file.name!r}: {len(self)} samples in"
-            f" {len(self._file.reader.index)} chunks; {content})"
+            f" {self._file.reader.chunks} chunks; {content})"
         )
 
     def __getitem__(self, number: int) -> Any:
@@ -117,23 +118,29 @@ class QuadDataset(FileDataset):
             return [self[number] for number in numbers]
         return self._items(numbers)
 
-    def _items(self, numbers: Sequence[int]) -> list[Any]:
-        wanted = [self._checked(number) for number in numbers]
+    def batch(self, numbers: Sequence[int]) -> Any:
+        """Read some samples together; as `FileDataset.batch`, but without one tensor a sample."""
+        contents, labels = self._numbered(numbers)
+        if self._item == "labels":
+            return labels
+        return (contents, labels) if self._labelled else contents
+
+    def _numbered(self, numbers: Sequence[int]) -> Rows:
+        """Samples by their numbers."""
+        wanted = np.array([self._checked(number) for number in numbers], np.int64)
         starts = self._file.reader.index[:, 0]
         chunks = np.searchsorted(starts, wanted, side="right") - 1
-        items: list[Any] = [None] * len(wanted)
-        for chunk in np.unique(chunks).tolist():
-            places = np.flatnonzero(chunks == chunk).tolist()
-            contents, labels = self._rows(
-                chunk, [wanted[place] - int(starts[chunk]) for place in places]
-            )
-            for k, place in enumerate(places):
-                label = int(labels[k]) if self._labelled else None
-                if self._item == "labels":
-                    items[place] = label
-                else:
-                    items[place] = contents[k] if label is None else (contents[k], label)
-        return items
+        return _grouped(
+            chunks, lambda chunk, places: self._rows(chunk, wanted[places] - starts[chunk])
+        )
+
+    def _items(self, numbers: Sequence[int]) -> list[Any]:
+        if not len(numbers):
+            return []
+        contents, labels = self._numbered(numbers)
+        if self._item == "labels":
+            return labels.tolist()
+        return list(zip(contents, labels.tolist(), strict=True)) if self._labelled else [*contents]
 
     @property
     def _item_shape(self) -> tuple[int, ...]:
@@ -146,21 +153,17 @@ class QuadDataset(FileDataset):
         """Whether items are decoded."""
         return self._item in ("pixels", "features")
 
-    def _rows(self, chunk: int, rows: list[int]) -> Rows:
+    def _rows(self, chunk: int, rows: NDArray[np.int64]) -> Rows:
         """Copy some of a chunk's items, by their place in it."""
         if not (self._decodes and self._fits):
-            contents, labels = self._latents(chunk)
-            picked = contents[rows] if len(contents) else contents
+            contents, labels = _picked(self._latents(chunk), rows)
             if self._decodes:
-                picked = self._decoded(picked, self._file.numbers(chunk, rows))
-            return picked, labels[rows] if len(labels) else labels
+                contents = self._decoded(chunk, contents, rows.tolist())
+            return contents, labels
         size = chunk_samples(self._codec)
-        pieces = {number: self._piece(chunk, number) for number in {row // size for row in rows}}
-        contents = torch.stack([pieces[row // size][0][row % size] for row in rows])
-        return contents, (
-            torch.stack([pieces[row // size][1][row % size] for row in rows])
-            if self._labelled
-            else torch.empty(0)
+        return _grouped(
+            rows // size,
+            lambda number, places: _picked(self._piece(chunk, number), rows[places] % size),
         )
 
     def _latents(self, chunk: int) -> Rows:
@@ -171,7 +174,7 @@ class QuadDataset(FileDataset):
             return contents, (
                 torch.from_numpy(self._file.side(chunk).labels)
                 if self._labelled
-                else torch.empty(0)
+                else torch.empty(0, dtype=torch.int64)
             )
 
         return self._cache.get((chunk, None), read)
@@ -183,14 +186,13 @@ class QuadDataset(FileDataset):
             latents, labels = self._latents(chunk)
             size = chunk_samples(self._codec)
             part = slice(number * size, (number + 1) * size)
-            numbers = self._file.numbers(chunk, range(*part.indices(len(latents))))
-            return self._decoded(latents[part], numbers), labels[part]
+            places = range(*part.indices(len(latents)))
+            return self._decoded(chunk, latents[part], places), labels[part]
 
         return self._cache.get((chunk, number), decode)
 
-    def _decoded(self, latents: Tensor, numbers: Sequence[int]) -> Tensor:
-        seed = self._file.seed
-        samples = self._codec.reconstruct(latents, self._decoder, seed, numbers).cpu()
+    def _decoded(self, chunk: int, latents: Tensor, places: Sequence[int]) -> Tensor:
+        samples = self._file.reconstruct(chunk, latents, places, self._decoder)
         return as_bytes(samples) if self._item == "pixels" else samples
 
     def sampler(self, seed: int = 0, window: int | None = None) -> ChunkSampler:
@@ -292,6 +294,31 @@ class _Cache:
             while self._bytes > self._most and len(self._values) > 1:
                 self._bytes -= _size(self._values.popitem(last=False)[1])
             return value
+
+
+def _picked(rows: Rows, places: NDArray[np.int64]) -> Rows:
+    """Copies of some rows; what is not there stays away."""
+    wanted = torch.from_numpy(places)
+    contents, labels = (part[wanted] if len(part) else part for part in rows)
+    return contents, labels
+
+
+def _grouped(groups: NDArray[np.int64], take: Callable[[int, NDArray[np.int64]], Rows]) -> Rows:
+    """Rows in the order of their groups (n,), which are taken group by group.
+
+    Args:
+        groups: The group of each row.
+        take: Gives the rows of a group at some places of n.
+    """
+    numbers = np.unique(groups).tolist()
+    places = [np.flatnonzero(groups == number) for number in numbers]
+    parts = [take(number, some) for number, some in zip(numbers, places, strict=True)]
+    if len(parts) == 1:
+        return parts[0]
+    empty = torch.empty(0), torch.empty(0, dtype=torch.int64)
+    together = [torch.cat(each) for each in zip(*parts or [empty], strict=True)]
+    order = np.argsort(np.concatenate(places)) if parts else groups
+    return _picked((together[0], together[1]), order)
 
 
 def _size(value: Rows) -> int:

@@ -1,4 +1,4 @@
-"""A .quad file with the codec that reads it."""
+"""A .quad file, or a folder of shards, with the codec that reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from quadrate.codecs.batches import Batch, Blend, of_images
-from quadrate.coding.container import ChunkData, Header, Reader
+from quadrate.coding.container import ChunkData, Header, open_quad
 from quadrate.coding.streams import decode_layer
 from quadrate.coding.symbols import Words
 from quadrate.core.files import Closing, FileSource
@@ -40,7 +40,7 @@ class QuadFile(Closing):
     the file than it needs.
 
     Args:
-        source: The file's path, or its bytes.
+        source: The path of the file or of a folder of shards, or a file's bytes.
         codec: The codec that wrote it, or one with the same encoders.
         layers: How many layers' symbols to read; by default all of the codec's. With fewer,
             `symbols` is all there is: the codec's decoders read all its layers, so samples of the
@@ -55,7 +55,7 @@ class QuadFile(Closing):
     """
 
     def __init__(self, source: FileSource, codec: SymbolCodec, layers: int | None = None) -> None:
-        self.codec, self.reader = codec, Reader(source)
+        self.codec, self.reader = codec, open_quad(source)
         self.name = self.reader.name
         try:
             check_fit(
@@ -77,9 +77,10 @@ class QuadFile(Closing):
         Raises:
             QuadrateError: If the chunk is damaged.
         """
-        first, count = self.reader.index[chunk].tolist()
+        seed, first = self.reader.origin(chunk)
+        _, count = self.reader.span(chunk)
         payloads = self.reader.read(chunk, layers=len(self.models), side=False).payloads
-        dither = self.codec.dither_words(count, self.reader.header.seed, first)
+        dither = self.codec.dither_words(count, seed, first)
         symbols = np.empty((count, 0), dtype=np.int64)
         for layer, (model, payload) in enumerate(zip(self.models, payloads, strict=True)):
             try:
@@ -100,20 +101,26 @@ class QuadFile(Closing):
                 " layers alone"
             )
         return self.codec.dequantize(
-            torch.from_numpy(self.symbols(chunk)),
-            self.seed,
-            int(self.reader.index[chunk, 0]),
+            torch.from_numpy(self.symbols(chunk)), *self.reader.origin(chunk)
         )
 
-    @property
-    def seed(self) -> int:
-        """Of the dither, and of the noise of decoders that take some."""
-        return self.reader.header.seed
+    def reconstruct(
+        self, chunk: int, latents: Tensor, places: Iterable[int], decoder: Blend = None
+    ) -> Tensor:
+        """Decode some latents of a chunk, with the noise that belongs to these samples.
 
-    def numbers(self, chunk: int, places: Iterable[int]) -> list[int]:
-        """The numbers in the file of samples at some places in a chunk."""
-        first = int(self.reader.index[chunk, 0])
-        return [first + int(place) for place in places]
+        Args:
+            chunk: Its number.
+            latents: (n, *latent_shape).
+            places: The places of these n samples in the chunk.
+            decoder: A decoder's name, or the weights of several; by default the first.
+
+        Returns:
+            Samples (n, *shape): images in [0, 1], or features.
+        """
+        seed, first = self.reader.origin(chunk)
+        numbers = [first + int(place) for place in places]
+        return self.codec.reconstruct(latents, decoder, seed, numbers).cpu()
 
     def side(self, chunk: int) -> ChunkData:
         """A chunk's side data, such as labels and names, without its symbols.
@@ -155,7 +162,7 @@ class QuadFile(Closing):
         low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1]) + 1
         chunks = self.reader.chunks_of(low, high)
         for chunk in chunks if wanted.step > 0 else reversed(chunks):
-            inside = _within(wanted, *self.reader.index[chunk].tolist())
+            inside = _within(wanted, *self.reader.span(chunk))
             if len(inside):
                 yield chunk, inside
 
@@ -171,10 +178,7 @@ class QuadFile(Closing):
             # A file may have chunks of more images than there is memory for.
             size = chunk_samples(self.codec)
             for part in (inside[start : start + size] for start in range(0, len(inside), size)):
-                numbers = self.numbers(chunk, part)
-                images = self.codec.reconstruct(
-                    latents[torch.from_numpy(part)], decoder, self.seed, numbers
-                ).cpu()
+                images = self.reconstruct(chunk, latents[torch.from_numpy(part)], part, decoder)
                 labels = None if side.labels is None else side.labels[part]
                 yield Batch(
                     images, labels, None if side.names is None else [side.names[i] for i in part]

@@ -12,13 +12,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from quadrate.core.files import open_regular
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 MAX_BYTES = 1 << 32  # of an array that is read whole
@@ -61,8 +61,12 @@ class ArrayStream:
             raise ValueError(f"it is cut short: {len(data)} bytes, where {size} should follow")
         return np.frombuffer(data, self.dtype, count).astype(self.dtype.newbyteorder("="))
 
+    def skip(self, count: int) -> None:
+        """Leaves out the next `count` numbers."""
+        self._file.seek(count * self.dtype.itemsize, os.SEEK_CUR)
 
-def array_names(path: Path) -> tuple[str, ...]:
+
+def array_names(path: Place) -> tuple[str, ...]:
     """The names of the arrays in an .npz file.
 
     Raises:
@@ -75,7 +79,7 @@ def array_names(path: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
+def open_array(path: Place, name: str | None = None) -> Iterator[ArrayStream]:
     """Opens an .npy file, or one array of an .npz file.
 
     Any error while it is open is blamed on the file.
@@ -88,7 +92,8 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
         file = stack.enter_context(open_regular(path))
         stack.enter_context(readable(path))
         if name is None:
-            stream, size = file, os.fstat(file.fileno()).st_size
+            stream, size = file, file.seek(0, os.SEEK_END)
+            file.seek(0)
         else:
             archive = stack.enter_context(zipfile.ZipFile(file))
             member = archive.getinfo(f"{name}.npy")
@@ -98,7 +103,7 @@ def open_array(path: Path, name: str | None = None) -> Iterator[ArrayStream]:
         yield _stream(stream, size)
 
 
-def read_array(path: Path, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
+def read_array(path: Place, name: str | None = None, most_bytes: int = MAX_BYTES) -> NDArray[Any]:
     """Reads the whole array in an .npy file, or one array of an .npz file.
 
     Raises:
@@ -146,7 +151,7 @@ def _stream(file: IO[bytes], size: int) -> ArrayStream:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def readable(path: Place) -> Iterator[None]:
     """Within it, the dozen kinds of exceptions that damaged files cause become one line."""
     try:
         yield

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, Self
 
 from quadrate.core.names import is_printable
+from quadrate.core.remote import Place, Url, place_of
 from quadrate.errors import QuadrateError
 
+_PIECE = 1 << 20
 _NAME_BYTES = 180  # of a file's name in that of its temporary one; file systems allow 255
 
 
@@ -34,8 +37,10 @@ class Closing:
         self.close()
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Place, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file in the folder of `path`, which then takes its name.
+
+    What belongs behind a URL is made in this machine's folder for temporary files, and copied.
 
     If anything fails, the old file stays. A symbolic link is followed: its target is replaced or
     made, and the link stays.
@@ -44,6 +49,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         QuadrateError: If the file cannot be written: no space, no permission, or its name belongs
             to something that is not a file.
     """
+    if isinstance(path, Url):
+        with TemporaryDirectory() as folder:
+            write_atomically(whole := Path(folder) / "file", write)
+            path.put(whole)
+        return
     temporary = None
     try:
         target = target_of(path)
@@ -133,7 +143,7 @@ def _lives(process: str) -> bool:
     return True
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """Writes a text file atomically.
 
     Characters that UTF-8 lacks, as in file names of another encoding, are written as escapes.
@@ -147,20 +157,20 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-FileSource = bytes | bytearray | memoryview | str | os.PathLike[str]
-"""A file's contents, or its path."""
+FileSource = bytes | bytearray | memoryview | str | os.PathLike[str] | Url
+"""A file's contents, or its path or URL."""
 
 
-def data_or_path(source: FileSource) -> bytes | Path:
-    """A file's contents as bytes that nobody changes, or its path.
+def data_or_path(source: FileSource) -> bytes | Place:
+    """A file's contents as bytes that nobody changes, or where it is.
 
     Raises:
         QuadrateError: If `source` is of another type.
     """
-    if isinstance(source, bytes | Path):
+    if isinstance(source, bytes):
         return source
-    if isinstance(source, str | os.PathLike):
-        return Path(os.fsdecode(source))
+    if isinstance(source, str | os.PathLike | Url):
+        return place_of(source)
     try:
         return memoryview(source).tobytes()
     except TypeError:
@@ -169,13 +179,15 @@ def data_or_path(source: FileSource) -> bytes | Path:
         ) from None
 
 
-def exists(path: Path | str) -> bool:
+def exists(path: Place | str) -> bool:
     """Whether there is a file or folder of this name.
 
     Raises:
         QuadrateError: If it cannot be looked up: no permission, or a name that this system does
             not allow (too long, or with a null character).
     """
+    if isinstance(path, Url):
+        return path.exists()
     try:
         os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -185,7 +197,17 @@ def exists(path: Path | str) -> bool:
     return True
 
 
-def read_bytes(path: Path | str) -> bytes:
+def is_folder(place: Place) -> bool:
+    """Whether there is a folder of this name; raises as `exists` does."""
+    return exists(place) and place.is_dir()
+
+
+def size_of(place: Place) -> int:
+    """How many bytes a file has that is there."""
+    return place.size() if isinstance(place, Url) else place.stat().st_size
+
+
+def read_bytes(path: Place | str) -> bytes:
     """The contents of a regular file; raises as `open_regular` does."""
     with open_regular(path) as file:
         try:
@@ -194,13 +216,24 @@ def read_bytes(path: Path | str) -> bytes:
             raise _cannot_read(path, error) from None
 
 
-def open_regular(path: Path | str) -> IO[bytes]:
+def digest_of(path: Place | str) -> str:
+    """SHA-256 of a file, in hexadecimal digits; raises as `open_regular` does."""
+    sha = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(_PIECE):
+            sha.update(piece)
+    return sha.hexdigest()
+
+
+def open_regular(path: Place | str) -> IO[bytes]:
     """Opens a regular file for reading.
 
     Raises:
         QuadrateError: If it is missing, cannot be read, or is not a regular file: reading a pipe
             might never end.
     """
+    if isinstance(path, Url):
+        return path.open()
     try:
         mode = os.stat(path).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # opening a folder says what it is
@@ -210,7 +243,7 @@ def open_regular(path: Path | str) -> IO[bytes]:
         raise _cannot_read(path, error) from None
 
 
-def shown(path: Path | str) -> str:
+def shown(path: Place | str) -> str:
     """A path as errors show it: on one line, and cut short if it is very long."""
     text = str(path)
     if len(text) < 300 and is_printable(text):
@@ -218,7 +251,7 @@ def shown(path: Path | str) -> str:
     return f"{text[:80]!a}{'…' * (len(text) > 80)}"
 
 
-def _cannot_read(path: Path | str, error: OSError | ValueError) -> QuadrateError:
+def _cannot_read(path: Place | str, error: OSError | ValueError) -> QuadrateError:
     if isinstance(error, FileNotFoundError):
         return QuadrateError(f"no such file: {shown(path)}")
     return QuadrateError(f"cannot read {shown(path)}: {getattr(error, 'strerror', None) or error}")
@@ -246,7 +279,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Place) -> Any:
     """Reads a JSON file.
 
     Raises:
@@ -258,6 +291,6 @@ def read_json(path: Path) -> Any:
         raise QuadrateError(f"{path} is not JSON; delete it to have it written anew") from None
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Place) -> str:
     """Reads a text file; invalid bytes become characters that JSON does not allow."""
     return read_bytes(path).decode(errors="replace")

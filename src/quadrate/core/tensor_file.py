@@ -17,6 +17,7 @@ from torch import Tensor
 
 from quadrate.core.files import read_bytes, write_atomically
 from quadrate.core.names import check_text
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 _DIGEST = "digest"
@@ -46,7 +47,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(
-    path: Path, what: str, formats: Sequence[str], older: Sequence[str] = ()
+    path: Place, what: str, formats: Sequence[str], older: Sequence[str] = ()
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads what `write_tensors` wrote; later changes of the file do not reach the tensors.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from quadrate.core.files import exists
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError, QuadrateWarning
 from quadrate.sources.images import read_image
 from quadrate.sources.source import (
@@ -28,7 +29,7 @@ _SPLIT_OF = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
-Sample = tuple[Path, int | None]
+Sample = tuple[Place, int | None]
 
 
 def from_folder(root: Path | str) -> Source:
@@ -136,13 +137,13 @@ def _classes_of_splits(found: dict[str, Survey]) -> dict[str, int] | None:
     return classes
 
 
-def _samples(folder: Path, classes: dict[str, int] | None) -> list[Sample]:
+def _samples(folder: Place, classes: dict[str, int] | None) -> list[Sample]:
     """Every image of a folder with its class number, in sorted order."""
     names = walk(folder)
     return [(folder / name, classes[name.split("/")[0]] if classes else None) for name in names]
 
 
-def _shape(path: Path, count: int) -> tuple[int, int, int]:
+def _shape(path: Place, count: int) -> tuple[int, int, int]:
     """The shape (C, H, W) of the first image, which all others must share.
 
     Raises:

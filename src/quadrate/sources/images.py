@@ -8,7 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from quadrate.core.files import open_regular
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 from quadrate.sources.source import to_eight_bits, to_uint8
 
@@ -51,13 +53,29 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
 }
 
 
+@dataclass(frozen=True)
+class ImageBytes:
+    """The contents of an image's file that stands in an archive.
+
+    Attributes:
+        where: The archive and its place there, for errors.
+        data: The contents.
+    """
+
+    where: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.where
+
+
 def read_image(
-    path: Path, shape: Shape | None = None, wanted: str = "wanted is"
+    path: Place | ImageBytes, shape: Shape | None = None, wanted: str = "wanted is"
 ) -> NDArray[np.uint8]:
     """The image in a file, whose contents must be of a format in `FORMATS`.
 
     Args:
-        path: The file.
+        path: The file, or its contents.
         shape: The required shape (C, H, W); an image of another size is not decoded.
         wanted: The words that introduce that shape in an error.
 
@@ -69,7 +87,7 @@ def read_image(
         return _from_pil(image, str(path), shape, wanted)
 
 
-def read_photograph(path: Path) -> tuple[NDArray[np.uint8], bytes]:
+def read_photograph(path: Place | ImageBytes) -> tuple[NDArray[np.uint8], bytes]:
     """The image in a file, as `read_image` gives it, and the ICC profile of its pixels.
 
     Returns:
@@ -104,12 +122,12 @@ def fitting_profile(profile: Any, channels: int) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Place | ImageBytes) -> Iterator[Any]:
     """A file as a PIL image, not yet decoded."""
     from PIL import Image
 
     with (
-        open_regular(path) as file,
+        BytesIO(path.data) if isinstance(path, ImageBytes) else open_regular(path) as file,
         _readable(str(path)),
         Image.open(file, formats=FORMATS) as image,
     ):

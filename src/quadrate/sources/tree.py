@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from quadrate.core.remote import Place, Url
 from quadrate.errors import QuadrateError
 from quadrate.sources.images import SUFFIXES
 
@@ -16,7 +17,7 @@ _DROPPINGS = frozenset(
 )
 
 
-def walk(root: Path) -> Iterator[str]:
+def walk(root: Place) -> Iterator[str]:
     """The images under a folder, relative to it, with slashes, in the same order on all systems.
 
     An image is a file with an image's ending. Hidden names and those that systems leave behind are
@@ -32,12 +33,8 @@ def walk(root: Path) -> Iterator[str]:
         place = places.pop()
         folder = root / place
         entries = _entries(folder)
-        # A folder found twice would be read twice or, where a link leads back up, forever.
-        stat = os.stat(folder)
-        if (first := met.setdefault((stat.st_dev, stat.st_ino), folder)) is not folder:
-            raise QuadrateError(
-                f"{folder} is the same folder as {first}, which a link leads to; remove the link"
-            )
+        if not isinstance(folder, Url):  # behind which there are no links
+            _meet(folder, met)
         folders = []
         for name, is_folder, is_file in entries:
             if is_folder:
@@ -52,12 +49,24 @@ def walk(root: Path) -> Iterator[str]:
         places.extend(reversed(folders))
 
 
+def _meet(folder: Path, met: dict[tuple[int, int], Path]) -> None:
+    """Raise a QuadrateError if a folder was met before.
+
+    It would be read twice or, where a link leads back up, forever.
+    """
+    stat = os.stat(folder)
+    if (first := met.setdefault((stat.st_dev, stat.st_ino), folder)) is not folder:
+        raise QuadrateError(
+            f"{folder} is the same folder as {first}, which a link leads to; remove the link"
+        )
+
+
 def is_image_name(name: str) -> bool:
     """Whether a file's name ends like an image's."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
-def folders_in(root: Path) -> list[str]:
+def folders_in(root: Place) -> list[str]:
     """The names of the folders in a folder, in sorted order, without those that `walk` skips.
 
     Raises:
@@ -66,17 +75,21 @@ def folders_in(root: Path) -> list[str]:
     return [name for name, is_folder, _ in _entries(root) if is_folder]
 
 
-def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
+def _entries(folder: Place) -> list[tuple[str, bool, bool]]:
     """The sorted names in a folder, whether each is a folder, and whether it is a regular file."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(
-                (entry.name, entry.is_dir(), entry.is_file())
-                for entry in entries
-                if not (entry.name.startswith(".") or entry.name.lower() in _DROPPINGS)
-            )
-    except OSError as error:
-        raise QuadrateError(f"cannot read {error.filename or folder}: {error.strerror}") from None
+    if isinstance(folder, Url):
+        found = folder.entries()
+    else:
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((each.name, each.is_dir(), each.is_file()) for each in entries)
+        except OSError as error:
+            raise QuadrateError(
+                f"cannot read {error.filename or folder}: {error.strerror}"
+            ) from None
+    return [
+        entry for entry in found if not (entry[0].startswith(".") or entry[0].lower() in _DROPPINGS)
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,7 @@ class Survey:
         empty: The first of these folders without an image, if any.
     """
 
-    root: Path
+    root: Place
     count: int
     classes: tuple[str, ...]
     stray: str | None
@@ -117,7 +130,7 @@ class Survey:
 _EXPECTED = f"expected files that end in {', '.join(sorted(SUFFIXES))}"
 
 
-def survey(root: Path) -> Survey:
+def survey(root: Place) -> Survey:
     """Search a folder for images.
 
     Raises:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
 
 from quadrate.coding.container.lock import locked
@@ -19,19 +20,27 @@ from quadrate.core.files import (
     target_of,
     temporary_beside,
 )
+from quadrate.core.remote import Place, Url
 from quadrate.errors import QuadrateError
 
 
 class InputFile(Closing):
-    """A regular file or bytes, read at any place, by any number of threads; counts bytes read."""
+    """A regular file, one behind a URL, or bytes, read at any place; counts bytes read.
+
+    Any number of threads may read. Behind a URL only what is asked for is fetched.
+    """
 
     def __init__(self, source: FileSource) -> None:
         self.bytes_read = 0
         self._data: bytes | None = None
+        self._url: Url | None = None
         self._file: Any = None
         given = data_or_path(source)
         if isinstance(given, bytes):
             self._data, self.size, self.name = given, len(given), "the data"
+            return
+        if isinstance(given, Url):
+            self._url, self.name, self.size = given, str(given), given.size()
             return
         self.name, self._seeking = str(given), threading.Lock()
         check_regular(given, "read")
@@ -46,6 +55,8 @@ class InputFile(Closing):
         self.bytes_read += count
         if self._data is not None:
             return self._data[offset : offset + count]
+        if self._url is not None:
+            return self._url.read(offset, count)
         pieces = []
         try:
             while count:
@@ -77,9 +88,10 @@ class InputFile(Closing):
 
         If so, `size` is its new size.
         """
-        if self._file is None:
+        if self._data is not None:
             return False
-        before, self.size = self.size, os.fstat(self._file.fileno()).st_size
+        before = self.size
+        self.size = self._url.size() if self._url else os.fstat(self._file.fileno()).st_size
         return before != self.size
 
     def close(self) -> None:
@@ -164,8 +176,10 @@ class OutputFile:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[OutputFile]:
+def new_file(path: Place) -> Iterator[OutputFile]:
     """A new file under a temporary name next to `path`, which takes its name at the end.
+
+    What belongs behind a URL is written to this machine's folder for temporary files first.
 
     On any failure the old file stays. A symbolic link is followed: it stays, and the file that it
     leads to is written.
@@ -173,6 +187,14 @@ def new_file(path: Path) -> Iterator[OutputFile]:
     Raises:
         QuadrateError: If it cannot be written, or another program is appending to it.
     """
+    if isinstance(path, Url):
+        with TemporaryDirectory() as folder:
+            whole = Path(folder) / "file"
+            with _errors_of(whole), whole.open("xb", buffering=0) as made:
+                output = OutputFile(cast(BinaryIO, made), str(path))
+                yield output
+            path.put(whole)
+        return
     target = target_of(path)
     with _replaceable(path):  # before the work is done; and again when it is
         pass

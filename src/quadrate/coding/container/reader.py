@@ -31,15 +31,16 @@ from quadrate.coding.container.layout import (
     TRAILER,
     Header,
 )
+from quadrate.coding.container.quad_reader import QuadReader
 from quadrate.coding.container.side import ChunkData, unpack_side
-from quadrate.core.files import Closing, FileSource
+from quadrate.core.files import FileSource
 from quadrate.errors import QuadrateError
 
 _LOOKS = 5  # at a file that changes while it is opened
 _ENTRY = np.dtype([("offset", "<u8"), ("samples", "<u4"), ("checksum", "V8")])
 
 
-class Reader(Closing):
+class Reader(QuadReader):
     """A .quad file, open for reading; a context manager. Any number of threads may read from one.
 
     Args:
@@ -48,8 +49,8 @@ class Reader(Closing):
     Attributes:
         header: The file's header.
         samples: How many there are.
-        index: int64 (chunks, 2): the number of each chunk's first sample, and how many samples it
-            has.
+        name: The file's name in errors: its path, or "the data".
+        size: How many bytes it has.
         ignored_bytes: How many bytes after the last whole trailer do not count: an append that was
             interrupted.
 
@@ -66,16 +67,22 @@ class Reader(Closing):
             self._file.close()
             raise
         self.header, self.samples = self._contents.header, self._contents.samples
+        self.name, self.size = self._file.name, self._file.size
         self.ignored_bytes = self._file.size - self._contents.end
         entries = np.frombuffer(self._contents.entries, _ENTRY)
         counts = entries["samples"].astype(np.int64)
-        self.index: NDArray[np.int64] = np.stack([np.cumsum(counts) - counts, counts], axis=1)
+        self._index: NDArray[np.int64] = np.stack([np.cumsum(counts) - counts, counts], axis=1)
         self._offsets, self._checksums = entries["offset"], entries["checksum"]
 
     @property
-    def name(self) -> str:
-        """The file's name in errors: its path, or "the data"."""
-        return self._file.name
+    def chunks(self) -> int:
+        """How many chunks there are."""
+        return len(self._index)
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """(chunks, 2): the number of each chunk's first sample, and how many samples it has."""
+        return self._index
 
     @property
     def file_id(self) -> bytes:
@@ -89,22 +96,6 @@ class Reader(Closing):
     def bytes_read(self) -> int:
         """How many bytes were read so far."""
         return self._file.bytes_read
-
-    def chunks_of(self, start: int, stop: int) -> range:
-        """The numbers of the chunks that hold the samples `start` to `stop`, the last not included.
-
-        Raises:
-            QuadrateError: If the file has no such samples.
-        """
-        if not 0 <= start <= stop <= self.samples:
-            raise QuadrateError(
-                f"{self._file.name} has samples 0 to {self.samples}, the last not included; asked"
-                f" for {start} to {stop}"
-            )
-        if start == stop:
-            return range(0)
-        first, last = np.searchsorted(self.index[:, 0], [start, stop - 1], side="right") - 1
-        return range(int(first), int(last) + 1)
 
     def read(self, chunk_number: int, layers: int | None = None, side: bool = True) -> ChunkData:
         """Read a chunk, or the parts of it that are asked for.
@@ -135,15 +126,6 @@ class Reader(Closing):
         data = self._part(chunk_number, chunk, -1, where)
         fields = unpack_side(self.header, chunk.samples, data, where)
         return ChunkData(chunk.samples, payloads, **fields)
-
-    def verify(self) -> None:
-        """Read and check everything: chunks, file id, and that there are no gaps between blocks.
-
-        Raises:
-            QuadrateError: If something is wrong.
-        """
-        for _ in self.verified():
-            pass
 
     def verified(self) -> Iterator[range]:
         """Verify chunk by chunk, and yield the numbers of the samples that were checked.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from quadrate.coding.container.blocks import (
@@ -20,6 +19,7 @@ from quadrate.coding.container.file import InputFile, OutputFile, file_to_grow, 
 from quadrate.coding.container.layout import CHECKSUM, CHUNK, ENTRY, Header
 from quadrate.coding.container.reader import read_contents
 from quadrate.coding.container.side import ChunkData, pack_side
+from quadrate.core.remote import Url, place_of
 from quadrate.errors import QuadrateError
 
 
@@ -48,13 +48,15 @@ class Writer:
 
     @classmethod
     @contextmanager
-    def create(cls, target: str | os.PathLike[str] | BinaryIO, header: Header) -> Iterator[Writer]:
+    def create(
+        cls, target: str | os.PathLike[str] | Url | BinaryIO, header: Header
+    ) -> Iterator[Writer]:
         """Write a new file, finished when the `with` block ends without an exception.
 
         Args:
-            target: A path, which gets the file when it is whole and not before (a symbolic link is
-                followed); or an open binary file, which is written to at once (after an exception
-                it is not finished, and readers say so).
+            target: A path or URL, which gets the file when it is whole and not before (a symbolic
+                link is followed); or an open binary file, which is written to at once (after an
+                exception it is not finished, and readers say so).
             header: The file's header.
 
         Raises:
@@ -62,7 +64,9 @@ class Writer:
         """
         packed = header.pack()
         with (
-            new_file(Path(target)) if isinstance(target, str | os.PathLike) else _given_file(target)
+            new_file(place_of(target))
+            if isinstance(target, str | os.PathLike | Url)
+            else _given_file(target)
         ) as output:
             output.write(packed)
             writer = cls(output, header, packed)
@@ -71,7 +75,7 @@ class Writer:
 
     @classmethod
     @contextmanager
-    def append(cls, path: str | os.PathLike[str]) -> Iterator[Writer]:
+    def append(cls, path: str | os.PathLike[str] | Url) -> Iterator[Writer]:
         """Append chunks to a file, in place.
 
         They count when the `with` block ends without an exception; otherwise the file is as before.
@@ -82,7 +86,12 @@ class Writer:
             QuadrateError: If there is no such file, it is damaged, it cannot be written, or another
                 program is writing to it.
         """
-        path = Path(path)
+        path = place_of(path)
+        if isinstance(path, Url):
+            raise QuadrateError(
+                f"cannot append to {path}: files behind URLs do not grow; write shards (--shards),"
+                " to which shards are added"
+            )
         with file_to_grow(path) as locked:
             with InputFile(path) as file:
                 contents = read_contents(file)
