@@ -221,6 +221,6 @@ def test_a_tar_makes_the_bytes_of_the_folder_that_it_was_made_from(quadrate, her
         for path in sorted((here / "pictures").iterdir()):
             archive.add(path, path.name)
     for source in ("pictures", "pictures.tar"):
-        options = ["-o", f"{source}-out", "--codec", "c.st", "--shards", "2"]
+        options = ["-o", f"{source}-out/", "--codec", "c.st", "--shards", "2"]
         quadrate("compress", source, *options)
     assert contents(here / "pictures-out") == contents(here / "pictures.tar-out")
