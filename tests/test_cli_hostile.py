@@ -67,6 +67,7 @@ COMMANDS = [
     "export run -o {}",
     "theory contours --output {}",
     "theory rate discrete {} --distortion .1",
+    "app --codec {}",
 ]
 
 

@@ -71,6 +71,7 @@ VERBS: Registry[Verb] = Registry(
             "quadrate.cli.inspect_quad", "Say what a .quad file holds, and which codec reads it."
         ),
         "verify": Verb("quadrate.cli.verify", "Check a whole .quad file."),
+        "app": Verb("quadrate.cli.app", "Open a page to play with: one file, every decoder."),
         "completion": Verb(
             "quadrate.cli.completion",
             "Print a script by which a shell completes verbs, options and recipes.",
