@@ -176,7 +176,7 @@ def build(players: Players, folder: Path) -> Any:
                         more = gr.Button("Another example", size="sm")
                     with gr.Tab("Draw"):
                         canvas = gr.Sketchpad(
-                            label="Draw a digit",
+                            label="Take the brush, and draw a digit",
                             canvas_size=(280, 280),
                             fixed_canvas=True,
                             layers=False,

@@ -57,14 +57,16 @@ def demo_picture(shape: Sequence[int], number: int = 0) -> Pixels:
         number: Which; they come in turns.
 
     Returns:
-        uint8 (H, W) or (H, W, 3).
+        uint8 (160, 160), or (H, W, 3).
     """
+    from PIL import Image
     from sklearn.datasets import load_digits, load_sample_image
 
     if not shape[1]:
         return np.asarray(load_sample_image(("flower.jpg", "china.jpg")[number % 2]))
-    digits = load_digits().images
-    return np.rint(digits[number % len(digits)] * (255 / 16)).astype(np.uint8)  # 8 × 8
+    digits = load_digits().images  # 8 × 8, from 0 to 16
+    small = Image.fromarray(np.rint(digits[number % len(digits)] * (255 / 16)).astype(np.uint8))
+    return np.asarray(small.resize((160, 160), Image.Resampling.BICUBIC))
 
 
 def _image(picture: Pixels):  # type: ignore[no-untyped-def]  # Pillow is imported when it is needed
@@ -103,7 +105,6 @@ def _digit(gray: Pixels) -> Pixels:
     ink = gray[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     scale = _DIGIT / max(ink.shape)
     height, width = (max(1, round(side * scale)) for side in ink.shape)
-    # From below, pictures of few pixels are smoothed; from above, lines keep their brightness.
     small = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC))
     mass = small.astype(float) / small.sum()
     middle = (mass.sum(1) @ np.arange(height), mass.sum(0) @ np.arange(width))

@@ -47,8 +47,8 @@ class Reading:
         name: The decoder.
         picture: uint8 (C, H, W).
         mse: Mean squared error a pixel and channel, pixels in [0, 1].
-        labels: What each judge reads, and how sure it is, in [0, 1]; by the judge's name. Empty
-            where no judge knows the codec's data.
+        labels: What each judge reads, and how sure it is, in [0, 1]; by the judge's architecture.
+            Empty where no judge knows the codec's data.
     """
 
     name: str
@@ -157,7 +157,7 @@ class Player:
         with torch.no_grad():
             for judge in self.judges:
                 shares = judge.module(torch.from_numpy(values)[None]).softmax(1)[0]
-                labels[judge.name] = int(shares.argmax()), float(shares.max())
+                labels[judge.provenance["architecture"]] = int(shares.argmax()), float(shares.max())
         error = (values - np.float32(sent.original) / np.float32(255)).astype(float)
         shown = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
         return Reading(name, shown, float(np.square(error).mean()), labels)
