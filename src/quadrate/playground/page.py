@@ -23,7 +23,7 @@ from quadrate.playground.play import Player, Reading, Sent
 _DEMO_DIGIT = 7
 _CSS = """
 .quad-cards { display: grid; gap: 1rem; }
-.quad-digits { grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+.quad-digits { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); }
 .quad-wide { grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); }
 .quad-cards figure { margin: 0; }
 .quad-cards img { width: 100%; border-radius: 4px; display: block; }
@@ -202,11 +202,11 @@ def build(players: Players, folder: Path) -> Any:
             " from clean images, and that no codec was trained against."
         )
         inputs, outputs = [codec, quality, picture, knob], [state, results, blend, file]
-        codec.input(choose, [codec], [quality, knob, blend, picture])
-        picture.change(send, inputs, outputs)
+        codec.input(choose, [codec], [quality, knob, blend, picture]).then(send, inputs, outputs)
+        picture.input(send, inputs, outputs)
         quality.release(send, inputs, outputs)
-        more.click(another, [codec, number], [number, picture])
-        use.click(drawn, [canvas], [picture])
+        more.click(another, [codec, number], [number, picture]).then(send, inputs, outputs)
+        use.click(drawn, [canvas], [picture]).success(send, inputs, outputs)
         knob.change(
             turn,
             [codec, state, knob],

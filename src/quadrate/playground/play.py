@@ -113,8 +113,7 @@ class Player:
             file = target.getvalue()
             with PhotoFile(file, codec) as opened:
                 decoded = {
-                    name: np.float32(opened.photograph(0, name).pixels) / np.float32(255)
-                    for name in codec.decoders
+                    name: _shares(opened.photograph(0, name).pixels) for name in codec.decoders
                 }
         else:
             assert isinstance(codec, Codec)
@@ -128,7 +127,7 @@ class Player:
 
     def readings(self, sent: Sent) -> list[Reading]:
         """Return the original, which nothing was lost of, and what each decoder shows."""
-        original = np.float32(sent.original) / np.float32(255)
+        original = _shares(sent.original)
         return [
             self._reading(name, values, sent)
             for name, values in {"original": original, **sent.decoded}.items()
@@ -158,9 +157,14 @@ class Player:
             for judge in self.judges:
                 shares = judge.module(torch.from_numpy(values)[None]).softmax(1)[0]
                 labels[judge.provenance["architecture"]] = int(shares.argmax()), float(shares.max())
-        error = (values - np.float32(sent.original) / np.float32(255)).astype(float)
+        error = (values - _shares(sent.original)).astype(float)
         shown = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
         return Reading(name, shown, float(np.square(error).mean()), labels)
+
+
+def _shares(pixels: Pixels) -> Values:
+    """Bytes to numbers in [0, 1]."""
+    return pixels.astype(np.float32) / np.float32(255)
 
 
 def _judges() -> list[Judge]:
