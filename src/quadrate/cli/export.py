@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from quadrate.cli.modules import Modules
+from quadrate.cli.onnx_files import onnx_folder, write_onnx
 from quadrate.cli.outputs import output_file
 from quadrate.cli.printer import PRINTER, Printer, Printing
 from quadrate.core.files import exists, read_json
@@ -35,13 +36,14 @@ _SHOWN = (
 
 
 def export(
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")],
     /,
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None,
     stage: str | None = None,
     point: str | None = None,
     best: Best | None = None,
     seed: int = 0,
+    onnx: bool = False,
     overwrite: bool = False,
     module: Modules = (),
     printer: Printing = PRINTER,
@@ -52,8 +54,8 @@ def export(
     scores, if it was evaluated. Without an output, the run's codecs are listed.
 
     Args:
-        run: A run folder.
-        output: The codec's file to write, whose name ends in .safetensors.
+        run: A run folder; with --onnx also a codec as --codec names it.
+        output: The codec's file to write, whose name ends in .safetensors; with --onnx a folder.
         stage: Which stage's codec; by default the run's last. The codec of a refinement stage
             writes files in layers.
         point: Which of its points, by the name of its folder; of a universal stage by default all,
@@ -63,13 +65,24 @@ def export(
             These are the scores of `quadrate evaluate`, on the test images: as the best of many
             they flatter.
         seed: Which seed's, of a universal stage.
-        overwrite: Replace the file if it is there.
+        onnx: Write the codec's encoders and decoders as ONNX, for programs that do without PyTorch
+            (docs/onnx.md).
+        overwrite: Replace what is there.
         module: A Python file, or the name of a module, that registers what is your own
             (docs/extending.md); may be given several times.
         printer: How the verb answers.
     """
     load_plugins(module)
-    path = None if output is None else output_file(output, (".safetensors",), overwrite)
+    path = None
+    if onnx:
+        path = onnx_folder(output, overwrite)
+        if not Path(run).is_dir():
+            from quadrate.codecs import BaseCodec
+
+            write_onnx(BaseCodec.load(run), run, path, printer)
+            return
+    elif output is not None:
+        path = output_file(output, (".safetensors",), overwrite)
     from quadrate.experiments.runs import Run
 
     opened = Run.open(run)
@@ -99,6 +112,9 @@ def export(
     codec = _made(opened, chosen, picked, seed)
     if measured := _measured(opened, chosen, picked, codec):
         codec.details["scores"] = measured
+    if onnx:
+        write_onnx(codec, name, path, printer)
+        return
     codec.save(path)
     size = path.stat().st_size
     bound = codec.rate_bound_bits

@@ -73,7 +73,7 @@ class FlowDecoder(nn.Module):
         x = self.start(latents, noise)
         steps, before = int(self.steps), None
         for i in range(steps):
-            velocity = self.velocity(x, x.new_full((len(x),), i / steps))
+            velocity = self.velocity(x, x.new_full(x.shape[:1], i / steps))
             # The second order of Adams and Bashforth takes no more evaluations than Euler's steps,
             # which cut the bends of the paths short: pictures would vary too little.
             slope = velocity if before is None else 1.5 * velocity - 0.5 * before
