@@ -53,9 +53,23 @@ def test_the_zoo_is_what_it_is_said_to_be():
 def test_the_codec_of_photographs_is_what_it_is_said_to_be():
     codec, path = PhotoCodec.load(PHOTO), zoo()[PHOTO]
     assert path.stat().st_size <= 6_000_000 and path.with_suffix(".md").exists()
-    assert list(codec.decoders) == ["faithful"] and codec.details["name"] == PHOTO
+    assert list(codec.decoders) == ["faithful", "realistic"] and codec.details["name"] == PHOTO
     with pytest.raises(QuadrateError, match="it is a file of PhotoCodec, not Codec"):
         quadrate.Codec.load(PHOTO)
+
+
+@pytest.mark.parametrize("name", ["china", "flower"])
+def test_the_realistic_decoder_gives_back_texture_at_a_small_price(name):
+    photograph = load_sample_image(f"{name}.jpg").transpose(2, 0, 1)  # (3, 427, 640)
+    codec = PhotoCodec.load(PHOTO)
+    payloads = codec.encode(photograph, 420)
+    faithful, realistic = (codec.decode(payloads, photograph.shape, own) for own in codec.decoders)
+
+    def detail(pixels) -> float:
+        return float(np.abs(np.diff(pixels.astype(float))).mean())
+
+    assert 0 < psnr(photograph, faithful) - psnr(photograph, realistic) < 1
+    assert detail(faithful) < detail(realistic) < 1.1 * detail(photograph)
 
 
 @pytest.mark.parametrize(
