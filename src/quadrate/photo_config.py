@@ -112,3 +112,31 @@ class RestorationConfig:
             )
         if self.noise and self.depth < 2:
             raise QuadrateError(f"{where}noise needs a depth of at least 2; got {self.depth}")
+
+
+@dataclass(frozen=True)
+class ReaderConfig:
+    """How a network that reads the base of a photograph is trained.
+
+    Attributes:
+        width: Maps of its first layers.
+        epochs: Passes over the training photographs.
+        batch: Photographs a step.
+        learning_rate: At most.
+        weight_decay: Of AdamW.
+
+    Raises:
+        QuadrateError: If a setting is out of range.
+    """
+
+    width: int = 24
+    epochs: int = 25
+    batch: int = 50
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        make_plain(self, "reader: ")
+        check_at_least(self, 1, "width", "epochs", "batch")
+        check_positive(self, "learning_rate")
+        check_not_negative(self, "weight_decay", where="reader: ")

@@ -107,6 +107,18 @@ class BlockTransform:
             )
         return pixels
 
+    def mirror(self, channels: int) -> NDArray[np.float32]:
+        """What makes the first coefficients of a block those of the block mirrored left to right.
+
+        Exact for axes that are even or odd, as those of mirrored photographs are.
+
+        Returns:
+            A matrix (channels, channels).
+        """
+        places = np.arange(_SIZE).reshape(BLOCK, BLOCK, 3)[:, ::-1].ravel()
+        axes = self.basis[:, :channels]
+        return axes.T @ axes[places]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, for a codec's file."""
         return {"mean": self.mean, "basis": self.basis}

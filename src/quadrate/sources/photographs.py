@@ -19,15 +19,19 @@ from quadrate.sources.images import read_image
 from quadrate.sources.tree import walk
 
 _CACHE_BYTES = 1 << 30
-_NAMED = {"photographs": "photographs/train", "kodak": "photographs/kodak"}
+_NAMED = {
+    "photographs": "photographs/train",
+    "kodak": "photographs/kodak",
+    "clothing": "clothing",
+}
 
 
 class Photographs:
     """A folder of photographs of any sizes, with all sub-folders.
 
     Args:
-        source: "photographs" or "kodak", which are looked for in the folder that the environment
-            variable QUADRATE_DATA names; or the path of a folder.
+        source: "photographs", "kodak" or "clothing", which are looked for in the folder that the
+            environment variable QUADRATE_DATA names; or the path of a folder.
         skip: Photographs whose file names match this pattern are left out; "" leaves out none.
         only: Those whose names do not match are left out; "" leaves out none.
 

@@ -15,6 +15,7 @@ from quadrate.experiments.recipes import (
     feature_recipes,
     lossless_prediction,
     photo_recipes,
+    probe_recipes,
     promises,
     rdpc,
     urdc,
@@ -56,6 +57,7 @@ BUILT_IN: tuple[Callable[..., Any], ...] = (
     photo_recipes.photo_kodak,
     photo_recipes.photo,
     photo_recipes.photo_faithful,
+    probe_recipes.clothing_probes,
 )
 """Quadrate's own recipes, each decorated with `experiment`."""
 

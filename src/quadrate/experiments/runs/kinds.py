@@ -23,6 +23,7 @@ KINDS: Registry[str | type[Kind]] = Registry(
         "contours": "contour_kind.ContourKind",
         "clip": "clip_kind.ClipKind",
         "photographs": "photo_kind.PhotoKind",
+        "probes": "probe_kind.ProbeKind",
     },
 )
 """A recipe's class attribute `kind` names its kind, which is imported when it is needed."""
