@@ -30,7 +30,7 @@ from quadrate.experiments.runs.probe_readings import (
 )
 from quadrate.networks.backbones import Backbone, load_backbone
 from quadrate.sources.photographs import Photographs
-from quadrate.training.processes import Report, run_jobs
+from quadrate.training.processes import Executor, Report, run_jobs
 from quadrate.training.reader_fit import fit_reader
 
 SPLITS = ("test", "validation", "train")
@@ -100,7 +100,7 @@ class ProbeKind(Kind):
         """Return those files, and what is read right of the originals."""
         return self.needs(job) + ([] if job.point.reads == "originals" else [_REFERENCE])
 
-    def make(self, execution: Any, workers: int | None, report: Report) -> None:
+    def make(self, execution: Any, workers: int | Executor | None, report: Report) -> None:
         """Store the photographs and read them."""
         parts: list[_Part] = [
             (quality, split)
@@ -138,7 +138,9 @@ class ProbeKind(Kind):
             return readings.pixels_1 if point.layers == 1 else readings.pixels_2
         return readings.pooled(point.layers)
 
-    def score(self, jobs: Sequence[Job], workers: int | None, report: Report, quick: bool) -> None:
+    def score(
+        self, jobs: Sequence[Job], workers: int | Executor | None, report: Report, quick: bool
+    ) -> None:
         """Fit a probe a point, and score it on the test photographs; the originals' first."""
         for first in (True, False):
             some = [job for job in jobs if (job.point.reads == "originals") == first]
