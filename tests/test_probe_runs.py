@@ -63,7 +63,7 @@ def made(tmp_path_factory):
 
 def test_every_way_of_reading_is_scored_with_its_bits(made):
     run, rows = made
-    assert [row["reads"] for row in rows] == [point.reads for point in POINTS]
+    assert [row["way"] for row in rows] == [point.way for point in POINTS]
     by_key = {point.key: row for point, row in zip(POINTS, rows, strict=True)}
     for name, row in by_key.items():
         assert row["train_photographs"] == 18 and row["test_photographs"] == 8

@@ -40,7 +40,7 @@ from quadrate.training.stack import Stack
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-KINDS = ("trade-off", "invariant", "features", "clip", "contours", "photographs")
+KINDS = ("trade-off", "invariant", "features", "clip", "contours", "photographs", "probes")
 
 # Run folders are found by these: whoever changes one loses what was trained under it.
 DIGESTS = {

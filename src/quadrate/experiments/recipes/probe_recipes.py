@@ -48,6 +48,19 @@ class Reading:
         return self.reads in ("network", "distilled")
 
     @property
+    def way(self) -> str:
+        """What is read, in words."""
+        if self.reads == "originals":
+            return self.reads
+        what = "latents" if self.is_network else self.reads
+        return f"{what} of {'the base' if self.layers == 1 else 'both layers'}"
+
+    @property
+    def receiver(self) -> str:
+        """What reads it, in words."""
+        return self.reads if self.is_network else "linear"
+
+    @property
     def key(self) -> str:
         """The name of its files."""
         if self.reads == "originals":
@@ -105,7 +118,7 @@ _QUALITIES = (0.0, 20.0)
 _SEEDS = (0, 1, 2)
 
 
-@experiment(OURS, "labels from latents", "clothing")
+@experiment(OURS, "labels from latents", "clothing", 1.3)
 def clothing_probes() -> ProbeRecipe:
     """Clothes in ten classes: labels from latents and from decoded pixels, by layers read."""
     probes = tuple(

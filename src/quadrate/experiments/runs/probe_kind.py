@@ -191,9 +191,9 @@ def _score_point(kind: ProbeKind, job: Job, report: Report) -> None:
     point: Reading = job.point
     labels = {split: kind.originals(split)[1] for split in SPLITS}
     given = {split: kind.features(point, split) for split in SPLITS}
-    row: dict[str, Any] = {"reads": point.reads}
+    row: dict[str, Any] = {"way": point.way, "receiver": point.receiver}
     if point.reads != "originals":
-        row |= {"layers": point.layers, "quality": point.quality, **_bits(kind, point)}
+        row |= {"quality": point.quality, **_bits(kind, point)}
     if point.reads == "network":
         correct = given["test"].argmax(1) == labels["test"]
         row["validation_accuracy"] = float(
