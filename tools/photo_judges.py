@@ -68,7 +68,9 @@ def decodings(
         picture = codec.reconstruct(coefficients, exponent, photograph.shape, decoder, (0, number))
         yield way, 8 * size / photograph[0].size, picture
     data = webp_of(photograph, size)
-    decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).transpose(2, 0, 1)
+    decoded = np.asarray(Image.open(io.BytesIO(data), formats=("WEBP",)).convert("RGB")).transpose(
+        2, 0, 1
+    )
     yield "webp", 8 * len(data) / photograph[0].size, decoded
 
 

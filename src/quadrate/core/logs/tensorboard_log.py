@@ -40,7 +40,7 @@ class TensorboardLog(Log):
         """Add a picture."""
         from PIL import Image
 
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             pixels = np.asarray(image.convert("RGB"))
         writer = self._writer(name)
         writer.add_image(title, pixels, 0, dataformats="HWC")
