@@ -201,8 +201,9 @@ def new_file(path: Place) -> Iterator[OutputFile]:
     with _errors_of(path):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_beside(target)
-        file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
-    try:
+    try:  # from before the file is there, as a signal may come at any time
+        with _errors_of(path):
+            file = cast(BinaryIO, open(temporary, "xb", buffering=0))  # noqa: SIM115 (closed below)
         with file:
             output = OutputFile(file, str(path))
             yield output
