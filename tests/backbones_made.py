@@ -36,7 +36,6 @@ def varied(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-@functools.cache
 def lite() -> EfficientNetLite0:
     torch.manual_seed(0)
     return varied(EfficientNetLite0())
