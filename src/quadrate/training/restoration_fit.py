@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from torch.nn.functional import relu
 from quadrate.core import draws
 from quadrate.core.progress import Report
 from quadrate.errors import QuadrateError
-from quadrate.networks.backbones import LPIPS, Backbone, load_backbone, load_lpips
+from quadrate.networks.backbones import Backbone, load_backbone, load_lpips
+from quadrate.networks.block_transform import BLOCK
 from quadrate.networks.feature_critic import FeatureCritic
 from quadrate.networks.restoration import CELL, Restoration
 from quadrate.photo_config import RestorationConfig
@@ -26,7 +29,6 @@ from quadrate.training.checkpoints import (
 )
 from quadrate.training.loop import Descent, check_finite, one_cycle, run, shares
 
-_BLOCK = 16
 _WARMUP = 0.05  # of the steps: learning rates rise
 _BETAS = (0.5, 0.99)  # of Adam, where there is a critic
 _ALONE = 0.05  # of the steps: the critic learns before it is listened to
@@ -55,10 +57,10 @@ class Pool:
         Returns:
             Decoded and original pixels (batch, 3, crop, crop), and steps (batch,).
         """
-        blocks = self.decoded.shape[2] // _BLOCK, self.decoded.shape[3] // _BLOCK
+        blocks = self.decoded.shape[2] // BLOCK, self.decoded.shape[3] // BLOCK
         rows = torch.randint(len(self.decoded), (batch,), generator=generator)
         corners = [
-            torch.randint(size - crop // _BLOCK + 1, (batch,), generator=generator) * _BLOCK
+            torch.randint(size - crop // BLOCK + 1, (batch,), generator=generator) * BLOCK
             for size in blocks
         ]
         parts = [
@@ -70,6 +72,19 @@ class Pool:
             for pixels in (self.decoded, self.originals)
         )
         return given, wanted, self.steps[rows].float()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A distance of pictures by what something sees in them.
+
+    Attributes:
+        see: Pictures (n, 3, H, W), 0 to 255, to what is seen in them.
+        between: What is seen in pictures and in their originals, to distances (n,).
+    """
+
+    see: Callable[[Tensor], Any]
+    between: Callable[[Any, Any], Tensor]
 
 
 class RestorationFit:
@@ -99,25 +114,23 @@ class RestorationFit:
     ) -> None:
         self.config, self.pool, self.seed, self.report = config, pool, seed, report
         self.device = torch.device(device)
-        self.distances: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+        self._measures: dict[str, Measure] = {}
         if config.distortion:
-            self.distances["distortion"] = _squared_error
-        self._looks: LPIPS | None = None
+            self._measures["distortion"] = Measure(lambda pixels: pixels, _squared_error)
         if config.lpips or config.realism:
-            self._looks = load_lpips("alex").to(self.device)
-        if config.lpips and self._looks is not None:
-            self.distances["lpips"] = self._looks
+            looks = load_lpips("alex").to(self.device)
+            self._measures["lpips"] = Measure(looks.activations, looks.between)
         if config.features:
             backbone = load_backbone(config.backbone).to(self.device)
-            self.distances["features"] = FeatureError(backbone)
+            self._measures["features"] = Measure(partial(_features, backbone), _feature_error)
         self.network = draws.build_with_seed(
             lambda: Restoration(config.width, config.depth, config.noise),
             draws.key(seed, "restoration", *self._named),
         ).to(self.device)
         self._descent = self._adam(self.network)
         self.critic: FeatureCritic | None = None
-        if config.realism and self._looks is not None:
-            channels = [weight.shape[1] for weight in self._looks.weights]
+        if config.realism:
+            channels = [weight.shape[1] for weight in looks.weights]
             self.critic = draws.build_with_seed(
                 lambda: FeatureCritic(channels), draws.key(seed, "critic", config.name)
             ).to(self.device)
@@ -172,30 +185,28 @@ class RestorationFit:
             shape = (config.batch, config.noise, config.crop // CELL, config.crop // CELL)
             noise = torch.randn(shape, generator=generator).to(self.device)
         restored = self.network(given, unit, noise)
-        seen, real = [], []
-        if self._looks is not None:
-            seen = self._looks.activations(restored)
-            with torch.no_grad():
-                real = self._looks.activations(wanted)
+        seen = {name: measure.see(restored) for name, measure in self._measures.items()}
+        with torch.no_grad():
+            real = {name: measure.see(wanted) for name, measure in self._measures.items()}
         terms = {}
-        for name, measure in self.distances.items():
-            if measure is self._looks:
-                after = self._looks.between(seen, real)
-            else:
-                after = measure(restored, wanted)
+        for name, measure in self._measures.items():
+            if not getattr(config, name):  # LPIPS without a weight, which is seen for the critic
+                continue
+            after = measure.between(seen[name], real[name])
             with torch.no_grad():
-                before = measure(given, wanted)
+                before = measure.between(measure.see(given), real[name])
             terms[name] = ((after + _LEAST) / (before + _LEAST)).mean()
         loss = sum(
             (getattr(config, name) * term for name, term in terms.items()),
             torch.zeros((), device=self.device),
         )
         if self.critic is not None and step >= _ALONE * config.steps:
-            terms["realism"] = -_mean(self.critic(seen))
+            terms["realism"] = -_mean(self.critic(seen["lpips"]))
             loss = loss + config.realism * terms["realism"]
         self._descent.step(step, loss)
         if self.critic is not None:
-            terms["critic"] = self._teach(step, real, [own.detach() for own in seen])
+            fake = [own.detach() for own in seen["lpips"]]
+            terms["critic"] = self._teach(step, real["lpips"], fake)
         self.step = step + 1
         self._tell({name: float(term.detach()) for name, term in terms.items()})
 
@@ -262,31 +273,13 @@ def _squared_error(pixels: Tensor, other: Tensor) -> Tensor:
     return (pixels - other).square().mean((1, 2, 3))
 
 
-class FeatureError:
-    """Mean squared differences of a backbone's features, as a share of their mean square.
+def _features(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """A backbone's features of pictures in their own size, with gradients."""
+    x = backbone.preprocessing.normalized(pixels).contiguous(memory_format=torch.channels_last)
+    features: Tensor = backbone.network.features(x)  # type: ignore[operator]
+    return features
 
-    Pictures are seen in their own size.
 
-    Args:
-        backbone: The network; it is used with gradients.
-    """
-
-    def __init__(self, backbone: Backbone) -> None:
-        self.backbone = backbone
-
-    def _features(self, pixels: Tensor) -> Tensor:
-        own = self.backbone.preprocessing
-        mean, std = (
-            torch.tensor(values, device=pixels.device).view(1, 3, 1, 1)
-            for values in (own.mean, own.std)
-        )
-        x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.backbone.network.features(x)  # type: ignore[operator]
-        return features
-
-    def __call__(self, pixels: Tensor, other: Tensor) -> Tensor:
-        """Compare pictures (n, 3, H, W), 0 to 255, with their originals: (n,)."""
-        with torch.no_grad():
-            wanted = self._features(other)
-        difference = (self._features(pixels) - wanted).square().mean(1)
-        return difference / (wanted.square().mean(1) + 1e-6)
+def _feature_error(features: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared differences, as a share of the mean square of what is wanted, (n,)."""
+    return (features - wanted).square().mean(1) / (wanted.square().mean(1) + 1e-6)

@@ -101,7 +101,9 @@ class PhotoKind(Kind):
         run_jobs(_fit_decoder, self, missing, self.processes(workers), report)
         names = [each.name for each in self.recipe.decoders]
         decoders = {name: PhotoCodec.load(self._decoder(name)).networks[name] for name in names}
-        PhotoCodec(codec.transform, codec.model, decoders).save(self.folder / _CODEC)
+        PhotoCodec(codec.transform, codec.model, decoders, codec.rate_weight).save(
+            self.folder / _CODEC
+        )
         for name in names:
             self._decoder(name).unlink()
         report({"stage": self.recipe.name, "point": "codec"})
@@ -194,8 +196,7 @@ class PhotoKind(Kind):
 
 
 def _fit_decoder(kind: PhotoKind, config: RestorationConfig, report: Report) -> None:
-    with one_thread():
-        kind.fit_decoder(config, report)
+    kind.fit_decoder(config, report)
 
 
 def _score_point(kind: PhotoKind, job: Job, report: Report) -> None:

@@ -74,11 +74,15 @@ class Preprocessing:
                 x = x.clamp(0, 255).round()  # a bicubic kernel overshoots
             top, left = (size[0] - self.side) // 2, (size[1] - self.side) // 2
             x = x[:, :, top : top + self.side, left : left + self.side]
+        return self.normalized(x)
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, 3, H, W), 0 to 255, by channel; float32, in their own size."""
         mean, std = (
-            torch.tensor(values, device=x.device, dtype=torch.float32)[:, None, None]
+            torch.tensor(values, device=pixels.device, dtype=torch.float32)[:, None, None]
             for values in (self.mean, self.std)
         )
-        return (x.float() - mean) / std
+        return (pixels.float() - mean) / std
 
 
 @dataclass(frozen=True)
