@@ -12,6 +12,7 @@ from codecs_made import make, source_of
 from quadrate.codecs import Batch, ShardDataset, ShardLoader, photo_quad, quad
 from quadrate.codecs.photo_quad import Photograph, Rate
 from quadrate.coding.container import read_shard
+from quadrate.coding.container.manifest import seed_of
 from quadrate.coding.container.shard_folder import ShardFolder
 from quadrate.errors import QuadrateError
 
@@ -28,8 +29,8 @@ def write(root, codec, sizes, compress) -> None:
     with ShardFolder(root, {}) as folder:
         shards = []
         for k, size in enumerate(sizes):
-            compress(sum(sizes[:k]), size, folder.path(k), folder.seed(3, k))
-            facts = folder.seed(3, k), list(codec.identities), size
+            compress(sum(sizes[:k]), size, folder.path(k), seed_of(3, k))
+            facts = seed_of(3, k), list(codec.identities), size
             shards.append(read_shard(folder.path(k), *facts))
         folder.finish(shards)
 

@@ -20,6 +20,7 @@ from quadrate.coding.container import (
     read_shard,
     shard_reader,
 )
+from quadrate.coding.container.manifest import seed_of
 from quadrate.coding.container.shard_folder import ShardFolder
 from quadrate.errors import QuadrateError
 
@@ -35,7 +36,7 @@ def write_shards(folder: ShardFolder, counts=COUNTS) -> list:
     shards = []
     for k, chunks in enumerate(counts):
         number = folder.first + k
-        seed = folder.seed(TWO.seed, number)
+        seed = seed_of(TWO.seed, number)
         with Writer.create(folder.path(number), replace(TWO, seed=seed)) as writer:
             for i, count in enumerate(chunks):
                 writer.write(chunk(number, i, count))
@@ -229,7 +230,7 @@ def test_shards_are_added_and_those_that_were_there_stay(shards):
 
 def test_shards_with_other_side_data_do_not_go_together(shards):
     with ShardFolder(shards, {}, append=True) as folder:
-        seed = folder.seed(TWO.seed, 3)
+        seed = seed_of(TWO.seed, 3)
         labelled = replace(TWO, seed=seed, fields=("labels",))
         with Writer.create(folder.path(3), labelled) as writer:
             writer.write(ChunkData(1, (b"", b""), labels=np.zeros(1, np.int64)))

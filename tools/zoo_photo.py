@@ -7,7 +7,6 @@ python tools/zoo_photo.py runs/photo-kodak-…
 
 from __future__ import annotations
 
-import csv
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from quadrate.codecs import BaseCodec, PhotoCodec
 from quadrate.codecs.zoo_index import write_index
 from quadrate.core.files import read_json, write_text
 from quadrate.experiments.reports.photo_report import bjontegaard_rate, score_at
+from quadrate.experiments.reports.summary import read_table
 from quadrate.experiments.runs import Run, machine, read_results
 
 ZOO = Path(__file__).parents[1] / "src" / "quadrate" / "codecs" / "zoo"
@@ -87,40 +87,27 @@ error. EfficientNet-Lite0 guided *recognizable*. WebP cannot make these pictures
 """
 
 
-def table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV file, numbers as such, and None where there is nothing."""
-
-    def value(text: str) -> Any:
-        try:
-            return float(text) if text else None
-        except ValueError:
-            return text
-
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: value(text) for name, text in row.items()} for row in csv.DictReader(file)]
-
-
 def judged() -> dict[str, Any]:
     """What the card says of judges that guided no decoder."""
     realism, labels, counts = [], [], {}
-    for row in table(JUDGES / "pictures.csv"):
-        counts["pictures"] = f"{row['photographs']:.0f}"
+    for row in read_table(JUDGES / "pictures.csv"):
+        counts["pictures"] = row["photographs"]
         error = 1e3 * row["kernel_inception_error"]
         kernel = f"{1e3 * row['kernel_inception']:.1f} ± {error:.1f}"
         texts = [
-            "" if row["bits_per_pixel"] is None else f"{row['bits_per_pixel']:.2f}",
+            f"{row['bits_per_pixel']:.2f}" if "bits_per_pixel" in row else "",
             kernel,
             *(
-                "" if row[name] is None else f"{row[name]:.{digits}f}"
+                f"{row[name]:.{digits}f}" if name in row else ""
                 for name, digits in (("frechet_inception", 1), ("lpips_vgg16", 3))
             ),
         ]
         realism.append(f"| {row['way']} | {' | '.join(texts)} |")
-    for row in table(JUDGES / "labels.csv"):
-        counts["clothes"] = f"{row['photographs']:.0f}"
+    for row in read_table(JUDGES / "labels.csv"):
+        counts["clothes"] = row["photographs"]
         shares = []
         for name in ("inception-v3", "vgg16", "efficientnet-lite0 (guided recognizable)"):
-            gain, error = (row[f"{name}: {what}"] for what in (MORE, ERROR))
+            gain, error = (row.get(f"{name}: {what}") for what in (MORE, ERROR))
             aside = "" if gain is None else f" ({100 * gain:+.1f} ± {100 * error:.1f})"
             shares.append(f"{100 * row[name]:.1f} %{aside}")
         labels.append(f"| {row['way']} | {row['bits_per_pixel']:.2f} | {' | '.join(shares)} |")
@@ -139,7 +126,10 @@ def main(folder: Path) -> None:
     }
     path = ZOO / "photo.safetensors"
     shipped = PhotoCodec(
-        codec.transform, codec.model, {name: codec.networks[name] for name in SHIPPED}
+        codec.transform,
+        codec.model,
+        {name: codec.networks[name] for name in SHIPPED},
+        codec.rate_weight,
     )
     shipped.details = codec.details
     shipped.save(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from quadrate.cli.inputs import Input, check_classes, open_inputs, part_of
@@ -16,15 +15,16 @@ from quadrate.cli.picture_features import (
     open_features,
     reads_pictures,
 )
-from quadrate.cli.quads import load_codec, shown
+from quadrate.cli.quads import codec_mark, load_codec, shown
 from quadrate.cli.rates import RateOptions
 from quadrate.codecs import Codec, FeatureCodec, PhotoCodec, photo_quad, quad
 from quadrate.codecs.quad_file import check_fit
 from quadrate.coding.container import Header, Shard, read_shard
+from quadrate.coding.container.manifest import seed_of
 from quadrate.coding.container.shard_folder import ShardFolder
-from quadrate.core.files import digest_of, exists
+from quadrate.core.files import exists
 from quadrate.core.plugins import load_plugins
-from quadrate.core.remote import Place, place_of
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 from quadrate.sources.image_files import Images
 
@@ -219,7 +219,7 @@ def compress_to_shards(
                 start=count * k // shards,
                 stop=count * (k + 1) // shards,
                 path=folder.path(folder.first + k),
-                seed=folder.seed(job.seed, folder.first + k),
+                seed=seed_of(job.seed, folder.first + k),
             )
             for k in range(shards)
         ]
@@ -246,8 +246,5 @@ def _check_append(
 
 def _asked(job: CompressJob, shards: int, count: int) -> dict[str, Any]:
     """What decides the bytes of all shards."""
-    asked = asdict(job) | {"shards": shards, "samples": count}
-    path = place_of(job.codec)
-    if isinstance(path, Path) and path.is_file():  # a name, or an address, stands for itself
-        asked["codec"] = digest_of(path)
+    asked = asdict(job) | {"shards": shards, "samples": count, "codec": codec_mark(job.codec)}
     return {name: value for name, value in asked.items() if name not in ("path", "start", "stop")}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from quadrate.codecs.zoo_index import CodecSummary, read_index
 from quadrate.coding.container import Header, QuadReader, open_quad
-from quadrate.core.remote import Place
+from quadrate.core.files import digest_of
+from quadrate.core.remote import Place, place_of
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -81,6 +83,12 @@ def load_codec(name: str) -> Codec | PhotoCodec:
             f"{name}: it is a file of {type(loaded).__name__}, not of Codec or PhotoCodec"
         )
     return loaded
+
+
+def codec_mark(name: str) -> str:
+    """What tells a codec from others: the digest of its file; a name or an address is its own."""
+    path = place_of(name)
+    return digest_of(path) if isinstance(path, Path) and path.is_file() else name
 
 
 def codec_for(file: Place, name: str | None, layers: int | None = None) -> Codec | PhotoCodec:

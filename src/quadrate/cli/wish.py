@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from quadrate.cli.outputs import is_array
+from quadrate.cli.quads import codec_mark
 from quadrate.coding.container.manifest import MANIFEST
-from quadrate.core.files import digest_of, is_folder, open_regular
-from quadrate.core.remote import Place, place_of
+from quadrate.core.files import is_folder, open_regular
+from quadrate.core.remote import Place
 from quadrate.errors import QuadrateError
 
 if TYPE_CHECKING:
@@ -83,16 +84,14 @@ class Wish:
         """Return what decides every picture but for its format.
 
         The .quad file, by its end, which has checksums of all before it, or the manifest of
-        shards; the codec; how many of
-        its layers; the decoder; which samples.
+        shards; the codec; how many of its layers; the decoder; which samples.
         """
         folder = is_folder(self.file)
         with open_regular(self.file / MANIFEST if folder else self.file) as opened:
             size = opened.seek(0, os.SEEK_END)
             opened.seek(0 if folder else max(0, size - _END_BYTES))
             end = hashlib.sha256(opened.read()).hexdigest()
-        path = place_of(self.codec) if self.codec is not None else None
-        reader = digest_of(path) if isinstance(path, Path) and path.is_file() else self.codec
+        reader = None if self.codec is None else codec_mark(self.codec)
         weights = (
             self.decoder
             if self.decoder is None or isinstance(self.decoder, str)

@@ -44,7 +44,7 @@ class Photographs:
     """
 
     def __init__(self, source: str | Path, skip: str = "", only: str = "") -> None:
-        self.root = _find(source)
+        self.root = find_folder(source)
         self.names = [
             name
             for name in walk(self.root)
@@ -124,8 +124,12 @@ def _colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.broadcast_to(pixels, (3, *pixels.shape[1:]))
 
 
-def _find(source: str | Path) -> Path:
-    """The folder of a source."""
+def find_folder(source: str | Path) -> Path:
+    """Find the folder of a source of `Photographs`.
+
+    Raises:
+        QuadrateError: If there is no such folder.
+    """
     named = _NAMED.get(str(source))
     if named is not None:
         data = os.environ.get("QUADRATE_DATA")

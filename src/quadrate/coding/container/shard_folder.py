@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from quadrate.coding.container.lock import locked
-from quadrate.coding.container.manifest import Manifest, Shard, seed_of, shard_name
+from quadrate.coding.container.manifest import Manifest, Shard, shard_name
 from quadrate.coding.container.reader import Reader
 from quadrate.core.files import exists, read_json, shown, write_text
 from quadrate.core.remote import Place, Url
@@ -83,10 +83,6 @@ class ShardFolder:
     def path(self, number: int) -> Place:
         """Where a shard belongs."""
         return self._root / shard_name(number)
-
-    def seed(self, seed: int, number: int) -> int:
-        """The seed of a shard, where that of the first is given."""
-        return seed_of(seed, number)
 
     def finish(self, shards: list[Shard], classes: tuple[str, ...] | None = None) -> None:
         """Write the manifest, which makes the shards count.

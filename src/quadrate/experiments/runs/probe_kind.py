@@ -29,7 +29,7 @@ from quadrate.experiments.runs.probe_readings import (
     write_arrays,
 )
 from quadrate.networks.backbones import Backbone, load_backbone
-from quadrate.sources.photographs import Photographs
+from quadrate.sources.photographs import Photographs, find_folder
 from quadrate.training.processes import Executor, Report, run_jobs
 from quadrate.training.reader_fit import fit_reader
 
@@ -56,7 +56,7 @@ class ProbeKind(Kind):
 
     def prepare(self) -> None:
         """Look the photographs and the codec up."""
-        root = Photographs(self.recipe.source).root
+        root = find_folder(self.recipe.source)
         self.photographs = {split: self._drawn(root / split, split) for split in SPLITS}
         self.codec = PhotoCodec.load(self.recipe.codec, self.device)
         prints = "".join(each.fingerprint for each in self.photographs.values())
